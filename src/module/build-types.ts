@@ -1,0 +1,66 @@
+import type { Progress } from "../support/progress.ts";
+import type { Refusal } from "../support/refusals.ts";
+
+/** What `build` is asked to do; each field is the command line option of that name. */
+export interface BuildOptions {
+  /** Patch files (unified diffs, strip level 1), applied in this order. */
+  readonly patches: readonly string[];
+  /** A kernel release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel. */
+  readonly kernel?: string | undefined;
+  /** Folder that gets the module; default the current one. */
+  readonly output?: string | undefined;
+  /** Module name; default `livepatch-<patch name>`. */
+  readonly name?: string | undefined;
+  /** Cumulative replace of all earlier patch modules; default true. */
+  readonly replace?: boolean | undefined;
+  /** Compilers at once; default all cores. */
+  readonly jobs?: number | undefined;
+  /** Go on when the compiler is not the one that the kernel names. */
+  readonly skipCompilerCheck?: boolean | undefined;
+  /** Kernel image to prove against instead of the one that belongs to the release. */
+  readonly image?: string | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A function that the patch module replaces (`changed`) or adds (`new`). */
+export interface BuiltFunction {
+  readonly name: string;
+  /** `vmlinux` or a module's name, as in `klp_object`. */
+  readonly object: string;
+  /** Source file of its translation unit. */
+  readonly unit: string;
+  /** Position among equally named symbols of the object, as the kernel counts them; 0 when the name is unique. */
+  readonly sympos: number;
+  readonly change: "changed" | "new";
+  /** For `changed`: its original was matched with the shipped image. New functions have nothing to match and are true when all they reach is proven. */
+  readonly proven: boolean;
+  /** Why it counts as changed: the first difference, with the source line where known. */
+  readonly reason: string;
+}
+
+/** The stable `--json` of `kmend build`. */
+export interface BuildResult {
+  readonly schema: 1;
+  readonly outcome: "built" | "unchanged" | "refused" | "failed";
+  readonly kernel: { readonly release: string; readonly buildId: string };
+  readonly module: {
+    readonly path: string;
+    readonly name: string;
+    readonly sha256: string;
+    readonly bytes: number;
+  } | null;
+  readonly functions: readonly BuiltFunction[];
+  readonly refusals: readonly Refusal[];
+  readonly units: readonly { readonly path: string; readonly object: string }[];
+  /** Symbols that the new code reaches by klp relocation, and how each was proven. */
+  readonly symbols: readonly {
+    readonly name: string;
+    readonly object: string;
+    readonly sympos: number;
+    readonly proof: string;
+  }[];
+  /** Remarks: fuzz, files that this kernel does not build, things to watch. */
+  readonly notes: readonly string[];
+  readonly milliseconds: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,192 @@
+import { createHash, randomBytes } from "node:crypto";
+import { link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { homedir, hostname } from "node:os";
+import { dirname, join } from "node:path";
+import { KmendError, messageOf, systemErrorCode } from "./errors.ts";
+
+/** The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`. */
+export function cacheRoot(): string {
+  const own = process.env["KMEND_CACHE"];
+  if (own !== undefined && own !== "") return own;
+  const xdg = process.env["XDG_CACHE_HOME"];
+  return join(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
+}
+
+/**
+ * Makes a file or folder so that it is either wholly there or not at all: `make` fills a temporary path beside it, which is then renamed.
+ * When another process was faster its result is kept. Nothing is done when `path` exists.
+ */
+export async function makeOnce(path: string, make: (temporary: string) => Promise<void>): Promise<string> {
+  if (await exists(path)) return path;
+  await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+  const temporary = temporaryBeside(path);
+  try {
+    await make(temporary);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    const code = systemErrorCode(error);
+    if ((code === "ENOTEMPTY" || code === "EEXIST") && (await exists(path))) return path;
+    rethrowDiskErrors(error);
+  }
+  return path;
+}
+
+/** Replaces a file atomically: readers see the old content or the new one. */
+export async function writeFileAtomically(path: string, content: string | Uint8Array, mode = 0o644): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(temporary, content, { mode });
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    rethrowDiskErrors(error);
+  }
+}
+
+/** A name in the same folder that no other process uses: `.<name>.<pid>.<random>.tmp`. */
+export function temporaryBeside(path: string): string {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return join(dirname(path), `.${name}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`);
+}
+
+/** True when something is at `path`, a dangling link included. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** SHA-256 as 64 hexadecimal digits. */
+export function sha256(...parts: readonly (string | Uint8Array)[]): string {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest("hex");
+}
+
+/** Turns "no space left" and "not permitted" of the file system into advice; rethrows everything else as it is. */
+export function rethrowDiskErrors(error: unknown): never {
+  const code = systemErrorCode(error);
+  const path = error instanceof Error && "path" in error ? String(error.path) : undefined;
+  if (
+    code === "ENOSPC" ||
+    code === "EDQUOT" ||
+    (error instanceof Error &&
+      /No space left on device|ENOSPC/.test(`${error.message} ${error instanceof KmendError ? error.why : ""}`))
+  ) {
+    throw new KmendError({
+      code: "NO_SPACE",
+      message: "no space left on the disk",
+      where: path,
+      hint: `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cacheRoot()})`,
+      cause: error,
+    });
+  }
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+    throw new KmendError({
+      code: "NOT_WRITABLE",
+      message: `cannot write: ${messageOf(error)}`,
+      where: path,
+      hint: "choose a folder that you may write to (-o DIR for the output, KMEND_CACHE=DIR for the cache)",
+      cause: error,
+    });
+  }
+  throw error;
+}
+
+/** How long a waiting process sleeps between two looks at a lock, in milliseconds. */
+const lockPollMilliseconds = 200;
+
+/**
+ * Runs `work` while holding the lock `name` of the cache, so that two kmend processes never prepare the same thing at once.
+ * A lock whose owner (pid and start time on this host) is gone is taken over.
+ * @param onWait called once when another process holds the lock.
+ */
+export async function withLock<Result>(
+  path: string,
+  work: () => Promise<Result>,
+  onWait?: (owner: string) => void,
+): Promise<Result> {
+  await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+  const me = `${process.pid} ${await startTime(process.pid)} ${hostname()}`;
+  let told = false;
+  for (;;) {
+    if (await tryLock(path, me)) break;
+    const owner = await readFile(path, "utf8").catch(() => "");
+    if (owner !== "" && !(await isAlive(owner))) {
+      await stealLock(path, owner);
+      continue;
+    }
+    if (!told) onWait?.(owner.split(" ")[0] ?? "?");
+    told = true;
+    await new Promise((resolve) => setTimeout(resolve, lockPollMilliseconds));
+  }
+  try {
+    return await work();
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+async function tryLock(path: string, owner: string): Promise<boolean> {
+  // The lock appears with its content at once: it is written aside and hard-linked into place.
+  const temporary = temporaryBeside(path);
+  const file = await open(temporary, "wx").catch(rethrowDiskErrors);
+  try {
+    await file.writeFile(owner);
+    await file.close();
+    await link(temporary, path);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === "EEXIST") return false;
+    rethrowDiskErrors(error);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function stealLock(path: string, deadOwner: string): Promise<void> {
+  // Rename is atomic: only one of several waiting processes gets the dead lock, and a fresh one is put back untouched.
+  const aside = temporaryBeside(path);
+  try {
+    await rename(path, aside);
+  } catch {
+    return;
+  }
+  const owner = await readFile(aside, "utf8").catch(() => "");
+  if (owner !== deadOwner) {
+    await link(aside, path).catch(() => {});
+  }
+  await rm(aside, { force: true });
+}
+
+async function isAlive(owner: string): Promise<boolean> {
+  const [pid, started, host] = owner.split(" ");
+  if (host !== hostname()) return true;
+  return (await startTime(Number(pid))) === started;
+}
+
+/** Field 22 of /proc/PID/stat (proc(5)): start time in clock ticks after boot; "gone" when there is no such process. */
+async function startTime(pid: number): Promise<string> {
+  try {
+    const text = await readFile(`/proc/${pid}/stat`, "utf8");
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "gone";
+  } catch {
+    return "gone";
+  }
+}
+
+/** Removes what killed processes left in a cache folder: temporary names whose process is gone. */
+export async function sweepTemporaries(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  for (const name of names) {
+    const match = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name);
+    if (match !== null && (await startTime(Number(match[1]))) === "gone") {
+      await rm(join(folder, name), { recursive: true, force: true });
+    }
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * One reason why a change cannot be live patched. A run collects all of them before it ends with exit code 4.
+ */
+export interface Refusal {
+  /** Row of {@link refusalTexts}. */
+  readonly code: RefusalCode;
+  /** The function, section, symbol or file that is refused. */
+  readonly what: string;
+  /** Unit, source line or offset, where known; else an empty string. */
+  readonly where: string;
+  readonly why: string;
+  readonly hint: string;
+}
+
+interface RefusalText {
+  readonly why: string;
+  readonly hint: string;
+}
+
+/** Reason and advice of every refusal. `{…}` places are filled by {@link refuse}. */
+export const refusalTexts = {
+  INIT_CODE: {
+    why: "code in {section} ran once at boot (or module load) and its memory is gone: patching it changes nothing",
+    hint: "leave this part out of the patch, or repair its effect at load time in a pre-patch callback",
+  },
+  DATA_CHANGED: {
+    why: "the running kernel already holds and may have modified this data in {section}; a new initial value would not reach it",
+    hint: "set the new value from a pre-patch callback, or move the decision into the code that reads the data",
+  },
+  DATA_SIZE_CHANGED: {
+    why: "the live object has {oldSize} bytes, the patched one has {newSize}: old and new code would disagree about its layout",
+    hint: "keep the object as it is and put the new part into a new variable or a shadow variable",
+  },
+  RODATA_SHARED: {
+    why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
+    hint: "make the change in the functions that read it, or let all of its readers be part of the patch",
+  },
+  ASSEMBLY: {
+    why: "assembly code has no function entry that ftrace can redirect",
+    hint: "change the C callers of the assembly function instead",
+  },
+  NOT_TRACEABLE: {
+    why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
+    hint: "{advice}",
+  },
+  SECTION_CHANGED: {
+    why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",
+    hint: "leave out the source change that causes it, or report the case with --save-repro",
+  },
+  SPECIAL_SECTION: {
+    why: "{problem}",
+    hint: "rewrite the changed function so that it does not need this entry",
+  },
+  HEADER_CHANGED: {
+    why: "this file is included by other units; kmend has to see every unit that reads it",
+    hint: "move the changed lines into the C file that needs them",
+  },
+  STATIC_LOCAL: {
+    why: "{problem}",
+    hint: "keep the static variable and its use as they are in the original function",
+  },
+  JUMP_LABEL_MODULE_KEY: {
+    why: "the static key {key} lives in a module, and the kernel sets up jump labels before it knows that address",
+    hint: "use static_key_enabled() instead of the static branch at this place",
+  },
+  STATIC_CALL_MODULE_KEY: {
+    why: "the static call key {key} lives in a module, and the kernel sets up static calls before it knows that address",
+    hint: "call through static_call_query() at this place",
+  },
+  INITCALL: {
+    why: "an init call of a patch module never runs in place of the original one ({section})",
+    hint: "do the work in a pre-patch callback",
+  },
+  EXPORT_CHANGED: {
+    why: "{problem}",
+    hint: "leave the export as it is in the original",
+  },
+  MODULE_PARAMETER: {
+    why: "the new parameter would belong to the patch module and not to {object}",
+    hint: "leave the module parameter out of the patch",
+  },
+  PERCPU_DATA: {
+    why: "a patch module's per-CPU data is set up apart from that of {object}",
+    hint: "keep the per-CPU variable as it is, or use a shadow variable per CPU",
+  },
+  UNPROVEN_FUNCTION: {
+    why: "the unpatched function, compiled here, is not the code of the target kernel: {difference}",
+    hint: "{cause}",
+  },
+  UNPROVEN_SYMBOL: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
+  AMBIGUOUS_SYMBOL: {
+    why: "the target kernel has {count} symbols of this name ({candidates}) and nothing shows which one is meant",
+    hint: "{advice}",
+  },
+  MISSING_SYMBOL: {
+    why: "{object} has no symbol of this name",
+    hint: "{advice}",
+  },
+  OBJECT_NAME: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
+  NEW_UNIT: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
+  MAKEFILE: {
+    why: "{problem}",
+    hint: "a live patch can add objects to a directory; leave other changes of the Makefile out",
+  },
+} as const satisfies Record<string, RefusalText>;
+export type RefusalCode = keyof typeof refusalTexts;
+
+/**
+ * Makes a refusal from its row in {@link refusalTexts}.
+ * @param values texts for the `{…}` places of `why` and `hint`; a missing one is a programming error.
+ */
+export function refuse(code: RefusalCode, what: string, where: string, values: Record<string, string> = {}): Refusal {
+  const fill = (text: string): string =>
+    text.replace(/\{(\w+)\}/g, (_, key: string) => {
+      const value = values[key];
+      if (value === undefined) throw new Error(`refusal ${code} lacks the value of {${key}}`);
+      return value;
+    });
+  const row = refusalTexts[code];
+  return { code, what, where, why: fill(row.why), hint: fill(row.hint) };
+}
