@@ -1,0 +1,207 @@
+import { Bytes } from "./bytes.ts";
+import {
+  Binding,
+  RELA_SIZE,
+  SectionType,
+  SHDR_SIZE,
+  SHN_LORESERVE,
+  SHN_XINDEX,
+  SYM_SIZE,
+  SymbolType,
+} from "./constants.ts";
+import { ElfFormatError } from "./format-error.ts";
+import { byteOrder, type FileHeader, readFileHeader } from "./header.ts";
+import type { Relocation, Section, SectionIndex, Symbol, SymbolIndex } from "./model.ts";
+import { StringTable } from "./strings.ts";
+
+/**
+ * A 64-bit ELF file of either byte order, read lazily: symbols and relocations are decoded when first asked for.
+ * Everything it hands out is a view or a copy; the file itself is never changed.
+ */
+export class ElfReader {
+  readonly file: Uint8Array;
+  readonly bytes: Bytes;
+  readonly header: FileHeader;
+  readonly sections: readonly Section[];
+  #symbols: readonly Symbol[] | undefined;
+  readonly #relocations = new Map<SectionIndex, readonly Relocation[]>();
+  #relaOf: Map<number, Section[]> | undefined;
+  #byName: Map<string, Section> | undefined;
+
+  /** @throws ElfFormatError with the offset of the first thing that is wrong. */
+  constructor(file: Uint8Array) {
+    this.file = file;
+    this.bytes = new Bytes(file, byteOrder(file) === "little");
+    this.header = readFileHeader(this.bytes);
+    this.sections = readSections(this.bytes, this.header);
+  }
+
+  get littleEndian(): boolean {
+    return this.bytes.littleEndian;
+  }
+
+  /** The first section of that name. */
+  section(name: string): Section | undefined {
+    this.#byName ??= indexByName(this.sections);
+    return this.#byName.get(name);
+  }
+
+  /** The symbols of the SHT_SYMTAB section, or of none. */
+  get symbols(): readonly Symbol[] {
+    this.#symbols ??= readSymbols(this);
+    return this.#symbols;
+  }
+
+  /** SHT_RELA sections whose sh_info names `target`, in file order. Livepatch relocations make several for one target possible. */
+  relocationSections(target: SectionIndex): readonly Section[] {
+    if (this.#relaOf === undefined) {
+      this.#relaOf = new Map();
+      for (const section of this.sections) {
+        if (section.type !== SectionType.rela) continue;
+        const list = this.#relaOf.get(section.info);
+        if (list === undefined) this.#relaOf.set(section.info, [section]);
+        else list.push(section);
+      }
+    }
+    return this.#relaOf.get(target) ?? [];
+  }
+
+  /** Entries of one SHT_RELA section. */
+  relocations(rela: Section): readonly Relocation[] {
+    let list = this.#relocations.get(rela.index);
+    if (list === undefined) {
+      list = readRelocations(this, rela);
+      this.#relocations.set(rela.index, list);
+    }
+    return list;
+  }
+
+  /** All relocations that patch `target`, in order of their sections and entries. */
+  relocationsFor(target: SectionIndex): readonly Relocation[] {
+    const sections = this.relocationSections(target);
+    if (sections.length === 1) return this.relocations(sections[0] as Section);
+    return sections.flatMap((section) => this.relocations(section));
+  }
+}
+
+function indexByName(sections: readonly Section[]): Map<string, Section> {
+  const map = new Map<string, Section>();
+  for (const section of sections) if (!map.has(section.name)) map.set(section.name, section);
+  return map;
+}
+
+function readSections(bytes: Bytes, header: FileHeader): Section[] {
+  const raw: Omit<Section, "name">[] = [];
+  for (let index = 0; index < header.sectionCount; index++) {
+    const at = header.sectionHeaderOffset + index * SHDR_SIZE;
+    const type = bytes.u32(at + 4);
+    const offset = index === 0 ? 0 : bytes.size(at + 24);
+    const size = index === 0 ? 0 : bytes.size(at + 32);
+    const hasData = type !== SectionType.nobits && type !== SectionType.null;
+    if (hasData && offset + size > bytes.length) {
+      throw new ElfFormatError(`section ${index} runs beyond the end of the file`, at + 24, offset + size);
+    }
+    const alignment = bytes.size(at + 48);
+    if (alignment > 1 && !Number.isInteger(Math.log2(alignment))) {
+      throw new ElfFormatError(`alignment of section ${index} is no power of two`, at + 48, alignment);
+    }
+    raw.push({
+      index: index as SectionIndex,
+      nameOffset: bytes.u32(at),
+      type,
+      flags: bytes.size(at + 8),
+      address: bytes.i64(at + 16),
+      offset,
+      size,
+      link: index === 0 ? 0 : bytes.u32(at + 40),
+      info: bytes.u32(at + 44),
+      alignment,
+      entrySize: bytes.size(at + 56),
+      data: hasData ? bytes.data.subarray(offset, offset + size) : new Uint8Array(0),
+    });
+  }
+  const names = raw[header.sectionNamesIndex];
+  const table =
+    names === undefined || names.type !== SectionType.strtab ? undefined : new StringTable(names.data, names.offset);
+  if (table === undefined && raw.length > 0 && header.sectionNamesIndex !== 0) {
+    throw new ElfFormatError("section name table is not a string table", 62, header.sectionNamesIndex);
+  }
+  return raw.map((section) => ({ ...section, name: table?.at(section.nameOffset) ?? "" }));
+}
+
+function readSymbols(elf: ElfReader): Symbol[] {
+  const table = elf.sections.find((section) => section.type === SectionType.symtab);
+  if (table === undefined) return [];
+  if (table.size % SYM_SIZE !== 0)
+    throw new ElfFormatError("symbol table size is no multiple of its entries", table.offset, table.size);
+  const strings = elf.sections[table.link];
+  if (strings === undefined || strings.type !== SectionType.strtab) {
+    throw new ElfFormatError("symbol table without a string table", table.offset, table.link);
+  }
+  const extended = elf.sections.find(
+    (section) => section.type === SectionType.symtabShndx && section.link === table.index,
+  );
+  const names = new StringTable(strings.data, strings.offset);
+  const bytes = new Bytes(table.data, elf.littleEndian, table.offset);
+  const indices = extended === undefined ? undefined : new Bytes(extended.data, elf.littleEndian, extended.offset);
+  const symbols: Symbol[] = [];
+  for (let index = 0, at = 0; at < table.size; index++, at += SYM_SIZE) {
+    const info = bytes.u8(at + 4);
+    let section = bytes.u16(at + 6);
+    if (section === SHN_XINDEX && indices !== undefined) section = indices.u32(index * 4);
+    else if (section >= SHN_LORESERVE) section -= 0x10000;
+    if (section >= elf.sections.length) {
+      throw new ElfFormatError(`symbol ${index} is in a section that does not exist`, table.offset + at + 6, section);
+    }
+    const type = info & 15;
+    const nameOffset = bytes.u32(at);
+    const own = names.at(nameOffset);
+    symbols.push({
+      index: index as SymbolIndex,
+      name: type === SymbolType.section && own === "" ? (elf.sections[section]?.name ?? "") : own,
+      nameOffset,
+      value: bytes.i64(at + 8),
+      size: bytes.i64(at + 16),
+      binding: info >> 4,
+      type,
+      other: bytes.u8(at + 5),
+      section: section as SectionIndex,
+    });
+  }
+  return symbols;
+}
+
+function readRelocations(elf: ElfReader, rela: Section): Relocation[] {
+  if (rela.size % RELA_SIZE !== 0)
+    throw new ElfFormatError(`size of ${rela.name} is no multiple of its entries`, rela.offset, rela.size);
+  const bytes = new Bytes(rela.data, elf.littleEndian, rela.offset);
+  const symbolCount = elf.symbols.length;
+  const list: Relocation[] = [];
+  for (let at = 0; at < rela.size; at += RELA_SIZE) {
+    const symbol = bytes.u32(at + (elf.littleEndian ? 12 : 8));
+    if (symbol >= symbolCount && symbol !== 0) {
+      throw new ElfFormatError(
+        `relocation in ${rela.name} names a symbol that does not exist`,
+        rela.offset + at + 8,
+        symbol,
+      );
+    }
+    list.push({
+      offset: bytes.i64(at),
+      type: bytes.u32(at + (elf.littleEndian ? 8 : 12)),
+      symbol: symbol as SymbolIndex,
+      addend: bytes.i64(at + 16),
+    });
+  }
+  return list;
+}
+
+/** True for a symbol that has a place in a section of its own object. */
+export function isDefined(symbol: Symbol): boolean {
+  return symbol.section > 0;
+}
+
+/** True for STB_LOCAL. */
+export function isLocal(symbol: Symbol): boolean {
+  return symbol.binding === Binding.local;
+}
