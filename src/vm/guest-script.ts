@@ -1,0 +1,162 @@
+/** What the guest's init does; every limit is in seconds. */
+export interface GuestPlan {
+  /** Random word that marks frames and kernel log lines. */
+  readonly token: string;
+  /** How many files /kmend/modules/0.ko … there are, loaded in this order. */
+  readonly moduleCount: number;
+  /** How many files /kmend/probes/0 … there are. */
+  readonly probeCount: number;
+  readonly probeLimit: number;
+  readonly transitionLimit: number;
+}
+
+/** Bytes of a probe's output that are kept. */
+export const probeOutputLimit = 65_536;
+
+/** Text that begins a line of the kernel log which the guest wrote itself: the step that starts there follows. */
+export function logMarker(token: string): string {
+  return `kmend-${token} `;
+}
+
+const opening = `#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /etc
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root LC_ALL=C
+exec </dev/null >/dev/ttyS0 2>&1
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+ifconfig lo up 2>/dev/null
+echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
+cd /root
+stty -F /dev/ttyS1 raw -echo 115200
+`;
+
+/** Shared by all scripts: `send NAME STATUS <data`, `mark STEP`. */
+function framing(token: string): string {
+  return `
+send() { { echo "@${token}< $1 $2"; base64; echo "@${token}> $1"; } >/dev/ttyS1; }
+tell() { send "$1" 0 </dev/null; }
+mark() { echo "<5>${logMarker(token)}$1" >/dev/kmsg; }
+`;
+}
+
+/** The smallest guest: it says \`booted\` and powers off. */
+export function bootOnlyScript(token: string): string {
+  return `${opening}${framing(token)}
+tell booted
+poweroff -f
+`;
+}
+
+/**
+ * The init script of the guest. It sends, in this order, the frames \`booted\`, \`module.N\`, \`before.N\` and \`again.N\` for each probe, \`load\`,
+ * \`name\`, \`patched\`, \`loaded.N\`, \`disable\`, \`disabled\`, \`unload\`, \`after.N\`, \`log\`, \`done\`; after a failed step it goes straight to \`log\`.
+ * Kernel interfaces: Documentation/livepatch/livepatch.rst and Documentation/ABI/testing/sysfs-kernel-livepatch (Linux 6.1).
+ */
+export function guestScript(plan: GuestPlan): string {
+  return `${opening}${framing(plan.token)}
+patches=/sys/kernel/livepatch
+
+finish() {
+  mark end
+  dmesg | sed -n '/${logMarker(plan.token)}start/,$p' >/tmp/log
+  dmesg -n 1
+  send log 0 </tmp/log
+  tell done
+  poweroff -f
+}
+
+run_probes() {
+  probe=0
+  while [ $probe -lt ${plan.probeCount} ]; do
+    timeout -s KILL ${plan.probeLimit} sh -c "$(cat /kmend/probes/$probe)" >/tmp/out 2>&1
+    status=$?
+    head -c ${probeOutputLimit} /tmp/out | send "$1.$probe" $status
+    probe=$((probe + 1))
+  done
+}
+
+seconds() { read -r up rest </proc/uptime; now=\${up%%.*}; }
+
+# Prints the tasks that have not reached patch state $1 (-1: not part of a transition), each with its kernel stack.
+stalled_tasks() {
+  for task in /proc/[0-9]*/task/[0-9]*; do
+    read -r state 2>/dev/null <$task/patch_state || continue
+    [ "$state" = "$1" ] || [ "$state" = -1 ] && continue
+    echo "task \${task##*/} $(cat $task/comm)"
+    cat $task/stack
+  done
+}
+
+# Waits until the transition of $name is over; a patch that is gone has ended it too.
+wait_transition() {
+  seconds
+  limit=$((now + ${plan.transitionLimit}))
+  while read -r state 2>/dev/null <$patches/$name/transition && [ "$state" = 1 ]; do
+    seconds
+    [ $now -ge $limit ] && return 1
+    usleep 20000
+  done
+  return 0
+}
+
+dmesg -n 8
+tell booted
+mark start
+module=0
+while [ $module -lt ${plan.moduleCount} ]; do
+  insmod /kmend/modules/$module.ko >/tmp/out 2>&1
+  status=$?
+  send module.$module $status </tmp/out
+  [ $status = 0 ] || finish
+  module=$((module + 1))
+done
+run_probes before
+run_probes again
+
+ls $patches >/tmp/patches 2>/dev/null
+mark patch
+insmod /kmend/patch.ko >/tmp/out 2>&1
+status=$?
+send load $status </tmp/out
+[ $status = 0 ] || finish
+name=
+for patch in $(ls $patches 2>/dev/null); do
+  grep -qxF "$patch" /tmp/patches || name=$patch
+done
+echo "$name" | send name 0
+[ -n "$name" ] || finish
+if ! wait_transition; then
+  stalled_tasks 1 | send patched 1
+  finish
+fi
+tell patched
+run_probes loaded
+
+mark unpatch
+echo 0 2>/tmp/out >$patches/$name/enabled
+status=$?
+send disable $status </tmp/out
+[ $status = 0 ] || finish
+if ! wait_transition; then
+  stalled_tasks 0 | send disabled 1
+  finish
+fi
+tries=0
+while [ -d $patches/$name ] && [ $tries -lt 250 ]; do usleep 20000; tries=$((tries + 1)); done
+[ -d $patches/$name ]
+send disabled $((1 - $?)) </dev/null
+tries=0
+until rmmod "$name" >/tmp/out 2>&1; do
+  tries=$((tries + 1))
+  [ $tries -ge 50 ] && break
+  usleep 50000
+done
+[ ! -d /sys/module/$name ]
+send unload $? </tmp/out
+run_probes after
+finish
+`;
+}

@@ -1,0 +1,113 @@
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import type { Accelerator } from "./try-types.ts";
+
+/** A guest that is about to be started. */
+export interface Guest {
+  readonly accelerator: Accelerator;
+  readonly imagePath: string;
+  readonly initramfs: string;
+  /** Folder for the console's log. */
+  readonly folder: string;
+  /** Wall time limit in seconds. */
+  readonly timeoutSeconds: number;
+  /** Receives what the guest writes to its second serial line. */
+  readonly onData: (piece: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GuestEnd {
+  readonly timedOut: boolean;
+  /** Exit code of QEMU; null when a signal ended it. */
+  readonly exitCode: number | null;
+  /** What QEMU itself said. */
+  readonly stderr: string;
+  /** What the kernel wrote to its console, the first serial line. */
+  readonly console: string;
+}
+
+/** Kernel parameters (Documentation/admin-guide/kernel-parameters.txt): a panic ends the guest, the console speaks only when told to. */
+const kernelParameters = [
+  "console=ttyS0,115200",
+  "loglevel=1",
+  "printk.time=1",
+  "panic=-1",
+  "rcupdate.rcu_expedited=1",
+  "cryptomgr.notests",
+  "no_timer_check",
+  "tsc=reliable",
+];
+
+/** QEMU's arguments: no devices but two serial lines, the kernel's console in a file and our data on standard output. */
+export function qemuArguments(guest: Guest): string[] {
+  return [
+    ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
+    ...["-machine", `q35,accel=${guest.accelerator},usb=off,sata=off,smbus=off,vmport=off`],
+    ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", "512"],
+    ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
+    ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
+    ...["-kernel", guest.imagePath, "-initrd", guest.initramfs, "-append", kernelParameters.join(" ")],
+  ];
+}
+
+/**
+ * Runs a guest to its end. It is stopped, with its whole process group, when the time is up or the signal is aborted; should this process
+ * be killed, timeout(1) ends it a little later.
+ * @throws KmendError `PROGRAM_MISSING`; the signal's reason when it was aborted.
+ */
+export async function runGuest(guest: Guest): Promise<GuestEnd> {
+  guest.signal?.throwIfAborted();
+  const backstop = ["--signal=KILL", String(guest.timeoutSeconds + 10), "qemu-system-x86_64"];
+  const child = spawn("timeout", [...backstop, ...qemuArguments(guest)], {
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stderr = "";
+  let timedOut = false;
+  const kill = (): void => {
+    if (child.pid === undefined) return;
+    try {
+      process.kill(-child.pid, "SIGKILL");
+    } catch (error) {
+      if (systemErrorCode(error) !== "ESRCH") throw error;
+    }
+  };
+  const timer = setTimeout(() => {
+    timedOut = true;
+    kill();
+  }, guest.timeoutSeconds * 1000);
+  guest.signal?.addEventListener("abort", kill, { once: true });
+  child.stdout.setEncoding("latin1").on("data", guest.onData);
+  child.stderr.setEncoding("utf8").on("data", (piece: string) => {
+    stderr += piece;
+  });
+  try {
+    const exitCode = await new Promise<number | null>((resolve, reject) => {
+      child.on("error", reject);
+      child.on("close", resolve);
+    });
+    guest.signal?.throwIfAborted();
+    if (exitCode === 127) throw missingQemu();
+    const console = await readFile(consolePath(guest), "utf8").catch(() => "");
+    return { timedOut, exitCode, stderr, console };
+  } finally {
+    clearTimeout(timer);
+    guest.signal?.removeEventListener("abort", kill);
+    kill();
+  }
+}
+
+function consolePath(guest: Guest): string {
+  return join(guest.folder, "console.log");
+}
+
+function missingQemu(): KmendError {
+  return new KmendError({
+    code: "PROGRAM_MISSING",
+    message: "qemu-system-x86_64 is not installed",
+    hint: "kmend doctor shows the command that installs it",
+    exitCode: ExitCode.environment,
+  });
+}

@@ -1,0 +1,67 @@
+import type { Progress } from "../support/progress.ts";
+
+/** The part of a target kernel that a virtual machine needs. */
+export interface BootableKernel {
+  /** As in `uname -r`. */
+  readonly release: string;
+  /** The bootable image, `vmlinuz-<release>`. */
+  readonly imagePath: string;
+  /** `…/lib/modules/<release>`. */
+  readonly modulesDir: string;
+}
+
+/** What {@link tryModule} is asked to do. */
+export interface TryOptions {
+  readonly kernel: BootableKernel;
+  /** The patch module, a `.ko` file. */
+  readonly modulePath: string;
+  /** Shell commands that are run in the guest before, while and after the patch is in force. */
+  readonly probes?: readonly string[] | undefined;
+  /** Kernel modules to load first, by name; their dependencies come along. */
+  readonly modules?: readonly string[] | undefined;
+  /** Wall time for the whole guest in seconds; default 120. */
+  readonly timeoutSeconds?: number | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One probe and what it printed, standard output and error together, without the last line feed. */
+export interface ProbeResult {
+  readonly command: string;
+  readonly before: string;
+  readonly loaded: string;
+  readonly after: string;
+  /** Present when two runs before the load already differed, so that the third run says nothing. */
+  readonly varies?: true;
+}
+
+/** A task that kept a transition from ending. */
+export interface StalledTask {
+  readonly task: number;
+  readonly name: string;
+  /** Its kernel stack, innermost function first, as in /proc/TID/stack. */
+  readonly stack: readonly string[];
+}
+
+/** The stable `--json` of `kmend try`. */
+export interface TryResult {
+  readonly schema: 1;
+  readonly verdict: "passed" | "failed";
+  /** Release of the kernel that was booted. */
+  readonly kernel: string;
+  /** Name of the patch module as the kernel knows it. */
+  readonly module: string;
+  /** From the start of the transition to its end; null when it never ended. */
+  readonly transitionMilliseconds: number | null;
+  readonly probes: readonly ProbeResult[];
+  /** Kernel messages that decided the verdict; for a passed one what livepatch said. */
+  readonly kernelLog: readonly string[];
+  /** Why the verdict is `failed`. */
+  readonly failure: string | null;
+  readonly stalledTasks: readonly StalledTask[];
+  /** `kvm` or, where that does not work, `tcg` (software emulation). */
+  readonly accelerator: Accelerator;
+  readonly milliseconds: Readonly<Record<string, number>>;
+}
+
+export type Accelerator = "kvm" | "tcg";

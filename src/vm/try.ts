@@ -1,0 +1,142 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ElfFormatError } from "../elf/format-error.ts";
+import { rethrowDiskErrors } from "../support/cache.ts";
+import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import { SilentProgress } from "../support/progress.ts";
+import { guestScript } from "./guest-script.ts";
+import { makeInitramfs } from "./initramfs.ts";
+import { chooseAccelerator } from "./kvm-probe.ts";
+import { indexModules, resolveModules } from "./module-dependencies.ts";
+import { modinfoOf, moduleName } from "./module-file.ts";
+import { type GuestEnd, runGuest } from "./qemu.ts";
+import { type Frame, FrameDecoder } from "./serial-frames.ts";
+import type { Accelerator, TryOptions, TryResult } from "./try-types.ts";
+import { judge } from "./verdict.ts";
+
+const defaultTimeoutSeconds = 120;
+
+/** What the status line says when a frame of that name arrives. */
+const stepTitles: Readonly<Record<string, string>> = {
+  booted: "booted; probes before the load",
+  load: "patch module loaded, waiting for the transition",
+  patched: "patch in force; probes",
+  disable: "disabled, waiting for the transition back",
+  unload: "unloaded; probes again",
+};
+
+/**
+ * Boots the kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after.
+ * What goes wrong in the guest is a `failed` verdict; only what keeps the guest from being started is thrown.
+ * @throws KmendError `NOT_A_PATCH_MODULE`, `WRONG_KERNEL`, `NO_SUCH_MODULE`, `PROGRAM_MISSING`, `VM_DID_NOT_START`, or the abort signal's reason.
+ */
+export async function tryModule(options: TryOptions): Promise<TryResult> {
+  const progress = options.progress ?? new SilentProgress();
+  const patch = await inspectPatchModule(options.modulePath, options.kernel.release);
+  const folder = await mkdtemp(join(tmpdir(), "kmend-try-")).catch(rethrowDiskErrors);
+  try {
+    const timeoutSeconds = options.timeoutSeconds ?? defaultTimeoutSeconds;
+    const probes = options.probes ?? [];
+    const limits = {
+      probeLimit: Math.max(5, Math.round(timeoutSeconds / 6)),
+      transitionLimit: Math.max(10, Math.round(timeoutSeconds / 3)),
+    };
+    const token = randomBytes(6).toString("hex");
+    const accelerator = await progress.phase("accelerator", "Choosing how to run the virtual machine", () =>
+      chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
+    );
+    const { initramfs, modules } = await progress.phase("initramfs", "Packing the initramfs", async () => {
+      const wanted = [...patch.depends, ...(options.modules ?? [])];
+      const files =
+        wanted.length === 0 ? [] : await resolveModules(await indexModules(options.kernel.modulesDir), wanted, folder);
+      const init = guestScript({ token, moduleCount: files.length, probeCount: probes.length, ...limits });
+      const content = { init, patchModule: options.modulePath, modules: files, probes };
+      return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName) };
+    });
+    const { frames, end } = await progress.phase("vm", title(options, accelerator), async (status) => {
+      const decoder = new FrameDecoder(token, ({ name }) => {
+        const text = stepTitles[name];
+        if (text !== undefined) status(text);
+      });
+      const onData = (piece: string): void => decoder.push(piece);
+      const { imagePath } = options.kernel;
+      const guest = { accelerator, imagePath, initramfs, folder, timeoutSeconds, onData, signal: options.signal };
+      return { end: await runGuest(guest), frames: decoder.frames };
+    });
+    requireStart(frames, end);
+    const verdict = judge({
+      token,
+      frames,
+      end,
+      timeoutSeconds,
+      probeLimitSeconds: limits.probeLimit,
+      transitionLimitSeconds: limits.transitionLimit,
+      modules,
+      probes,
+      moduleName: patch.name,
+    });
+    const { release } = options.kernel;
+    return { schema: 1, kernel: release, ...verdict, accelerator, milliseconds: { ...progress.milliseconds } };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function title(options: TryOptions, accelerator: Accelerator): string {
+  const how = accelerator === "kvm" ? "KVM" : "software emulation, as KVM does not work here";
+  return `Trying the module on ${options.kernel.release} in QEMU (${how})`;
+}
+
+interface PatchModuleInfo {
+  readonly name: string;
+  readonly depends: readonly string[];
+}
+
+/** Reads what a patch module says about itself, so that a wrong file is told before a guest is booted for it. */
+async function inspectPatchModule(path: string, release: string): Promise<PatchModuleInfo> {
+  const info = await modinfoOf(path).catch((error: unknown) => {
+    const code = systemErrorCode(error);
+    const problem =
+      error instanceof ElfFormatError
+        ? "it is not a kernel module"
+        : code === "ENOENT"
+          ? "there is no such file"
+          : undefined;
+    if (problem === undefined) throw error;
+    throw notAPatchModule(path, problem, error);
+  });
+  if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
+  const madeFor = info.get("vermagic")?.[0]?.split(" ")[0] ?? "";
+  if (madeFor !== release) {
+    throw new KmendError({
+      code: "WRONG_KERNEL",
+      message: `${path} is made for kernel ${madeFor || "(none named)"}, not ${release}`,
+      hint: madeFor === "" ? undefined : `kmend try --kernel ${madeFor} ${path}`,
+    });
+  }
+  const depends = (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean));
+  return { name: info.get("name")?.[0] ?? moduleName(path), depends };
+}
+
+function notAPatchModule(path: string, problem: string, cause?: unknown): KmendError {
+  return new KmendError({
+    code: "NOT_A_PATCH_MODULE",
+    message: `${path} is not a patch module: ${problem}`,
+    hint: "kmend build makes one from a patch",
+    exitCode: ExitCode.usage,
+    cause,
+  });
+}
+
+/** QEMU that ends with an error before the kernel said anything is a problem of this host, not of the patch. */
+function requireStart(frames: readonly Frame[], end: GuestEnd): void {
+  if (frames.length > 0 || end.timedOut || end.exitCode === 0 || end.console !== "") return;
+  throw new KmendError({
+    code: "VM_DID_NOT_START",
+    message: `QEMU ended with ${end.exitCode === null ? "a signal" : `exit code ${end.exitCode}`} before the kernel started`,
+    why: end.stderr.trim() === "" ? undefined : end.stderr.trim(),
+    exitCode: ExitCode.environment,
+  });
+}

@@ -1,0 +1,161 @@
+import { findAlarm, logSince, relevantLines, transitionTime } from "./kernel-log.ts";
+import type { GuestEnd } from "./qemu.ts";
+import type { Frame } from "./serial-frames.ts";
+import type { ProbeResult, StalledTask, TryResult } from "./try-types.ts";
+
+/** All that one run of the guest left behind. */
+export interface GuestReport {
+  readonly token: string;
+  readonly frames: readonly Frame[];
+  readonly end: GuestEnd;
+  readonly timeoutSeconds: number;
+  readonly probeLimitSeconds: number;
+  readonly transitionLimitSeconds: number;
+  /** Names of the modules loaded first, in order. */
+  readonly modules: readonly string[];
+  readonly probes: readonly string[];
+  /** The name that the patch module's file claims. */
+  readonly moduleName: string;
+}
+
+/** The part of a {@link TryResult} that follows from what the guest said. */
+export type Verdict = Pick<
+  TryResult,
+  "verdict" | "module" | "transitionMilliseconds" | "probes" | "kernelLog" | "failure" | "stalledTasks"
+>;
+
+/** Judges a run: passed only when every step worked, nothing alarming was logged and each probe's third output equals its first. */
+export function judge(report: GuestReport): Verdict {
+  const frame = (name: string): Frame | undefined => report.frames.find((candidate) => candidate.name === name);
+  const log = patchLog(report);
+  const probes = report.probes.map((command, index) => probeResult(command, index, frame));
+  const name = frame("name")?.text.trim() || report.moduleName;
+  const failure = failedStep(report, frame) ?? alarm(log.sincePatch) ?? failedProbe(report, probes, frame);
+  const relevant = relevantLines(log.sincePatch);
+  const stalled = frame("disabled")?.status === 1 ? frame("disabled") : frame("patched");
+  return {
+    verdict: failure === null ? "passed" : "failed",
+    module: name,
+    transitionMilliseconds: transitionTime(log.sincePatch, name),
+    probes,
+    // A step that failed without a telling line: the end of the log is all there is to show.
+    kernelLog: failure !== null && relevant.every((line) => findAlarm([line]) === undefined) ? log.tail : relevant,
+    failure,
+    stalledTasks: parseStalledTasks(stalled?.status === 1 ? stalled.text : ""),
+  };
+}
+
+const tailLines = 30;
+
+/** The guest's own copy of the kernel log where it got that far, else what reached the console. */
+function patchLog(report: GuestReport): { readonly sincePatch: readonly string[]; readonly tail: readonly string[] } {
+  const log = report.frames.find((frame) => frame.name === "log")?.text ?? report.end.console;
+  const all = log.replaceAll("\r", "").split("\n").filter(Boolean);
+  const sincePatch = logSince(log, report.token, "patch") ?? [];
+  const start = logSince(log, report.token, "start") ?? all;
+  return { sincePatch, tail: (sincePatch.length > 0 ? sincePatch : start).slice(-tailLines) };
+}
+
+type FindFrame = (name: string) => Frame | undefined;
+
+/** Steps in the order in which the guest reports them; the first that is missing or failed explains everything after it. */
+function failedStep(report: GuestReport, frame: FindFrame): string | null {
+  const ended = (doing: string): string => `${describeEnd(report)} ${doing}`;
+  if (frame("booted") === undefined) return ended("before its init ran");
+  for (const [index, module] of report.modules.entries()) {
+    const loaded = frame(`module.${index}`);
+    if (loaded === undefined) return ended(`while it loaded module ${module}`);
+    if (loaded.status !== 0) return `module ${module} could not be loaded: ${oneLine(loaded.text)}`;
+  }
+  const load = frame("load");
+  if (load === undefined) {
+    return ended(
+      frame(`again.${report.probes.length - 1}`)
+        ? "while it loaded the patch module"
+        : "while the probes ran before the load",
+    );
+  }
+  if (load.status !== 0) return `the patch module could not be loaded: ${oneLine(load.text)}`;
+  const name = frame("name");
+  if (name === undefined) return ended("right after it loaded the patch module");
+  if (name.text.trim() === "") return "the module was loaded, but registered no live patch";
+  const limit = `did not end within ${report.transitionLimitSeconds} s`;
+  const patched = frame("patched");
+  if (patched === undefined) return ended("during the transition");
+  if (patched.status !== 0) return `the transition ${limit}: some tasks still run the old code`;
+  const disable = frame("disable");
+  if (disable === undefined) return ended("while the probes ran with the patch in force");
+  if (disable.status !== 0) return `the patch could not be disabled: ${oneLine(disable.text)}`;
+  const disabled = frame("disabled");
+  if (disabled === undefined) return ended("while the patch was taken back");
+  if (disabled.status !== 0) return `the transition back ${limit}: some tasks still run the new code`;
+  const unload = frame("unload");
+  if (unload === undefined) return ended("while it unloaded the patch module");
+  if (unload.status !== 0) return `the patch module could not be unloaded: ${oneLine(unload.text)}`;
+  if (frame("done") === undefined) return ended("after the patch module was unloaded");
+  return null;
+}
+
+function describeEnd(report: GuestReport): string {
+  const { end } = report;
+  const panic = /Kernel panic - not syncing: (.*)/.exec(end.console)?.[1];
+  if (panic !== undefined) return `the guest panicked (${panic.trim()})`;
+  if (end.timedOut) return `the guest did not finish within ${report.timeoutSeconds} s and was stopped`;
+  return `the guest ended (QEMU exit code ${end.exitCode ?? "none, killed"}${end.stderr === "" ? "" : `: ${oneLine(end.stderr)}`})`;
+}
+
+function alarm(lines: readonly string[]): string | null {
+  const finding = findAlarm(lines);
+  return finding === undefined ? null : `${finding.reason}: ${finding.line.replace(/^\[[^\]]*\]\s*/, "")}`;
+}
+
+/** Exit codes of sh(1) for a command that is missing or cannot be run, and of one that timeout(1) killed. */
+const unusableProbe: Readonly<Record<number, string>> = {
+  126: "cannot be run in the guest",
+  127: "is not a command of the guest (it has busybox and nothing else)",
+};
+
+function failedProbe(report: GuestReport, probes: readonly ProbeResult[], frame: FindFrame): string | null {
+  for (const [index, probe] of probes.entries()) {
+    for (const phase of ["before", "again", "loaded", "after"]) {
+      const status = frame(`${phase}.${index}`)?.status ?? 0;
+      const unusable = unusableProbe[status];
+      if (unusable !== undefined) return `probe ${JSON.stringify(probe.command)} ${unusable}`;
+      if (status === 137)
+        return `probe ${JSON.stringify(probe.command)} did not end within ${report.probeLimitSeconds} s`;
+    }
+    const first = frame(`before.${index}`);
+    const third = frame(`after.${index}`);
+    if (probe.varies === true || (first?.text === third?.text && first?.status === third?.status)) continue;
+    return `probe ${JSON.stringify(probe.command)} does not give its first result again after the unload`;
+  }
+  return null;
+}
+
+function probeResult(command: string, index: number, frame: FindFrame): ProbeResult {
+  const output = (phase: string): string => (frame(`${phase}.${index}`)?.text ?? "").replace(/\n$/, "");
+  const before = output("before");
+  const repeated = frame(`again.${index}`) !== undefined && output("again") !== before;
+  const result = { command, before, loaded: output("loaded"), after: output("after") };
+  return repeated ? { ...result, varies: true } : result;
+}
+
+function parseStalledTasks(text: string): StalledTask[] {
+  const tasks: { task: number; name: string; stack: string[] }[] = [];
+  for (const line of text.split("\n")) {
+    const head = /^task (\d+) (.*)$/.exec(line);
+    if (head !== null) tasks.push({ task: Number(head[1]), name: head[2] as string, stack: [] });
+    else if (line !== "") tasks.at(-1)?.stack.push(line.replace(/^\[<[0-9a-fx]+>\] /, ""));
+  }
+  return tasks;
+}
+
+function oneLine(text: string): string {
+  return (
+    text
+      .trim()
+      .split("\n")
+      .join("; ")
+      .replace(/^insmod: can't insert '[^']*': /, "") || "no message"
+  );
+}
