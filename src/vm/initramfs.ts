@@ -1,10 +1,7 @@
-import { chmod, copyFile, cp, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
-import { delimiter, join } from "node:path";
-import { Bytes } from "../elf/bytes.ts";
-import { ElfFormatError } from "../elf/format-error.ts";
-import { byteOrder, readFileHeader } from "../elf/header.ts";
-import { exists } from "../support/cache.ts";
+import { chmod, copyFile, cp, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { findProgram, isStaticProgram } from "../support/find-program.ts";
 import { run } from "../support/run.ts";
 
 /** What goes into the guest's first file system besides busybox. */
@@ -52,32 +49,13 @@ export async function makeInitramfs(folder: string, content: InitramfsContent): 
 }
 
 async function findStaticBusybox(): Promise<string> {
-  for (const folder of (process.env["PATH"] ?? "").split(delimiter)) {
-    const candidate = join(folder, "busybox");
-    if (folder === "" || !(await exists(candidate))) continue;
-    if (!(await asksForLoader(candidate))) return candidate;
-  }
+  const path = await findProgram("busybox", isStaticProgram);
+  if (path !== undefined) return path;
   throw new KmendError({
     code: "NO_STATIC_BUSYBOX",
     message: "no statically linked busybox found",
-    hint: "apt-get install busybox-static",
+    why: "the guest has no libraries that a dynamically linked one could use",
+    hint: "kmend doctor shows the command that installs it",
     exitCode: ExitCode.environment,
   });
-}
-
-/** PT_INTERP of a program header (gABI chapter 5): the program is dynamically linked, and the guest has no loader for it. */
-async function asksForLoader(program: string): Promise<boolean> {
-  const ptInterp = 3;
-  try {
-    const file = await readFile(program);
-    const bytes = new Bytes(file, byteOrder(file) === "little");
-    const header = readFileHeader(bytes);
-    for (let index = 0; index < header.programHeaderCount; index++) {
-      if (bytes.u32(header.programHeaderOffset + index * header.programHeaderSize) === ptInterp) return true;
-    }
-    return false;
-  } catch (error) {
-    if (error instanceof ElfFormatError) return true;
-    throw error;
-  }
 }

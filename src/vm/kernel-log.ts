@@ -78,10 +78,17 @@ export function relevantLines(lines: readonly string[]): readonly string[] {
   let report = 0;
   for (const line of lines) {
     if (findAlarm([line]) !== undefined) report = reportLines;
-    if (report > 0 || /\blivepatch: /.test(line)) kept.push(line);
+    const wanted = report > 0 || /\blivepatch: /.test(line);
+    // insmod tries two system calls in turn, and the kernel then says everything twice.
+    if (wanted && withoutTime(line) !== withoutTime(kept.at(-1) ?? "")) kept.push(line);
     report--;
   }
   return kept;
+}
+
+/** A line of the kernel log without its time stamp. */
+export function withoutTime(line: string): string {
+  return line.replace(/^\[\s*\d+\.\d+\]\s*/, "");
 }
 
 /**

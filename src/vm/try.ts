@@ -2,15 +2,15 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ElfFormatError } from "../elf/format-error.ts";
 import { rethrowDiskErrors } from "../support/cache.ts";
-import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { guestScript } from "./guest-script.ts";
 import { makeInitramfs } from "./initramfs.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
 import { indexModules, resolveModules } from "./module-dependencies.ts";
-import { modinfoOf, moduleName } from "./module-file.ts";
+import { moduleName } from "./module-file.ts";
+import { inspectPatchModuleFor } from "./patch-module.ts";
 import { type GuestEnd, runGuest } from "./qemu.ts";
 import { type Frame, FrameDecoder } from "./serial-frames.ts";
 import type { Accelerator, TryOptions, TryResult } from "./try-types.ts";
@@ -34,7 +34,7 @@ const stepTitles: Readonly<Record<string, string>> = {
  */
 export async function tryModule(options: TryOptions): Promise<TryResult> {
   const progress = options.progress ?? new SilentProgress();
-  const patch = await inspectPatchModule(options.modulePath, options.kernel.release);
+  const patch = await inspectPatchModuleFor(options.modulePath, options.kernel.release);
   const folder = await mkdtemp(join(tmpdir(), "kmend-try-")).catch(rethrowDiskErrors);
   try {
     const timeoutSeconds = options.timeoutSeconds ?? defaultTimeoutSeconds;
@@ -87,47 +87,6 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
 function title(options: TryOptions, accelerator: Accelerator): string {
   const how = accelerator === "kvm" ? "KVM" : "software emulation, as KVM does not work here";
   return `Trying the module on ${options.kernel.release} in QEMU (${how})`;
-}
-
-interface PatchModuleInfo {
-  readonly name: string;
-  readonly depends: readonly string[];
-}
-
-/** Reads what a patch module says about itself, so that a wrong file is told before a guest is booted for it. */
-async function inspectPatchModule(path: string, release: string): Promise<PatchModuleInfo> {
-  const info = await modinfoOf(path).catch((error: unknown) => {
-    const code = systemErrorCode(error);
-    const problem =
-      error instanceof ElfFormatError
-        ? "it is not a kernel module"
-        : code === "ENOENT"
-          ? "there is no such file"
-          : undefined;
-    if (problem === undefined) throw error;
-    throw notAPatchModule(path, problem, error);
-  });
-  if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
-  const madeFor = info.get("vermagic")?.[0]?.split(" ")[0] ?? "";
-  if (madeFor !== release) {
-    throw new KmendError({
-      code: "WRONG_KERNEL",
-      message: `${path} is made for kernel ${madeFor || "(none named)"}, not ${release}`,
-      hint: madeFor === "" ? undefined : `kmend try --kernel ${madeFor} ${path}`,
-    });
-  }
-  const depends = (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean));
-  return { name: info.get("name")?.[0] ?? moduleName(path), depends };
-}
-
-function notAPatchModule(path: string, problem: string, cause?: unknown): KmendError {
-  return new KmendError({
-    code: "NOT_A_PATCH_MODULE",
-    message: `${path} is not a patch module: ${problem}`,
-    hint: "kmend build makes one from a patch",
-    exitCode: ExitCode.usage,
-    cause,
-  });
 }
 
 /** QEMU that ends with an error before the kernel said anything is a problem of this host, not of the patch. */

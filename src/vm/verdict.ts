@@ -1,4 +1,4 @@
-import { findAlarm, logSince, relevantLines, transitionTime } from "./kernel-log.ts";
+import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./kernel-log.ts";
 import type { GuestEnd } from "./qemu.ts";
 import type { Frame } from "./serial-frames.ts";
 import type { ProbeResult, StalledTask, TryResult } from "./try-types.ts";
@@ -30,7 +30,8 @@ export function judge(report: GuestReport): Verdict {
   const log = patchLog(report);
   const probes = report.probes.map((command, index) => probeResult(command, index, frame));
   const name = frame("name")?.text.trim() || report.moduleName;
-  const failure = failedStep(report, frame) ?? alarm(log.sincePatch) ?? failedProbe(report, probes, frame);
+  const failure =
+    failedStep(report, frame, log.sincePatch) ?? alarm(log.sincePatch) ?? failedProbe(report, probes, frame);
   const relevant = relevantLines(log.sincePatch);
   const stalled = frame("disabled")?.status === 1 ? frame("disabled") : frame("patched");
   return {
@@ -59,7 +60,7 @@ function patchLog(report: GuestReport): { readonly sincePatch: readonly string[]
 type FindFrame = (name: string) => Frame | undefined;
 
 /** Steps in the order in which the guest reports them; the first that is missing or failed explains everything after it. */
-function failedStep(report: GuestReport, frame: FindFrame): string | null {
+function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[]): string | null {
   const ended = (doing: string): string => `${describeEnd(report)} ${doing}`;
   if (frame("booted") === undefined) return ended("before its init ran");
   for (const [index, module] of report.modules.entries()) {
@@ -75,7 +76,11 @@ function failedStep(report: GuestReport, frame: FindFrame): string | null {
         : "while the probes ran before the load",
     );
   }
-  if (load.status !== 0) return `the patch module could not be loaded: ${oneLine(load.text)}`;
+  if (load.status !== 0) {
+    const cause = findAlarm(log);
+    const said = cause === undefined ? "" : ` (${withoutTime(cause.line)})`;
+    return `the patch module could not be loaded: ${oneLine(load.text)}${said}`;
+  }
   const name = frame("name");
   if (name === undefined) return ended("right after it loaded the patch module");
   if (name.text.trim() === "") return "the module was loaded, but registered no live patch";
@@ -106,7 +111,7 @@ function describeEnd(report: GuestReport): string {
 
 function alarm(lines: readonly string[]): string | null {
   const finding = findAlarm(lines);
-  return finding === undefined ? null : `${finding.reason}: ${finding.line.replace(/^\[[^\]]*\]\s*/, "")}`;
+  return finding === undefined ? null : `${finding.reason}: ${withoutTime(finding.line)}`;
 }
 
 /** Exit codes of sh(1) for a command that is missing or cannot be run, and of one that timeout(1) killed. */

@@ -1,0 +1,49 @@
+import type { BuildResult } from "../module/build-types.ts";
+import type { CommandContext } from "./command.ts";
+import { formatTable } from "./table.ts";
+
+/** Prints what `build` returned: the module and what it changes on standard output, refusals and notes on standard error. */
+export function reportBuild(context: CommandContext, result: BuildResult): void {
+  for (const note of result.notes) context.progress.note(note);
+  if (context.json) {
+    context.printJson(result);
+    return;
+  }
+  for (const { code, what, where, why, hint } of result.refusals) {
+    context.printProblem({ kind: "refused", code, message: what, where, why, hint });
+  }
+  const { style } = context;
+  const summary = summaryOf(result);
+  context.print(style("bold", summary));
+  if (result.functions.length > 0) {
+    context.print("\nFunctions:");
+    const rows = result.functions.map((entry) => [
+      entry.name,
+      placeOf(entry),
+      entry.unit,
+      `${entry.change}${entry.proven ? ", proven" : ", not proven"}${entry.reason === "" ? "" : `: ${entry.reason}`}`,
+    ]);
+    for (const line of formatTable(rows)) context.print(line);
+  }
+  if (result.symbols.length > 0) {
+    context.print("\nSymbols that the new code reaches:");
+    const rows = result.symbols.map((symbol) => [symbol.name, placeOf(symbol), symbol.proof]);
+    for (const line of formatTable(rows)) context.print(line);
+  }
+}
+
+function summaryOf(result: BuildResult): string {
+  const { release } = result.kernel;
+  if (result.outcome === "unchanged") return `nothing to change: no code of ${release} differs with this patch`;
+  if (result.outcome === "refused") {
+    const count = result.refusals.length;
+    return `refused: ${count} part${count === 1 ? "" : "s"} of this change cannot be live patched on ${release}`;
+  }
+  if (result.module === null) return `no module was made for ${release}`;
+  const { path, bytes, sha256 } = result.module;
+  return `${path}\n  for ${release}, ${Math.ceil(bytes / 1024)} KiB, sha256 ${sha256}`;
+}
+
+function placeOf(entry: { readonly object: string; readonly sympos: number }): string {
+  return entry.sympos === 0 ? entry.object : `${entry.object}, no. ${entry.sympos} of that name`;
+}

@@ -1,0 +1,82 @@
+import type { BuildOptions, BuildResult } from "../module/build-types.ts";
+import { ExitCode } from "../support/errors.ts";
+import { reportBuild } from "./build-report.ts";
+import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+
+/** Options of everything that builds a patch module. */
+export const buildOptions: readonly OptionDefinition[] = [
+  {
+    flags: "--kernel <RELEASE>",
+    description: "kernel to patch: a release, or `newest` for the newest stock one (default: the running kernel)",
+  },
+  { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
+  { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
+  { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+  {
+    flags: "--skip-gcc-check",
+    description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
+  },
+  { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
+  { flags: "--no-install", description: "never install missing packages" },
+];
+
+export const buildCommand: CommandDefinition = {
+  name: "build",
+  summary: "make a patch module from a source patch",
+  description: "Makes a patch module for a stock kernel from one or more source patches, and proves that it fits.",
+  arguments: [{ name: "PATCH...", description: "unified diffs against the kernel source, applied in this order" }],
+  options: [
+    { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
+    { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven",
+    [ExitCode.environment]: "the environment is not ready",
+  },
+  async run(context, operands, options) {
+    const result = await runBuild(context, operands, options, ["build"], options.text("output"));
+    reportBuild(context, result);
+    return buildExitCodes[result.outcome];
+  },
+};
+
+/** Exit code of each outcome. */
+export const buildExitCodes: Readonly<Record<BuildResult["outcome"], ExitCode>> = {
+  built: ExitCode.done,
+  unchanged: ExitCode.unchanged,
+  refused: ExitCode.refused,
+  failed: ExitCode.failure,
+};
+
+/** Checks the requirements and builds; shared with `try`, which puts the module into a folder of its own. */
+export async function runBuild(
+  context: CommandContext,
+  patches: readonly string[],
+  options: OptionValues,
+  needs: readonly ("build" | "try")[],
+  output: string | undefined,
+): Promise<BuildResult> {
+  const { ensureRequirements } = await import("../support/requirements.ts");
+  const { progress, signal } = context;
+  await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+  const { build } = await import("../module/build.ts");
+  const request: BuildOptions = {
+    patches,
+    kernel: options.text("kernel"),
+    output,
+    name: options.text("name"),
+    replace: options.flag("replace"),
+    jobs: options.integer("jobs"),
+    skipCompilerCheck: options.flag("skipGccCheck"),
+    image: options.text("image"),
+    progress,
+    signal,
+  };
+  return build(request);
+}

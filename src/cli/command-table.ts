@@ -1,0 +1,27 @@
+import { buildCommand } from "./build.ts";
+import type { CommandDefinition, OptionDefinition } from "./command.ts";
+import { doctorCommand } from "./doctor.ts";
+import { tryCommand } from "./try.ts";
+
+/** Every command, in the order of `kmend --help`. */
+export const commands: readonly CommandDefinition[] = [buildCommand, tryCommand, doctorCommand];
+
+/** Options that every command has. */
+export const commonOptions: readonly OptionDefinition[] = [
+  { flags: "--json", description: "print the result as one JSON object" },
+  { flags: "-q, --quiet", description: "no progress and no notes" },
+  { flags: "-v, --verbose", description: "tell each step; twice (-vv) adds stack traces to errors" },
+];
+
+/** What each exit code means; commands may narrow the meaning of theirs. */
+export const exitCodeMeanings: Readonly<Record<number, string>> = {
+  0: "done",
+  1: "failure",
+  2: "wrong usage",
+  3: "nothing to change",
+  4: "the change cannot be live patched",
+  5: "the environment is not ready",
+  6: "the transition stalled, or a verification failed",
+  7: "forbidden by policy (signature, lockdown)",
+  130: "interrupted",
+};

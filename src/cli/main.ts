@@ -1,0 +1,24 @@
+import { ExitCode, systemErrorCode } from "../support/errors.ts";
+import { runCommandLine } from "./run-command-line.ts";
+
+const interrupt = new AbortController();
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => {
+    // The first one lets the command clean up, the second one does not wait for that.
+    if (interrupt.signal.aborted) process.exit(ExitCode.interrupted);
+    interrupt.abort();
+  });
+}
+
+/** A reader that goes away, as `| head` does, is no failure. */
+function ignoreBrokenPipe(error: Error): void {
+  if (systemErrorCode(error) !== "EPIPE") throw error;
+}
+process.stdout.on("error", ignoreBrokenPipe);
+process.stderr.on("error", ignoreBrokenPipe);
+
+process.exitCode = await runCommandLine(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: interrupt.signal,
+});

@@ -1,0 +1,56 @@
+import { ExitCode, type KmendError } from "../support/errors.ts";
+import type { CommandContext, Problem } from "./command.ts";
+import { parseCommandLine, verbosityOf } from "./parse.ts";
+import { asKmendError, errorToJson, formatProblem, interruptedError, traceOf } from "./problem.ts";
+import { type ProgressStream, Reporter, type Verbosity } from "./reporter.ts";
+import { type StreamTraits, styleFor } from "./style.ts";
+
+/** The world of a command line: the real streams, or a test's. */
+export interface Surroundings {
+  readonly stdout: StreamTraits & { write(text: string): unknown };
+  readonly stderr: ProgressStream;
+  /** Aborted when the user interrupts. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs one command line to its end and reports every failure. @returns the exit code. */
+export async function runCommandLine(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
+  const { stdout, stderr, signal } = surroundings;
+  // An error of the command line itself comes before its options are known.
+  let json = words.includes("--json");
+  let verbosity: Verbosity = 1;
+  let reporter: Reporter | undefined;
+  try {
+    const request = parseCommandLine(words);
+    if (request.kind === "text") {
+      stdout.write(request.text);
+      return ExitCode.done;
+    }
+    json = request.options.flag("json");
+    verbosity = verbosityOf(request.options);
+    reporter = new Reporter(stderr, verbosity);
+    const context: CommandContext = {
+      print: (line) => void stdout.write(`${line}\n`),
+      printJson: (value) => void stdout.write(`${JSON.stringify(value, null, 2)}\n`),
+      printProblem: (problem) => void stderr.write(formatProblem(problem, styleFor(stderr))),
+      json,
+      style: styleFor(stdout),
+      progress: reporter,
+      signal,
+    };
+    return await request.command.run(context, request.operands, request.options);
+  } catch (thrown) {
+    reporter?.stop();
+    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
+    if (json) stdout.write(`${JSON.stringify(errorToJson(error), null, 2)}\n`);
+    stderr.write(formatProblem(problemOf(error), styleFor(stderr)));
+    if (verbosity === 3) stderr.write(`${traceOf(thrown)}\n`);
+    return error.exitCode;
+  } finally {
+    reporter?.stop();
+  }
+}
+
+function problemOf({ code, message, where, why, hint }: KmendError): Problem {
+  return { kind: "error", code, message, where, why, hint };
+}

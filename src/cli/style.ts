@@ -1,0 +1,19 @@
+import { styleText } from "node:util";
+
+type Format = Parameters<typeof styleText>[0];
+
+/** Colours a text where the stream can show it, and leaves it alone elsewhere. */
+export type Style = (format: Format, text: string) => string;
+
+/** The parts of a stream that decide how it is written to. */
+export interface StreamTraits {
+  readonly isTTY?: boolean | undefined;
+}
+
+/** Follows https://no-color.org, FORCE_COLOR and TERM=dumb; otherwise colours are for terminals. */
+export function styleFor(stream: StreamTraits, env: NodeJS.ProcessEnv = process.env): Style {
+  const forced = env["FORCE_COLOR"] !== undefined && env["FORCE_COLOR"] !== "0";
+  const forbidden = (env["NO_COLOR"] ?? "") !== "" || env["FORCE_COLOR"] === "0";
+  const coloured = !forbidden && (forced || (stream.isTTY === true && env["TERM"] !== "dumb"));
+  return coloured ? (format, text) => styleText(format, text) : (_format, text) => text;
+}

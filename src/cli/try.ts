@@ -1,0 +1,107 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
+import { reportBuild } from "./build-report.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "./command.ts";
+import { reportTry } from "./try-report.ts";
+
+export const tryCommand: CommandDefinition = {
+  name: "try",
+  summary: "try a patch or a patch module in a virtual machine",
+  description:
+    "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after. Patches are built first.",
+  arguments: [{ name: "FILE...", description: "source patches, or one patch module (.ko)" }],
+  options: [
+    {
+      flags: "--probe <CMD>",
+      description: "shell command whose output shows the effect (repeatable)",
+      repeatable: true,
+    },
+    {
+      flags: "--module <NAME>",
+      description: "kernel module to load first, with its dependencies (repeatable)",
+      repeatable: true,
+    },
+    { flags: "--timeout <S>", description: "seconds that the virtual machine may take (default: 120)", minimum: 10 },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend try fix.patch --probe 'cat /proc/meminfo'", description: "build the patch and show its effect" },
+    { command: "kmend try livepatch-fix.ko --module fuse", description: "try a module with fuse loaded" },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven",
+    [ExitCode.environment]: "the environment is not ready",
+    [ExitCode.stalled]: "the verdict is `failed`",
+  },
+  async run(context, operands, options) {
+    const modules = operands.filter((file) => /\.ko$/.test(file));
+    if (modules.length === 0) return tryPatches(context, operands, options);
+    const [module] = modules;
+    if (module === undefined || operands.length > 1) {
+      throw new KmendError({
+        code: "USAGE",
+        message: "one patch module, or patches, but not both",
+        hint: "kmend try --help shows what there is",
+        exitCode: ExitCode.usage,
+      });
+    }
+    const { ensureRequirements } = await import("../support/requirements.ts");
+    const { progress, signal } = context;
+    const { releaseOfModule } = await import("../vm/patch-module.ts");
+    const release = options.text("kernel") ?? (await releaseOfModule(module));
+    await ensureRequirements({ needs: ["try"], install: options.flag("install"), progress, signal });
+    return boot(context, options, { release, module, objects: [] });
+  },
+};
+
+async function tryPatches(
+  context: CommandContext,
+  patches: readonly string[],
+  options: OptionValues,
+): Promise<ExitCode> {
+  const folder = await mkdtemp(join(tmpdir(), "kmend-build-"));
+  try {
+    const result = await runBuild(context, patches, options, ["build", "try"], folder);
+    if (result.outcome !== "built" || result.module === null) {
+      reportBuild(context, result);
+      return buildExitCodes[result.outcome];
+    }
+    for (const note of result.notes) context.progress.note(note);
+    const objects = new Set(result.functions.map(({ object }) => object));
+    objects.delete("vmlinux");
+    const { release } = result.kernel;
+    return await boot(context, options, { release, module: result.module.path, objects: [...objects] });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Subject {
+  readonly release: string;
+  readonly module: string;
+  /** Kernel modules that the patch changes; without them there is nothing to see. */
+  readonly objects: readonly string[];
+}
+
+async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
+  const { progress, signal } = context;
+  const { findTargetKernel } = await import("../target/find.ts");
+  const { tryModule } = await import("../vm/try.ts");
+  const kernel = await findTargetKernel({ kernel: subject.release, progress, signal });
+  const result = await tryModule({
+    kernel,
+    modulePath: subject.module,
+    probes: options.list("probe"),
+    modules: [...options.list("module"), ...subject.objects],
+    timeoutSeconds: options.integer("timeout"),
+    progress,
+    signal,
+  });
+  reportTry(context, result);
+  return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
+}

@@ -1,0 +1,77 @@
+/** What a requirement is for: making a patch module, trying it in a virtual machine, running the project's own tests. */
+export type Need = "build" | "try" | "test";
+
+/** A way of managing packages; one column of the table each. */
+export type PackageManager = "apt";
+
+/** How presence is seen. */
+export type Evidence =
+  | { readonly kind: "program"; readonly name: string }
+  | { readonly kind: "staticProgram"; readonly name: string }
+  /** Any one of these files. */
+  | { readonly kind: "file"; readonly paths: readonly string[] };
+
+/** One thing that has to be installed. */
+export interface Requirement {
+  readonly name: string;
+  readonly needs: readonly Need[];
+  readonly why: string;
+  readonly evidence: Evidence;
+  /** Package that provides it; with several, the first that the archive knows. */
+  readonly packages: Readonly<Record<PackageManager, readonly [string, ...string[]]>>;
+}
+
+function program(name: string, needs: readonly Need[], why: string, ...apt: [string, ...string[]]): Requirement {
+  return { name, needs, why, evidence: { kind: "program", name }, packages: { apt } };
+}
+
+function header(path: string, needs: readonly Need[], why: string, apt: string): Requirement {
+  const paths = [`/usr/include/${path}`, `/usr/include/x86_64-linux-gnu/${path}`];
+  return { name: path, needs, why, evidence: { kind: "file", paths }, packages: { apt: [apt] } };
+}
+
+const build = ["build", "test"] as const;
+const all = ["build", "try", "test"] as const;
+const vm = ["try", "test"] as const;
+
+/**
+ * Everything that kmend asks of a machine besides Node and the programs that Debian marks essential (coreutils, sed, grep, tar, gzip,
+ * perl-base, dpkg). `modules_prepare` of a Debian kernel was run with nothing else on PATH to find the rows for it.
+ */
+export const requirements: readonly Requirement[] = [
+  program("gcc", build, "compiles the original and the patched units and the kernel's own build tools", "gcc"),
+  program("ld", build, "links the patch module", "binutils"),
+  header("stdio.h", build, "the kernel's build tools are ordinary C programs", "libc6-dev"),
+  program("make", build, "runs the kernel's build system", "make"),
+  program("flex", build, "generates scanners of the kernel's configuration and symbol version tools", "flex"),
+  program("bison", build, "generates parsers of the kernel's configuration and symbol version tools", "bison"),
+  program("bc", build, "computes the kernel's time conversion constants (kernel/time/timeconst.bc)", "bc"),
+  program("awk", build, "generates the instruction tables of objtool (arch/x86/tools)", "mawk"),
+  header("libelf.h", build, "objtool is linked with libelf", "libelf-dev"),
+  header(
+    "openssl/opensslv.h",
+    build,
+    "the kernel's certificate and module signing tools are linked with libcrypto",
+    "libssl-dev",
+  ),
+  program(
+    "pahole",
+    build,
+    "without it the kernel's configuration turns BTF off, which changes struct module, and no patch module would fit",
+    "pahole",
+    "dwarves",
+  ),
+  program("patch", build, "applies the patch to a copy of the changed files", "patch"),
+  program("xz", all, "unpacks the kernel source, the kernel image and compressed modules", "xz-utils"),
+  program("zstd", all, "unpacks kernel images and modules of newer kernels", "zstd"),
+  program("dpkg-deb", all, "unpacks the kernel's packages without installing them", "dpkg"),
+  program("cpio", vm, "packs the guest's first file system", "cpio"),
+  program("qemu-system-x86_64", vm, "runs the virtual machine", "qemu-system-x86"),
+  {
+    name: "busybox (static)",
+    needs: vm,
+    why: "is the whole user space of the virtual machine",
+    evidence: { kind: "staticProgram", name: "busybox" },
+    packages: { apt: ["busybox-static"] },
+  },
+];
