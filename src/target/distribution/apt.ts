@@ -1,0 +1,245 @@
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  exists,
+  makeOnce,
+  rethrowDiskErrors,
+  sweepTemporaries,
+  temporaryBeside,
+  withLock,
+} from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import { type RunResult, run } from "../../support/run.ts";
+import type { DistributionContext } from "./distribution.ts";
+
+/** One package in one version. */
+export interface PackageVersion {
+  readonly name: string;
+  readonly version: string;
+}
+
+/** One version of a package as `apt-cache show` describes it: field name (lower case) to value. */
+export type Stanza = ReadonlyMap<string, string>;
+
+/**
+ * Options for every apt-get call. The sandbox user cannot write into a folder of root's and apt then prints a warning, so root downloads as root.
+ * A dead mirror must not hang a build: 30 s, twice.
+ */
+const aptOptions = [
+  "-q",
+  "-o",
+  "APT::Sandbox::User=root",
+  "-o",
+  "Acquire::Retries=2",
+  "-o",
+  "Acquire::http::Timeout=30",
+  "-o",
+  "Acquire::https::Timeout=30",
+];
+
+/** Names of all packages whose name starts with `prefix`. */
+export async function packageNames(prefix: string, signal?: AbortSignal): Promise<string[]> {
+  const { stdout } = await run("apt-cache", ["pkgnames", prefix], { signal });
+  return stdout.split("\n").filter((name) => name !== "");
+}
+
+/** Every known version of the packages, offered by an archive (those have a `filename`) or only installed. */
+export async function describePackages(names: readonly string[], signal?: AbortSignal): Promise<Stanza[]> {
+  if (names.length === 0) return [];
+  const { stdout } = await run("apt-cache", ["show", ...names], { signal, allowFailure: true });
+  return parseStanzas(stdout);
+}
+
+/** Parses deb822 paragraphs (deb822(5)); continuation lines are dropped. */
+export function parseStanzas(text: string): Stanza[] {
+  const stanzas: Stanza[] = [];
+  for (const paragraph of text.split(/\n\n+/)) {
+    const fields = new Map<string, string>();
+    for (const line of paragraph.split("\n")) {
+      const match = /^([^\s:]+):\s*(.*)$/.exec(line);
+      if (match !== null) fields.set((match[1] as string).toLowerCase(), match[2] as string);
+    }
+    if (fields.size > 0) stanzas.push(fields);
+  }
+  return stanzas;
+}
+
+/** Installed versions of the packages that match the patterns, by name. */
+export async function installedVersions(
+  patterns: readonly string[],
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, string>> {
+  const format = `\${Package}\t\${Version}\t\${db:Status-Abbrev}\n`;
+  // dpkg-query fails when one of the patterns matches nothing, and prints the rest.
+  const { stdout } = await run("dpkg-query", ["-W", `-f=${format}`, ...patterns], { signal, allowFailure: true });
+  const versions = new Map<string, string>();
+  for (const line of stdout.split("\n")) {
+    const [name, version, status] = line.split("\t");
+    if (name !== undefined && version !== undefined && status?.startsWith("ii") === true) versions.set(name, version);
+  }
+  return versions;
+}
+
+/** True when this process may change the system's package lists. */
+export function mayUpdateLists(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** Runs `apt-get update`. @throws KmendError `NO_NETWORK` or what apt-get said. */
+export async function updateLists(context: DistributionContext): Promise<void> {
+  context.progress.note("the package lists are missing or out of date: running apt-get update");
+  const result = await run("apt-get", [...aptOptions, "-o", "APT::Update::Error-Mode=any", "update"], {
+    signal: context.signal,
+    allowFailure: true,
+  });
+  context.signal?.throwIfAborted();
+  if (result.exitCode !== 0) throw explainFailure(result, "apt-get update");
+}
+
+/**
+ * Folders that hold the unpacked content of the packages, in their order: `<cache>/packages/<name>_<version>`. Missing ones are downloaded together
+ * and unpacked; a package that was not downloaded and unpacked to its end leaves nothing. Processes that want the same package wait for each other.
+ */
+export async function unpackedPackages(
+  packages: readonly PackageVersion[],
+  context: DistributionContext,
+  status: (text: string) => void = () => {},
+): Promise<string[]> {
+  const root = join(context.cache, "packages");
+  const folders = packages.map(({ name, version }) => join(root, `${name}_${version}`));
+  if ((await missingOf(packages, folders)).length === 0) return folders;
+  const lock = join(root, `${packages.map(({ name }) => name).join("+")}.lock`);
+  await withLock(
+    lock,
+    async () => {
+      await sweepTemporaries(root);
+      const missing = await missingOf(packages, folders);
+      if (missing.length > 0) await downloadAndUnpack(missing, root, context, status);
+    },
+    (pid) => status(`process ${pid} is downloading the same packages; waiting for it`),
+  );
+  return folders;
+}
+
+async function missingOf(
+  packages: readonly PackageVersion[],
+  folders: readonly string[],
+): Promise<{ spec: PackageVersion; folder: string }[]> {
+  const missing: { spec: PackageVersion; folder: string }[] = [];
+  for (const [index, spec] of packages.entries()) {
+    const folder = folders[index] as string;
+    if (!(await exists(folder))) missing.push({ spec, folder });
+  }
+  return missing;
+}
+
+async function downloadAndUnpack(
+  missing: readonly { spec: PackageVersion; folder: string }[],
+  root: string,
+  context: DistributionContext,
+  status: (text: string) => void,
+): Promise<void> {
+  const download = temporaryBeside(join(root, "download"));
+  await mkdir(download, { recursive: true }).catch(rethrowDiskErrors);
+  try {
+    status(`downloading ${missing.map(({ spec }) => spec.name).join(", ")}`);
+    await downloadInto(
+      download,
+      missing.map(({ spec }) => spec),
+      context,
+    );
+    const archives = await readdir(download);
+    await Promise.all(
+      missing.map(async ({ spec, folder }) => {
+        const archive = archives.find((name) => name.startsWith(`${spec.name}_`) && name.endsWith(".deb"));
+        if (archive === undefined) throw new Error(`apt-get downloaded no ${spec.name}: ${archives.join(" ")}`);
+        const path = join(download, archive);
+        const megabytes = Math.round((await stat(path)).size / 1e6);
+        status(`unpacking ${spec.name} (${megabytes} MB)`);
+        await makeOnce(folder, async (temporary) => {
+          await run("dpkg-deb", ["-x", path, temporary], { signal: context.signal });
+        });
+      }),
+    );
+  } finally {
+    await rm(download, { recursive: true, force: true });
+  }
+}
+
+async function downloadInto(
+  folder: string,
+  packages: readonly PackageVersion[],
+  context: DistributionContext,
+): Promise<void> {
+  const specs = packages.map(({ name, version }) => `${name}=${version}`);
+  const attempt = (): Promise<RunResult> =>
+    run("apt-get", [...aptOptions, "download", ...specs], {
+      cwd: folder,
+      signal: context.signal,
+      allowFailure: true,
+    });
+  let result = await attempt();
+  if (result.exitCode !== 0 && isOutdated(result) && mayUpdateLists()) {
+    await updateLists(context);
+    result = await attempt();
+  }
+  context.signal?.throwIfAborted();
+  if (result.exitCode !== 0) throw explainFailure(result, `downloading ${specs.join(" ")}`);
+}
+
+/** The archive no longer has the file that the local lists name. */
+function isOutdated(result: RunResult): boolean {
+  return /\b404\b/.test(result.all);
+}
+
+/** What apt prints, and what it means; the first row that matches counts. Texts are those of apt 2.6 in the C locale. */
+const failures: readonly { pattern: RegExp; code: string; message: string; hint: string }[] = [
+  {
+    pattern: /No space left on device|enough free space/,
+    code: "NO_SPACE",
+    message: "no space left on the disk",
+    hint: "free some space, or choose another cache folder with KMEND_CACHE=DIR",
+  },
+  {
+    pattern: /Can't find a source to download|was not found|Unable to locate package|No packages found/,
+    code: "PACKAGE_NOT_OFFERED",
+    message: "the archive does not offer this version of the package any more",
+    hint: "run apt-get update, and choose one of the kernels that kmend then lists",
+  },
+  {
+    pattern: /\b404\b/,
+    code: "LISTS_OUTDATED",
+    message: "the archive no longer has a file that the local package lists name",
+    hint: "run: sudo apt-get update",
+  },
+  {
+    pattern: /Hash Sum mismatch|Size mismatch|unexpected size|Clearsigned file isn't valid|Connection closed/i,
+    code: "DOWNLOAD_BROKEN",
+    message: "what was downloaded is not what the archive signed",
+    hint: "try again; if it happens again, look for a broken proxy or mirror",
+  },
+  {
+    pattern: /resolv|Could not connect|Unable to connect|Connection (refused|timed out|failed)|unreachable|Timeout/i,
+    code: "NO_NETWORK",
+    message: "the package archive cannot be reached",
+    hint: "check the network and the proxy settings of apt, then try again",
+  },
+];
+
+function explainFailure(result: RunResult, what: string): KmendError {
+  const lines = result.all
+    .split("\n")
+    .filter((line) => /^(E|W|Err)[ :]/.test(line))
+    .slice(-5)
+    .join("\n");
+  const row = failures.find(({ pattern }) => pattern.test(result.all));
+  return new KmendError({
+    code: row?.code ?? "DOWNLOAD_FAILED",
+    message: row?.message ?? "apt-get failed",
+    where: what,
+    why: lines === "" ? result.all.trimEnd().split("\n").slice(-5).join("\n") : lines,
+    hint: row?.hint ?? "repair what apt-get complains about, then try again",
+    exitCode: ExitCode.environment,
+    cause: result,
+  });
+}

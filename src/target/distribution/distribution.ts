@@ -1,0 +1,59 @@
+import type { Progress } from "../../support/progress.ts";
+
+/** One kernel that is installed or can be downloaded. */
+export interface OfferedKernel {
+  /** What `uname -r` prints on it, for example `6.1.0-9-amd64`. */
+  readonly release: string;
+  /** Version of its image package. */
+  readonly packageVersion: string;
+  readonly installed: boolean;
+  /** Kernel source of exactly this version is installed or can be downloaded. */
+  readonly hasSource: boolean;
+}
+
+/** Which kernel is wanted. */
+export type KernelRequest =
+  | { readonly kind: "running"; readonly release: string; readonly banner: string }
+  | { readonly kind: "newest" }
+  | { readonly kind: "release"; readonly release: string };
+
+/** The files of one kernel; all exist when this value is handed out, and all are of the same package version. */
+export interface KernelFiles {
+  readonly release: string;
+  readonly packageVersion: string;
+  /** Compressed kernel image. */
+  readonly imagePath: string;
+  /** Build configuration. */
+  readonly configPath: string;
+  /** Folder `…/lib/modules/<release>`. */
+  readonly modulesDir: string;
+  /** Module.symvers: exported symbols with their CRCs. */
+  readonly symversPath: string;
+  /**
+   * Path of the source archive (a tar file with one top folder), downloaded on the first call.
+   * @throws KmendError `SOURCE_NOT_OFFERED` when source of exactly this version is neither installed nor on offer.
+   */
+  readonly sourceArchive: () => Promise<string>;
+}
+
+/** What a distribution needs from its caller. */
+export interface DistributionContext {
+  /** The kmend cache folder; packages are unpacked below it. */
+  readonly cache: string;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where kernels come from: one implementation per family of distributions, in a sibling file. */
+export interface Distribution {
+  readonly name: string;
+  /** All kernels for this machine's architecture, oldest first. */
+  kernels(context: DistributionContext): Promise<readonly OfferedKernel[]>;
+  /** The release that this distribution installs by default today. */
+  newest(context: DistributionContext): Promise<string>;
+  /**
+   * Image, config, modules and symvers of a kernel, installed ones where they match, else downloaded into the cache without root.
+   * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, or why a download failed (exit 5).
+   */
+  fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles>;
+}

@@ -1,0 +1,90 @@
+import { release as runningRelease, version as runningVersion } from "node:os";
+import { join } from "node:path";
+import { cacheRoot } from "../support/cache.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import { type Progress, SilentProgress } from "../support/progress.ts";
+import { Debian } from "./distribution/debian.ts";
+import type { Distribution, DistributionContext, KernelFiles, KernelRequest } from "./distribution/distribution.ts";
+import { KernelImage } from "./kernel-image.ts";
+
+/** The kernel that is to be patched, with its files; none of them is ever changed. */
+export interface TargetKernel extends KernelFiles {
+  /** Name of the distribution that it comes from, for example `debian`. */
+  readonly distribution: string;
+  /** The opened image: sections, banner, kallsyms, BTF. */
+  readonly image: KernelImage;
+  /** GNU build id, lower case hexadecimal. */
+  readonly buildId: string;
+  /** Folder of the cache for everything that belongs to this kernel build. */
+  readonly folder: string;
+}
+
+export interface FindOptions {
+  /** A release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel (or that of `image`). */
+  readonly kernel?: string | undefined;
+  /** Image file to use in place of the one that belongs to the release. */
+  readonly image?: string | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Cache folder; default {@link cacheRoot}. */
+  readonly cache?: string | undefined;
+  readonly distribution?: Distribution | undefined;
+}
+
+/**
+ * Finds the target kernel and its files, downloads what is missing, and opens its image.
+ * @throws KmendError `RUNNING_KERNEL_NOT_PACKAGED` or `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, `IMAGE_OF_OTHER_KERNEL` when image and
+ * release do not belong together, and all errors of downloading (exit 5) and of the image.
+ */
+export async function findTargetKernel(options: FindOptions = {}): Promise<TargetKernel> {
+  const progress = options.progress ?? new SilentProgress();
+  const cache = options.cache ?? cacheRoot();
+  const distribution = options.distribution ?? new Debian();
+  const context: DistributionContext = { cache, progress, signal: options.signal };
+  const given =
+    options.image === undefined ? undefined : await openImage(options.image, cache, progress, options.signal);
+  const files = await progress.phase("kernel", "Find the target kernel", () =>
+    distribution.fetch(requestFor(options.kernel, given), context),
+  );
+  const image = given ?? (await openImage(files.imagePath, cache, progress, options.signal));
+  requireSameKernel(image, files);
+  return {
+    ...files,
+    imagePath: options.image ?? files.imagePath,
+    distribution: distribution.name,
+    image,
+    buildId: image.buildId,
+    folder: join(cache, "kernels", image.buildId),
+  };
+}
+
+function openImage(
+  path: string,
+  cache: string,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): Promise<KernelImage> {
+  return progress.phase("image", "Open the kernel image", () => KernelImage.open(path, cache, signal));
+}
+
+function requestFor(kernel: string | undefined, image: KernelImage | undefined): KernelRequest {
+  if (kernel === "newest") return { kind: "newest" };
+  if (kernel !== undefined && kernel !== "") return { kind: "release", release: kernel };
+  if (image !== undefined) return { kind: "release", release: image.banner.release };
+  return { kind: "running", release: runningRelease(), banner: runningVersion() };
+}
+
+/** A distribution's banner ends with the package version, for example `… Debian 6.1.9-1 (2024-01-31)`. */
+function requireSameKernel(image: KernelImage, files: KernelFiles): void {
+  const { banner } = image;
+  const named = / (?:Debian|Ubuntu) (\d\S*)/.exec(banner.version)?.[1];
+  if (banner.release === files.release && (named === undefined || named === files.packageVersion)) return;
+  throw new KmendError({
+    code: "IMAGE_OF_OTHER_KERNEL",
+    message: `the image is that of kernel ${banner.release}${named === undefined ? "" : ` ${named}`}, not of ${files.release} ${files.packageVersion}`,
+    where: image.unpacked.path,
+    why: "config, modules and source must belong to exactly the kernel that runs",
+    hint: `give --kernel ${banner.release}, or the image of ${files.release}`,
+    exitCode: ExitCode.usage,
+  });
+}

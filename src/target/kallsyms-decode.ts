@@ -1,0 +1,160 @@
+import type { Section } from "../elf/model.ts";
+import { KmendError } from "../support/errors.ts";
+import { compareAddresses, hashName, Kallsyms, type KallsymsData } from "./kallsyms.ts";
+import {
+  type AddressTable,
+  addressTables,
+  findNameTables,
+  type NameTables,
+  nameLength,
+  readTokens,
+} from "./kallsyms-tables.ts";
+
+/** What decoding needs to know of a kernel image. */
+export interface KallsymsSource {
+  /** Name for messages. */
+  readonly path: string;
+  readonly littleEndian: boolean;
+  /** Sections with content. */
+  readonly sections: readonly Section[];
+  bytesAt(address: number, length: number): Uint8Array | undefined;
+}
+
+/**
+ * Decodes the kernel's symbol table from its image alone, and checks it against itself: markers, ascending addresses, type letters, known
+ * symbols, and the version text at `linux_banner`.
+ * @throws KmendError `KALLSYMS_MISSING` or `KALLSYMS_DAMAGED`.
+ */
+export function decodeKallsyms(source: KallsymsSource): Kallsyms {
+  const tables = locate(source);
+  const names = expandNames(tables, source.path);
+  const problems: string[] = [];
+  for (const candidate of addressTables(tables)) {
+    const addresses = readAddresses(tables, candidate);
+    if (addresses === undefined) {
+      problems.push(`${candidate.layout}: not in ascending order`);
+      continue;
+    }
+    const kallsyms = new Kallsyms({ addresses, ...names, ...hashNames(names.text, names.offsets) });
+    const problem = findProblem(kallsyms, source);
+    if (problem === undefined) return kallsyms;
+    problems.push(`${candidate.layout}: ${problem}`);
+  }
+  throw damaged(source.path, `none of the known layouts fits the addresses (${problems.join("; ")})`);
+}
+
+function locate(source: KallsymsSource): NameTables {
+  // scripts/kallsyms.c puts everything into .rodata; the other sections are for kernels whose link script merged it.
+  const sections = [...source.sections].sort((a, b) => Number(b.name === ".rodata") - Number(a.name === ".rodata"));
+  let sawTokens = false;
+  for (const section of sections) {
+    const found = findNameTables(section.data, source.littleEndian);
+    if (found === "damaged") sawTokens = true;
+    else if (found !== undefined) return found;
+  }
+  if (sawTokens) throw damaged(source.path, "the names in front of the token table do not fit their markers");
+  throw new KmendError({
+    code: "KALLSYMS_MISSING",
+    message: "the kernel image holds no symbol table",
+    where: source.path,
+    why: "no kallsyms token table was found; live patching needs CONFIG_KALLSYMS, so this cannot be a kernel that can be patched",
+    hint: "check that the image belongs to the kernel, and is not damaged",
+  });
+}
+
+function expandNames(tables: NameTables, path: string): { text: Uint8Array; offsets: Uint32Array } {
+  const tokens = readTokens(tables);
+  const { data } = tables.bytes;
+  const offsets = new Uint32Array(tables.count + 1);
+  let text = Buffer.allocUnsafe(tables.count * 32);
+  let used = 0;
+  let at = tables.names;
+  for (let index = 0; index < tables.count; index++) {
+    const length = nameLength(data, at);
+    at += length > 0x7f ? 2 : 1;
+    offsets[index] = used;
+    for (const end = at + length; at < end; at++) {
+      const token = tokens[data[at] as number] as Uint8Array;
+      if (used + token.length > text.length) text = Buffer.concat([text], text.length * 2);
+      for (let byte = 0; byte < token.length; byte++) text[used++] = token[byte] as number;
+    }
+    const type = text[offsets[index] as number] as number;
+    if (used - (offsets[index] as number) < 2 || !isTypeLetter(type)) {
+      throw damaged(path, `symbol ${index} has no type letter and name`);
+    }
+  }
+  offsets[tables.count] = used;
+  return { text: new Uint8Array(text.subarray(0, used)), offsets };
+}
+
+/** Letters of nm(1), and `?`. */
+function isTypeLetter(code: number): boolean {
+  return (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a) || code === 0x3f;
+}
+
+/**
+ * All addresses, or undefined when they do not ascend. With CONFIG_KALLSYMS_ABSOLUTE_PERCPU an offset that is not negative is itself an absolute
+ * address, and a negative one counts down from the base (kernel/kallsyms.c, `kallsyms_sym_address`); without it offsets are unsigned.
+ */
+function readAddresses(tables: NameTables, table: AddressTable): Float64Array | undefined {
+  const { bytes, count } = tables;
+  if (table.base === undefined) return ascending(count, (index) => bytes.i64(table.start + 8 * index));
+  const base = bytes.i64(table.base);
+  const at = (index: number): number => bytes.i32(table.start + 4 * index);
+  return (
+    ascending(count, (index) => base + (at(index) >>> 0)) ??
+    ascending(count, (index) => {
+      const offset = at(index);
+      return offset >= 0 ? offset : base - 1 - offset;
+    })
+  );
+}
+
+function ascending(count: number, read: (index: number) => number): Float64Array | undefined {
+  const addresses = new Float64Array(count);
+  for (let index = 0; index < count; index++) {
+    const address = read(index);
+    if (index > 0 && compareAddresses(addresses[index - 1] as number, address) > 0) return undefined;
+    addresses[index] = address;
+  }
+  return addresses;
+}
+
+function hashNames(text: Uint8Array, offsets: Uint32Array): Pick<KallsymsData, "heads" | "next"> {
+  const count = offsets.length - 1;
+  const heads = new Uint32Array(2 ** Math.ceil(Math.log2(count + 1)));
+  const next = new Uint32Array(count);
+  // Backwards, so that each chain ascends.
+  for (let index = count - 1; index >= 0; index--) {
+    const bucket = hashName(text, (offsets[index] as number) + 1, offsets[index + 1] as number) & (heads.length - 1);
+    next[index] = heads[bucket] as number;
+    heads[bucket] = index + 1;
+  }
+  return { heads, next };
+}
+
+/** What contradicts the decoded table in the image itself. */
+function findProblem(kallsyms: Kallsyms, source: KallsymsSource): string | undefined {
+  const text = kallsyms.indicesOf("_text")[0] ?? kallsyms.indicesOf("_stext")[0];
+  if (text === undefined) return "neither _text nor _stext is there";
+  const start = kallsyms.addressOf(text);
+  if (source.bytesAt(start, 1) === undefined) return "_text is outside the image";
+  // Kernels without CONFIG_KALLSYMS_ALL list functions only.
+  const banner = kallsyms.indicesOf("linux_banner")[0];
+  if (banner === undefined) return undefined;
+  const bytes = source.bytesAt(kallsyms.addressOf(banner), 14);
+  if (bytes === undefined || Buffer.from(bytes).toString("latin1") !== "Linux version ") {
+    return "there is no version text at linux_banner";
+  }
+  return undefined;
+}
+
+function damaged(path: string, why: string): KmendError {
+  return new KmendError({
+    code: "KALLSYMS_DAMAGED",
+    message: "the kernel image's symbol table is damaged",
+    where: path,
+    why,
+    hint: "fetch or install the kernel image again; an intact image with this message has a layout that kmend does not know yet",
+  });
+}

@@ -1,0 +1,178 @@
+import { Bytes } from "../elf/bytes.ts";
+
+/**
+ * Where the kernel keeps its symbol table, as scripts/kallsyms.c writes it. All offsets are in bytes from the start of `bytes`.
+ *
+ * | Linux | order of the tables |
+ * |---|---|
+ * | 4.4–6.1 | addresses or (offsets, base), count, names, markers, token table, token index |
+ * | 6.2–6.3 and newer 6.1 | the same with seqs_of_names after the markers |
+ * | 6.4 and later | count, names, markers, token table, token index, addresses or (offsets, base), seqs_of_names |
+ */
+export interface NameTables {
+  readonly bytes: Bytes;
+  readonly count: number;
+  /** Where `kallsyms_num_syms` is; older layouts end their addresses here. */
+  readonly countOffset: number;
+  /** Per symbol a length (one byte, or two with bit 7 of the first set: since 6.1) and as many token numbers. */
+  readonly names: number;
+  readonly tokenTable: number;
+  /** 256 u16 offsets into the token table. */
+  readonly tokenIndex: number;
+}
+
+const tokenCount = 256;
+const tokenIndexSize = 2 * tokenCount;
+/** Each table begins on an 8-byte boundary on 64-bit machines (ALGN in scripts/kallsyms.c). */
+const tableAlignment = 8;
+/** A marker is kept for every 256th name. */
+const markerInterval = 256;
+/** No kernel has fewer symbols than one marker interval, and none has this many. */
+const maxCount = 1 << 23;
+/** Longest name that scripts/kallsyms.c has allowed (KSYM_NAME_LEN is 512 since 6.1). */
+const longestToken = 512;
+
+/** Rounds up to the alignment of tables. */
+export function alignTable(offset: number): number {
+  return Math.ceil(offset / tableAlignment) * tableAlignment;
+}
+
+/**
+ * Finds the name tables in the content of a section, without symbols: first a token index that fits the token table before it, then a symbol
+ * count whose names and markers fit in front of that.
+ * @returns the tables, `"damaged"` when only the tokens are there, or undefined.
+ */
+export function findNameTables(section: Uint8Array, littleEndian: boolean): NameTables | "damaged" | undefined {
+  const bytes = new Bytes(section, littleEndian);
+  const view = new DataView(section.buffer, section.byteOffset, section.byteLength);
+  let damaged = false;
+  for (let at = 0; at + tokenIndexSize <= section.length; at += 4) {
+    if (view.getUint16(at, littleEndian) !== 0 || view.getUint16(at + 2, littleEndian) === 0) continue;
+    const tokenTable = tokenTableBefore(section, view, at, littleEndian);
+    if (tokenTable === undefined) continue;
+    const found = findNames(bytes, view, tokenTable);
+    if (found !== undefined) return { bytes, ...found, tokenTable, tokenIndex: at };
+    damaged = true;
+  }
+  return damaged ? "damaged" : undefined;
+}
+
+/** Start of the token table that ends right before the index at `at`, when `at` is one. */
+function tokenTableBefore(section: Uint8Array, view: DataView, at: number, littleEndian: boolean): number | undefined {
+  const index = new Uint16Array(tokenCount);
+  for (let token = 1; token < tokenCount; token++) {
+    const offset = view.getUint16(at + 2 * token, littleEndian);
+    const previous = index[token - 1] as number;
+    if (offset <= previous || offset > previous + longestToken) return undefined;
+    index[token] = offset;
+  }
+  const last = index[tokenCount - 1] as number;
+  for (let length = 0; length < longestToken; length++) {
+    for (let padding = 0; padding < tableAlignment; padding++) {
+      const start = at - padding - 1 - length - last;
+      if (start >= 0 && start % 4 === 0 && tokensFit(section, start, index, at - padding)) return start;
+    }
+  }
+  return undefined;
+}
+
+/** True when every token of the index ends with a NUL and holds none, and only padding follows. */
+function tokensFit(section: Uint8Array, start: number, index: Uint16Array, end: number): boolean {
+  let expected = 0;
+  for (let token = 0; token < tokenCount; token++) {
+    if (index[token] !== expected) return false;
+    let at = start + expected;
+    while (at < end && section[at] !== 0) at++;
+    if (at >= end) return false;
+    expected = at + 1 - start;
+  }
+  return start + expected === end;
+}
+
+function findNames(
+  bytes: Bytes,
+  view: DataView,
+  tokenTable: number,
+): { count: number; countOffset: number; names: number } | undefined {
+  const { littleEndian } = bytes;
+  for (let at = tokenTable - tableAlignment; at >= 0; at -= 4) {
+    const count = view.getUint32(at, littleEndian);
+    if (count <= markerInterval || count > maxCount) continue;
+    const names = alignTable(at + 4);
+    if (names + 2 * count > tokenTable) continue;
+    const markers = Math.ceil(count / markerInterval);
+    for (const markersEnd of [tokenTable, tokenTable - alignTable(3 * count)]) {
+      for (const size of [4, 8]) {
+        const start = markersEnd - alignTable(markers * size);
+        if (start <= names || !looksLikeMarkers(view, start, size, littleEndian)) continue;
+        if (namesFit(bytes, names, count, start, size)) return { count, countOffset: at, names };
+      }
+    }
+  }
+  return undefined;
+}
+
+function looksLikeMarkers(view: DataView, start: number, size: number, littleEndian: boolean): boolean {
+  const second = view.getUint32(start + size, littleEndian);
+  return view.getUint32(start, littleEndian) === 0 && second >= 2 * markerInterval && second <= 600 * markerInterval;
+}
+
+/** Walks all names: every 256th must be where its marker says, and the markers must follow the last one. */
+function namesFit(bytes: Bytes, names: number, count: number, markers: number, size: number): boolean {
+  const { data } = bytes;
+  let at = names;
+  for (let index = 0; index < count; index++) {
+    if (index % markerInterval === 0) {
+      const marker = markers + (index / markerInterval) * size;
+      if ((size === 4 ? bytes.u32(marker) : bytes.i64(marker)) !== at - names) return false;
+    }
+    const length = nameLength(data, at);
+    if (length === 0) return false;
+    at += length + (length > 0x7f ? 2 : 1);
+    if (at > markers) return false;
+  }
+  return markers - at < tableAlignment;
+}
+
+/** Number of tokens of the name at `at`. */
+export function nameLength(data: Uint8Array, at: number): number {
+  const first = data[at] as number;
+  return first < 0x80 ? first : (first & 0x7f) | ((data[at + 1] as number) << 7);
+}
+
+/** The 256 tokens as bytes. */
+export function readTokens(tables: NameTables): Uint8Array[] {
+  const { data } = tables.bytes;
+  return Array.from({ length: tokenCount }, (_, token) => {
+    const start = tables.tokenTable + tables.bytes.u16(tables.tokenIndex + 2 * token);
+    return data.subarray(start, data.indexOf(0, start));
+  });
+}
+
+/** One way to read the addresses; which one is right shows when all of them are decoded. */
+export interface AddressTable {
+  readonly layout: string;
+  /** Offset of the table of `count` entries. */
+  readonly start: number;
+  /** Bytes per entry: 8 for addresses, 4 for offsets. */
+  readonly size: 4 | 8;
+  /** Offset of `kallsyms_relative_base`, for tables of offsets. */
+  readonly base: number | undefined;
+}
+
+/** The places where the addresses can be, newest layout first; places outside the section are left out. */
+export function addressTables(tables: NameTables): AddressTable[] {
+  const { count, bytes } = tables;
+  const offsets = alignTable(4 * count);
+  const before = Math.floor(tables.countOffset / tableAlignment) * tableAlignment;
+  const after = alignTable(tables.tokenIndex + tokenIndexSize);
+  const candidates: AddressTable[] = [
+    { layout: "offsets after the names", start: after, size: 4, base: after + offsets },
+    { layout: "offsets before the names", start: before - 8 - offsets, size: 4, base: before - 8 },
+    { layout: "addresses before the names", start: before - 8 * count, size: 8, base: undefined },
+    { layout: "addresses after the names", start: after, size: 8, base: undefined },
+  ];
+  return candidates.filter(
+    ({ start, size, base }) => start >= 0 && (base === undefined ? start + size * count : base + 8) <= bytes.length,
+  );
+}
