@@ -25,7 +25,7 @@ export interface Section {
 }
 
 /** One symbol (gABI chapter 4, "Symbol Table"). */
-export interface Symbol {
+export interface ElfSymbol {
   readonly index: SymbolIndex;
   /** Section symbols carry the name of their section. */
   readonly name: string;

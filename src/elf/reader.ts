@@ -11,7 +11,7 @@ import {
 } from "./constants.ts";
 import { ElfFormatError } from "./format-error.ts";
 import { byteOrder, type FileHeader, readFileHeader } from "./header.ts";
-import type { Relocation, Section, SectionIndex, Symbol, SymbolIndex } from "./model.ts";
+import type { ElfSymbol, Relocation, Section, SectionIndex, SymbolIndex } from "./model.ts";
 import { StringTable } from "./strings.ts";
 
 /**
@@ -23,7 +23,7 @@ export class ElfReader {
   readonly bytes: Bytes;
   readonly header: FileHeader;
   readonly sections: readonly Section[];
-  #symbols: readonly Symbol[] | undefined;
+  #symbols: readonly ElfSymbol[] | undefined;
   readonly #relocations = new Map<SectionIndex, readonly Relocation[]>();
   #relaOf: Map<number, Section[]> | undefined;
   #byName: Map<string, Section> | undefined;
@@ -47,7 +47,7 @@ export class ElfReader {
   }
 
   /** The symbols of the SHT_SYMTAB section, or of none. */
-  get symbols(): readonly Symbol[] {
+  get symbols(): readonly ElfSymbol[] {
     this.#symbols ??= readSymbols(this);
     return this.#symbols;
   }
@@ -129,7 +129,7 @@ function readSections(bytes: Bytes, header: FileHeader): Section[] {
   return raw.map((section) => ({ ...section, name: table?.at(section.nameOffset) ?? "" }));
 }
 
-function readSymbols(elf: ElfReader): Symbol[] {
+function readSymbols(elf: ElfReader): ElfSymbol[] {
   const table = elf.sections.find((section) => section.type === SectionType.symtab);
   if (table === undefined) return [];
   if (table.size % SYM_SIZE !== 0)
@@ -144,7 +144,7 @@ function readSymbols(elf: ElfReader): Symbol[] {
   const names = new StringTable(strings.data, strings.offset);
   const bytes = new Bytes(table.data, elf.littleEndian, table.offset);
   const indices = extended === undefined ? undefined : new Bytes(extended.data, elf.littleEndian, extended.offset);
-  const symbols: Symbol[] = [];
+  const symbols: ElfSymbol[] = [];
   for (let index = 0, at = 0; at < table.size; index++, at += SYM_SIZE) {
     const info = bytes.u8(at + 4);
     let section = bytes.u16(at + 6);
@@ -197,11 +197,11 @@ function readRelocations(elf: ElfReader, rela: Section): Relocation[] {
 }
 
 /** True for a symbol that has a place in a section of its own object. */
-export function isDefined(symbol: Symbol): boolean {
+export function isDefined(symbol: ElfSymbol): boolean {
   return symbol.section > 0;
 }
 
 /** True for STB_LOCAL. */
-export function isLocal(symbol: Symbol): boolean {
+export function isLocal(symbol: ElfSymbol): boolean {
   return symbol.binding === Binding.local;
 }

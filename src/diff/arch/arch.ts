@@ -1,0 +1,36 @@
+import type { Atom, Reference } from "../atoms.ts";
+
+/** A branch whose distance the assembler wrote itself, since both ends are in one section. */
+export interface ResolvedBranch {
+  /** Offset of the distance field in the section. */
+  readonly offset: number;
+  /** Bytes of the distance field: 1 or 4. */
+  readonly width: number;
+  /** Offset in the section that it leads to. */
+  readonly target: number;
+}
+
+/** All that the diff has to know about one processor architecture. */
+export interface Architecture {
+  readonly name: string;
+  /** e_machine. */
+  readonly machine: number;
+  /** Bytes that a relocation of this type fills; 0 for a type that fills nothing. Undefined for an unknown type. */
+  relocationWidth(type: number): number | undefined;
+  /** True when the value is relative to the place. */
+  isPcRelative(type: number): boolean;
+  /** True for the type of a call or jump (rather than of data or an address taken). */
+  isBranch(atom: Atom, reference: Reference): boolean;
+  /** Type that a branch without relocation gets when it needs one. */
+  readonly branchType: number;
+  /** The same for a one-byte distance, which cannot be carried but can be compared. */
+  readonly shortBranchType: number;
+  /** Offset in the atom of its ftrace call, or undefined when ftrace cannot redirect it. */
+  ftraceEntry(atom: Atom): number | undefined;
+  /** Bytes from the start of a PC-relative place at `offset` of `code` to the end of its instruction. */
+  instructionTail(code: Uint8Array, offset: number): number;
+  /** Makes {@link resolvedBranches} usable. */
+  loadDisassembler(): Promise<void>;
+  /** Branches in `code[start, end)` without relocation that leave that range. */
+  resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[];
+}

@@ -1,0 +1,114 @@
+import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
+import type { Atom, Reference } from "../atoms.ts";
+import type { Architecture, ResolvedBranch } from "./arch.ts";
+
+/** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
+const widths: ReadonlyMap<number, number> = new Map([
+  [R.none, 0],
+  [R.abs64, 8],
+  [R.pc64, 8],
+  [R.pc32, 4],
+  [R.plt32, 4],
+  [R.abs32, 4],
+  [R.abs32s, 4],
+  [R.gotpcrel, 4],
+  [R.gotpcrelx, 4],
+  [R.rexGotpcrelx, 4],
+  [R.abs16, 2],
+  [R.pc16, 2],
+  [R.abs8, 1],
+  [R.pc8, 1],
+]);
+
+const pcRelative: ReadonlySet<number> = new Set([
+  R.pc32,
+  R.plt32,
+  R.pc64,
+  R.pc16,
+  R.pc8,
+  R.gotpcrel,
+  R.gotpcrelx,
+  R.rexGotpcrelx,
+]);
+
+type Iced = typeof import("iced-x86");
+let iced: Iced | undefined;
+
+function disassembler(): Iced {
+  if (iced === undefined) throw new Error("the disassembler is not loaded");
+  return iced;
+}
+
+export const x86_64: Architecture = {
+  name: "x86_64",
+  machine: Machine.x86_64,
+  branchType: R.plt32,
+  shortBranchType: R.pc8,
+
+  relocationWidth: (type) => widths.get(type),
+
+  isPcRelative: (type) => pcRelative.has(type),
+
+  isBranch(atom: Atom, { offset, type }: Reference): boolean {
+    if (type === R.plt32) return true;
+    if (type !== R.pc32 || atom.bytes.length === 0) return false;
+    const opcode = atom.bytes[offset - 1] ?? 0;
+    // call rel32, jmp rel32, and the two-byte jcc rel32.
+    return opcode === 0xe8 || opcode === 0xe9 || (atom.bytes[offset - 2] === 0x0f && (opcode & 0xf0) === 0x80);
+  },
+
+  ftraceEntry(atom: Atom): number | undefined {
+    const entry = atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
+    // With IBT the function begins with endbr64 (f3 0f 1e fa), and the call comes after it.
+    const after =
+      atom.bytes[entry] === 0xf3 && atom.bytes[entry + 1] === 0x0f && atom.bytes[entry + 2] === 0x1e
+        ? entry + 4
+        : entry;
+    for (const { offset, target } of atom.references) {
+      if (offset > after + 2) return undefined;
+      if (target.kind === "external" && target.name === "__fentry__" && offset > after) return after;
+    }
+    return undefined;
+  },
+
+  async loadDisassembler(): Promise<void> {
+    iced ??= await import("iced-x86");
+  },
+
+  instructionTail(code: Uint8Array, offset: number): number {
+    // A RIP-relative operand has no SIB byte: the byte before the distance is ModRM, and the one before that the opcode, whose immediate
+    // follows the distance. 0f ba, 0f a4 and 0f ac are the two-byte opcodes with an immediate; as one-byte opcodes these have no ModRM.
+    if (((code[offset - 1] ?? 0) & 0xc7) !== 0x05) return 4;
+    const opcode = code[offset - 2] ?? 0;
+    const extension = ((code[offset - 1] ?? 0) >> 3) & 7;
+    const wide =
+      code[offset - 3] === 0x66 || (((code[offset - 3] ?? 0) & 0xf0) === 0x40 && code[offset - 4] === 0x66) ? 6 : 8;
+    if (code[offset - 3] === 0x0f && (opcode === 0xba || opcode === 0xa4 || opcode === 0xac)) return 5;
+    if (opcode === 0x80 || opcode === 0x83 || opcode === 0xc6 || opcode === 0xc0 || opcode === 0xc1 || opcode === 0x6b)
+      return 5;
+    if (opcode === 0x81 || opcode === 0xc7 || opcode === 0x69) return wide;
+    if (opcode === 0xf6 && extension <= 1) return 5;
+    if (opcode === 0xf7 && extension <= 1) return wide;
+    return 4;
+  },
+
+  resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[] {
+    const { Decoder, DecoderOptions, Instruction } = disassembler();
+    const decoder = new Decoder(64, code.subarray(start, end), DecoderOptions.None);
+    const instruction = new Instruction();
+    const found: ResolvedBranch[] = [];
+    try {
+      while (decoder.canDecode) {
+        decoder.decodeOut(instruction);
+        if (!instruction.isJmpShortOrNear && !instruction.isJccShortOrNear && !instruction.isCallNear) continue;
+        const width = instruction.isJmpShort || instruction.isJccShort ? 1 : 4;
+        const target = start + Number(BigInt.asIntN(64, instruction.nearBranchTarget));
+        if (target < start || target >= end) found.push({ offset: start + decoder.position - width, width, target });
+      }
+    } finally {
+      instruction.free();
+      decoder.free();
+    }
+    return found;
+  },
+};

@@ -1,0 +1,258 @@
+import { type Refusal, refuse } from "../support/refusals.ts";
+import type { Atom, Reference } from "./atoms.ts";
+import { Comparison } from "./compare.ts";
+import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { coldParent } from "./names.ts";
+import { classOf, isPercpu, sectionRule } from "./section-classes.ts";
+import type { UnitObject } from "./unit-object.ts";
+
+/** A function that the patch module has to hold. */
+export interface FunctionChange {
+  /** In the patched unit. */
+  readonly atom: Atom;
+  /** In the original unit; undefined for a new function. */
+  readonly original: Atom | undefined;
+  readonly change: "changed" | "new";
+  /** True when ftrace sends calls of the original here. False for new functions and for those that only their (changed) callers reach. */
+  readonly redirected: boolean;
+  /** Why it counts as changed. */
+  readonly reason: string;
+  /** Offset in the patched function of the first difference; undefined when there is no such place. */
+  readonly differsAt: number | undefined;
+}
+
+/** What differs between the two builds of a unit, before anything is selected for the patch module. */
+export interface UnitChanges {
+  readonly functions: ReadonlyMap<Atom, FunctionChange>;
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Finds the changed and new functions of a unit, and every change that no patch module can make.
+ * @param unitPath source path of the unit, for messages.
+ * @param object `vmlinux` or the module's name.
+ */
+export function findChanges(
+  original: UnitObject,
+  patched: UnitObject,
+  correlation: Correlation,
+  unitPath: string,
+  object: string,
+): UnitChanges {
+  const finder = new ChangeFinder(original, patched, correlation, unitPath, object);
+  finder.run();
+  return { functions: finder.functions, refusals: finder.refusals, notes: finder.notes };
+}
+
+class ChangeFinder {
+  readonly functions = new Map<Atom, FunctionChange>();
+  readonly refusals: Refusal[] = [];
+  readonly notes: string[] = [];
+  readonly #comparison: Comparison;
+  readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
+  readonly #tableUsers: ReadonlyMap<Atom, string>;
+  readonly original: UnitObject;
+  readonly patched: UnitObject;
+  readonly correlation: Correlation;
+  readonly unitPath: string;
+  readonly object: string;
+
+  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, unitPath: string, object: string) {
+    this.original = original;
+    this.patched = patched;
+    this.correlation = correlation;
+    this.unitPath = unitPath;
+    this.object = object;
+    this.#comparison = new Comparison(original, patched, correlation);
+    this.#users = collectUsers(patched);
+    this.#tableUsers = collectTableTargets(patched);
+  }
+
+  run(): void {
+    for (const atom of this.patched.atoms) {
+      const before = this.correlation.originalOf.get(atom);
+      const sectionClass = classOf(atom.section);
+      if (sectionClass === "companion") continue;
+      if (atom.kind === "function") this.#function(atom, before, sectionClass === "init");
+      else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
+      else this.#unpaired(atom, sectionClass);
+    }
+    this.#coldParts();
+    this.#unredirectable();
+    this.#sharedConstants();
+  }
+
+  #function(atom: Atom, before: Atom | undefined, isInit: boolean): void {
+    if (before === undefined) {
+      if (isInit) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+      else this.#add(atom, undefined, "new in this unit", undefined);
+      return;
+    }
+    const difference = this.#comparison.difference(before, atom);
+    if (difference === null) return;
+    if (isInit || classOf(before.section) === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    else this.#add(atom, before, difference.text, difference.offset);
+  }
+
+  #add(atom: Atom, original: Atom | undefined, reason: string, differsAt: number | undefined): void {
+    const redirected = original !== undefined && coldParent(atom.name) === undefined;
+    this.functions.set(atom, { atom, original, change: original === undefined ? "new" : "changed", redirected, reason, differsAt });
+  }
+
+  #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
+    const difference = this.#comparison.difference(before, atom);
+    if (difference === null) return;
+    if (sectionClass === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    else if (sectionClass === "registry") this.#refuseRegistry(atom);
+    else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});
+    else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
+      const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
+      if (oldSize !== newSize) this.#refuse("DATA_SIZE_CHANGED", atom.name, { oldSize: `${oldSize}`, newSize: `${newSize}` });
+      else this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
+    }
+  }
+
+  /** Something without a counterpart: harmless where it is carried only when used, refused where the kernel would have to be told about it. */
+  #unpaired(atom: Atom, sectionClass: string): void {
+    if (sectionClass === "registry" && !this.#equalsSomeOriginal(atom)) this.#refuseRegistry(atom);
+    else if (sectionClass === "init" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
+      this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    } else if (atom.kind === "code" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
+      this.#refuse("ASSEMBLY", atom.name, {});
+    }
+  }
+
+  #equalsSomeOriginal(atom: Atom): boolean {
+    return this.original.atoms.some(
+      (other) =>
+        other.section.name === atom.section.name &&
+        !this.correlation.patchedOf.has(other) &&
+        this.#comparison.difference(other, atom) === null,
+    );
+  }
+
+  #refuseRegistry(atom: Atom): void {
+    const code = sectionRule(atom.section.name)?.refusal ?? "SECTION_CHANGED";
+    this.#refuse(code, atom.name, {
+      section: atom.section.name,
+      object: this.object,
+      problem: `the export ${atom.name} is new or changed, and the kernel's export tables cannot change while it runs`,
+    });
+  }
+
+  /** A function and its cold part are one: when either changed, both are replaced. */
+  #coldParts(): void {
+    const byName = new Map(this.patched.atoms.filter(({ kind }) => kind === "function").map((atom) => [atom.name, atom]));
+    for (const change of [...this.functions.values()]) {
+      const parentName = coldParent(change.atom.name);
+      if (parentName === undefined) continue;
+      const parent = byName.get(parentName);
+      if (parent === undefined || this.functions.has(parent)) continue;
+      this.#add(parent, this.correlation.originalOf.get(parent), `its cold part ${change.reason}`, undefined);
+    }
+  }
+
+  /**
+   * A changed function that ftrace cannot redirect is carried as new code when every use of it is a direct branch from a function that can be
+   * redirected; those callers are then replaced too. Everything else about it is refused.
+   */
+  #unredirectable(): void {
+    const queue = [...this.functions.values()].filter((change) => change.redirected);
+    for (let change = queue.shift(); change !== undefined; change = queue.shift()) {
+      const { atom, original } = change;
+      if (original === undefined || this.original.arch.ftraceEntry(original) !== undefined) continue;
+      this.functions.set(atom, { ...change, redirected: false });
+      const obstacle = this.#obstacleToCallers(atom);
+      if (obstacle !== undefined) {
+        this.#refuse("NOT_TRACEABLE", atom.name, obstacle);
+        continue;
+      }
+      for (const { user } of this.#users.get(atom) ?? []) {
+        const owner = this.#ownerOf(user);
+        if (owner === undefined || this.functions.has(owner)) continue;
+        const before = this.correlation.originalOf.get(owner);
+        const reason = `calls ${atom.name}, which changed and cannot be redirected by ftrace`;
+        this.#add(owner, before, reason, undefined);
+        const added = this.functions.get(owner);
+        if (before !== undefined && added !== undefined) queue.push(added);
+      }
+    }
+  }
+
+  #obstacleToCallers(atom: Atom): { reason: string; advice: string } | undefined {
+    const where = /noinstr|entry\.text/.test(atom.section.name) ? `; it is in ${atom.section.name}` : "";
+    const advice = `make the change in the functions that call ${atom.name}`;
+    if (atom.symbol?.binding !== 0) return { reason: `${where}, and other units may call it`, advice };
+    const table = this.#tableUsers.get(atom);
+    if (table !== undefined) return { reason: `${where}, and ${table} refers to it`, advice };
+    for (const { user, reference } of this.#users.get(atom) ?? []) {
+      const owner = this.#ownerOf(user);
+      if (owner === undefined || classOf(user.section) === "init") return { reason: `${where}, and ${user.name} refers to it`, advice };
+      if (!this.patched.arch.isBranch(user, reference)) return { reason: `${where}, and ${user.name} takes its address`, advice };
+    }
+    return undefined;
+  }
+
+  /** The function that a piece of code belongs to: itself, or the parent of a cold part. */
+  #ownerOf(atom: Atom): Atom | undefined {
+    if (atom.kind !== "function") return undefined;
+    const parent = coldParent(atom.name);
+    return parent === undefined ? atom : this.patched.atoms.find((other) => other.name === parent);
+  }
+
+  /** A changed constant that live data or a function that cannot be replaced keeps using would exist in two versions. */
+  #sharedConstants(): void {
+    for (const [before, atom] of this.correlation.patchedOf) {
+      if (atom.kind !== "rodata" || atom.symbol?.binding !== 0 || classOf(atom.section) !== "content") continue;
+      if (this.#comparison.difference(before, atom) === null) continue;
+      const users = (this.#users.get(atom) ?? []).map(({ user }) => user);
+      const outside = users.filter((user) => !this.functions.has(user));
+      const holdsCode = [...before.references, ...atom.references].some(
+        ({ target }) => target.kind === "external" || (target.kind === "atom" && target.atom.kind === "function"),
+      );
+      if (outside.length > 0) this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
+      else if (holdsCode && users.length > 0) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
+      else if (users.length > 0) {
+        this.notes.push(`${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`);
+      }
+    }
+  }
+
+  #refuse(code: Parameters<typeof refuse>[0], what: string, values: Record<string, string>): void {
+    if (!this.refusals.some((earlier) => earlier.code === code && earlier.what === what)) {
+      this.refusals.push(refuse(code, what, this.unitPath, values));
+    }
+  }
+}
+
+function collectUsers(unit: UnitObject): Map<Atom, { user: Atom; reference: Reference }[]> {
+  const users = new Map<Atom, { user: Atom; reference: Reference }[]>();
+  for (const user of unit.atoms) {
+    for (const reference of user.references) {
+      if (reference.target.kind !== "atom" || reference.target.atom === user) continue;
+      const list = users.get(reference.target.atom);
+      if (list === undefined) users.set(reference.target.atom, [{ user, reference }]);
+      else list.push({ user, reference });
+    }
+  }
+  return users;
+}
+
+/** Atoms that a table entry points at beyond the place that it is about, such as an exception handler. */
+function collectTableTargets(unit: UnitObject): Map<Atom, string> {
+  const targets = new Map<Atom, string>();
+  for (const [name, table] of unit.tables) {
+    for (const { references, place } of table.entries) {
+      for (const { target } of references.slice(1)) {
+        if (target.kind === "atom" && target.atom !== place?.atom && target.atom.kind === "function") targets.set(target.atom, name);
+      }
+    }
+  }
+  return targets;
+}
+
+/** True for data whose own copy in the patch module would not be the kernel's. */
+export function isForeignHome(atom: Atom): boolean {
+  return isPercpu(atom.section.name) && isCorrelatable(atom);
+}

@@ -1,0 +1,164 @@
+import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
+import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { baseName } from "./names.ts";
+import type { TableEntry } from "./tables.ts";
+import type { UnitObject } from "./unit-object.ts";
+
+/** The first thing that tells two atoms apart. */
+export interface Difference {
+  /** Offset in the patched atom. */
+  readonly offset: number;
+  /** One clause for a person, such as `calls kfree_sensitive instead of kfree`. */
+  readonly text: string;
+}
+
+/** Tables whose entries change what code does without a change of its bytes. The other tables only repeat what the code shows. */
+const meaningfulTables: readonly string[] = [
+  "__bug_table",
+  "__ex_table",
+  "__jump_table",
+  ".altinstructions",
+  ".parainstructions",
+  ".static_call_sites",
+  ".smp_locks",
+  ".printk_index",
+];
+
+/** Compares atoms of the two builds of a unit; everything it finds is remembered. */
+export class Comparison {
+  readonly #correlation: Correlation;
+  readonly #known = new Map<Atom, Map<Atom, Difference | null>>();
+  readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
+  readonly #widthOf: (type: number) => number;
+
+  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
+    this.#correlation = correlation;
+    this.#entries = [entriesByAtom(original), entriesByAtom(patched)];
+    this.#widthOf = (type) => patched.arch.relocationWidth(type) ?? 0;
+  }
+
+  /** The first difference of a pair in content, references, or table entries; null when there is none. */
+  difference(a: Atom, b: Atom): Difference | null {
+    let known = this.#known.get(a);
+    if (known === undefined) {
+      known = new Map();
+      this.#known.set(a, known);
+    }
+    const earlier = known.get(b);
+    if (earlier !== undefined) return earlier;
+    known.set(b, null); // Two things that refer to each other are equal unless something else differs.
+    const found = this.#compare(a, b);
+    known.set(b, found);
+    return found;
+  }
+
+  #compare(a: Atom, b: Atom): Difference | null {
+    const own = earliest(this.#bytesDifference(a, b), this.#referenceDifference(a.references, b.references));
+    return own ?? this.#tableDifference(a, b);
+  }
+
+  #bytesDifference(a: Atom, b: Atom): Difference | null {
+    const sizeA = a.end - a.start;
+    const sizeB = b.end - b.start;
+    if (a.bytes.length !== b.bytes.length && (a.bytes.length === 0 || b.bytes.length === 0)) {
+      return { offset: 0, text: `was ${describeInitial(a)} and is now ${describeInitial(b)}` };
+    }
+    const common = Math.min(a.bytes.length, b.bytes.length);
+    const masked = new Set<number>();
+    for (const { offset, type, implicit } of [...a.references, ...b.references]) {
+      if (!implicit) continue;
+      for (let at = 0; at < this.#widthOf(type); at++) masked.add(offset + at);
+    }
+    for (let at = 0; at < common; at++) {
+      if (a.bytes[at] !== b.bytes[at] && !masked.has(at)) return { offset: at, text: `differs from byte ${at} (0x${at.toString(16)}) on` };
+    }
+    if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
+    return null;
+  }
+
+  #referenceDifference(left: readonly Reference[], right: readonly Reference[]): Difference | null {
+    const count = Math.min(left.length, right.length);
+    for (let at = 0; at < count; at++) {
+      const [x, y] = [left[at] as Reference, right[at] as Reference];
+      if (x.offset !== y.offset || x.type !== y.type || !this.targetsEqual(x.target, y.target)) {
+        const offset = Math.min(x.offset, y.offset);
+        return { offset, text: `refers to ${describeTarget(y.target)} instead of ${describeTarget(x.target)}` };
+      }
+    }
+    const extra = right[count] ?? left[count];
+    if (extra === undefined) return null;
+    return { offset: extra.offset, text: `${right.length > left.length ? "also refers" : "no longer refers"} to ${describeTarget(extra.target)}` };
+  }
+
+  /** True when both lead to the same thing: the same correlated atom, the same outside symbol, or the same constant content. */
+  targetsEqual(a: Target, b: Target): boolean {
+    if (a.addend !== b.addend) return false;
+    if (a.kind === "absolute" || b.kind === "absolute") return a.kind === b.kind;
+    if (a.kind === "external" && b.kind === "external") return a.name === b.name;
+    if (a.kind !== "atom" || b.kind !== "atom") return false;
+    return this.atomsEqual(a.atom, b.atom);
+  }
+
+  atomsEqual(a: Atom, b: Atom): boolean {
+    const paired = this.#correlation.patchedOf.get(a);
+    const constant = a.kind === "rodata" && a.symbol?.binding === 0;
+    // A local constant is what it holds: functions that read a changed one are changed themselves.
+    if (paired === b) return constant ? this.difference(a, b) === null : true;
+    if (paired !== undefined || this.#correlation.originalOf.has(b)) return false;
+    if (a.kind !== b.kind) return false;
+    if (isAnonymousConstant(a) || a.kind === "code" || constant) return this.difference(a, b) === null;
+    if (isWritable(a) && !isCorrelatable(a) && !isCorrelatable(b)) {
+      return baseName(a.name) === baseName(b.name) && this.difference(a, b) === null;
+    }
+    return isWritable(a) && a.symbol === undefined && this.difference(a, b) === null;
+  }
+
+  #tableDifference(a: Atom, b: Atom): Difference | null {
+    const left = this.#entries[0].get(a) ?? [];
+    const right = this.#entries[1].get(b) ?? [];
+    for (let at = 0; at < Math.max(left.length, right.length); at++) {
+      const [x, y] = [left[at], right[at]];
+      if (x === undefined || y === undefined || x.table !== y.table || !this.#sameEntry(x, y)) {
+        const entry = (y ?? x) as TableEntry;
+        return { offset: entry.place?.offset ?? 0, text: `has another entry in ${entry.table}` };
+      }
+    }
+    return null;
+  }
+
+  #sameEntry(x: TableEntry, y: TableEntry): boolean {
+    return Buffer.compare(x.bytes, y.bytes) === 0 && this.#referenceDifference(x.references, y.references) === null;
+  }
+}
+
+function earliest(a: Difference | null, b: Difference | null): Difference | null {
+  if (a === null || b === null) return a ?? b;
+  return b.offset <= a.offset + 8 ? b : a;
+}
+
+function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {
+  const map = new Map<Atom, TableEntry[]>();
+  for (const name of meaningfulTables) {
+    for (const entry of unit.tables.get(name)?.entries ?? []) {
+      if (entry.place === undefined) continue;
+      const list = map.get(entry.place.atom);
+      if (list === undefined) map.set(entry.place.atom, [entry]);
+      else list.push(entry);
+    }
+  }
+  return map;
+}
+
+function describeInitial(atom: Atom): string {
+  return atom.kind === "bss" ? "zero-initialised" : `initialised (${atom.section.name})`;
+}
+
+/** A target for a person: a name, a quoted string, or a section. */
+export function describeTarget(target: Target): string {
+  if (target.kind === "external") return target.name;
+  if (target.kind === "absolute") return `the number ${target.addend}`;
+  const { atom } = target;
+  if (atom.kind === "string") return JSON.stringify(Buffer.from(atom.bytes).toString("latin1").replace(/\0+$/, ""));
+  if (atom.symbol === undefined) return `a constant in ${atom.section.name}`;
+  return atom.name;
+}

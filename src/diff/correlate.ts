@@ -1,0 +1,187 @@
+import type { Atom, Reference } from "./atoms.ts";
+import { isSpecialStatic } from "./names.ts";
+import { isOnceData } from "./section-classes.ts";
+import type { UnitObject } from "./unit-object.ts";
+
+/** Which atom of the original unit is the same thing as which atom of the patched one. */
+export interface Correlation {
+  /** By original atom. */
+  readonly patchedOf: ReadonlyMap<Atom, Atom>;
+  /** By patched atom. */
+  readonly originalOf: ReadonlyMap<Atom, Atom>;
+  /** Bases (see names.ts) of writable originals that found no counterpart; a new variable of such a base may be one of them. */
+  readonly lostData: ReadonlyMap<string, readonly Atom[]>;
+}
+
+/**
+ * Pairs the named atoms of two builds of one unit. Names decide where they are unique. Where a compiler numbered several things of one name, only
+ * evidence pairs them: equal places in functions of equal shape, then the order of first use in functions that are already paired. What stays
+ * unpaired counts as new, which is safe for code and constants (their users become changed) and refused for writable data.
+ */
+export function correlate(original: UnitObject, patched: UnitObject): Correlation {
+  const pairs = new Pairs();
+  const originals = groupByIdentity(original.atoms);
+  const patcheds = groupByIdentity(patched.atoms);
+  const open: [Atom[], Atom[]][] = [];
+  for (const [identity, left] of originals) {
+    const right = patcheds.get(identity);
+    if (right === undefined) continue;
+    const exact = pairByExactGlobalName(pairs, left, right);
+    if (exact.left.length === 1 && exact.right.length === 1) {
+      const [a, b] = [exact.left[0] as Atom, exact.right[0] as Atom];
+      if (mayBeSame(a, b, original, patched)) pairs.add(a, b);
+    } else if (exact.left.length > 0 && exact.right.length > 0) open.push([exact.left, exact.right]);
+  }
+  for (let found = true; found && open.length > 0; ) {
+    found = false;
+    const groupOf = new Map<Atom, number>();
+    open.forEach(([left, right], group) => {
+      for (const atom of [...left, ...right]) if (!pairs.has(atom)) groupOf.set(atom, group);
+    });
+    for (const [a, b] of pairs.functionPairs()) found = pairReferences(pairs, groupOf, a, b) || found;
+  }
+  const lostData = new Map<string, Atom[]>();
+  for (const atom of original.atoms) {
+    if (!isWritable(atom) || pairs.has(atom) || !isCorrelatable(atom)) continue;
+    const list = lostData.get(atom.base);
+    if (list === undefined) lostData.set(atom.base, [atom]);
+    else list.push(atom);
+  }
+  return { patchedOf: pairs.forward, originalOf: pairs.backward, lostData };
+}
+
+class Pairs {
+  readonly forward = new Map<Atom, Atom>();
+  readonly backward = new Map<Atom, Atom>();
+
+  add(original: Atom, patched: Atom): void {
+    this.forward.set(original, patched);
+    this.backward.set(patched, original);
+  }
+
+  has(atom: Atom): boolean {
+    return this.forward.has(atom) || this.backward.has(atom);
+  }
+
+  functionPairs(): [Atom, Atom][] {
+    return [...this.forward].filter(([atom]) => atom.kind === "function" || atom.kind === "code");
+  }
+}
+
+/** True for atoms that have an identity beyond their content. */
+export function isCorrelatable(atom: Atom): boolean {
+  if (atom.symbol === undefined || atom.kind === "string" || atom.kind === "constant") return false;
+  if (atom.symbol.binding !== 0) return true;
+  return !isSpecialStatic(atom.name) && !isOnceData(atom.section.name);
+}
+
+export function isWritable(atom: Atom): boolean {
+  return atom.kind === "data" || atom.kind === "bss";
+}
+
+/** Code with code, data with data; a variable may move between .bss, .data and .rodata, which the comparison then sees. */
+function identityOf(atom: Atom): string {
+  const isCode = atom.kind === "function" || atom.kind === "code";
+  return `${isCode ? "code" : "data"} ${atom.base}`;
+}
+
+function groupByIdentity(atoms: readonly Atom[]): Map<string, Atom[]> {
+  const groups = new Map<string, Atom[]>();
+  for (const atom of atoms) {
+    if (!isCorrelatable(atom)) continue;
+    const identity = identityOf(atom);
+    const list = groups.get(identity);
+    if (list === undefined) groups.set(identity, [atom]);
+    else list.push(atom);
+  }
+  return groups;
+}
+
+/** Global symbols are what their name says, whatever locals share the base. */
+function pairByExactGlobalName(pairs: Pairs, left: Atom[], right: Atom[]): { left: Atom[]; right: Atom[] } {
+  const isGlobal = (atom: Atom): boolean => atom.symbol?.binding !== 0;
+  const globals = new Map(right.filter(isGlobal).map((atom) => [atom.name, atom]));
+  for (const atom of left.filter(isGlobal)) {
+    const other = globals.get(atom.name);
+    if (other !== undefined) pairs.add(atom, other);
+  }
+  const open = (atom: Atom): boolean => !pairs.has(atom);
+  return { left: left.filter(open), right: right.filter(open) };
+}
+
+/**
+ * The only two of a name: the same, unless it is a writable static local whose users have nothing in common (then it may be another variable
+ * of the same name, in another function).
+ */
+function mayBeSame(a: Atom, b: Atom, original: UnitObject, patched: UnitObject): boolean {
+  if (!isWritable(a) || a.base === a.name) return true;
+  const users = usersOf(original, a);
+  for (const user of usersOf(patched, b)) if (users.has(user)) return true;
+  return false;
+}
+
+/** Names of the source functions that refer to an atom: `f` for `f`, `f.part.0` and `f.cold`. */
+function usersOf(unit: UnitObject, target: Atom): Set<string> {
+  const users = new Set<string>();
+  for (const atom of unit.atoms) {
+    if (atom.kind !== "function") continue;
+    if (atom.references.some((reference) => reference.target.kind === "atom" && reference.target.atom === target)) {
+      users.add(atom.name.split(".")[0] as string);
+    }
+  }
+  return users;
+}
+
+/** Pairs what two paired functions refer to. Returns whether a pair was found. */
+function pairReferences(pairs: Pairs, groupOf: ReadonlyMap<Atom, number>, a: Atom, b: Atom): boolean {
+  const left = openReferences(a, groupOf);
+  const right = openReferences(b, groupOf);
+  if (left.length === 0 || right.length === 0) return false;
+  let found = false;
+  const pair = (x: Atom, y: Atom): void => {
+    if (pairs.has(x) || pairs.has(y) || groupOf.get(x) !== groupOf.get(y)) return;
+    pairs.add(x, y);
+    found = true;
+  };
+  if (sameShape(a, b)) {
+    a.references.forEach((reference, at) => {
+      const [x, y] = [targetAtom(reference), targetAtom(b.references[at] as Reference)];
+      if (x !== undefined && y !== undefined && groupOf.has(x) && groupOf.has(y)) pair(x, y);
+    });
+    return found;
+  }
+  // Different shapes: the first, second, … variable of a name that the function uses, if it uses equally many of that name and size.
+  const kinds = new Set(left.map((atom) => `${groupOf.get(atom)} ${atom.end - atom.start}`));
+  for (const kind of kinds) {
+    const of = (atom: Atom): boolean => `${groupOf.get(atom)} ${atom.end - atom.start}` === kind && atom.kind !== "function";
+    const xs = left.filter(of);
+    const ys = right.filter(of);
+    if (xs.length === ys.length) xs.forEach((x, at) => pair(x, ys[at] as Atom));
+  }
+  return found;
+}
+
+function targetAtom(reference: Reference): Atom | undefined {
+  return reference.target.kind === "atom" ? reference.target.atom : undefined;
+}
+
+function openReferences(atom: Atom, groupOf: ReadonlyMap<Atom, number>): Atom[] {
+  const seen = new Set<Atom>();
+  for (const reference of atom.references) {
+    const target = targetAtom(reference);
+    if (target !== undefined && groupOf.has(target)) seen.add(target);
+  }
+  return [...seen];
+}
+
+/** Equal length, and references of equal types at equal places. */
+function sameShape(a: Atom, b: Atom): boolean {
+  return (
+    a.bytes.length === b.bytes.length &&
+    a.references.length === b.references.length &&
+    a.references.every((reference, at) => {
+      const other = b.references[at] as Reference;
+      return reference.offset === other.offset && reference.type === other.type;
+    })
+  );
+}

@@ -1,0 +1,73 @@
+/**
+ * Names that compilers and kernel macros number anew in every build. Two symbols with the same *base* may be the same thing.
+ */
+
+/** Numbered tails: `.isra.0`, `.constprop.12`, `.part.3`, `.cold`, `.llvm.123456`, and the bare `.123` of static locals. */
+const numberedTail = /\.\d+(?=\.|$)/g;
+
+/** Macros that put a counter, a line number or both inside of a name. */
+const counterNames: readonly { readonly pattern: RegExp; readonly base: string; readonly from: string }[] = [
+  { pattern: /^(__UNIQUE_ID_.*?)\d+$/, base: "$1", from: "__UNIQUE_ID() of linux/compiler.h" },
+  { pattern: /^(__UNIQUE_ID_.*?)\d+(\.\d+)$/, base: "$1", from: "a static local named by __UNIQUE_ID()" },
+  {
+    pattern: /^(__initcall__kmod_.*?)__\d+_\d+_(.*)$/,
+    base: "$1_$2",
+    from: "__initcall_name() of linux/init.h: counter and line",
+  },
+  { pattern: /^(__pi_|__cfi_|__pfx_)(.*)$/, base: "$1$2", from: "prefix symbols keep the name of their function" },
+];
+
+/**
+ * A symbol name without the parts that a compiler or a macro numbers. `foo.isra.16` and `foo.isra.19` share `foo.isra`, `count.3` and
+ * `count.12` share `count`, `f.constprop.0.cold` has `f.constprop.cold`.
+ */
+export function baseName(name: string): string {
+  for (const { pattern, base } of counterNames)
+    if (pattern.test(name)) return name.replace(pattern, base).replace(numberedTail, "");
+  return name.includes(".") ? name.replace(numberedTail, "") : name;
+}
+
+/** True when the name ends in or holds a number that a compiler chose. */
+export function isNumbered(name: string): boolean {
+  return baseName(name) !== name;
+}
+
+/** The part of a function that gcc or clang moved out of line because it is unlikely: it has no entry of its own and always goes with its parent. */
+export function coldParent(name: string): string | undefined {
+  const at = name.indexOf(".cold");
+  return at > 0 ? name.slice(0, at) : undefined;
+}
+
+/** A static local whose state may start anew in the patched function, because it is only a place to remember "already said". */
+export interface SpecialStatic {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** Never correlated: a patched function gets its own copy. */
+export const specialStatics: readonly SpecialStatic[] = [
+  { name: "__func__", reason: "the function's name as text" },
+  { name: "__FUNCTION__", reason: "the function's name as text" },
+  { name: "__PRETTY_FUNCTION__", reason: "the function's name as text" },
+  { name: "__key", reason: "lock class key: only its address counts, for lockdep" },
+  { name: "__warned", reason: "flag of WARN_ONCE and friends" },
+  { name: "__already_done", reason: "flag of DO_ONCE_LITE" },
+  { name: "__print_once", reason: "flag of printk_once before 5.13" },
+  { name: "_rs", reason: "state of a printk rate limit" },
+  { name: "CSWTCH", reason: "table that gcc makes from a switch" },
+  { name: "_entry", reason: "printk index entry" },
+  { name: "_entry_ptr", reason: "pointer to a printk index entry" },
+  { name: "descriptor", reason: "dynamic debug call site" },
+  { name: "__UNIQUE_ID_ddebug", reason: "dynamic debug call site" },
+];
+
+const specialNames = new Set(specialStatics.map(({ name }) => name));
+
+/** True for statics that {@link specialStatics} lists, in gcc's form (`__warned.12`) and clang's (`function.__warned`). */
+export function isSpecialStatic(name: string): boolean {
+  if (name.startsWith("__UNIQUE_ID_ddebug")) return true;
+  const base = baseName(name);
+  if (base !== name && specialNames.has(base)) return true;
+  const dot = base.lastIndexOf(".");
+  return dot > 0 && specialNames.has(base.slice(dot + 1));
+}

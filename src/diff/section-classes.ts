@@ -1,0 +1,113 @@
+import { SectionFlag, SectionType } from "../elf/constants.ts";
+import type { Section } from "../elf/model.ts";
+import type { RefusalCode } from "../support/refusals.ts";
+
+/**
+ * How the diff treats a section:
+ * - `content`  split into atoms, compared, carried when needed
+ * - `table`    entries that each belong to the code they point at; entries of carried code are carried (see special-tables.ts)
+ * - `companion` pieces that only table entries and code of the same unit reach; carried with them
+ * - `init`     code and data that exist only while the kernel boots or the module loads
+ * - `registry` entries that the kernel or the module loader collects; a new or changed one is refused with `refusal`
+ * - `ignored`  has no effect on the running code
+ */
+export type SectionClass = "content" | "table" | "companion" | "init" | "registry" | "ignored";
+
+export interface SectionRule {
+  readonly pattern: RegExp;
+  readonly class: SectionClass;
+  readonly reason: string;
+  /** For `registry`: the row of the refusal table. */
+  readonly refusal?: RefusalCode;
+}
+
+/** First match wins. Names are those of the kernel's include/asm-generic/vmlinux.lds.h and of scripts/module.lds.S, 4.19 to 6.18. */
+export const sectionRules: readonly SectionRule[] = [
+  {
+    pattern: /^\.(debug_|comment$|note|eh_frame|gnu_debuglink|llvm|llvm_addrsig)/,
+    class: "ignored",
+    reason: "for tools, not for the kernel",
+  },
+  { pattern: /^\.discard/, class: "ignored", reason: "read by objtool and dropped by the linker" },
+  { pattern: /^\.BTF/, class: "ignored", reason: "types for tools" },
+  {
+    pattern: /^\.modinfo$/,
+    class: "ignored",
+    reason: "text about the module; import namespaces are carried by the module room",
+  },
+  { pattern: /^__versions$/, class: "ignored", reason: "made anew for the patch module" },
+  {
+    pattern: /^\.export_symbol$/,
+    class: "ignored",
+    reason: "read by modpost and dropped; its content is compared as exports",
+  },
+  { pattern: /^__patchable_function_entries$/, class: "ignored", reason: "not used on x86, where __mcount_loc is" },
+  { pattern: /^\.sframe$/, class: "ignored", reason: "user space unwinding format, not read by the loader" },
+  {
+    pattern: /^\.static_call_tramp_key$/,
+    class: "ignored",
+    reason: "pairs of key and trampoline for exported static calls, made by modpost's users",
+  },
+  {
+    pattern:
+      /^(__mcount_loc|__bug_table|__ex_table|__jump_table|\.altinstructions|\.smp_locks|\.parainstructions|\.static_call_sites|\.retpoline_sites|\.return_sites|\.call_sites|\.ibt_endbr_seal|\.cfi_sites|\.kcfi_traps|\.orc_unwind|\.orc_unwind_ip|\.printk_index)$/,
+    class: "table",
+    reason: "one entry per place in the code",
+  },
+  {
+    pattern: /^\.orc_header$/,
+    class: "ignored",
+    reason: "hash of the ORC layout, made anew from the kernel's own headers",
+  },
+  {
+    pattern: /^\.(altinstr_replacement|altinstr_aux|fixup)$/,
+    class: "companion",
+    reason: "code that table entries and the functions themselves jump to",
+  },
+  {
+    pattern: /^\.(init|exit|meminit|memexit|cpuinit|cpuexit|devinit|devexit)\./,
+    class: "init",
+    reason: "freed after boot or load, or never kept",
+  },
+  { pattern: /^\.(head|ref)\.text$/, class: "init", reason: "boot code" },
+  {
+    pattern: /^\.(con_|security_)?initcall/,
+    class: "registry",
+    refusal: "INITCALL",
+    reason: "functions that run once at boot",
+  },
+  { pattern: /^___?(ksymtab|kcrctab)/, class: "registry", refusal: "EXPORT_CHANGED", reason: "exports" },
+  { pattern: /^__param$/, class: "registry", refusal: "MODULE_PARAMETER", reason: "module parameters" },
+  {
+    pattern:
+      /^(_ftrace_events|_ftrace_eval_map|__syscalls_metadata|__tracepoints|__tracepoints_ptrs|__tracepoints_strings|__bpf_raw_tp_map|_error_injection_whitelist|_kprobe_blacklist|\.(rodata\.)?_?(kunit|ctors|dtors|init_array)|__.*_(of_)?table|\.pci_fixup|\.smp_.*init|\.x86_.*_dev|\.apicdrivers|\.BTF_ids|__tracepoint_ptrs)/,
+    class: "registry",
+    refusal: "SECTION_CHANGED",
+    reason: "lists that the kernel reads once",
+  },
+];
+
+/** The rule for a section name, or undefined when the section is ordinary content. */
+export function sectionRule(name: string): SectionRule | undefined {
+  return sectionRules.find((rule) => rule.pattern.test(name));
+}
+
+/** Class of one section: by its name first, then by what kind of section it is. */
+export function classOf(section: Section): SectionClass {
+  if (section.type === SectionType.group || (section.flags & SectionFlag.alloc) === 0) return "ignored";
+  const known = section.type === SectionType.progbits || section.type === SectionType.nobits;
+  if (!known && section.type !== SectionType.initArray && section.type !== SectionType.finiArray) {
+    return section.type === SectionType.note ? "ignored" : (sectionRule(section.name)?.class ?? "ignored");
+  }
+  return sectionRule(section.name)?.class ?? "content";
+}
+
+/** Writable sections whose content is a per-place flag or state; a changed function gets a fresh copy of it (names.ts says which symbols). */
+export function isOnceData(name: string): boolean {
+  return /^\.data\.\.?once$|^\.data\.\.?unlikely$/.test(name);
+}
+
+/** Per-CPU data: the loader gives a module's own copy another home. */
+export function isPercpu(name: string): boolean {
+  return /^\.data\.\.percpu/.test(name);
+}

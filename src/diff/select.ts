@@ -1,0 +1,198 @@
+import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Atom, isAnonymousConstant, type Reference } from "./atoms.ts";
+import type { UnitChanges } from "./changes.ts";
+import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { coldParent } from "./names.ts";
+import { classOf, isPercpu } from "./section-classes.ts";
+import type { TableEntry } from "./tables.ts";
+import type { UnitObject } from "./unit-object.ts";
+
+/** Where a reference of carried code leads in the patch module. */
+export type Route =
+  /** To the copy that the patch module carries. */
+  | { readonly to: "inside"; readonly atom: Atom }
+  /** To the thing itself in the running kernel, named by its atom of the original unit. */
+  | { readonly to: "original"; readonly atom: Atom }
+  /** To a symbol of another unit. */
+  | { readonly to: "external"; readonly name: string; readonly weak: boolean }
+  | { readonly to: "absolute" };
+
+/** What of the patched unit goes into the patch module. */
+export interface Selection {
+  /** In the order of the patched unit. */
+  readonly atoms: readonly Atom[];
+  /** Entries of each special table that are about carried code. */
+  readonly entries: ReadonlyMap<string, readonly TableEntry[]>;
+  readonly route: (from: Atom | TableEntry, reference: Reference) => Route;
+  readonly refusals: readonly Refusal[];
+}
+
+/**
+ * Selects the changed and new functions, and all that they need and the running kernel does not have: new data, constants, cold parts, pieces that
+ * their table entries reach.
+ */
+export function selectCarried(
+  patched: UnitObject,
+  correlation: Correlation,
+  changes: UnitChanges,
+  unitPath: string,
+  object: string,
+): Selection {
+  const selector = new Selector(patched, correlation, changes, unitPath, object);
+  return selector.run();
+}
+
+class Selector {
+  readonly #carried = new Set<Atom>();
+  readonly #queue: Atom[] = [];
+  readonly #entriesOf: ReadonlyMap<Atom, readonly TableEntry[]>;
+  readonly #refusals: Refusal[] = [];
+  readonly patched: UnitObject;
+  readonly correlation: Correlation;
+  readonly changes: UnitChanges;
+  readonly unitPath: string;
+  readonly object: string;
+
+  constructor(patched: UnitObject, correlation: Correlation, changes: UnitChanges, unitPath: string, object: string) {
+    this.patched = patched;
+    this.correlation = correlation;
+    this.changes = changes;
+    this.unitPath = unitPath;
+    this.object = object;
+    this.#entriesOf = entriesByAtom(patched);
+  }
+
+  run(): Selection {
+    for (const change of this.changes.functions.values()) {
+      // A new static function is carried when something carried uses it; a new global one may be wanted by another unit.
+      if (change.change === "changed" || change.atom.symbol?.binding !== 0) this.#carry(change.atom);
+    }
+    for (const atom of this.patched.atoms) {
+      const isNewGlobal = atom.symbol !== undefined && atom.symbol.binding !== 0 && !this.correlation.originalOf.has(atom);
+      if (isNewGlobal && classOf(atom.section) === "content" && atom.kind !== "code") this.#carry(atom);
+    }
+    for (let atom = this.#queue.pop(); atom !== undefined; atom = this.#queue.pop()) {
+      for (const reference of atom.references) this.#follow(atom, reference);
+      for (const entry of this.#entriesOf.get(atom) ?? []) {
+        for (const reference of entry.references) this.#follow(entry, reference);
+      }
+    }
+    const entries = new Map<string, TableEntry[]>();
+    for (const [name, table] of this.patched.tables) {
+      const kept = table.entries.filter(({ place }) => place !== undefined && this.#carried.has(place.atom));
+      if (kept.length > 0) entries.set(name, kept);
+    }
+    return {
+      atoms: this.patched.atoms.filter((atom) => this.#carried.has(atom)),
+      entries,
+      route: (from, reference) => this.#route(from, reference),
+      refusals: this.#refusals,
+    };
+  }
+
+  #carry(atom: Atom): void {
+    if (this.#carried.has(atom)) return;
+    this.#carried.add(atom);
+    this.#queue.push(atom);
+  }
+
+  #follow(from: Atom | TableEntry, reference: Reference): void {
+    const route = this.#route(from, reference);
+    if (route.to !== "inside" || this.#carried.has(route.atom)) return;
+    if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
+  }
+
+  /** Refuses what a copy in the patch module could not stand for. */
+  #mayCarry(atom: Atom, from: Atom | TableEntry): boolean {
+    const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
+    if (classOf(atom.section) === "init") {
+      this.#refuse("SPECIAL_SECTION", atom.name, { problem: `${user} refers to ${atom.name} in ${atom.section.name}, whose memory is freed after boot or load` });
+      return false;
+    }
+    if (isPercpu(atom.section.name)) {
+      this.#refuse("PERCPU_DATA", atom.name, { object: this.object });
+      return false;
+    }
+    if (isWritable(atom) && isCorrelatable(atom) && this.correlation.lostData.has(atom.base)) {
+      this.#refuse("STATIC_LOCAL", atom.name, {
+        problem: `${user} uses a variable named ${atom.base}, and nothing shows which of the running kernel's variables of that name it is`,
+      });
+      return false;
+    }
+    if (isWritable(atom) && atom.symbol === undefined) {
+      this.#refuse("SPECIAL_SECTION", atom.name, { problem: `${user} refers to unnamed writable data in ${atom.section.name}` });
+      return false;
+    }
+    return true;
+  }
+
+  #route(from: Atom | TableEntry, reference: Reference): Route {
+    const { target } = reference;
+    if (target.kind === "absolute") return { to: "absolute" };
+    if (target.kind === "external") return { to: "external", name: target.name, weak: target.weak };
+    const { atom } = target;
+    const original = this.correlation.originalOf.get(atom);
+    if (atom.kind === "function") return this.#functionRoute(from, reference, atom, original);
+    if (original === undefined || classOf(atom.section) === "companion" || isAnonymousConstant(atom)) return { to: "inside", atom };
+    // A local constant of unequal content was found harmless to copy, or refused, by the changes phase.
+    if (atom.kind === "rodata" && atom.symbol?.binding === 0 && this.#constantChanged(original, atom)) return { to: "inside", atom };
+    return { to: "original", atom: original };
+  }
+
+  #functionRoute(from: Atom | TableEntry, reference: Reference, atom: Atom, original: Atom | undefined): Route {
+    if (original === undefined || from === atom) return { to: "inside", atom };
+    const owner = coldParent(atom.name);
+    if (owner !== undefined && (this.#carried.has(atom) || this.changes.functions.has(atom) || this.#belongsTo(from, owner))) {
+      return { to: "inside", atom };
+    }
+    const change = this.changes.functions.get(atom);
+    if (change === undefined) return { to: "original", atom: original };
+    if (!change.redirected) return { to: "inside", atom };
+    // Entries about places in the code, and branches, mean the new code. A stored address means the function as the kernel knows it:
+    // it stays valid when the patch module goes, and ftrace sends its calls here meanwhile.
+    const isPlace = !("name" in from) && from.place?.atom === atom;
+    const fromCode = "name" in from && this.patched.arch.isBranch(from, reference);
+    const fromCompanion = "name" in from && from.kind === "code";
+    return isPlace || fromCode || fromCompanion ? { to: "inside", atom } : { to: "original", atom: original };
+  }
+
+  #belongsTo(from: Atom | TableEntry, parent: string): boolean {
+    const name = "name" in from ? from.name : from.place?.atom.name;
+    return name === parent;
+  }
+
+  #constantChanged(original: Atom, atom: Atom): boolean {
+    return Buffer.compare(original.bytes, atom.bytes) !== 0 || original.references.length !== atom.references.length || !this.#sameReferences(original, atom);
+  }
+
+  #sameReferences(original: Atom, atom: Atom): boolean {
+    return original.references.every((reference, at) => {
+      const [x, y] = [reference.target, atom.references[at]?.target];
+      if (y === undefined || x.kind !== y.kind || x.addend !== y.addend) return false;
+      if (x.kind === "external" && y.kind === "external") return x.name === y.name;
+      if (x.kind === "atom" && y.kind === "atom") {
+        return this.correlation.patchedOf.get(x.atom) === y.atom || Buffer.compare(x.atom.bytes, y.atom.bytes) === 0;
+      }
+      return true;
+    });
+  }
+
+  #refuse(code: Parameters<typeof refuse>[0], what: string, values: Record<string, string>): void {
+    if (!this.#refusals.some((earlier) => earlier.code === code && earlier.what === what)) {
+      this.#refusals.push(refuse(code, what, this.unitPath, values));
+    }
+  }
+}
+
+function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {
+  const map = new Map<Atom, TableEntry[]>();
+  for (const table of unit.tables.values()) {
+    for (const entry of table.entries) {
+      if (entry.place === undefined) continue;
+      const list = map.get(entry.place.atom);
+      if (list === undefined) map.set(entry.place.atom, [entry]);
+      else list.push(entry);
+    }
+  }
+  return map;
+}

@@ -1,0 +1,206 @@
+import { SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
+import { type ElfReader, isDefined } from "../elf/reader.ts";
+import type { Architecture } from "./arch/arch.ts";
+import type { Atom, AtomKind } from "./atoms.ts";
+import { baseName } from "./names.ts";
+import { classOf } from "./section-classes.ts";
+
+/** A range of a section with the symbols that lie in it. */
+interface Range {
+  start: number;
+  end: number;
+  symbols: ElfSymbol[];
+}
+
+/**
+ * Cuts all allocated sections but the tables into atoms: at symbols where there are any, at string ends and constant sizes in mergeable sections,
+ * else at the offsets that something refers to.
+ */
+export function splitIntoAtoms(elf: ElfReader, arch: Architecture): Atom[] {
+  const symbolsIn = groupSymbols(elf);
+  const sections = elf.sections.filter((section) => {
+    const sectionClass = classOf(section);
+    return sectionClass !== "ignored" && sectionClass !== "table" && section.size > 0;
+  });
+  const named = new Map(sections.map((section) => [section, namedRanges(section, symbolsIn.get(section.index) ?? [])]));
+  const cuts = referencedOffsets(elf, arch, named);
+  const atoms: Atom[] = [];
+  for (const section of sections) {
+    for (const range of allRanges(elf, section, named.get(section) as Range[], cuts.get(section.index) ?? [])) {
+      atoms.push(makeAtom(section, range));
+    }
+  }
+  return atoms;
+}
+
+/** Symbols that can name something, by section. */
+function groupSymbols(elf: ElfReader): Map<SectionIndex, ElfSymbol[]> {
+  const groups = new Map<SectionIndex, ElfSymbol[]>();
+  for (const symbol of elf.symbols) {
+    if (!isDefined(symbol) || symbol.type === SymbolType.section || symbol.type === SymbolType.file) continue;
+    if (symbol.name === "" || symbol.name.startsWith(".L")) continue;
+    const list = groups.get(symbol.section);
+    if (list === undefined) groups.set(symbol.section, [symbol]);
+    else list.push(symbol);
+  }
+  return groups;
+}
+
+function isPrefix(symbol: ElfSymbol): boolean {
+  return symbol.type === SymbolType.func && /^__(pfx|cfi)_/.test(symbol.name);
+}
+
+/** Ranges that symbols cover, in order; symbols inside of another's range join it, prefix symbols join the function behind them. */
+function namedRanges(section: Section, symbols: readonly ElfSymbol[]): Range[] {
+  const isCode = (section.flags & SectionFlag.execinstr) !== 0;
+  const sized = symbols.filter((symbol) => symbol.size > 0 || !isCode);
+  const labels = symbols.filter((symbol) => symbol.size === 0 && isCode);
+  sized.sort((a, b) => a.value - b.value || b.size - a.size);
+  const ranges: Range[] = [];
+  for (const symbol of sized) {
+    const last = ranges.at(-1);
+    const joinsPrefix = last !== undefined && last.end === symbol.value && last.symbols.every(isPrefix);
+    if (last !== undefined && (symbol.value < last.end || symbol.value === last.start || joinsPrefix)) {
+      last.end = Math.max(last.end, symbol.value + symbol.size);
+      last.symbols.push(symbol);
+    } else {
+      ranges.push({ start: symbol.value, end: symbol.value + symbol.size, symbols: [symbol] });
+    }
+  }
+  // Labels of hand-written code: those outside of all functions begin a piece of their own.
+  for (const label of labels.sort((a, b) => a.value - b.value)) {
+    const home = ranges.find((range) => label.value >= range.start && label.value < range.end);
+    if (home !== undefined) home.symbols.push(label);
+    else ranges.push({ start: label.value, end: label.value, symbols: [label] });
+  }
+  ranges.sort((a, b) => a.start - b.start);
+  ranges.forEach((range, at) => {
+    if (range.end === range.start) range.end = ranges[at + 1]?.start ?? section.size;
+    range.end = Math.min(Math.max(range.end, range.start), section.size);
+  });
+  return ranges;
+}
+
+/** Offsets of sections that are not one named range, which something refers to through a section symbol or a label. */
+function referencedOffsets(
+  elf: ElfReader,
+  arch: Architecture,
+  named: ReadonlyMap<Section, readonly Range[]>,
+): Map<SectionIndex, number[]> {
+  const cuts = new Map<SectionIndex, Set<number>>();
+  for (const [section, ranges] of named) if (ranges.length !== 1) cuts.set(section.index, new Set());
+  if (cuts.size === 0) return new Map();
+  for (const place of elf.sections) {
+    if ((place.flags & SectionFlag.alloc) === 0 || place.type === SectionType.rela) continue;
+    for (const relocation of elf.relocationsFor(place.index)) {
+      const symbol = elf.symbols[relocation.symbol];
+      if (symbol === undefined || !isDefined(symbol)) continue;
+      cuts.get(symbol.section)?.add(effectiveOffset(arch, place, relocation, symbol));
+    }
+  }
+  return new Map([...cuts].map(([index, set]) => [index, [...set].sort((a, b) => a - b)]));
+}
+
+/** Offset in the symbol's section that a relocation leads to, the processor's PC bias taken out. */
+export function effectiveOffset(arch: Architecture, place: Section, relocation: Relocation, symbol: ElfSymbol): number {
+  const inCode = (place.flags & SectionFlag.execinstr) !== 0;
+  const bias = inCode && arch.isPcRelative(relocation.type) ? arch.instructionTail(place.data, relocation.offset) : 0;
+  return symbol.value + relocation.addend + bias;
+}
+
+function allRanges(elf: ElfReader, section: Section, named: readonly Range[], cuts: readonly number[]): Range[] {
+  const only = named.length === 1 ? named[0] : undefined;
+  const mergeable = (section.flags & SectionFlag.merge) !== 0;
+  if (only !== undefined && !mergeable) return [{ start: 0, end: section.size, symbols: only.symbols }];
+  if (mergeable && (section.flags & SectionFlag.strings) !== 0) return stringRanges(section);
+  if (mergeable && section.entrySize > 0) return constantRanges(section);
+  const relocated = elf.relocationsFor(section.index);
+  const ranges: Range[] = [];
+  let at = 0;
+  for (const range of [...named, { start: section.size, end: section.size, symbols: [] }]) {
+    if (range.start > at) ranges.push(...gapRanges(at, range.start, cuts, relocated, named.length === 0));
+    if (range.end > range.start) ranges.push(range);
+    at = Math.max(at, range.end);
+  }
+  return ranges;
+}
+
+/** Unnamed pieces of a gap; a gap that nothing refers to and that holds no relocation is padding. */
+function gapRanges(
+  start: number,
+  end: number,
+  cuts: readonly number[],
+  relocated: readonly Relocation[],
+  wholeSection: boolean,
+): Range[] {
+  const inside = cuts.filter((cut) => cut >= start && cut < end);
+  const filled = relocated.some(({ offset }) => offset >= start && offset < end);
+  if (inside.length === 0 && !filled && !wholeSection) return [];
+  if (inside[0] !== start) inside.unshift(start);
+  return inside.map((cut, at) => ({ start: cut, end: inside[at + 1] ?? end, symbols: [] }));
+}
+
+function stringRanges(section: Section): Range[] {
+  const ranges: Range[] = [];
+  const unit = Math.max(1, section.entrySize);
+  for (let start = 0; start < section.size; ) {
+    let end = start;
+    if (unit === 1) {
+      const zero = section.data.indexOf(0, start);
+      end = zero < 0 ? section.size : zero + 1;
+    } else {
+      while (end < section.size && section.data.subarray(end, end + unit).some((byte) => byte !== 0)) end += unit;
+      end = Math.min(end + unit, section.size);
+    }
+    ranges.push({ start, end, symbols: [] });
+    start = end;
+  }
+  return ranges;
+}
+
+function constantRanges(section: Section): Range[] {
+  const ranges: Range[] = [];
+  for (let start = 0; start < section.size; start += section.entrySize) {
+    ranges.push({ start, end: Math.min(start + section.entrySize, section.size), symbols: [] });
+  }
+  return ranges;
+}
+
+function makeAtom(section: Section, range: Range): Atom {
+  const symbol = namingSymbol(range.symbols);
+  const name = symbol?.name ?? `${section.name}+0x${range.start.toString(16)}`;
+  return {
+    kind: kindOf(section, symbol),
+    section,
+    start: range.start,
+    end: range.end,
+    symbol,
+    symbols: range.symbols,
+    name,
+    base: symbol === undefined ? section.name : baseName(name),
+    bytes: section.data.subarray(range.start, range.end),
+    references: [],
+  };
+}
+
+/** The symbol that the others are aliases of, or lie in: functions and objects before labels, never a prefix, global ones first. */
+function namingSymbol(symbols: readonly ElfSymbol[]): ElfSymbol | undefined {
+  const rank = (symbol: ElfSymbol): number =>
+    (isPrefix(symbol) ? 8 : 0) + (symbol.type === SymbolType.notype ? 4 : 0) + (symbol.binding === 0 ? 1 : 0);
+  const [first, ...rest] = symbols.filter((symbol) => !isPrefix(symbol));
+  if (first === undefined) return symbols[0];
+  return rest.reduce(
+    (best, symbol) => (symbol.value === best.value && rank(symbol) < rank(best) ? symbol : best),
+    first,
+  );
+}
+
+function kindOf(section: Section, symbol: ElfSymbol | undefined): AtomKind {
+  if ((section.flags & SectionFlag.execinstr) !== 0) return symbol?.type === SymbolType.func ? "function" : "code";
+  if (section.type === SectionType.nobits) return "bss";
+  if ((section.flags & SectionFlag.write) !== 0) return "data";
+  if ((section.flags & SectionFlag.merge) !== 0)
+    return (section.flags & SectionFlag.strings) !== 0 ? "string" : "constant";
+  return "rodata";
+}

@@ -1,0 +1,129 @@
+import type { Relocation, Section } from "../elf/model.ts";
+import type { ElfReader } from "../elf/reader.ts";
+import { KmendError } from "../support/errors.ts";
+import type { Atom, Reference, Target } from "./atoms.ts";
+import { classOf } from "./section-classes.ts";
+import type { EntrySizes } from "./unit-object.ts";
+
+/** One entry of a special table. */
+export interface TableEntry {
+  /** Section name of its table. */
+  readonly table: string;
+  readonly bytes: Uint8Array;
+  readonly references: readonly Reference[];
+  /** The place in the code that the entry is about: its first reference. */
+  readonly place: { readonly atom: Atom; readonly offset: number } | undefined;
+  /** For `.orc_unwind_ip`: the bytes of the `.orc_unwind` entry of the same number. */
+  readonly partner: Uint8Array | undefined;
+}
+
+/** A section of equal entries that the kernel or its module loader reads, each about one place in the code. */
+export interface Table {
+  readonly section: Section;
+  readonly entrySize: number;
+  readonly entries: readonly TableEntry[];
+}
+
+/** Entry sizes that no kernel has changed: lists of 32-bit places, and of 64-bit ones. */
+const fixedSizes: EntrySizes = {
+  __mcount_loc: 8,
+  ".smp_locks": 4,
+  ".retpoline_sites": 4,
+  ".return_sites": 4,
+  ".call_sites": 4,
+  ".ibt_endbr_seal": 4,
+  ".cfi_sites": 4,
+  ".kcfi_traps": 4,
+  ".orc_unwind_ip": 4,
+};
+
+/** Splits all special tables of an object into entries. `.orc_unwind` is read along with `.orc_unwind_ip`. */
+export function readTables(
+  elf: ElfReader,
+  resolve: (place: Section, relocation: Relocation) => Target,
+  entrySizes: EntrySizes,
+): Map<string, Table> {
+  const tables = new Map<string, Table>();
+  for (const section of elf.sections) {
+    if (classOf(section) !== "table" || section.size === 0 || section.name === ".orc_unwind") continue;
+    const relocations = [...elf.relocationsFor(section.index)].sort((a, b) => a.offset - b.offset);
+    const entrySize = entrySizes[section.name] ?? fixedSizes[section.name] ?? strideOf(section, relocations);
+    if (entrySize <= 0 || section.size % entrySize !== 0) {
+      throw new KmendError({
+        code: "TABLE_SIZE",
+        message: `${section.name} has ${section.size} bytes, which is no multiple of its ${entrySize}-byte entries`,
+        why: "the object was made for another kernel than the one whose types are used",
+      });
+    }
+    const partner = section.name === ".orc_unwind_ip" ? elf.section(".orc_unwind") : undefined;
+    const entries = readEntries(section, entrySize, relocations, resolve, partner);
+    const known = tables.get(section.name);
+    tables.set(section.name, {
+      section,
+      entrySize,
+      entries: known === undefined ? entries : [...known.entries, ...entries],
+    });
+  }
+  return tables;
+}
+
+/** Size of one entry, from the distance between the relocations that stand at the same place of each entry. */
+function strideOf(section: Section, relocations: readonly Relocation[]): number {
+  if (section.entrySize > 1) return section.entrySize;
+  const first = relocations[0];
+  if (first === undefined) return section.size;
+  for (const { offset } of relocations) {
+    const stride = offset - first.offset;
+    if (stride > 0 && section.size % stride === 0 && repeats(relocations, stride, section.size)) return stride;
+  }
+  return section.size;
+}
+
+function repeats(relocations: readonly Relocation[], stride: number, size: number): boolean {
+  const perEntry = relocations.length / (size / stride);
+  if (!Number.isInteger(perEntry)) return false;
+  return relocations.every(({ offset, type }, at) => {
+    const model = relocations[at % perEntry] as Relocation;
+    return offset - model.offset === Math.floor(at / perEntry) * stride && type === model.type;
+  });
+}
+
+function readEntries(
+  section: Section,
+  entrySize: number,
+  relocations: readonly Relocation[],
+  resolve: (place: Section, relocation: Relocation) => Target,
+  partner: Section | undefined,
+): TableEntry[] {
+  const count = section.size / entrySize;
+  const partnerSize = partner === undefined ? 0 : partner.size / count;
+  if (!Number.isInteger(partnerSize)) {
+    throw new KmendError({
+      code: "TABLE_SIZE",
+      message: `${partner?.name} does not have one entry per ${section.name} entry`,
+    });
+  }
+  const entries: TableEntry[] = [];
+  for (let number = 0, next = 0; number < count; number++) {
+    const start = number * entrySize;
+    const references: Reference[] = [];
+    for (; next < relocations.length && (relocations[next] as Relocation).offset < start + entrySize; next++) {
+      const relocation = relocations[next] as Relocation;
+      references.push({
+        offset: relocation.offset - start,
+        type: relocation.type,
+        target: resolve(section, relocation),
+        implicit: false,
+      });
+    }
+    const first = references[0];
+    entries.push({
+      table: section.name,
+      bytes: section.data.subarray(start, start + entrySize),
+      references,
+      place: first?.target.kind === "atom" ? { atom: first.target.atom, offset: first.target.addend } : undefined,
+      partner: partner?.data.subarray(number * partnerSize, (number + 1) * partnerSize),
+    });
+  }
+  return entries;
+}
