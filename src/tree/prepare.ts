@@ -1,0 +1,172 @@
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { exists, rethrowDiskErrors, withLock, writeFileAtomically } from "../support/cache.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import { type Progress, SilentProgress } from "../support/progress.ts";
+import { run } from "../support/run.ts";
+import { unpackSource } from "./acquire.ts";
+import { environmentReporter, type KbuildEnvironment, plainEnvironment, recordEnvironment } from "./kbuild.ts";
+
+/** What a tree is prepared from. A target kernel has all of it. */
+export interface TreeInputs {
+  readonly release: string;
+  readonly configPath: string;
+  readonly symversPath: string;
+  /** Folder of the cache for this kernel build; the tree is made in it. */
+  readonly folder: string;
+  readonly sourceArchive: () => Promise<string>;
+}
+
+/** A configured kernel source tree in which single objects and external modules can be built. Nobody may write into it. */
+export interface PreparedTree {
+  readonly path: string;
+  readonly release: string;
+  /** Arguments of every `make` in this tree: release and compiler. */
+  readonly makeArguments: readonly string[];
+  readonly environment: KbuildEnvironment;
+}
+
+export interface PrepareOptions {
+  /** Compiler program; default `gcc`. Another one, or another version of it, makes another tree. */
+  readonly compiler?: string | undefined;
+  /** Jobs at once; default all cores. */
+  readonly jobs?: number | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Compiler {
+  readonly program: string;
+  /** First line of `--version`. */
+  readonly version: string;
+}
+
+/** What is known of a finished tree; its file is written last and says that the tree is whole. */
+interface Finished {
+  readonly format: number;
+  readonly path: string;
+  readonly release: string;
+  readonly compiler: Compiler;
+  readonly environment: KbuildEnvironment;
+}
+
+/** Bump when trees of an older kmend must be made anew. */
+const format = 1;
+
+/**
+ * The prepared source tree of a kernel: made on the first call and kept. It is made in its final place, since the kernel's own tools record absolute
+ * paths, under a lock; a file beside it is written last, and a tree without this file, left by a killed run, is removed and made again.
+ * @throws KmendError `PREPARE_FAILED` with the last lines of the log and its path; errors of the source archive.
+ */
+export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = {}): Promise<PreparedTree> {
+  const progress = options.progress ?? new SilentProgress();
+  const compiler = await identifyCompiler(options.compiler ?? "gcc", options.signal);
+  const known = await readFinished(inputs, compiler);
+  if (known !== undefined) return known;
+  await mkdir(inputs.folder, { recursive: true }).catch(rethrowDiskErrors);
+  return withLock(
+    join(inputs.folder, "tree.lock"),
+    async () => (await readFinished(inputs, compiler)) ?? makeTree(inputs, compiler, progress, options),
+    (pid) => progress.note(`process ${pid} is preparing the same kernel tree; waiting for it`),
+  );
+}
+
+async function identifyCompiler(program: string, signal: AbortSignal | undefined): Promise<Compiler> {
+  const { stdout } = await run(program, ["--version"], { signal });
+  return { program, version: stdout.split("\n")[0]?.trim() ?? "" };
+}
+
+function isSame(a: Compiler, b: Compiler): boolean {
+  return a.program === b.program && a.version === b.version;
+}
+
+function finishedPath(inputs: TreeInputs): string {
+  return join(inputs.folder, "tree.json");
+}
+
+async function readFinished(inputs: TreeInputs, compiler: Compiler): Promise<PreparedTree | undefined> {
+  const path = join(inputs.folder, "tree");
+  try {
+    const finished = JSON.parse(await readFile(finishedPath(inputs), "utf8")) as Finished;
+    // A moved cache is not usable: the tree's own records name the old place.
+    const usable = finished.format === format && finished.path === path && isSame(finished.compiler, compiler);
+    if (usable && (await exists(path))) return treeOf(finished);
+  } catch {
+    // Not there, or half-written by a full disk: the tree is made anew.
+  }
+  return undefined;
+}
+
+function treeOf({ path, release, compiler, environment }: Finished): PreparedTree {
+  return { path, release, environment, makeArguments: makeArguments(release, compiler) };
+}
+
+function makeArguments(release: string, compiler: Compiler): string[] {
+  return [`KERNELRELEASE=${release}`, `CC=${compiler.program}`];
+}
+
+async function makeTree(
+  inputs: TreeInputs,
+  compiler: Compiler,
+  progress: Progress,
+  options: PrepareOptions,
+): Promise<PreparedTree> {
+  const { folder, release } = inputs;
+  const { signal } = options;
+  const path = join(folder, "tree");
+  const log = join(folder, "prepare.log");
+  const archive = await inputs.sourceArchive();
+  await rm(finishedPath(inputs), { force: true });
+  await progress.phase("unpack", "Unpack the kernel source", async () => {
+    await rm(path, { recursive: true, force: true });
+    await rm(log, { force: true });
+    await unpackSource(archive, path, signal);
+  });
+  return progress.phase("prepare", "Prepare the kernel tree", async (status) => {
+    await copyFile(inputs.configPath, join(path, ".config")).catch(rethrowDiskErrors);
+    const make = async (...goals: string[]): Promise<void> => {
+      status(`make ${goals.at(-1)}`);
+      await runMake(path, [...makeArguments(release, compiler), ...goals], log, signal);
+    };
+    await make("olddefconfig");
+    await make(`-j${options.jobs ?? availableParallelism()}`, "modules_prepare");
+    await copyFile(inputs.symversPath, join(path, "Module.symvers")).catch(rethrowDiskErrors);
+    const reporter = join(folder, "environment.mk");
+    await writeFile(reporter, environmentReporter()).catch(rethrowDiskErrors);
+    const environment = await recordEnvironment(path, makeArguments(release, compiler), reporter, signal);
+    const finished: Finished = { format, path, release, compiler, environment };
+    await writeFileAtomically(finishedPath(inputs), JSON.stringify(finished));
+    return treeOf(finished);
+  });
+}
+
+async function runMake(
+  tree: string,
+  args: readonly string[],
+  log: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const result = await run("make", args, {
+    cwd: tree,
+    env: plainEnvironment(),
+    cleanEnv: true,
+    logFile: log,
+    signal,
+    allowFailure: true,
+  });
+  signal?.throwIfAborted();
+  if (result.exitCode === 0) return;
+  const lines = result.all.trimEnd().split("\n");
+  if (lines.some((line) => /No space left on device/.test(line)))
+    rethrowDiskErrors(new Error("No space left on device"));
+  throw new KmendError({
+    code: "PREPARE_FAILED",
+    message: `the kernel source cannot be prepared: make ${args.at(-1)} failed`,
+    where: tree,
+    why: lines.slice(-20).join("\n"),
+    hint: `kmend doctor shows whether a build tool is missing; the full log is ${log}`,
+    exitCode: ExitCode.environment,
+    cause: result,
+  });
+}
