@@ -1,0 +1,95 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { exists } from "../support/cache.ts";
+import { KmendError, systemErrorCode } from "../support/errors.ts";
+import { compressionOf, decompress } from "./decompress.ts";
+import { moduleName } from "./module-name.ts";
+
+/** A module that belongs to the target kernel. */
+export interface ShippedModule {
+  /** As `/proc/modules` shows it. */
+  readonly name: string;
+  /** KBUILD_MODFILE: path in the source tree without suffix, for example `fs/fuse/fuse`. */
+  readonly modfile: string;
+}
+
+/** The modules of one kernel, as its package installs them. */
+export class ShippedModules {
+  /** `…/lib/modules/<release>`. */
+  readonly folder: string;
+  /** Loadable modules, in the order of the kernel's build. */
+  readonly loadable: readonly ShippedModule[];
+  /** Modules that the kernel image contains. */
+  readonly builtin: readonly ShippedModule[];
+  readonly #byName: ReadonlyMap<string, ShippedModule>;
+  readonly #builtinNames: ReadonlySet<string>;
+
+  private constructor(folder: string, loadable: readonly ShippedModule[], builtin: readonly ShippedModule[]) {
+    this.folder = folder;
+    this.loadable = loadable;
+    this.builtin = builtin;
+    this.#byName = new Map(loadable.map((module) => [module.name, module]));
+    this.#builtinNames = new Set(builtin.map(({ name }) => name));
+  }
+
+  /**
+   * Reads the lists that depmod(8) starts from, `modules.order` and `modules.builtin`.
+   * @throws KmendError `MODULES_MISSING` when the folder has no list.
+   */
+  static async open(folder: string): Promise<ShippedModules> {
+    const [loadable, builtin] = await Promise.all([
+      readList(join(folder, "modules.order")),
+      readList(join(folder, "modules.builtin")),
+    ]);
+    return new ShippedModules(folder, loadable, builtin);
+  }
+
+  /** A loadable module by name (either of `-` and `_`) or by KBUILD_MODFILE. */
+  find(nameOrModfile: string): ShippedModule | undefined {
+    const module = this.#byName.get(moduleName(nameOrModfile));
+    return nameOrModfile.includes("/") && module?.modfile !== nameOrModfile ? undefined : module;
+  }
+
+  isBuiltin(name: string): boolean {
+    return this.#builtinNames.has(moduleName(name));
+  }
+
+  /**
+   * Path of the module's file, with whatever compression suffix it has.
+   * @throws KmendError `MODULE_FILE_MISSING`.
+   */
+  async pathOf(module: ShippedModule): Promise<string> {
+    const path = join(this.folder, "kernel", `${module.modfile}.ko`);
+    for (const suffix of ["", ".xz", ".zst", ".gz"]) if (await exists(path + suffix)) return path + suffix;
+    throw new KmendError({
+      code: "MODULE_FILE_MISSING",
+      message: `the kernel's module ${module.name} is not there`,
+      where: `${path}[.xz|.zst|.gz]`,
+      hint: "install the kernel's image package completely, or let kmend download it with --kernel RELEASE",
+    });
+  }
+
+  /** The module's unpacked ELF bytes, appended signature included. */
+  async read(module: ShippedModule, signal?: AbortSignal): Promise<Buffer> {
+    const path = await this.pathOf(module);
+    const data = await readFile(path);
+    return compressionOf(data) === undefined ? data : decompress(data, path, signal);
+  }
+}
+
+async function readList(path: string): Promise<ShippedModule[]> {
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    throw new KmendError({
+      code: "MODULES_MISSING",
+      message:
+        systemErrorCode(error) === "ENOENT" ? "the kernel's list of modules is not there" : "the list cannot be read",
+      where: path,
+      hint: "install the kernel's image package completely",
+      cause: error,
+    });
+  });
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => ({ name: moduleName(line), modfile: line.replace(/^kernel\//, "").replace(/\.ko(\.\w+)?$/, "") }));
+}
