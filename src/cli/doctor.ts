@@ -1,4 +1,4 @@
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 
 export const doctorCommand: CommandDefinition = {
@@ -13,10 +13,7 @@ export const doctorCommand: CommandDefinition = {
     { command: "sudo kmend doctor --install", description: "install the rest" },
   ],
   exitCodes: { [ExitCode.environment]: "something is missing" },
-  async run(context, operands, options) {
-    if (operands.length > 0) {
-      throw new KmendError({ code: "USAGE", message: `doctor takes no ${operands[0]}`, exitCode: ExitCode.usage });
-    }
+  async run(context, _operands, options) {
     const support = await import("../support/requirements.ts");
     const needs = ["build", "try", "test"] as const;
     if (options.flag("install")) {

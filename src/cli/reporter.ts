@@ -57,7 +57,7 @@ export class Reporter implements Progress {
     try {
       const result = await work((text) => {
         phase.status = text;
-        if (this.#verbosity >= 2) this.#say(this.#live ? this.#style("dim", `  ${text}`) : `kmend: ${title}: ${text}`);
+        if (this.#verbosity >= 2) this.#say(this.#live ? this.#style("dim", `  ${text}`) : `kmend:   ${text}`);
       });
       done = true;
       return result;

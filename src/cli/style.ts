@@ -10,10 +10,10 @@ export interface StreamTraits {
   readonly isTTY?: boolean | undefined;
 }
 
-/** Follows https://no-color.org, FORCE_COLOR and TERM=dumb; otherwise colours are for terminals. */
+/** Decides itself, as styleText() would only look at the real standard output. Follows https://no-color.org, FORCE_COLOR and TERM=dumb; otherwise colours are for terminals. */
 export function styleFor(stream: StreamTraits, env: NodeJS.ProcessEnv = process.env): Style {
   const forced = env["FORCE_COLOR"] !== undefined && env["FORCE_COLOR"] !== "0";
   const forbidden = (env["NO_COLOR"] ?? "") !== "" || env["FORCE_COLOR"] === "0";
   const coloured = !forbidden && (forced || (stream.isTTY === true && env["TERM"] !== "dumb"));
-  return coloured ? (format, text) => styleText(format, text) : (_format, text) => text;
+  return coloured ? (format, text) => styleText(format, text, { validateStream: false }) : (_format, text) => text;
 }

@@ -47,6 +47,7 @@ export const requirements: readonly Requirement[] = [
   program("bison", build, "generates parsers of the kernel's configuration and symbol version tools", "bison"),
   program("bc", build, "computes the kernel's time conversion constants (kernel/time/timeconst.bc)", "bc"),
   program("awk", build, "generates the instruction tables of objtool (arch/x86/tools)", "mawk"),
+  program("python3", build, "generates the helper table of the kernel's BTF tool (scripts/bpf_doc.py)", "python3"),
   header("libelf.h", build, "objtool is linked with libelf", "libelf-dev"),
   header(
     "openssl/opensslv.h",

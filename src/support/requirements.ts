@@ -62,6 +62,8 @@ export function installCommand(packages: readonly string[]): string {
 
 export interface InstallOptions {
   readonly progress: Progress;
+  /** Folder of the package lists; default apt's own. */
+  readonly packageLists?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -82,7 +84,7 @@ export async function installPackages(packages: readonly string[], options: Inst
     const { exitCode } = await run("apt-get", args, { ...settings, allowFailure });
     return exitCode === 0;
   };
-  const fresh = !(await hasPackageLists());
+  const fresh = !(await hasPackageLists(options.packageLists ?? "/var/lib/apt/lists"));
   if (fresh) await update();
   await options.progress.phase("apt-install", `Installing ${packages.join(" ")}`, async () => {
     if (await install(!fresh)) return;
@@ -91,8 +93,8 @@ export async function installPackages(packages: readonly string[], options: Inst
   });
 }
 
-async function hasPackageLists(): Promise<boolean> {
-  const names = await readdir("/var/lib/apt/lists").catch(() => [] as string[]);
+async function hasPackageLists(folder: string): Promise<boolean> {
+  const names = await readdir(folder).catch(() => [] as string[]);
   return names.some((name) => /_Packages(\.\w+)?$/.test(name));
 }
 

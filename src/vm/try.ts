@@ -66,7 +66,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       return { end: await runGuest(guest), frames: decoder.frames };
     });
     requireStart(frames, end);
-    const verdict = judge({
+    const { verdict, ...findings } = judge({
       token,
       frames,
       end,
@@ -78,7 +78,8 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       moduleName: patch.name,
     });
     const { release } = options.kernel;
-    return { schema: 1, kernel: release, ...verdict, accelerator, milliseconds: { ...progress.milliseconds } };
+    const milliseconds = { ...progress.milliseconds };
+    return { schema: 1, verdict, kernel: release, ...findings, accelerator, milliseconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,0 +1,16 @@
+/**
+ * kmend as a library: what the commands do, without printing.
+ * @packageDocumentation
+ */
+export { build } from "./module/build.ts";
+export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
+export type { ErrorDetails } from "./support/errors.ts";
+export { ExitCode, KmendError } from "./support/errors.ts";
+export { type Progress, SilentProgress } from "./support/progress.ts";
+export type { Refusal, RefusalCode } from "./support/refusals.ts";
+export { type Need, type Requirement, requirements } from "./support/requirement-table.ts";
+export { checkRequirements, ensureRequirements, type RequirementStatus } from "./support/requirements.ts";
+export type { FindOptions, TargetKernel } from "./target/find.ts";
+export { findTargetKernel } from "./target/find.ts";
+export { tryModule } from "./vm/try.ts";
+export type { BootableKernel, ProbeResult, StalledTask, TryOptions, TryResult } from "./vm/try-types.ts";
