@@ -1,9 +1,9 @@
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { Atom, Reference } from "./atoms.ts";
 import { Comparison } from "./compare.ts";
-import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { type Correlation, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isPercpu, sectionRule } from "./section-classes.ts";
+import { classOf, sectionRule } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** A function that the patch module has to hold. */
@@ -26,6 +26,8 @@ export interface UnitChanges {
   readonly functions: ReadonlyMap<Atom, FunctionChange>;
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
+  /** Answers further questions about the two builds. */
+  readonly comparison: Comparison;
 }
 
 /**
@@ -42,14 +44,14 @@ export function findChanges(
 ): UnitChanges {
   const finder = new ChangeFinder(original, patched, correlation, unitPath, object);
   finder.run();
-  return { functions: finder.functions, refusals: finder.refusals, notes: finder.notes };
+  return { functions: finder.functions, refusals: finder.refusals, notes: finder.notes, comparison: finder.comparison };
 }
 
 class ChangeFinder {
   readonly functions = new Map<Atom, FunctionChange>();
   readonly refusals: Refusal[] = [];
   readonly notes: string[] = [];
-  readonly #comparison: Comparison;
+  readonly comparison: Comparison;
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
   readonly original: UnitObject;
@@ -64,7 +66,7 @@ class ChangeFinder {
     this.correlation = correlation;
     this.unitPath = unitPath;
     this.object = object;
-    this.#comparison = new Comparison(original, patched, correlation);
+    this.comparison = new Comparison(original, patched, correlation);
     this.#users = collectUsers(patched);
     this.#tableUsers = collectTableTargets(patched);
   }
@@ -89,26 +91,35 @@ class ChangeFinder {
       else this.#add(atom, undefined, "new in this unit", undefined);
       return;
     }
-    const difference = this.#comparison.difference(before, atom);
+    const difference = this.comparison.difference(before, atom);
     if (difference === null) return;
-    if (isInit || classOf(before.section) === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    if (isInit || classOf(before.section) === "init")
+      this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else this.#add(atom, before, difference.text, difference.offset);
   }
 
   #add(atom: Atom, original: Atom | undefined, reason: string, differsAt: number | undefined): void {
     const redirected = original !== undefined && coldParent(atom.name) === undefined;
-    this.functions.set(atom, { atom, original, change: original === undefined ? "new" : "changed", redirected, reason, differsAt });
+    this.functions.set(atom, {
+      atom,
+      original,
+      change: original === undefined ? "new" : "changed",
+      redirected,
+      reason,
+      differsAt,
+    });
   }
 
   #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
-    const difference = this.#comparison.difference(before, atom);
+    const difference = this.comparison.difference(before, atom);
     if (difference === null) return;
     if (sectionClass === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else if (sectionClass === "registry") this.#refuseRegistry(atom);
     else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});
     else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
       const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
-      if (oldSize !== newSize) this.#refuse("DATA_SIZE_CHANGED", atom.name, { oldSize: `${oldSize}`, newSize: `${newSize}` });
+      if (oldSize !== newSize)
+        this.#refuse("DATA_SIZE_CHANGED", atom.name, { oldSize: `${oldSize}`, newSize: `${newSize}` });
       else this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
     }
   }
@@ -128,7 +139,7 @@ class ChangeFinder {
       (other) =>
         other.section.name === atom.section.name &&
         !this.correlation.patchedOf.has(other) &&
-        this.#comparison.difference(other, atom) === null,
+        this.comparison.difference(other, atom) === null,
     );
   }
 
@@ -143,7 +154,9 @@ class ChangeFinder {
 
   /** A function and its cold part are one: when either changed, both are replaced. */
   #coldParts(): void {
-    const byName = new Map(this.patched.atoms.filter(({ kind }) => kind === "function").map((atom) => [atom.name, atom]));
+    const byName = new Map(
+      this.patched.atoms.filter(({ kind }) => kind === "function").map((atom) => [atom.name, atom]),
+    );
     for (const change of [...this.functions.values()]) {
       const parentName = coldParent(change.atom.name);
       if (parentName === undefined) continue;
@@ -188,8 +201,10 @@ class ChangeFinder {
     if (table !== undefined) return { reason: `${where}, and ${table} refers to it`, advice };
     for (const { user, reference } of this.#users.get(atom) ?? []) {
       const owner = this.#ownerOf(user);
-      if (owner === undefined || classOf(user.section) === "init") return { reason: `${where}, and ${user.name} refers to it`, advice };
-      if (!this.patched.arch.isBranch(user, reference)) return { reason: `${where}, and ${user.name} takes its address`, advice };
+      if (owner === undefined || classOf(user.section) === "init")
+        return { reason: `${where}, and ${user.name} refers to it`, advice };
+      if (!this.patched.arch.isBranch(user, reference))
+        return { reason: `${where}, and ${user.name} takes its address`, advice };
     }
     return undefined;
   }
@@ -205,16 +220,19 @@ class ChangeFinder {
   #sharedConstants(): void {
     for (const [before, atom] of this.correlation.patchedOf) {
       if (atom.kind !== "rodata" || atom.symbol?.binding !== 0 || classOf(atom.section) !== "content") continue;
-      if (this.#comparison.difference(before, atom) === null) continue;
+      if (this.comparison.difference(before, atom) === null) continue;
       const users = (this.#users.get(atom) ?? []).map(({ user }) => user);
       const outside = users.filter((user) => !this.functions.has(user));
       const holdsCode = [...before.references, ...atom.references].some(
         ({ target }) => target.kind === "external" || (target.kind === "atom" && target.atom.kind === "function"),
       );
-      if (outside.length > 0) this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
+      if (outside.length > 0)
+        this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
       else if (holdsCode && users.length > 0) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
       else if (users.length > 0) {
-        this.notes.push(`${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`);
+        this.notes.push(
+          `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,
+        );
       }
     }
   }
@@ -245,14 +263,10 @@ function collectTableTargets(unit: UnitObject): Map<Atom, string> {
   for (const [name, table] of unit.tables) {
     for (const { references, place } of table.entries) {
       for (const { target } of references.slice(1)) {
-        if (target.kind === "atom" && target.atom !== place?.atom && target.atom.kind === "function") targets.set(target.atom, name);
+        if (target.kind === "atom" && target.atom !== place?.atom && target.atom.kind === "function")
+          targets.set(target.atom, name);
       }
     }
   }
   return targets;
-}
-
-/** True for data whose own copy in the patch module would not be the kernel's. */
-export function isForeignHome(atom: Atom): boolean {
-  return isPercpu(atom.section.name) && isCorrelatable(atom);
 }

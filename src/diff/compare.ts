@@ -70,7 +70,8 @@ export class Comparison {
       for (let at = 0; at < this.#widthOf(type); at++) masked.add(offset + at);
     }
     for (let at = 0; at < common; at++) {
-      if (a.bytes[at] !== b.bytes[at] && !masked.has(at)) return { offset: at, text: `differs from byte ${at} (0x${at.toString(16)}) on` };
+      if (a.bytes[at] !== b.bytes[at] && !masked.has(at))
+        return { offset: at, text: `differs from byte ${at} (0x${at.toString(16)}) on` };
     }
     if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
     return null;
@@ -87,7 +88,10 @@ export class Comparison {
     }
     const extra = right[count] ?? left[count];
     if (extra === undefined) return null;
-    return { offset: extra.offset, text: `${right.length > left.length ? "also refers" : "no longer refers"} to ${describeTarget(extra.target)}` };
+    return {
+      offset: extra.offset,
+      text: `${right.length > left.length ? "also refers" : "no longer refers"} to ${describeTarget(extra.target)}`,
+    };
   }
 
   /** True when both lead to the same thing: the same correlated atom, the same outside symbol, or the same constant content. */

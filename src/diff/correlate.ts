@@ -153,7 +153,8 @@ function pairReferences(pairs: Pairs, groupOf: ReadonlyMap<Atom, number>, a: Ato
   // Different shapes: the first, second, … variable of a name that the function uses, if it uses equally many of that name and size.
   const kinds = new Set(left.map((atom) => `${groupOf.get(atom)} ${atom.end - atom.start}`));
   for (const kind of kinds) {
-    const of = (atom: Atom): boolean => `${groupOf.get(atom)} ${atom.end - atom.start}` === kind && atom.kind !== "function";
+    const of = (atom: Atom): boolean =>
+      `${groupOf.get(atom)} ${atom.end - atom.start}` === kind && atom.kind !== "function";
     const xs = left.filter(of);
     const ys = right.filter(of);
     if (xs.length === ys.length) xs.forEach((x, at) => pair(x, ys[at] as Atom));

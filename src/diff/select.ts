@@ -68,7 +68,8 @@ class Selector {
       if (change.change === "changed" || change.atom.symbol?.binding !== 0) this.#carry(change.atom);
     }
     for (const atom of this.patched.atoms) {
-      const isNewGlobal = atom.symbol !== undefined && atom.symbol.binding !== 0 && !this.correlation.originalOf.has(atom);
+      const isNewGlobal =
+        atom.symbol !== undefined && atom.symbol.binding !== 0 && !this.correlation.originalOf.has(atom);
       if (isNewGlobal && classOf(atom.section) === "content" && atom.kind !== "code") this.#carry(atom);
     }
     for (let atom = this.#queue.pop(); atom !== undefined; atom = this.#queue.pop()) {
@@ -106,7 +107,9 @@ class Selector {
   #mayCarry(atom: Atom, from: Atom | TableEntry): boolean {
     const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
     if (classOf(atom.section) === "init") {
-      this.#refuse("SPECIAL_SECTION", atom.name, { problem: `${user} refers to ${atom.name} in ${atom.section.name}, whose memory is freed after boot or load` });
+      this.#refuse("SPECIAL_SECTION", atom.name, {
+        problem: `${user} refers to ${atom.name} in ${atom.section.name}, whose memory is freed after boot or load`,
+      });
       return false;
     }
     if (isPercpu(atom.section.name)) {
@@ -120,7 +123,9 @@ class Selector {
       return false;
     }
     if (isWritable(atom) && atom.symbol === undefined) {
-      this.#refuse("SPECIAL_SECTION", atom.name, { problem: `${user} refers to unnamed writable data in ${atom.section.name}` });
+      this.#refuse("SPECIAL_SECTION", atom.name, {
+        problem: `${user} refers to unnamed writable data in ${atom.section.name}`,
+      });
       return false;
     }
     return true;
@@ -133,16 +138,25 @@ class Selector {
     const { atom } = target;
     const original = this.correlation.originalOf.get(atom);
     if (atom.kind === "function") return this.#functionRoute(from, reference, atom, original);
-    if (original === undefined || classOf(atom.section) === "companion" || isAnonymousConstant(atom)) return { to: "inside", atom };
+    if (original === undefined || classOf(atom.section) === "companion" || isAnonymousConstant(atom))
+      return { to: "inside", atom };
     // A local constant of unequal content was found harmless to copy, or refused, by the changes phase.
-    if (atom.kind === "rodata" && atom.symbol?.binding === 0 && this.#constantChanged(original, atom)) return { to: "inside", atom };
+    if (
+      atom.kind === "rodata" &&
+      atom.symbol?.binding === 0 &&
+      this.changes.comparison.difference(original, atom) !== null
+    )
+      return { to: "inside", atom };
     return { to: "original", atom: original };
   }
 
   #functionRoute(from: Atom | TableEntry, reference: Reference, atom: Atom, original: Atom | undefined): Route {
     if (original === undefined || from === atom) return { to: "inside", atom };
     const owner = coldParent(atom.name);
-    if (owner !== undefined && (this.#carried.has(atom) || this.changes.functions.has(atom) || this.#belongsTo(from, owner))) {
+    if (
+      owner !== undefined &&
+      (this.#carried.has(atom) || this.changes.functions.has(atom) || this.#belongsTo(from, owner))
+    ) {
       return { to: "inside", atom };
     }
     const change = this.changes.functions.get(atom);
@@ -159,22 +173,6 @@ class Selector {
   #belongsTo(from: Atom | TableEntry, parent: string): boolean {
     const name = "name" in from ? from.name : from.place?.atom.name;
     return name === parent;
-  }
-
-  #constantChanged(original: Atom, atom: Atom): boolean {
-    return Buffer.compare(original.bytes, atom.bytes) !== 0 || original.references.length !== atom.references.length || !this.#sameReferences(original, atom);
-  }
-
-  #sameReferences(original: Atom, atom: Atom): boolean {
-    return original.references.every((reference, at) => {
-      const [x, y] = [reference.target, atom.references[at]?.target];
-      if (y === undefined || x.kind !== y.kind || x.addend !== y.addend) return false;
-      if (x.kind === "external" && y.kind === "external") return x.name === y.name;
-      if (x.kind === "atom" && y.kind === "atom") {
-        return this.correlation.patchedOf.get(x.atom) === y.atom || Buffer.compare(x.atom.bytes, y.atom.bytes) === 0;
-      }
-      return true;
-    });
   }
 
   #refuse(code: Parameters<typeof refuse>[0], what: string, values: Record<string, string>): void {

@@ -10,6 +10,16 @@ export interface ResolvedBranch {
   readonly target: number;
 }
 
+/** One decoded instruction, as far as the comparison needs it. */
+export interface DecodedInstruction {
+  readonly offset: number;
+  readonly length: number;
+  /** Direct jump or call; `kind` tells conditions and calls apart but not lengths. */
+  readonly branch: { readonly kind: string; readonly width: number; readonly target: number } | undefined;
+  /** nop in any form, or the int3 behind a function. */
+  readonly isPadding: boolean;
+}
+
 /** All that the diff has to know about one processor architecture. */
 export interface Architecture {
   readonly name: string;
@@ -29,8 +39,10 @@ export interface Architecture {
   ftraceEntry(atom: Atom): number | undefined;
   /** Bytes from the start of a PC-relative place at `offset` of `code` to the end of its instruction. */
   instructionTail(code: Uint8Array, offset: number): number;
-  /** Makes {@link resolvedBranches} usable. */
+  /** Makes {@link resolvedBranches} and {@link instructions} usable. */
   loadDisassembler(): Promise<void>;
   /** Branches in `code[start, end)` without relocation that leave that range. */
   resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[];
+  /** All instructions from the first byte on. */
+  instructions(code: Uint8Array): DecodedInstruction[];
 }

@@ -1,6 +1,6 @@
 import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import type { Atom, Reference } from "../atoms.ts";
-import type { Architecture, ResolvedBranch } from "./arch.ts";
+import type { Architecture, DecodedInstruction, ResolvedBranch } from "./arch.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -93,22 +93,43 @@ export const x86_64: Architecture = {
   },
 
   resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[] {
-    const { Decoder, DecoderOptions, Instruction } = disassembler();
-    const decoder = new Decoder(64, code.subarray(start, end), DecoderOptions.None);
-    const instruction = new Instruction();
-    const found: ResolvedBranch[] = [];
-    try {
-      while (decoder.canDecode) {
-        decoder.decodeOut(instruction);
-        if (!instruction.isJmpShortOrNear && !instruction.isJccShortOrNear && !instruction.isCallNear) continue;
-        const width = instruction.isJmpShort || instruction.isJccShort ? 1 : 4;
-        const target = start + Number(BigInt.asIntN(64, instruction.nearBranchTarget));
-        if (target < start || target >= end) found.push({ offset: start + decoder.position - width, width, target });
-      }
-    } finally {
-      instruction.free();
-      decoder.free();
-    }
-    return found;
+    return decode(code.subarray(start, end)).flatMap(({ offset, length, branch }) => {
+      if (branch === undefined || (branch.target >= 0 && branch.target < end - start)) return [];
+      return [{ offset: start + offset + length - branch.width, width: branch.width, target: start + branch.target }];
+    });
   },
+
+  instructions: (code) => decode(code),
 };
+
+function decode(code: Uint8Array): DecodedInstruction[] {
+  const { Decoder, DecoderOptions, Instruction, Mnemonic } = disassembler();
+  const decoder = new Decoder(64, code, DecoderOptions.None);
+  const instruction = new Instruction();
+  const list: DecodedInstruction[] = [];
+  try {
+    while (decoder.canDecode) {
+      const offset = decoder.position;
+      decoder.decodeOut(instruction);
+      const { mnemonic } = instruction;
+      const isShort = instruction.isJmpShort || instruction.isJccShort;
+      const isBranch = isShort || instruction.isJmpNear || instruction.isJccNear || instruction.isCallNear;
+      list.push({
+        offset,
+        length: decoder.position - offset,
+        branch: isBranch
+          ? {
+              kind: `${mnemonic}`,
+              width: isShort ? 1 : 4,
+              target: Number(BigInt.asIntN(64, instruction.nearBranchTarget)),
+            }
+          : undefined,
+        isPadding: mnemonic === Mnemonic.Nop || mnemonic === Mnemonic.Int3,
+      });
+    }
+  } finally {
+    instruction.free();
+    decoder.free();
+  }
+  return list;
+}

@@ -1,0 +1,209 @@
+import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, normalize } from "node:path";
+import { parsePatch } from "diff";
+import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
+import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
+import { run } from "../support/run.ts";
+import type { ChangedFile, ChangeSet } from "./change-set.ts";
+
+/** One patch file that was read and understood. */
+export interface PatchFile {
+  /** As the user gave it. */
+  readonly name: string;
+  readonly content: Buffer;
+  /** Files it touches, relative to the tree, strip level applied. */
+  readonly files: readonly { readonly old: string | null; readonly new: string | null }[];
+}
+
+/**
+ * Reads a unified diff.
+ * @param strip how many leading folders of its file names to drop, as patch -p does.
+ * @throws KmendError `PATCH_MISSING`, `PATCH_EMPTY`, `PATCH_BINARY`, `PATCH_MALFORMED`, `PATCH_PATH`
+ */
+export async function readPatchFile(name: string, strip = 1): Promise<PatchFile> {
+  const content = await readFile(name).catch((error: unknown) => {
+    const missing = systemErrorCode(error) === "ENOENT";
+    throw new KmendError({
+      code: "PATCH_MISSING",
+      message: missing ? `there is no patch file ${name}` : `cannot read the patch file: ${messageOf(error)}`,
+      where: name,
+      hint: "give the path of a unified diff, as `diff -u` or `git diff` writes it",
+      exitCode: missing ? ExitCode.usage : ExitCode.failure,
+      cause: error,
+    });
+  });
+  if (content.length === 0 || content.toString("latin1").trim() === "") {
+    throw new KmendError({
+      code: "PATCH_EMPTY",
+      message: "the patch file is empty",
+      where: name,
+      hint: "make it anew with `git diff` or `diff -u`",
+    });
+  }
+  if (content.includes(0)) {
+    throw new KmendError({
+      code: "PATCH_BINARY",
+      message: "the patch file is binary",
+      where: name,
+      why: "it holds zero bytes, which no unified diff of source code has",
+      hint: "unpack it first if it is compressed",
+    });
+  }
+  const text = content.toString("utf8");
+  if (/^(GIT binary patch|Binary files .* differ)$/m.test(text)) {
+    throw new KmendError({
+      code: "PATCH_BINARY",
+      message: "the patch changes binary files",
+      where: name,
+      hint: "leave the binary files out: a live patch changes code",
+    });
+  }
+  return { name, content, files: touchedFiles(name, text, strip) };
+}
+
+function touchedFiles(name: string, text: string, strip: number): PatchFile["files"] {
+  let parsed: ReturnType<typeof parsePatch>;
+  try {
+    parsed = parsePatch(text);
+  } catch (error) {
+    throw malformed(name, messageOf(error), error);
+  }
+  const files = parsed
+    .filter((file) => file.hunks.length > 0)
+    .map((file) => ({ old: stripped(name, file.oldFileName, strip), new: stripped(name, file.newFileName, strip) }));
+  if (files.length === 0 || files.some((file) => file.old === null && file.new === null)) {
+    throw malformed(name, files.length === 0 ? "it holds no hunk" : "a hunk comes without file names");
+  }
+  return files;
+}
+
+function malformed(name: string, why: string, cause?: unknown): KmendError {
+  return new KmendError({
+    code: "PATCH_MALFORMED",
+    message: "this is not a unified diff",
+    where: name,
+    why,
+    hint: "make it with `git diff` or `diff -u`; lines that a mail program wrapped have to be joined again",
+    cause,
+  });
+}
+
+/** Drops `strip` leading folders; null for /dev/null. Names that leave the tree are refused. */
+function stripped(patch: string, file: string | undefined, strip: number): string | null {
+  if (file === undefined || file === "/dev/null" || file === "") return null;
+  const unquoted = file.replace(/\t.*$/, "").replace(/^"(.*)"$/, "$1");
+  const parts = unquoted.split("/").filter((part, index) => part !== "" || index === 0);
+  const path = normalize(parts.slice(strip).join("/"));
+  if (parts.length <= strip || path.startsWith("..") || isAbsolute(path)) {
+    throw new KmendError({
+      code: "PATCH_PATH",
+      message: `the patch names ${unquoted}, which is no file of a kernel tree at strip level ${strip}`,
+      where: patch,
+      hint: "file names in the patch must look like a/fs/file.c",
+    });
+  }
+  return path;
+}
+
+/**
+ * Applies patches in order to copies of the files that they touch; the tree is only read.
+ * @param work a private folder.
+ * @throws KmendError `PATCH_DOES_NOT_APPLY` with file and hunk, `PATCH_REVERSED`
+ */
+export async function applyPatches(
+  patches: readonly PatchFile[],
+  tree: string,
+  work: string,
+  options: readonly string[] = ["-p1"],
+): Promise<ChangeSet> {
+  const touched = new Set<string>();
+  const notes: string[] = [];
+  for (const patch of patches) {
+    for (const file of patch.files) {
+      for (const path of [file.old, file.new]) if (path !== null) await copyFromTree(path, touched, tree, work);
+    }
+    notes.push(...(await applyOne(patch, work, options)));
+  }
+  const files: ChangedFile[] = [];
+  for (const path of [...touched].sort()) {
+    const original = await readFile(join(tree, path)).catch(() => null);
+    const patched = await readFile(join(work, path)).catch(() => null);
+    if (original === null && patched === null) continue;
+    if (original !== null && patched !== null && original.equals(patched)) continue;
+    files.push({
+      path,
+      kind: original === null ? "added" : patched === null ? "deleted" : "modified",
+      original,
+      patched,
+    });
+  }
+  return {
+    files,
+    patches: patches.map(({ name, content }) => ({ name: basename(name), sha256: sha256(content) })),
+    notes,
+  };
+}
+
+async function copyFromTree(path: string, touched: Set<string>, tree: string, work: string): Promise<void> {
+  if (touched.has(path)) return;
+  touched.add(path);
+  await mkdir(dirname(join(work, path)), { recursive: true }).catch(rethrowDiskErrors);
+  if (await exists(join(tree, path))) await copyFile(join(tree, path), join(work, path)).catch(rethrowDiskErrors);
+}
+
+async function applyOne(patch: PatchFile, work: string, options: readonly string[]): Promise<string[]> {
+  const rejects = join(work, ".kmend-rejects");
+  const args = [...options, "--batch", "--forward", "--no-backup-if-mismatch", `--reject-file=${rejects}`];
+  const result = await run("patch", args, { cwd: work, input: patch.content, allowFailure: true });
+  await rm(rejects, { force: true });
+  if (result.exitCode !== 0) throw applyError(patch, result.all);
+  const notes: string[] = [];
+  let file = "";
+  for (const line of result.all.split("\n")) {
+    file = /^patching file '?(.*?)'?$/.exec(line)?.[1] ?? file;
+    const hunk = /^Hunk #(\d+) succeeded at (\d+)(?: with fuzz (\d+))?(?: \(offset (-?\d+) lines?\))?/.exec(line);
+    if (hunk?.[3] !== undefined) {
+      notes.push(
+        `${basename(patch.name)}: hunk ${hunk[1]} of ${file} applied with fuzz ${hunk[3]} at line ${hunk[2]}; check that it is the right place`,
+      );
+    } else if (hunk !== null)
+      notes.push(`${basename(patch.name)}: hunk ${hunk[1]} of ${file} applied at line ${hunk[2]} (offset ${hunk[4]})`);
+  }
+  return notes;
+}
+
+/** Finds the first file and hunk that patch(1) could not place. */
+function applyError(patch: PatchFile, output: string): KmendError {
+  let file = patch.files[0]?.new ?? patch.files[0]?.old ?? "";
+  const failures: string[] = [];
+  let reversed = false;
+  let missing = false;
+  for (const line of output.split("\n")) {
+    file = /^patching file '?(.*?)'?$/.exec(line)?.[1] ?? file;
+    const failed = /^Hunk #(\d+) (?:FAILED|ignored) at (\d+)/.exec(line);
+    if (failed !== null) failures.push(`${file}: hunk ${failed[1]} (line ${failed[2]})`);
+    if (/Reversed \(or previously applied\) patch detected/.test(line)) reversed = true;
+    if (/can't find file to patch|No file to patch/.test(line)) missing = true;
+    if (/No space left on device/.test(line)) rethrowDiskErrors(Object.assign(new Error(line), { code: "ENOSPC" }));
+  }
+  if (reversed) {
+    return new KmendError({
+      code: "PATCH_REVERSED",
+      message: "the patch is already in this kernel's source, or reversed",
+      where: `${patch.name}: ${file}`,
+      why: "its new lines are there and its old ones are not",
+      hint: "check the kernel version; if the patch was made the wrong way round, reverse it with `interdiff` or `git diff -R`",
+    });
+  }
+  return new KmendError({
+    code: "PATCH_DOES_NOT_APPLY",
+    message: "the patch does not apply to this kernel's source",
+    where: `${patch.name}: ${failures[0] ?? file}`,
+    why: missing
+      ? `this kernel's source has no ${file}`
+      : failures.length > 0
+        ? `no place fits ${failures.join("; ")}`
+        : output.trim().split("\n").slice(-5).join("\n"),
+    hint: "port the patch to the version of the target kernel",
+  });
+}

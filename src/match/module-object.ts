@@ -1,0 +1,109 @@
+import { SectionFlag, SymbolType } from "../elf/constants.ts";
+import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
+import { ElfReader, isDefined } from "../elf/reader.ts";
+import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "./target-object.ts";
+
+/** Distance between the made-up addresses of two sections: more than any section is long, and exact in a double. */
+const sectionStride = 2 ** 36;
+
+/**
+ * A shipped module (.ko) as something to match against. It is not linked: places hold relocations, except for branches within a section, which the
+ * assembler resolved. Addresses are section number × 2^36 + offset.
+ */
+export class ModuleObject implements TargetObject {
+  readonly name: string;
+  readonly source: string;
+  readonly #elf: ElfReader;
+  readonly #byName = new Map<string, TargetSymbol[]>();
+  readonly #byAddress = new Map<number, TargetSymbol[]>();
+  readonly #relocations = new Map<SectionIndex, Map<number, Relocation>>();
+  readonly #starts = new Map<SectionIndex, number[]>();
+
+  /** @throws ElfFormatError when the file is damaged. */
+  constructor(name: string, file: Uint8Array, source: string) {
+    this.name = name;
+    this.source = source;
+    this.#elf = new ElfReader(file);
+    const known: { symbol: ElfSymbol; address: number }[] = [];
+    for (const symbol of this.#elf.symbols) {
+      if (!isCoreSymbol(this.#elf, symbol)) continue;
+      known.push({ symbol, address: addressIn(symbol.section, symbol.value) });
+      const starts = this.#starts.get(symbol.section);
+      if (starts === undefined) this.#starts.set(symbol.section, [symbol.value]);
+      else starts.push(symbol.value);
+    }
+    for (const starts of this.#starts.values()) starts.sort((a, b) => a - b);
+    const counts = new Map<string, number>();
+    for (const { symbol } of known) counts.set(symbol.name, (counts.get(symbol.name) ?? 0) + 1);
+    // A module's symbols are counted in the order of its symbol table (module_kallsyms_on_each_symbol(), kernel/module/kallsyms.c).
+    for (const { symbol, address } of known) {
+      const list = this.#byName.get(symbol.name) ?? [];
+      const entry = { name: symbol.name, address, sympos: counts.get(symbol.name) === 1 ? 0 : list.length + 1 };
+      this.#byName.set(symbol.name, [...list, entry]);
+      this.#byAddress.set(address, [...(this.#byAddress.get(address) ?? []), entry]);
+    }
+  }
+
+  symbolsNamed(name: string): readonly TargetSymbol[] {
+    return this.#byName.get(name) ?? [];
+  }
+
+  symbolsAt(address: number): readonly TargetSymbol[] {
+    return this.#byAddress.get(address) ?? [];
+  }
+
+  roomAt(address: number): number | undefined {
+    const place = this.#place(address);
+    if (place === undefined) return undefined;
+    const next = this.#starts.get(place.section.index)?.find((start) => start > place.offset) ?? place.section.size;
+    return next - place.offset;
+  }
+
+  bytesAt(address: number, length: number): Uint8Array | undefined {
+    const place = this.#place(address);
+    if (place === undefined || place.offset + length > place.section.data.length) return undefined;
+    return place.section.data.subarray(place.offset, place.offset + length);
+  }
+
+  valueAt(address: number, width: number, pcRelative: boolean): PlaceValue | undefined {
+    const place = this.#place(address);
+    const bytes = this.bytesAt(address, width);
+    if (place === undefined || bytes === undefined) return undefined;
+    const relocation = this.#relocationAt(place.section, place.offset);
+    if (relocation === undefined) {
+      // Only a distance within the section can be final before loading.
+      return pcRelative ? { kind: "address", address: address + readSigned(bytes) } : undefined;
+    }
+    const symbol = this.#elf.symbols[relocation.symbol] as ElfSymbol;
+    if (!isDefined(symbol)) return { kind: "external", name: symbol.name, addend: relocation.addend };
+    return { kind: "address", address: addressIn(symbol.section, symbol.value) + relocation.addend };
+  }
+
+  #place(address: number): { section: Section; offset: number } | undefined {
+    const index = Math.floor((address + sectionStride / 2) / sectionStride);
+    const section = this.#elf.sections[index];
+    const offset = address - index * sectionStride;
+    return section === undefined || offset < 0 || offset > section.size ? undefined : { section, offset };
+  }
+
+  #relocationAt(section: Section, offset: number): Relocation | undefined {
+    let map = this.#relocations.get(section.index);
+    if (map === undefined) {
+      map = new Map(this.#elf.relocationsFor(section.index).map((relocation) => [relocation.offset, relocation]));
+      this.#relocations.set(section.index, map);
+    }
+    return map.get(offset);
+  }
+}
+
+function addressIn(section: number, offset: number): number {
+  return section * sectionStride + offset;
+}
+
+/** is_core_symbol() of kernel/module/kallsyms.c: defined, in memory, not part of init. With KALLSYMS_ALL data counts too. */
+function isCoreSymbol(elf: ElfReader, symbol: ElfSymbol): boolean {
+  if (!isDefined(symbol) || symbol.name === "" || symbol.type === SymbolType.section || symbol.type === SymbolType.file)
+    return false;
+  const section = elf.sections[symbol.section] as Section;
+  return (section.flags & SectionFlag.alloc) !== 0 && !section.name.startsWith(".init");
+}

@@ -1,0 +1,44 @@
+/** A symbol of the target as the kernel will look it up. */
+export interface TargetSymbol {
+  readonly name: string;
+  readonly address: number;
+  /** 0 when the name is unique in the object, else its position (from 1) among all symbols of that name, counted as the kernel counts. */
+  readonly sympos: number;
+}
+
+/** What a relocation place of the target holds: an address, or (in a module, before loading) an outside symbol. */
+export type PlaceValue =
+  | { readonly kind: "address"; readonly address: number }
+  | { readonly kind: "external"; readonly name: string; readonly addend: number };
+
+/**
+ * The code that will be patched: the kernel image, or one module of it. Addresses are numbers that only mean something within the same object.
+ */
+export interface TargetObject {
+  /** `vmlinux` or the module's name, as in `klp_object`. */
+  readonly name: string;
+  /** What it was read from, for messages. */
+  readonly source: string;
+  /** All symbols of a name, in the order in which the kernel counts them. */
+  symbolsNamed(name: string): readonly TargetSymbol[];
+  /** All symbols at an address. */
+  symbolsAt(address: number): readonly TargetSymbol[];
+  /** Bytes from the function's address to where the next symbol or the section ends; undefined when unknown. */
+  roomAt(address: number): number | undefined;
+  bytesAt(address: number, length: number): Uint8Array | undefined;
+  /**
+   * Symbol value + addend of the place at an address.
+   * @param width bytes of the place, 1, 2, 4 or 8.
+   * @param pcRelative the place's own address is added to what it holds.
+   */
+  valueAt(address: number, width: number, pcRelative: boolean): PlaceValue | undefined;
+}
+
+/** Reads a little-endian signed value of 1, 2, 4 or 8 bytes. */
+export function readSigned(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length === 1) return view.getInt8(0);
+  if (bytes.length === 2) return view.getInt16(0, true);
+  if (bytes.length === 4) return view.getInt32(0, true);
+  return view.getInt32(4, true) * 0x1_0000_0000 + view.getUint32(0, true);
+}

@@ -1,0 +1,48 @@
+import type { KernelImage } from "../target/kernel-image.ts";
+import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "./target-object.ts";
+
+/** The kernel image as something to match against. It is linked, so places hold final addresses. */
+export class VmlinuxObject implements TargetObject {
+  readonly name = "vmlinux";
+  readonly source: string;
+  readonly #image: KernelImage;
+
+  constructor(image: KernelImage, source: string) {
+    this.#image = image;
+    this.source = source;
+  }
+
+  symbolsNamed(name: string): readonly TargetSymbol[] {
+    const { kallsyms } = this.#image;
+    const indices = kallsyms.indicesOf(name);
+    // kallsyms is in address order, which is how kallsyms_on_each_symbol() counts for vmlinux (kernel/livepatch/core.c, 6.1 and 6.12).
+    return indices.map((index, at) => ({
+      name,
+      address: kallsyms.addressOf(index),
+      sympos: indices.length === 1 ? 0 : at + 1,
+    }));
+  }
+
+  symbolsAt(address: number): readonly TargetSymbol[] {
+    const { kallsyms } = this.#image;
+    return kallsyms
+      .symbolsAt(address)
+      .flatMap((index) => this.symbolsNamed(kallsyms.nameOf(index)).filter((symbol) => symbol.address === address));
+  }
+
+  roomAt(address: number): number | undefined {
+    const index = this.#image.kallsyms.symbolsAt(address)[0];
+    return index === undefined ? undefined : this.#image.kallsyms.sizeOf(index);
+  }
+
+  bytesAt(address: number, length: number): Uint8Array | undefined {
+    return this.#image.bytesAt(address, length);
+  }
+
+  valueAt(address: number, width: number, pcRelative: boolean): PlaceValue | undefined {
+    const bytes = this.#image.bytesAt(address, width);
+    if (bytes === undefined) return undefined;
+    const value = readSigned(bytes);
+    return { kind: "address", address: pcRelative ? address + value : value };
+  }
+}

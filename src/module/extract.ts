@@ -1,0 +1,331 @@
+import type { Atom, Reference } from "../diff/atoms.ts";
+import type { Selection } from "../diff/select.ts";
+import type { TableEntry } from "../diff/tables.ts";
+import type { UnitObject } from "../diff/unit-object.ts";
+import {
+  type DraftSection,
+  type DraftSymbol,
+  draftSection,
+  draftSymbol,
+  emptyDraft,
+  type ObjectDraft,
+} from "../elf/builder.ts";
+import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import { writeObject } from "../elf/writer.ts";
+import type { KlpSymbol, Reach } from "./resolve.ts";
+
+/** A function of the patch module that replaces one of the kernel. */
+export interface Redirection {
+  /** In the patched unit. */
+  readonly atom: Atom;
+  /** As the kernel knows it. */
+  readonly oldName: string;
+  readonly sympos: number;
+}
+
+/** A livepatch relocation whose place is known only after the link: the nth entry of {@link placesSection}. */
+export interface KlpRelocation {
+  /** The object that is patched: its load decides when the relocation is written. */
+  readonly patchedObject: string;
+  readonly symbol: KlpSymbol;
+  readonly type: number;
+  readonly addend: number;
+  readonly symbolType: number;
+}
+
+/** A relocatable object with what the patch module takes from one unit. */
+export interface Extract {
+  readonly object: Uint8Array;
+  readonly klpRelocations: readonly KlpRelocation[];
+  /** Bytes that each special table keeps, by section name. */
+  readonly tableBytes: Readonly<Record<string, number>>;
+}
+
+/** Section that lists the addresses of livepatch relocations, 8 bytes each; it is gone from the finished module. */
+export const placesSection = ".kmend.places";
+
+/** What the extract needs to know from outside of the unit. */
+export interface ExtractInput {
+  readonly unit: UnitObject;
+  readonly selection: Selection;
+  readonly redirections: readonly Redirection[];
+  /** `vmlinux` or the module's name. */
+  readonly object: string;
+  /** Number of the unit in this patch; makes the name of its function table unique. */
+  readonly number: number;
+  readonly reachOriginal: (atom: Atom) => Reach;
+  readonly reachExternal: (name: string, weak: boolean) => Reach;
+}
+
+/** Writes the extract of one unit. All references must be resolvable: refusals come before this. */
+export function extractUnit(input: ExtractInput): Extract {
+  return new Extractor(input).run();
+}
+
+/** Name of the table of redirections of unit `number`, an array of `struct kmend_func` (see glue.ts). */
+export function functionTableName(number: number): string {
+  return `kmend_funcs_${number}`;
+}
+
+class Extractor {
+  readonly #input: ExtractInput;
+  readonly #draft: ObjectDraft;
+  readonly #contents = new Map<DraftSection, Uint8Array[]>();
+  readonly #sizes = new Map<DraftSection, number>();
+  readonly #sectionSymbols = new Map<DraftSection, DraftSymbol>();
+  readonly #relas = new Map<DraftSection, DraftSection>();
+  readonly #placed = new Map<Atom, { section: DraftSection; offset: number }>();
+  readonly #outside = new Map<string, DraftSymbol>();
+  readonly #klp: KlpRelocation[] = [];
+  readonly #tableBytes: Record<string, number> = {};
+
+  constructor(input: ExtractInput) {
+    this.#input = input;
+    this.#draft = emptyDraft(input.unit.elf);
+  }
+
+  run(): Extract {
+    const { selection } = this.#input;
+    for (const atom of selection.atoms) this.#place(atom);
+    for (const atom of selection.atoms) {
+      const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
+      for (const reference of atom.references) this.#relocate(section, offset, atom, reference);
+    }
+    for (const [name, entries] of selection.entries) this.#table(name, entries);
+    this.#functionTable();
+    for (const [section, parts] of this.#contents) section.data = Buffer.concat(parts);
+    return { object: writeObject(this.#draft), klpRelocations: this.#klp, tableBytes: this.#tableBytes };
+  }
+
+  #section(name: string, type: number, flags: number, alignment: number): DraftSection {
+    let section = this.#draft.sections.find((candidate) => candidate.name === name && candidate.type === type);
+    if (section === undefined) {
+      section = draftSection({ name, type, flags, alignment: 1 });
+      this.#draft.sections.push(section);
+      this.#contents.set(section, []);
+      this.#sizes.set(section, 0);
+      const symbol = draftSymbol({ name: "", section, type: SymbolType.section });
+      this.#sectionSymbols.set(section, symbol);
+      this.#draft.symbols.push(symbol);
+    }
+    section.alignment = Math.max(section.alignment, alignment, 1);
+    return section;
+  }
+
+  /** Appends bytes at an offset that is congruent to `phase` modulo `alignment`; returns the offset. */
+  #append(section: DraftSection, bytes: Uint8Array, size: number, alignment: number, phase: number): number {
+    const isCode = (section.flags & SectionFlag.execinstr) !== 0;
+    let at = this.#sizes.get(section) as number;
+    const gap = (((phase - at) % alignment) + alignment) % alignment;
+    at += gap;
+    this.#sizes.set(section, at + size);
+    if (section.type === SectionType.nobits) section.memorySize = at + size;
+    else this.#contents.get(section)?.push(new Uint8Array(gap).fill(isCode ? 0xcc : 0), bytes);
+    return at;
+  }
+
+  #place(atom: Atom): void {
+    const { name, type, flags } = homeOf(atom);
+    const alignment = Math.max(1, atom.section.alignment);
+    const section = this.#section(name, type, flags, alignment);
+    const bytes = withoutResolvedBranches(atom, this.#input.unit);
+    const offset = this.#append(section, bytes, atom.end - atom.start, alignment, atom.start);
+    this.#placed.set(atom, { section, offset });
+    for (const symbol of atom.symbols) {
+      const isNew = symbol.binding !== Binding.local && !this.#input.redirections.some((entry) => entry.atom === atom);
+      this.#draft.symbols.push(
+        draftSymbol({
+          name: symbol.name,
+          section,
+          value: offset + symbol.value - atom.start,
+          size: symbol.size,
+          type: symbol.type,
+          binding: isNew ? symbol.binding : Binding.local,
+          other: symbol.other,
+        }),
+      );
+    }
+  }
+
+  #relocate(section: DraftSection, base: number, from: Atom | TableEntry, reference: Reference): void {
+    const { unit, selection } = this.#input;
+    const offset = base + reference.offset;
+    const { type } = reference;
+    const route = selection.route(from, reference);
+    const { addend } = reference.target;
+    switch (route.to) {
+      case "absolute":
+        this.#rela(section, { offset, type, symbol: draftSymbol({ name: "", section: 0 }), addend });
+        return;
+      case "inside": {
+        const home = this.#placed.get(route.atom);
+        if (home === undefined) throw new Error(`${route.atom.name} is referred to but not carried`);
+        if (reference.implicit && type !== unit.arch.branchType)
+          throw new Error(`short branch to ${route.atom.name} cannot be carried`);
+        this.#rela(section, {
+          offset,
+          type,
+          symbol: this.#sectionSymbols.get(home.section) as DraftSymbol,
+          addend: home.offset + addend,
+        });
+        return;
+      }
+      case "original": {
+        const entry = route.atom.symbol === undefined ? 0 : route.atom.symbol.value - route.atom.start;
+        this.#reach(
+          section,
+          offset,
+          type,
+          addend - entry,
+          this.#input.reachOriginal(route.atom),
+          route.atom.symbol?.type ?? SymbolType.notype,
+        );
+        return;
+      }
+      case "external":
+        this.#reach(
+          section,
+          offset,
+          type,
+          addend,
+          this.#input.reachExternal(route.name, route.weak),
+          SymbolType.notype,
+        );
+    }
+  }
+
+  #reach(section: DraftSection, offset: number, type: number, addend: number, reach: Reach, symbolType: number): void {
+    if (reach.by === "nothing") throw new Error(`${reach.problem.name} was not resolved`);
+    if (reach.by === "loader") {
+      this.#rela(section, { offset, type, symbol: this.#undefinedSymbol(reach.name), addend });
+      return;
+    }
+    const places = this.#section(placesSection, SectionType.progbits, 0, 8);
+    const at = this.#append(places, new Uint8Array(8), 8, 8, 0);
+    this.#rela(places, {
+      offset: at,
+      type: RelocationX86.abs64,
+      symbol: this.#sectionSymbols.get(section) as DraftSymbol,
+      addend: offset,
+    });
+    this.#klp.push({
+      patchedObject: this.#input.object,
+      symbol: reach.symbol,
+      type,
+      addend: addend + reach.symbol.offset,
+      symbolType,
+    });
+  }
+
+  #undefinedSymbol(name: string): DraftSymbol {
+    let symbol = this.#outside.get(name);
+    if (symbol === undefined) {
+      symbol = draftSymbol({ name, section: 0, binding: Binding.global });
+      this.#outside.set(name, symbol);
+      this.#draft.symbols.push(symbol);
+    }
+    return symbol;
+  }
+
+  #rela(section: DraftSection, relocation: DraftSection["relocations"][number]): void {
+    let rela = this.#relas.get(section);
+    if (rela === undefined) {
+      rela = draftSection({
+        name: `.rela${section.name}`,
+        type: SectionType.rela,
+        flags: SectionFlag.infoLink,
+        alignment: 8,
+        entrySize: 24,
+        link: this.#draft.symbolTable,
+        info: section,
+      });
+      this.#relas.set(section, rela);
+      this.#draft.sections.push(rela);
+    }
+    rela.relocations.push(relocation);
+  }
+
+  #table(name: string, entries: readonly TableEntry[]): void {
+    const table = this.#input.unit.tables.get(name);
+    if (table === undefined) return;
+    const { section: like } = table;
+    const section = this.#section(name, SectionType.progbits, like.flags, like.alignment);
+    section.entrySize = like.entrySize;
+    for (const entry of entries) {
+      const offset = this.#append(section, entry.bytes, entry.bytes.length, 1, 0);
+      for (const reference of entry.references) this.#relocate(section, offset, entry, reference);
+      if (entry.partner !== undefined) {
+        const unwind = this.#input.unit.elf.section(".orc_unwind");
+        const partner = this.#section(
+          ".orc_unwind",
+          SectionType.progbits,
+          unwind?.flags ?? SectionFlag.alloc,
+          unwind?.alignment ?? 1,
+        );
+        this.#append(partner, entry.partner, entry.partner.length, 1, 0);
+      }
+    }
+    this.#tableBytes[name] = this.#sizes.get(section) as number;
+  }
+
+  /** `struct kmend_func { const char *object; const char *old_name; void *new_func; unsigned long sympos; }` per redirected function. */
+  #functionTable(): void {
+    const { redirections, object, number } = this.#input;
+    const strings = this.#section(".rodata.kmend.str", SectionType.progbits, SectionFlag.alloc, 1);
+    const table = this.#section(".data.kmend", SectionType.progbits, SectionFlag.alloc | SectionFlag.write, 8);
+    const text = (value: string): number => {
+      const bytes = Buffer.from(`${value}\0`);
+      return this.#append(strings, bytes, bytes.length, 1, 0);
+    };
+    const pointer = (offset: number, symbol: DraftSymbol | undefined, addend: number): void =>
+      this.#rela(table, { offset, type: RelocationX86.abs64, symbol: symbol as DraftSymbol, addend });
+    const objectName = object === "vmlinux" ? undefined : text(object);
+    for (const { atom, oldName, sympos } of redirections) {
+      const entry = new Uint8Array(32);
+      new DataView(entry.buffer).setUint32(24, sympos, this.#draft.littleEndian);
+      const at = this.#append(table, entry, entry.length, 8, 0);
+      const home = this.#placed.get(atom) as { section: DraftSection; offset: number };
+      if (objectName !== undefined) pointer(at, this.#sectionSymbols.get(strings), objectName);
+      pointer(at + 8, this.#sectionSymbols.get(strings), text(oldName));
+      pointer(
+        at + 16,
+        this.#sectionSymbols.get(home.section),
+        home.offset + (atom.symbol?.value ?? atom.start) - atom.start,
+      );
+    }
+    this.#draft.symbols.push(
+      draftSymbol({
+        name: functionTableName(number),
+        section: table,
+        size: redirections.length * 32,
+        type: SymbolType.object,
+        binding: Binding.global,
+      }),
+    );
+  }
+}
+
+/**
+ * Section of the patch module that an atom goes to. Functions all go to `.text`: the loader treats lock prefixes only there
+ * (module_finalize(), arch/x86/kernel/module.c).
+ */
+function homeOf(atom: Atom): { name: string; type: number; flags: number } {
+  const { section } = atom;
+  const flags = section.flags & (SectionFlag.alloc | SectionFlag.write | SectionFlag.execinstr);
+  if (atom.kind === "function") return { name: ".text", type: SectionType.progbits, flags };
+  if (atom.kind === "bss") return { name: ".bss", type: SectionType.nobits, flags };
+  if (atom.kind === "string" || atom.kind === "constant") return { name: ".rodata", type: SectionType.progbits, flags };
+  if (/^\.rodata/.test(section.name)) return { name: ".rodata", type: SectionType.progbits, flags: SectionFlag.alloc };
+  if (/^\.data/.test(section.name)) return { name: ".data", type: SectionType.progbits, flags };
+  return { name: section.name, type: section.type, flags };
+}
+
+/** Content with zeros where the assembler had resolved a branch that becomes a relocation. */
+function withoutResolvedBranches(atom: Atom, unit: UnitObject): Uint8Array {
+  if (!atom.references.some(({ implicit }) => implicit)) return atom.bytes;
+  const bytes = Uint8Array.from(atom.bytes);
+  for (const { offset, type, implicit } of atom.references) {
+    if (implicit) bytes.fill(0, offset, offset + (unit.arch.relocationWidth(type) ?? 0));
+  }
+  return bytes;
+}
