@@ -1,15 +1,18 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../support/cache.ts";
 import { KmendError, systemErrorCode } from "../support/errors.ts";
 import { compressionOf, decompress } from "./decompress.ts";
+import { LazyFile } from "./lazy-file.ts";
 
 /** An unpacked kernel image. */
 export interface UnpackedImage {
   /** ELF file; the image itself when it is not compressed. */
   readonly path: string;
   /** Content of `path`. */
-  readonly data: Buffer;
+  readonly file: LazyFile;
   /** SHA-256 of the image as it was given. */
   readonly sha256: string;
   /** Folder for what is derived from exactly these bytes. */
@@ -33,17 +36,20 @@ const elfMagic = Buffer.from([0x7f, 0x45, 0x4c, 0x46]);
  * @throws KmendError `IMAGE_…` with the offset of what is wrong.
  */
 export async function unpackImage(path: string, cache: string, signal?: AbortSignal): Promise<UnpackedImage> {
+  if (await isElf(path)) {
+    const digest = await sha256OfFile(path);
+    return { path, file: await LazyFile.open(path), sha256: digest, folder: join(cache, "images", digest) };
+  }
   const image = await readImage(path);
   const digest = sha256(image);
   const folder = join(cache, "images", digest);
-  if (startsWith(image, elfMagic)) return { path, data: image, sha256: digest, folder };
   const unpacked = join(folder, "vmlinux");
   if (await exists(unpacked)) {
-    return { path: unpacked, data: await readFile(unpacked), sha256: digest, folder };
+    return { path: unpacked, file: await LazyFile.open(unpacked), sha256: digest, folder };
   }
   const data = await unpackImageBytes(image, path, signal);
   await makeOnce(unpacked, (temporary) => writeFile(temporary, data));
-  return { path: unpacked, data, sha256: digest, folder };
+  return { path: unpacked, file: LazyFile.of(data), sha256: digest, folder };
 }
 
 /**
@@ -156,19 +162,38 @@ function zbootPayload(image: Buffer): Payload | undefined {
   };
 }
 
-async function readImage(path: string): Promise<Buffer> {
+/** A vmlinux with debug information has a gigabyte, so it is neither copied nor read into memory. */
+async function isElf(path: string): Promise<boolean> {
+  const start = createReadStream(path, { end: elfMagic.length - 1 });
   try {
-    return await readFile(path);
+    for await (const bytes of start) return startsWith(bytes as Buffer, elfMagic);
   } catch (error) {
-    const missing = systemErrorCode(error) === "ENOENT";
-    throw new KmendError({
-      code: "IMAGE_UNREADABLE",
-      message: missing ? "the kernel image does not exist" : "the kernel image cannot be read",
-      where: path,
-      hint: missing ? "give an existing file with --image" : "give a readable copy with --image",
-      cause: error,
-    });
+    throw unreadable(path, error);
   }
+  return false;
+}
+
+async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const bytes of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(bytes as Buffer);
+  return hash.digest("hex");
+}
+
+function readImage(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+}
+
+function unreadable(path: string, cause: unknown): KmendError {
+  const missing = systemErrorCode(cause) === "ENOENT";
+  return new KmendError({
+    code: "IMAGE_UNREADABLE",
+    message: missing ? "the kernel image does not exist" : "the kernel image cannot be read",
+    where: path,
+    hint: missing ? "give an existing file with --image" : "give a readable copy with --image",
+    cause,
+  });
 }
 
 function startsWith(data: Buffer, magic: Buffer): boolean {

@@ -18,8 +18,9 @@ export function loadKallsyms(image: KernelImage): Kallsyms {
   if (known !== undefined) return known;
   const kallsyms = decodeKallsyms({
     path,
-    littleEndian: image.elf.littleEndian,
+    littleEndian: image.littleEndian,
     sections: image.loaded,
+    contentOf: (section) => image.contentOf(section),
     bytesAt: (address, length) => image.bytesAt(address, length),
   });
   writeCached(file, folder, kallsyms.data);

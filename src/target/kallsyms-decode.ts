@@ -1,4 +1,3 @@
-import type { Section } from "../elf/model.ts";
 import { KmendError } from "../support/errors.ts";
 import { compareAddresses, hashName, Kallsyms, type KallsymsData } from "./kallsyms.ts";
 import {
@@ -10,13 +9,19 @@ import {
   readTokens,
 } from "./kallsyms-tables.ts";
 
+interface SectionPlace {
+  readonly name: string;
+  readonly address: number;
+}
+
 /** What decoding needs to know of a kernel image. */
-export interface KallsymsSource {
+export interface KallsymsSource<Section extends SectionPlace = SectionPlace> {
   /** Name for messages. */
   readonly path: string;
   readonly littleEndian: boolean;
   /** Sections with content. */
   readonly sections: readonly Section[];
+  contentOf(section: Section): Uint8Array;
   bytesAt(address: number, length: number): Uint8Array | undefined;
 }
 
@@ -25,32 +30,35 @@ export interface KallsymsSource {
  * symbols, and the version text at `linux_banner`.
  * @throws KmendError `KALLSYMS_MISSING` or `KALLSYMS_DAMAGED`.
  */
-export function decodeKallsyms(source: KallsymsSource): Kallsyms {
-  const tables = locate(source);
+export function decodeKallsyms<Section extends SectionPlace>(source: KallsymsSource<Section>): Kallsyms {
+  const { tables, address: sectionAddress } = locate(source);
   const names = expandNames(tables, source.path);
   const problems: string[] = [];
   for (const candidate of addressTables(tables)) {
-    const addresses = readAddresses(tables, candidate);
+    const addresses = readAddresses(tables, candidate, sectionAddress);
+    const layout = `${candidate.encoding} ${candidate.place}`;
     if (addresses === undefined) {
-      problems.push(`${candidate.layout}: not in ascending order`);
+      problems.push(`${layout}: not in ascending order`);
       continue;
     }
     const kallsyms = new Kallsyms({ addresses, ...names, ...hashNames(names.text, names.offsets) });
     const problem = findProblem(kallsyms, source);
     if (problem === undefined) return kallsyms;
-    problems.push(`${candidate.layout}: ${problem}`);
+    problems.push(`${layout}: ${problem}`);
   }
   throw damaged(source.path, `none of the known layouts fits the addresses (${problems.join("; ")})`);
 }
 
-function locate(source: KallsymsSource): NameTables {
+function locate<Section extends SectionPlace>(
+  source: KallsymsSource<Section>,
+): { tables: NameTables; address: number } {
   // scripts/kallsyms.c puts everything into .rodata; the other sections are for kernels whose link script merged it.
   const sections = [...source.sections].sort((a, b) => Number(b.name === ".rodata") - Number(a.name === ".rodata"));
   let sawTokens = false;
   for (const section of sections) {
-    const found = findNameTables(section.data, source.littleEndian);
+    const found = findNameTables(source.contentOf(section), source.littleEndian);
     if (found === "damaged") sawTokens = true;
-    else if (found !== undefined) return found;
+    else if (found !== undefined) return { tables: found, address: section.address };
   }
   if (sawTokens) throw damaged(source.path, "the names in front of the token table do not fit their markers");
   throw new KmendError({
@@ -95,18 +103,20 @@ function isTypeLetter(code: number): boolean {
 /**
  * All addresses, or undefined when they do not ascend. With CONFIG_KALLSYMS_ABSOLUTE_PERCPU an offset that is not negative is itself an absolute
  * address, and a negative one counts down from the base (kernel/kallsyms.c, `kallsyms_sym_address`); without it offsets are unsigned.
+ * @param sectionAddress of the section that holds the tables.
  */
-function readAddresses(tables: NameTables, table: AddressTable): Float64Array | undefined {
+function readAddresses(tables: NameTables, table: AddressTable, sectionAddress: number): Float64Array | undefined {
   const { bytes, count } = tables;
-  if (table.base === undefined) return ascending(count, (index) => bytes.i64(table.start + 8 * index));
+  const { start } = table;
+  const offset = (index: number): number => bytes.i32(start + 4 * index);
+  if (table.encoding === "absolute") return ascending(count, (index) => bytes.i64(start + 8 * index));
+  if (table.encoding === "from their place") {
+    return ascending(count, (index) => sectionAddress + start + 4 * index + offset(index));
+  }
   const base = bytes.i64(table.base);
-  const at = (index: number): number => bytes.i32(table.start + 4 * index);
   return (
-    ascending(count, (index) => base + (at(index) >>> 0)) ??
-    ascending(count, (index) => {
-      const offset = at(index);
-      return offset >= 0 ? offset : base - 1 - offset;
-    })
+    ascending(count, (index) => base + (offset(index) >>> 0)) ??
+    ascending(count, (index) => (offset(index) >= 0 ? offset(index) : base - 1 - offset(index)))
   );
 }
 
@@ -134,7 +144,7 @@ function hashNames(text: Uint8Array, offsets: Uint32Array): Pick<KallsymsData, "
 }
 
 /** What contradicts the decoded table in the image itself. */
-function findProblem(kallsyms: Kallsyms, source: KallsymsSource): string | undefined {
+function findProblem(kallsyms: Kallsyms, source: Pick<KallsymsSource, "bytesAt">): string | undefined {
   const text = kallsyms.indicesOf("_text")[0] ?? kallsyms.indicesOf("_stext")[0];
   if (text === undefined) return "neither _text nor _stext is there";
   const start = kallsyms.addressOf(text);

@@ -8,6 +8,7 @@ import { Bytes } from "../elf/bytes.ts";
  * | 4.4–6.1 | addresses or (offsets, base), count, names, markers, token table, token index |
  * | 6.2–6.3 and newer 6.1 | the same with seqs_of_names after the markers |
  * | 6.4 and later | count, names, markers, token table, token index, addresses or (offsets, base), seqs_of_names |
+ * | 7.0 and later | the same with offsets from the place of each entry, without a base, and tables aligned to 4 bytes |
  */
 export interface NameTables {
   readonly bytes: Bytes;
@@ -23,8 +24,8 @@ export interface NameTables {
 
 const tokenCount = 256;
 const tokenIndexSize = 2 * tokenCount;
-/** Each table begins on an 8-byte boundary on 64-bit machines (ALGN in scripts/kallsyms.c). */
-const tableAlignment = 8;
+/** Where tables begin: on 8-byte boundaries on 64-bit machines, since 7.0 on 4-byte ones (scripts/kallsyms.c, `output_label`). */
+const tableAlignments = [8, 4] as const;
 /** A marker is kept for every 256th name. */
 const markerInterval = 256;
 /** No kernel has fewer symbols than one marker interval, and none has this many. */
@@ -32,9 +33,8 @@ const maxCount = 1 << 23;
 /** Longest name that scripts/kallsyms.c has allowed (KSYM_NAME_LEN is 512 since 6.1). */
 const longestToken = 512;
 
-/** Rounds up to the alignment of tables. */
-export function alignTable(offset: number): number {
-  return Math.ceil(offset / tableAlignment) * tableAlignment;
+function align(offset: number, alignment: number): number {
+  return Math.ceil(offset / alignment) * alignment;
 }
 
 /**
@@ -68,7 +68,7 @@ function tokenTableBefore(section: Uint8Array, view: DataView, at: number, littl
   }
   const last = index[tokenCount - 1] as number;
   for (let length = 0; length < longestToken; length++) {
-    for (let padding = 0; padding < tableAlignment; padding++) {
+    for (let padding = 0; padding < 8; padding++) {
       const start = at - padding - 1 - length - last;
       if (start >= 0 && start % 4 === 0 && tokensFit(section, start, index, at - padding)) return start;
     }
@@ -95,17 +95,18 @@ function findNames(
   tokenTable: number,
 ): { count: number; countOffset: number; names: number } | undefined {
   const { littleEndian } = bytes;
-  for (let at = tokenTable - tableAlignment; at >= 0; at -= 4) {
+  for (let at = tokenTable - 8; at >= 0; at -= 4) {
     const count = view.getUint32(at, littleEndian);
-    if (count <= markerInterval || count > maxCount) continue;
-    const names = alignTable(at + 4);
-    if (names + 2 * count > tokenTable) continue;
+    if (count <= markerInterval || count > maxCount || at + 2 * count > tokenTable) continue;
     const markers = Math.ceil(count / markerInterval);
-    for (const markersEnd of [tokenTable, tokenTable - alignTable(3 * count)]) {
-      for (const size of [4, 8]) {
-        const start = markersEnd - alignTable(markers * size);
-        if (start <= names || !looksLikeMarkers(view, start, size, littleEndian)) continue;
-        if (namesFit(bytes, names, count, start, size)) return { count, countOffset: at, names };
+    for (const alignment of tableAlignments) {
+      const names = align(at + 4, alignment);
+      for (const markersEnd of [tokenTable, tokenTable - align(3 * count, alignment)]) {
+        for (const size of [4, 8]) {
+          const start = markersEnd - align(markers * size, alignment);
+          if (start <= names || !looksLikeMarkers(view, start, size, littleEndian)) continue;
+          if (namesFit(bytes, names, count, start, size)) return { count, countOffset: at, names };
+        }
       }
     }
   }
@@ -131,7 +132,7 @@ function namesFit(bytes: Bytes, names: number, count: number, markers: number, s
     at += length + (length > 0x7f ? 2 : 1);
     if (at > markers) return false;
   }
-  return markers - at < tableAlignment;
+  return markers - at < 8;
 }
 
 /** Number of tokens of the name at `at`. */
@@ -149,30 +150,41 @@ export function readTokens(tables: NameTables): Uint8Array[] {
   });
 }
 
+/** How the entries of an address table give addresses. */
+export type AddressEncoding = "absolute" | "from a base" | "from their place";
+
 /** One way to read the addresses; which one is right shows when all of them are decoded. */
 export interface AddressTable {
-  readonly layout: string;
-  /** Offset of the table of `count` entries. */
+  readonly place: "before the names" | "after the names";
+  readonly encoding: AddressEncoding;
+  /** Offset of the first entry; entries have 8 bytes when absolute, else 4. */
   readonly start: number;
-  /** Bytes per entry: 8 for addresses, 4 for offsets. */
-  readonly size: 4 | 8;
-  /** Offset of `kallsyms_relative_base`, for tables of offsets. */
-  readonly base: number | undefined;
+  /** Offset of `kallsyms_relative_base`, for offsets from a base. */
+  readonly base: number;
 }
 
-/** The places where the addresses can be, newest layout first; places outside the section are left out. */
+/** The places where the addresses can be; those outside the section are left out. */
 export function addressTables(tables: NameTables): AddressTable[] {
   const { count, bytes } = tables;
-  const offsets = alignTable(4 * count);
-  const before = Math.floor(tables.countOffset / tableAlignment) * tableAlignment;
-  const after = alignTable(tables.tokenIndex + tokenIndexSize);
-  const candidates: AddressTable[] = [
-    { layout: "offsets after the names", start: after, size: 4, base: after + offsets },
-    { layout: "offsets before the names", start: before - 8 - offsets, size: 4, base: before - 8 },
-    { layout: "addresses before the names", start: before - 8 * count, size: 8, base: undefined },
-    { layout: "addresses after the names", start: after, size: 8, base: undefined },
-  ];
-  return candidates.filter(
-    ({ start, size, base }) => start >= 0 && (base === undefined ? start + size * count : base + 8) <= bytes.length,
-  );
+  const candidates: AddressTable[] = [];
+  const before = Math.floor(tables.countOffset / 8) * 8;
+  for (const alignment of tableAlignments) {
+    const after = align(tables.tokenIndex + tokenIndexSize, alignment);
+    const offsets = align(4 * count, alignment);
+    candidates.push(
+      { place: "after the names", encoding: "from a base", start: after, base: after + offsets },
+      { place: "after the names", encoding: "from their place", start: after, base: 0 },
+      { place: "after the names", encoding: "absolute", start: after, base: 0 },
+    );
+    if (alignment === 8) {
+      candidates.push(
+        { place: "before the names", encoding: "from a base", start: before - 8 - offsets, base: before - 8 },
+        { place: "before the names", encoding: "absolute", start: before - 8 * count, base: 0 },
+      );
+    }
+  }
+  return candidates.filter(({ start, encoding, base }) => {
+    const end = encoding === "from a base" ? base + 8 : start + count * (encoding === "absolute" ? 8 : 4);
+    return start >= 0 && Math.max(end, start + 4 * count) <= bytes.length;
+  });
 }

@@ -3,7 +3,7 @@ import { KmendError } from "../support/errors.ts";
 import { moduleName } from "./module-name.ts";
 
 /** One exported symbol of the target kernel. */
-export interface ExportedSymbol {
+export interface SymversEntry {
   readonly name: string;
   /** Version checksum (CONFIG_MODVERSIONS); 0 where the kernel has none. */
   readonly crc: number;
@@ -19,7 +19,7 @@ export interface ExportedSymbol {
  * Reads a Module.symvers file.
  * @throws KmendError `SYMVERS_DAMAGED` with the line.
  */
-export async function readSymvers(path: string): Promise<ReadonlyMap<string, ExportedSymbol>> {
+export async function readSymvers(path: string): Promise<ReadonlyMap<string, SymversEntry>> {
   return parseSymvers(await readFile(path, "utf8"), path);
 }
 
@@ -27,8 +27,8 @@ export async function readSymvers(path: string): Promise<ReadonlyMap<string, Exp
  * Parses the tab-separated columns crc, symbol, module, export type, namespace. The last is missing before Linux 5.4 and stood in third place until 5.6
  * (Documentation/kbuild/modules.rst, "Module versioning").
  */
-export function parseSymvers(text: string, path: string): ReadonlyMap<string, ExportedSymbol> {
-  const symbols = new Map<string, ExportedSymbol>();
+export function parseSymvers(text: string, path: string): ReadonlyMap<string, SymversEntry> {
+  const symbols = new Map<string, SymversEntry>();
   for (const [index, line] of text.split("\n").entries()) {
     if (line === "") continue;
     const columns = line.split("\t");
