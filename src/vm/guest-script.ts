@@ -13,6 +13,9 @@ export interface GuestPlan {
 /** Bytes of a probe's output that are kept. */
 export const probeOutputLimit = 65_536;
 
+/** Exit status that is sent for a probe which did not end in time, as timeout(1) of coreutils gives it. */
+export const probeTimedOut = 124;
+
 /** Text that begins a line of the kernel log which the guest wrote itself: the step that starts there follows. */
 export function logMarker(token: string): string {
   return `kmend-${token} `;
@@ -52,12 +55,14 @@ poweroff -f
 
 /**
  * The init script of the guest. It sends, in this order, the frames \`booted\`, \`module.N\`, \`before.N\` and \`again.N\` for each probe, \`load\`,
- * \`name\`, \`patched\`, \`loaded.N\`, \`disable\`, \`disabled\`, \`unload\`, \`after.N\`, \`log\`, \`done\`; after a failed step it goes straight to \`log\`.
+ * \`name\`, \`patched\`, \`loaded.N\`, \`disable\`, \`disabled\`, \`unload\`, \`after.N\`, \`log\`, \`done\`; after a failed step, or a probe that cannot work, it goes straight to \`log\`.
  * Kernel interfaces: Documentation/livepatch/livepatch.rst and Documentation/ABI/testing/sysfs-kernel-livepatch (Linux 6.1).
  */
 export function guestScript(plan: GuestPlan): string {
   return `${opening}${framing(plan.token)}
 patches=/sys/kernel/livepatch
+
+seconds() { read -r up rest </proc/uptime; now=\${up%%.*}; }
 
 finish() {
   mark end
@@ -71,14 +76,18 @@ finish() {
 run_probes() {
   probe=0
   while [ $probe -lt ${plan.probeCount} ]; do
+    seconds
+    began=$now
     timeout -s KILL ${plan.probeLimit} sh -c "$(cat /kmend/probes/$probe)" >/tmp/out 2>&1
     status=$?
+    seconds
+    # An oops kills with the same signal, but sooner.
+    [ $status = 137 ] && [ $((now - began)) -ge $((${plan.probeLimit} - 1)) ] && status=${probeTimedOut}
     head -c ${probeOutputLimit} /tmp/out | send "$1.$probe" $status
+    case $1.$status in before.126 | before.127 | before.${probeTimedOut}) finish ;; esac
     probe=$((probe + 1))
   done
 }
-
-seconds() { read -r up rest </proc/uptime; now=\${up%%.*}; }
 
 # Prints the tasks that have not reached patch state $1 (-1: not part of a transition), each with its kernel stack.
 stalled_tasks() {

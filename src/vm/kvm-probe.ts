@@ -42,16 +42,19 @@ async function kvmBoots(imagePath: string, folder: string, signal?: AbortSignal 
   const token = "trial";
   const decoder = new FrameDecoder(token);
   const initramfs = await makeInitramfs(folder, { init: bootOnlyScript(token) });
-  const end = await runGuest({
+  await runGuest({
     accelerator: "kvm",
     imagePath,
     initramfs,
     folder,
     timeoutSeconds: trialSeconds,
-    onData: (piece) => decoder.push(piece),
+    onData: (piece) => {
+      decoder.push(piece);
+      return decoder.find("booted") !== undefined;
+    },
     signal,
   });
-  return !end.timedOut && end.exitCode === 0 && decoder.find("booted") !== undefined;
+  return decoder.find("booted") !== undefined;
 }
 
 function verdictPath(): string {

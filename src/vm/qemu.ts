@@ -13,8 +13,8 @@ export interface Guest {
   readonly folder: string;
   /** Wall time limit in seconds. */
   readonly timeoutSeconds: number;
-  /** Receives what the guest writes to its second serial line. */
-  readonly onData: (piece: string) => void;
+  /** Receives what the guest writes to its second serial line. True: all is said, and the guest need not shut down. */
+  readonly onData: (piece: string) => boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -73,7 +73,9 @@ export async function runGuest(guest: Guest): Promise<GuestEnd> {
     kill();
   }, guest.timeoutSeconds * 1000);
   guest.signal?.addEventListener("abort", kill, { once: true });
-  child.stdout.setEncoding("latin1").on("data", guest.onData);
+  child.stdout.setEncoding("latin1").on("data", (piece: string) => {
+    if (guest.onData(piece)) kill();
+  });
   child.stderr.setEncoding("utf8").on("data", (piece: string) => {
     stderr += piece;
   });

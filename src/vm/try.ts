@@ -60,7 +60,10 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
         const text = stepTitles[name];
         if (text !== undefined) status(text);
       });
-      const onData = (piece: string): void => decoder.push(piece);
+      const onData = (piece: string): boolean => {
+        decoder.push(piece);
+        return decoder.find("done") !== undefined;
+      };
       const { imagePath } = options.kernel;
       const guest = { accelerator, imagePath, initramfs, folder, timeoutSeconds, onData, signal: options.signal };
       return { end: await runGuest(guest), frames: decoder.frames };

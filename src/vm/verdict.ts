@@ -1,3 +1,4 @@
+import { probeTimedOut } from "./guest-script.ts";
 import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./kernel-log.ts";
 import type { GuestEnd } from "./qemu.ts";
 import type { Frame } from "./serial-frames.ts";
@@ -70,6 +71,8 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   }
   const load = frame("load");
   if (load === undefined) {
+    const useless = findUselessProbe(report, frame);
+    if (useless !== undefined) return useless;
     return ended(
       frame(`again.${report.probes.length - 1}`)
         ? "while it loaded the patch module"
@@ -114,21 +117,27 @@ function alarm(lines: readonly string[]): string | null {
   return finding === undefined ? null : `${finding.reason}: ${withoutTime(finding.line)}`;
 }
 
-/** Exit codes of sh(1) for a command that is missing or cannot be run, and of one that timeout(1) killed. */
-const unusableProbe: Readonly<Record<number, string>> = {
-  126: "cannot be run in the guest",
-  127: "is not a command of the guest (it has busybox and nothing else)",
+/** Exit codes of sh(1) and of the guest's script for a probe that says nothing about the patch. */
+const uselessProbe: Readonly<Record<number, (report: GuestReport) => string>> = {
+  126: () => "cannot be run in the guest",
+  127: () => "is not a command of the guest (it has busybox and nothing else)",
+  [probeTimedOut]: (report) => `did not end within ${report.probeLimitSeconds} s`,
 };
 
-function failedProbe(report: GuestReport, probes: readonly ProbeResult[], frame: FindFrame): string | null {
-  for (const [index, probe] of probes.entries()) {
+function findUselessProbe(report: GuestReport, frame: FindFrame): string | undefined {
+  for (const [index, command] of report.probes.entries()) {
     for (const phase of ["before", "again", "loaded", "after"]) {
-      const status = frame(`${phase}.${index}`)?.status ?? 0;
-      const unusable = unusableProbe[status];
-      if (unusable !== undefined) return `probe ${JSON.stringify(probe.command)} ${unusable}`;
-      if (status === 137)
-        return `probe ${JSON.stringify(probe.command)} did not end within ${report.probeLimitSeconds} s`;
+      const useless = uselessProbe[frame(`${phase}.${index}`)?.status ?? 0];
+      if (useless !== undefined) return `probe ${JSON.stringify(command)} ${useless(report)}`;
     }
+  }
+  return undefined;
+}
+
+function failedProbe(report: GuestReport, probes: readonly ProbeResult[], frame: FindFrame): string | null {
+  const useless = findUselessProbe(report, frame);
+  if (useless !== undefined) return useless;
+  for (const [index, probe] of probes.entries()) {
     const first = frame(`before.${index}`);
     const third = frame(`after.${index}`);
     if (probe.varies === true || (first?.text === third?.text && first?.status === third?.status)) continue;

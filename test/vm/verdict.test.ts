@@ -91,11 +91,20 @@ test("a probe that varies by itself is told and does not fail the run", () => {
 
 test.each([
   [127, "is not a command of the guest"],
-  [137, "did not end within 10 s"],
+  [124, "did not end within 10 s"],
 ])("a probe that ends with %i fails the run", (status, text) => {
   expect(judge(run({ "before.0": [status, ""], "again.0": [status, ""], "after.0": [status, ""] })).failure).toContain(
     text,
   );
+});
+
+test("a probe that cannot work ends the run before the load", () => {
+  expect(judge(run({ "before.0": [127, "sh: x: not found"] }, "before.0")).failure).toContain("is not a command");
+});
+
+test("a probe that an oops kills is not blamed for taking too long", () => {
+  const oops = log.replace("[ 4.0]", "[ 3.0] Oops: 0002 [#1]\n[ 4.0]");
+  expect(judge(run({ "loaded.0": [137, ""], log: [0, oops] })).failure).toBe("the kernel oopsed: Oops: 0002 [#1]");
 });
 
 test.each<[string, [number, string], string, string]>([
