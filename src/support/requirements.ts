@@ -75,9 +75,7 @@ export interface InstallOptions {
 export async function installPackages(packages: readonly string[], options: InstallOptions): Promise<void> {
   const settings = { env: { DEBIAN_FRONTEND: "noninteractive" }, signal: options.signal };
   const update = async (): Promise<void> => {
-    await options.progress.phase("apt-update", "Fetching package lists", () =>
-      run("apt-get", ["update", "-q"], settings),
-    );
+    await options.progress.phase("apt-update", "Fetch package lists", () => run("apt-get", ["update", "-q"], settings));
   };
   const install = async (allowFailure: boolean): Promise<boolean> => {
     const args = ["install", "-y", "-q", "--no-install-recommends", ...packages];
@@ -86,7 +84,7 @@ export async function installPackages(packages: readonly string[], options: Inst
   };
   const fresh = !(await hasPackageLists(options.packageLists ?? "/var/lib/apt/lists"));
   if (fresh) await update();
-  await options.progress.phase("apt-install", `Installing ${packages.join(" ")}`, async () => {
+  await options.progress.phase("apt-install", `Install ${packages.join(" ")}`, async () => {
     if (await install(!fresh)) return;
     await update();
     await install(false);

@@ -44,10 +44,10 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       transitionLimit: Math.max(10, Math.round(timeoutSeconds / 3)),
     };
     const token = randomBytes(6).toString("hex");
-    const accelerator = await progress.phase("accelerator", "Choosing how to run the virtual machine", () =>
+    const accelerator = await progress.phase("accelerator", "Choose between KVM and software emulation", () =>
       chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
     );
-    const { initramfs, modules } = await progress.phase("initramfs", "Packing the initramfs", async () => {
+    const { initramfs, modules } = await progress.phase("initramfs", "Pack the initramfs", async () => {
       const wanted = [...patch.depends, ...(options.modules ?? [])];
       const files =
         wanted.length === 0 ? [] : await resolveModules(await indexModules(options.kernel.modulesDir), wanted, folder);
@@ -89,8 +89,8 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
 }
 
 function title(options: TryOptions, accelerator: Accelerator): string {
-  const how = accelerator === "kvm" ? "KVM" : "software emulation, as KVM does not work here";
-  return `Trying the module on ${options.kernel.release} in QEMU (${how})`;
+  const how = accelerator === "kvm" ? "KVM" : "software emulation";
+  return `Try the module on ${options.kernel.release} in QEMU (${how})`;
 }
 
 /** QEMU that ends with an error before the kernel said anything is a problem of this host, not of the patch. */
