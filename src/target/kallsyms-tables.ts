@@ -166,25 +166,19 @@ export interface AddressTable {
 /** The places where the addresses can be; those outside the section are left out. */
 export function addressTables(tables: NameTables): AddressTable[] {
   const { count, bytes } = tables;
-  const candidates: AddressTable[] = [];
   const before = Math.floor(tables.countOffset / 8) * 8;
-  for (const alignment of tableAlignments) {
-    const after = align(tables.tokenIndex + tokenIndexSize, alignment);
-    const offsets = align(4 * count, alignment);
-    candidates.push(
-      { place: "after the names", encoding: "from a base", start: after, base: after + offsets },
-      { place: "after the names", encoding: "from their place", start: after, base: 0 },
-      { place: "after the names", encoding: "absolute", start: after, base: 0 },
-    );
-    if (alignment === 8) {
-      candidates.push(
-        { place: "before the names", encoding: "from a base", start: before - 8 - offsets, base: before - 8 },
-        { place: "before the names", encoding: "absolute", start: before - 8 * count, base: 0 },
-      );
-    }
-  }
+  const after = align(tables.tokenIndex + tokenIndexSize, 8);
+  const offsets = align(4 * count, 8);
+  const candidates: AddressTable[] = [
+    { place: "after the names", encoding: "from a base", start: after, base: after + offsets },
+    { place: "before the names", encoding: "from a base", start: before - 8 - offsets, base: before - 8 },
+    { place: "before the names", encoding: "absolute", start: before - 8 * count, base: 0 },
+    { place: "after the names", encoding: "absolute", start: after, base: 0 },
+    // Came together with the alignment of 4.
+    { place: "after the names", encoding: "from their place", start: tables.tokenIndex + tokenIndexSize, base: 0 },
+  ];
   return candidates.filter(({ start, encoding, base }) => {
     const end = encoding === "from a base" ? base + 8 : start + count * (encoding === "absolute" ? 8 : 4);
-    return start >= 0 && Math.max(end, start + 4 * count) <= bytes.length;
+    return start >= 0 && end <= bytes.length;
   });
 }
