@@ -56,7 +56,7 @@ function namedProgram(compiler: string): string {
 
 /** Package and version without the program's name, which depends on how it was called: `(Debian 12.2.0-9) 12.2.0`. */
 function describe(line: string): string {
-  const old = /^gcc version (\S+) \((.*?)\s*\)$/.exec(line.trim());
+  const old = /^gcc version (.+?) \((.*?)\s*\)$/.exec(line.trim());
   if (old !== null) return `(${old[2]}) ${old[1]}`;
   return line.trim().replace(/^[\w.+-]+\s+/, "");
 }

@@ -97,7 +97,6 @@ async function unpackPayload(
   const data = image.subarray(payload.offset, payload.offset + payload.length);
   const compression = compressionOf(data);
   if (compression === undefined) {
-    if (startsWith(data, elfMagic)) return data;
     throw new KmendError({
       code: "IMAGE_COMPRESSION_UNKNOWN",
       message: `the kernel in the ${payload.container} image is compressed in an unknown way`,

@@ -1,0 +1,35 @@
+import { expect, test } from "vitest";
+import { parseSymvers } from "../../src/target/symvers.ts";
+
+test("columns since 5.7", () => {
+  const symbols = parseSymvers(
+    "0xf7370f56\tsystem_state\tvmlinux\tEXPORT_SYMBOL\t\n" +
+      "0xe4ae7508\t__twofish\tarch/x86/crypto/twofish-x86_64-3way\tEXPORT_SYMBOL_GPL\tCRYPTO_INTERNAL\n",
+    "Module.symvers",
+  );
+  expect(symbols.size).toBe(2);
+  expect(symbols.get("system_state")).toEqual({
+    name: "system_state",
+    crc: 0xf7370f56,
+    owner: "vmlinux",
+    namespace: "",
+    exportType: "EXPORT_SYMBOL",
+  });
+  expect(symbols.get("__twofish")).toMatchObject({ owner: "twofish_x86_64_3way", namespace: "CRYPTO_INTERNAL" });
+});
+
+test("columns of 5.4 to 5.6, and before", () => {
+  const symbols = parseSymvers(
+    "0x00000001\ta\tNAMESPACE\tdrivers/a-b\tEXPORT_SYMBOL\n0x00000002\tb\tvmlinux\tEXPORT_SYMBOL_GPL\n",
+    "Module.symvers",
+  );
+  expect(symbols.get("a")).toMatchObject({ owner: "a_b", namespace: "NAMESPACE", exportType: "EXPORT_SYMBOL" });
+  expect(symbols.get("b")).toMatchObject({ owner: "vmlinux", namespace: "", crc: 2 });
+});
+
+test("a damaged line is named", () => {
+  const text = "0x00000001\ta\tvmlinux\tEXPORT_SYMBOL\t\n0x0000\tb\n";
+  expect(() => parseSymvers(text, "Module.symvers")).toThrow(
+    expect.objectContaining({ code: "SYMVERS_DAMAGED", where: "Module.symvers:2" }),
+  );
+});
