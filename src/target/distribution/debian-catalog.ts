@@ -32,29 +32,38 @@ const format = 1;
 
 /**
  * Reads the catalogue. Asking apt takes about a second, so the answer is kept in the cache for as long as neither apt's lists nor dpkg's status change.
- * Empty package lists are updated when this process may do so.
+ * Empty package lists are updated when this process may do so; without them, what earlier runs unpacked can still be used.
  * @throws KmendError `LISTS_EMPTY` (exit 5) with the command to run.
  */
 export async function readCatalog(architecture: string, context: DistributionContext): Promise<Catalog> {
-  let catalog = await currentCatalog(architecture, context);
-  if (Object.values(catalog.images).some((versions) => versions.some((version) => version.offered))) return catalog;
-  if (mayUpdateLists()) {
-    await updateLists(context);
-    catalog = await currentCatalog(architecture, context);
+  let listed = await cachedCatalog(architecture, context);
+  let failure: unknown;
+  if (!offersKernels(listed) && mayUpdateLists()) {
+    try {
+      await updateLists(context);
+      listed = await cachedCatalog(architecture, context);
+    } catch (error) {
+      context.signal?.throwIfAborted();
+      failure = error;
+    }
   }
+  const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
+  const catalog = withUnpackedPackages(listed, unpacked);
   if (Object.keys(catalog.images).length > 0) return catalog;
-  throw new KmendError({
-    code: "LISTS_EMPTY",
-    message: "the package lists of this machine offer no kernel",
-    why: "kmend takes kernels and their sources from the distribution's archive",
-    hint: "run: sudo apt-get update",
-    exitCode: ExitCode.environment,
-  });
+  throw (
+    failure ??
+    new KmendError({
+      code: "LISTS_EMPTY",
+      message: "the package lists of this machine offer no kernel",
+      why: "kmend takes kernels and their sources from the distribution's archive",
+      hint: "run: sudo apt-get update",
+      exitCode: ExitCode.environment,
+    })
+  );
 }
 
-async function currentCatalog(architecture: string, context: DistributionContext): Promise<Catalog> {
-  const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
-  return withUnpackedPackages(await cachedCatalog(architecture, context), unpacked);
+function offersKernels(catalog: Catalog): boolean {
+  return Object.values(catalog.images).some((versions) => versions.some((version) => version.offered));
 }
 
 /**
@@ -89,7 +98,7 @@ async function cachedCatalog(architecture: string, context: DistributionContext)
     if (known?.key === key) return known.catalog;
   }
   const catalog = await askPackageSystem(architecture, context.signal);
-  await writeFileAtomically(path, JSON.stringify({ key, catalog }));
+  if (offersKernels(catalog)) await writeFileAtomically(path, JSON.stringify({ key, catalog }));
   return catalog;
 }
 
