@@ -1,9 +1,9 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { version } from "../support/version.ts";
 import { type CommandDefinition, type OptionDefinition, OptionValues } from "./command.ts";
 import { commands, commonOptions, exitCodeMeanings } from "./command-table.ts";
 import type { Verbosity } from "./reporter.ts";
-import { version } from "./version.ts";
 
 /** What a command line asks for. */
 export type Request =

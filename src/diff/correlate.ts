@@ -157,7 +157,7 @@ function pairReferences(pairs: Pairs, groupOf: ReadonlyMap<Atom, number>, a: Ato
       `${groupOf.get(atom)} ${atom.end - atom.start}` === kind && atom.kind !== "function";
     const xs = left.filter(of);
     const ys = right.filter(of);
-    if (xs.length === ys.length) xs.forEach((x, at) => pair(x, ys[at] as Atom));
+    if (xs.length === ys.length) for (const [at, x] of xs.entries()) pair(x, ys[at] as Atom);
   }
   return found;
 }

@@ -200,7 +200,7 @@ class Extractor {
       this.#rela(section, { offset, type, symbol: this.#undefinedSymbol(reach.name), addend });
       return;
     }
-    const places = this.#section(placesSection, SectionType.progbits, 0, 8);
+    const places = this.#section(placesSection, SectionType.progbits, SectionFlag.alloc, 8);
     const at = this.#append(places, new Uint8Array(8), 8, 8, 0);
     this.#rela(places, {
       offset: at,

@@ -1,0 +1,65 @@
+import { draftSection, draftSymbol, emptyDraft } from "../elf/builder.ts";
+import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import type { ElfReader } from "../elf/reader.ts";
+import { writeObject } from "../elf/writer.ts";
+import { functionTableName } from "./extract.ts";
+
+/**
+ * Writes the object that tells the glue which tables there are: `kmend_units`, `kmend_unit_count` and `kmend_replace` (see glue.ts), and the
+ * module's own `.modinfo` texts.
+ * @param like any object for the same machine.
+ * @param counts number of redirected functions by unit.
+ * @param info `key=value` texts for `.modinfo`.
+ */
+export function patchTable(
+  like: ElfReader,
+  counts: readonly number[],
+  replace: boolean,
+  info: readonly string[],
+): Uint8Array {
+  const draft = emptyDraft(like);
+  const data = new Uint8Array(16 + counts.length * 16);
+  const view = new DataView(data.buffer);
+  const little = draft.littleEndian;
+  view.setUint32(little ? 0 : 4, counts.length, little);
+  view.setUint32(little ? 8 : 12, replace ? 1 : 0, little);
+  const table = draftSection({
+    name: ".data.kmend",
+    type: SectionType.progbits,
+    flags: SectionFlag.alloc | SectionFlag.write,
+    alignment: 8,
+    data,
+  });
+  const rela = draftSection({
+    name: ".rela.data.kmend",
+    type: SectionType.rela,
+    flags: SectionFlag.infoLink,
+    alignment: 8,
+    entrySize: 24,
+    link: draft.symbolTable,
+    info: table,
+  });
+  const modinfo = draftSection({
+    name: ".modinfo",
+    type: SectionType.progbits,
+    flags: SectionFlag.alloc,
+    data: Buffer.from(info.map((text) => `${text}\0`).join("")),
+  });
+  draft.sections.push(table, rela, ...(info.length > 0 ? [modinfo] : []));
+  const define = (name: string, value: number, size: number): void => {
+    draft.symbols.push(
+      draftSymbol({ name, section: table, value, size, type: SymbolType.object, binding: Binding.global }),
+    );
+  };
+  define("kmend_unit_count", 0, 8);
+  define("kmend_replace", 8, 8);
+  define("kmend_units", 16, counts.length * 16);
+  counts.forEach((count, number) => {
+    const at = 16 + number * 16;
+    const symbol = draftSymbol({ name: functionTableName(number), section: 0, binding: Binding.global });
+    draft.symbols.push(symbol);
+    rela.relocations.push({ offset: at, type: RelocationX86.abs64, symbol, addend: 0 });
+    view.setUint32(at + (little ? 8 : 12), count, little);
+  });
+  return writeObject(draft);
+}

@@ -1,0 +1,178 @@
+import type { Atom } from "../diff/atoms.ts";
+import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
+import { correlate } from "../diff/correlate.ts";
+import { coldParent } from "../diff/names.ts";
+import { type Selection, selectCarried } from "../diff/select.ts";
+import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { formatAddress } from "../elf/bytes.ts";
+import { matchUnit, type Proof } from "../match/match-unit.ts";
+import type { TargetObject } from "../match/target-object.ts";
+import { type Refusal, refuse } from "../support/refusals.ts";
+import type { CompilerComparison } from "../target/compiler.ts";
+import type { SymversEntry } from "../target/symvers.ts";
+import type { Redirection } from "./extract.ts";
+import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
+import type { UnitPair } from "./unit-pairs.ts";
+
+/** What diff and match found for one unit. */
+export interface UnitPlan {
+  readonly pair: UnitPair;
+  readonly patched: UnitObject;
+  readonly changes: UnitChanges;
+  readonly selection: Selection;
+  readonly proof: Proof;
+  readonly target: TargetObject;
+}
+
+/** An object that stands for the missing original of a unit that the patch adds: it has nothing in it. */
+async function emptyLike(patched: UnitObject): Promise<UnitObject> {
+  return { ...patched, atoms: [], atomsIn: () => [], atomAt: () => undefined, tables: new Map() };
+}
+
+/** Diffs and matches one unit; every change that cannot be made is among the refusals of the result. */
+export async function planUnit(pair: UnitPair, target: TargetObject, entrySizes: EntrySizes): Promise<UnitPlan> {
+  const patched = await readUnitObject(pair.patched, entrySizes);
+  const original =
+    pair.original === undefined ? await emptyLike(patched) : await readUnitObject(pair.original, entrySizes);
+  const correlation = correlate(original, patched);
+  const changes = findChanges(original, patched, correlation, pair.source, pair.object);
+  const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
+  const proof = await matchUnit(original, target);
+  return { pair, patched, changes, selection, proof, target };
+}
+
+/** Names of the new global symbols of a unit, for the other units of the patch. */
+export function newGlobalsOf(plan: UnitPlan): string[] {
+  return plan.selection.atoms.flatMap((atom) => {
+    const isNew = plan.changes.functions.get(atom)?.change === "new" || atom.kind !== "function";
+    return isNew ? atom.symbols.filter(({ binding }) => binding !== 0).map(({ name }) => name) : [];
+  });
+}
+
+/** Facts for resolving that are common to all units. */
+export interface ResolveFacts {
+  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  readonly newGlobals: ReadonlyMap<string, string>;
+  readonly settled: ReadonlyMap<string, number>;
+  readonly compiler: CompilerComparison;
+}
+
+/** A unit with all names of the running kernel found and proven. */
+export interface ResolvedUnit {
+  readonly plan: UnitPlan;
+  readonly redirections: readonly Redirection[];
+  readonly reachOriginal: (atom: Atom) => Reach;
+  readonly reachExternal: (name: string, weak: boolean) => Reach;
+  /** Everything outside that the carried code reaches, by name. */
+  readonly reached: ReadonlyMap<string, Reach>;
+  readonly refusals: readonly Refusal[];
+  /** Names that only a look into the unit that defines them can settle. */
+  readonly ambiguous: readonly Unresolved[];
+}
+
+/** Finds address, name and position of all that a unit redirects or reaches; what cannot be proven is refused. */
+export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
+  const { proof, target, selection, changes, pair } = plan;
+  const context = { target, proof, ...facts };
+  const refusals: Refusal[] = [];
+  const redirections: Redirection[] = [];
+  for (const change of changes.functions.values()) {
+    if (change.original === undefined) continue;
+    const problem = proveFunction(change, change.original, plan, facts.compiler);
+    if (problem !== undefined) refusals.push(problem);
+    else if (change.redirected) {
+      const address = proof.addressOf(change.original) as number;
+      const here = target.symbolsAt(address);
+      const symbol = here.find(({ name }) => name === change.original?.name) ?? here[0];
+      if (symbol !== undefined) redirections.push({ atom: change.atom, oldName: symbol.name, sympos: symbol.sympos });
+    }
+  }
+  const originals = new Map<Atom, Reach>();
+  const externals = new Map<string, Reach>();
+  const reached = new Map<string, Reach>();
+  const reachOriginal = (atom: Atom): Reach => remember(originals, atom, () => resolveOriginal(atom, context));
+  const reachExternal = (name: string, weak: boolean): Reach =>
+    remember(externals, name, () => resolveExternal(name, weak, context));
+  const users: [Parameters<Selection["route"]>[0], Atom["references"]][] = [
+    ...selection.atoms.map((atom): [Atom, Atom["references"]] => [atom, atom.references]),
+    ...[...selection.entries.values()]
+      .flat()
+      .map((entry): [typeof entry, Atom["references"]] => [entry, entry.references]),
+  ];
+  for (const [from, references] of users) {
+    for (const reference of references) {
+      const route = selection.route(from, reference);
+      if (route.to === "original") reached.set(route.atom.name, reachOriginal(route.atom));
+      else if (route.to === "external") reached.set(route.name, reachExternal(route.name, route.weak));
+    }
+  }
+  const ambiguous: Unresolved[] = [];
+  for (const reach of reached.values()) {
+    if (reach.by !== "nothing") continue;
+    if (reach.problem.kind === "ambiguous") ambiguous.push(reach.problem);
+    refusals.push(refuseUnresolved(reach.problem, pair.source, facts));
+  }
+  return { plan, redirections, reachOriginal, reachExternal, reached, refusals, ambiguous };
+}
+
+function remember<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = make();
+    map.set(key, value);
+  }
+  return value;
+}
+
+function proveFunction(
+  change: FunctionChange,
+  original: Atom,
+  plan: UnitPlan,
+  compiler: CompilerComparison,
+): Refusal | undefined {
+  const { proof, pair, target } = plan;
+  if (proof.isMatched(original)) return undefined;
+  const mismatch = proof.mismatchOf(original);
+  const where = `${pair.source}: ${original.name}+0x${(mismatch?.offset ?? 0).toString(16)}`;
+  const difference = `${mismatch?.text ?? "it was not found"} (in ${target.source})`;
+  return refuse("UNPROVEN_FUNCTION", coldParent(change.atom.name) ?? original.name, where, {
+    difference,
+    cause: likelyCause(original, proof, compiler),
+  });
+}
+
+function likelyCause(original: Atom, proof: Proof, compiler: CompilerComparison): string {
+  if (!compiler.same)
+    return `the compiler differs: the kernel was built with ${compiler.kernel}, here is ${compiler.here}; use the kernel's own`;
+  if (original.symbol?.binding === 2)
+    return "this is a weak function, and the kernel has another unit's version of it: patch that one";
+  if (proof.matchedCount * 2 < proof.functionCount) {
+    return `only ${proof.matchedCount} of the unit's ${proof.functionCount} functions match: source version or configuration are not those of the kernel`;
+  }
+  return `${proof.matchedCount} of the unit's ${proof.functionCount} functions match, this one does not: the image was modified or this file is not the kernel's`;
+}
+
+function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFacts): Refusal {
+  const { name, object, candidates, kind } = problem;
+  if (kind === "missing") {
+    const home = facts.symvers.get(name)?.owner;
+    const advice =
+      home === undefined
+        ? "check that the kernel is configured to have it, or add it in the patch"
+        : `it belongs to ${home}; reach it from code of that object`;
+    return refuse("MISSING_SYMBOL", name, where, { object, advice });
+  }
+  if (kind === "ambiguous") {
+    return refuse("AMBIGUOUS_SYMBOL", name, where, {
+      count: `${candidates.length}`,
+      candidates: candidates
+        .map(({ name: known, address, sympos }) => `${known},${sympos} at ${formatAddress(address)}`)
+        .join("; "),
+      advice: "call it from a function that already uses it, or reach it through something with a name of its own",
+    });
+  }
+  return refuse("UNPROVEN_SYMBOL", name, where, {
+    problem: `the code of ${object} shows an address for ${name} where the kernel has no symbol of this name`,
+    advice: "leave out the use of it that the patch adds",
+  });
+}
