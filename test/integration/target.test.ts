@@ -1,0 +1,146 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync, rmSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cacheRoot } from "../../src/support/cache.ts";
+import { SilentProgress } from "../../src/support/progress.ts";
+import { compareCompiler } from "../../src/target/compiler.ts";
+import { unpackedPackages } from "../../src/target/distribution/apt.ts";
+import { Debian } from "../../src/target/distribution/debian.ts";
+import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
+import type { Kallsyms } from "../../src/target/kallsyms.ts";
+import { type ShippedModule, ShippedModules } from "../../src/target/shipped-module.ts";
+import { readSymvers } from "../../src/target/symvers.ts";
+import { runKbuild } from "../../src/tree/kbuild.ts";
+import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
+
+const context = { cache: cacheRoot(), progress: new SilentProgress() };
+const kernels = await new Debian().kernels(context);
+/** The newest release of a flavour whose source is on offer. */
+const newest = (pattern: RegExp): string | undefined =>
+  kernels.filter(({ release, hasSource }) => hasSource && pattern.test(release)).at(-1)?.release;
+
+const releases = [newest(/^6\.1\.0-\d+-amd64$/), newest(/^6\.12\.\d+\+deb\d+-amd64$/)].filter(
+  (release) => release !== undefined,
+);
+
+describe.each(releases)("stock kernel %s", (release) => {
+  let kernel: TargetKernel;
+  let tree: PreparedTree;
+  let scratch: string;
+  beforeAll(async () => {
+    scratch = await mkdtemp(join(tmpdir(), "kmend-units-"));
+    kernel = await findTargetKernel({ kernel: release });
+    const { program } = await compareCompiler(kernel.image.banner);
+    tree = await prepareTree(kernel, { compiler: program });
+    // The prepared tree is everybody's: units are compiled in a copy.
+    execFileSync("cp", ["-a", "--reflink=auto", `${tree.path}/.`, scratch]);
+  });
+  afterAll(() => rm(scratch, { recursive: true, force: true }));
+
+  test("symbols, exports and modules fit together", async () => {
+    const { kallsyms } = kernel.image;
+    expect(kallsyms.count).toBeGreaterThan(80_000);
+    expect(kernel.image.banner.release).toBe(release);
+    expect(kernel.image.btf?.length).toBeGreaterThan(1_000_000);
+    const symvers = await readSymvers(kernel.symversPath);
+    const exported = [...symvers.values()].filter(({ owner }) => owner === "vmlinux");
+    expect(exported.length).toBeGreaterThan(5_000);
+    expect(exported.filter(({ name }) => kallsyms.indicesOf(name).length === 0)).toEqual([]);
+    const modules = await ShippedModules.open(kernel.modulesDir);
+    const ext4 = await modules.read(modules.find("ext4") as ShippedModule);
+    expect(ext4.subarray(0, 4)).toEqual(Buffer.from("\x7fELF"));
+  });
+
+  test("single objects are compiled with the commands that the top makefile uses", async () => {
+    const units = ["fs/proc/meminfo.o", "drivers/block/zram/zcomp.o"];
+    const command = (unit: string): string => readFileSync(commandFile(unit), "latin1");
+    const commandFile = (unit: string): string => join(scratch, dirname(unit), `.${basename(unit)}.cmd`);
+    const flags = "-ffunction-sections -fdata-sections";
+    execFileSync("make", [...tree.makeArguments, `KCFLAGS=${flags}`, "-s", ...units], {
+      cwd: scratch,
+      env: { PATH: process.env["PATH"], LC_ALL: "C" },
+    });
+    const expected = units.map((unit) => [command(unit), readFileSync(join(scratch, unit), "hex")]);
+    for (const unit of units) for (const file of [commandFile(unit), join(scratch, unit)]) rmSync(file);
+    await runKbuild(tree.environment, scratch, units, { jobs: 2, compilerFlags: flags.split(" ") });
+    expect(units.map((unit) => [command(unit), readFileSync(join(scratch, unit), "hex")])).toEqual(expected);
+    expect(expected[0]?.[0]).toContain(flags);
+    expect(expected[1]?.[0]).toContain("-DMODULE");
+  });
+
+  test("finding it again takes a moment", async () => {
+    const started = performance.now();
+    const again = await findTargetKernel({ kernel: release });
+    expect(again.image.kallsyms.indicesOf("schedule").length).toBe(1);
+    // Measured 40 ms; a hundred times that would mean that the cache is not used.
+    expect(performance.now() - started).toBeLessThan(4000);
+  });
+
+  /** The debug package has a gigabyte, so this one is asked for. */
+  test.runIf(process.env["KMEND_TEST_DBG"] === "1")(
+    "every symbol is that of the debug package's System.map",
+    async () => {
+      const name = `linux-image-${release}-dbg`;
+      const [folder] = await unpackedPackages([{ name, version: kernel.packageVersion }], {
+        ...context,
+        cache: scratch,
+      });
+      const map = await readFile(join(folder as string, "usr/lib/debug/boot", `System.map-${release}`), "latin1");
+      expect(differences(map, kernel.image.kallsyms)).toEqual([]);
+    },
+  );
+});
+
+/**
+ * Entries that only one side has. System.map holds what the tables themselves and a few link-time constants are called, which scripts/mksysmap
+ * and scripts/kallsyms.c leave out; per-CPU symbols have the letter of their section in one and `A` in the other.
+ */
+function differences(map: string, kallsyms: Kallsyms): string[] {
+  const hidden =
+    /^(kallsyms_(offsets|relative_base|num_syms|names|markers|seqs_of_names|token_table|token_index)|init_per_cpu__\w+|phys_startup_64|text_size|kexec_control_code_size)$/;
+  const rows = (list: readonly { address: string; type: string; name: string }[]): string[] =>
+    list
+      .filter(({ name }) => !hidden.test(name))
+      .map(({ address, type, name }) => `${address} ${address.startsWith("00000000") ? "" : type} ${name}`)
+      .sort();
+  const expected = map
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split(" ") as [string, string, string])
+    .map(([address, type, name]) => ({ address, type, name }));
+  const found = Array.from({ length: kallsyms.count }, (_, index) => ({
+    address: BigInt.asUintN(64, BigInt(kallsyms.addressOf(index)))
+      .toString(16)
+      .padStart(16, "0"),
+    type: kallsyms.typeOf(index),
+    name: kallsyms.nameOf(index),
+  }));
+  const left = rows(expected);
+  const right = rows(found);
+  if (left.length !== right.length) return [`System.map has ${left.length} entries, kallsyms ${right.length}`];
+  return left.flatMap((row, index) => (row === right[index] ? [] : [`${row} | ${right[index]}`])).slice(0, 20);
+}
+
+describe.each([newest(/-cloud-amd64$/), newest(/-rt-amd64$/)].filter((release) => release !== undefined))(
+  "flavour %s",
+  (release) => {
+    test("its files are found and its symbols decoded", async () => {
+      const kernel = await findTargetKernel({ kernel: release });
+      expect(kernel.image.banner.release).toBe(release);
+      expect(kernel.image.kallsyms.indicesOf("schedule").length).toBe(1);
+      expect(await readdir(kernel.modulesDir)).toContain("modules.order");
+      expect((await readSymvers(kernel.symversPath)).size).toBeGreaterThan(5_000);
+    });
+  },
+);
+
+test("no kernel that is asked for: the releases on offer", async () => {
+  await expect(findTargetKernel({ kernel: "1.2.3-none" })).rejects.toMatchObject({
+    code: "KERNEL_NOT_OFFERED",
+    why: expect.stringContaining(releases[0] as string),
+    exitCode: 2,
+  });
+});
