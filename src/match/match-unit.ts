@@ -3,7 +3,6 @@ import { baseName } from "../diff/names.ts";
 import { classOf } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
-import { Binding } from "../elf/constants.ts";
 import { compareLockstep } from "./lockstep.ts";
 import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
 
@@ -55,13 +54,14 @@ class Matcher implements Proof {
   readonly #matched = new Set<Atom>();
   readonly #mismatches = new Map<Atom, Mismatch>();
   readonly functionCount: number;
+  /** The unit's own functions, and those that run at boot only: they too show where things are. */
   readonly #functions: readonly Atom[];
 
   constructor(unit: UnitObject, target: TargetObject) {
     this.#unit = unit;
     this.target = target;
-    this.#functions = unit.atoms.filter((atom) => atom.kind === "function" && classOf(atom.section) === "content");
-    this.functionCount = this.#functions.length;
+    this.#functions = unit.atoms.filter((atom) => atom.kind === "function");
+    this.functionCount = this.#functions.filter(staysInMemory).length;
   }
 
   addressOf(atom: Atom): number | undefined {
@@ -81,7 +81,7 @@ class Matcher implements Proof {
   }
 
   get matchedCount(): number {
-    return this.#matched.size;
+    return [...this.#matched].filter(staysInMemory).length;
   }
 
   async run(): Promise<void> {
@@ -194,30 +194,32 @@ class Matcher implements Proof {
   }
 
   /**
-   * After the function only padding may follow before the next symbol, or code of this unit whose symbol is gone: the linker drops the name of a
-   * weak function that another unit overrides, not its code.
+   * After the function only padding may follow before the next symbol, or another function without a name: the linker drops the name of a weak
+   * function that another unit overrides, not its code.
    */
   #compareEnd(atom: Atom, address: number): Mismatch | undefined {
     const size = atom.bytes.length - entryOffset(atom);
     const room = this.target.roomAt(address);
-    if (room === undefined) return undefined;
-    for (let at = size; at < room; ) {
-      const rest = this.target.bytesAt(address + at, room - at);
-      if (rest === undefined || isPadding(rest)) return undefined;
-      const here = address + paddingEnd(rest) + at;
-      const nameless = this.#functions.find(
-        (other) =>
-          other.symbol?.binding === Binding.weak && this.#compareAtom(other, here, new Findings()) === undefined,
-      );
-      if (nameless === undefined) {
-        return {
-          offset: atom.bytes.length,
-          text: `the function goes on in ${this.target.name} after its ${size} bytes here`,
-        };
-      }
-      at = here - address + nameless.bytes.length;
-    }
-    return undefined;
+    const rest = room === undefined || room <= size ? undefined : this.target.bytesAt(address + size, room - size);
+    if (rest === undefined) return undefined;
+    const gap = paddingEnd(rest);
+    if (gap === rest.length || this.#beginsFunction(rest.subarray(gap), address + size + gap)) return undefined;
+    return {
+      offset: atom.bytes.length,
+      text: `the function goes on in ${this.target.name} after its ${size} bytes here`,
+    };
+  }
+
+  /** True for endbr64 and for a call of `__fentry__`, which stand at the start of a function only. */
+  #beginsFunction(code: Uint8Array, address: number): boolean {
+    if (code[0] === 0xf3 && code[1] === 0x0f && code[2] === 0x1e && code[3] === 0xfa) return true;
+    if (code[0] !== 0xe8 || code.length < 5) return false;
+    const value = this.target.valueAt(address + 1, 4, true);
+    if (value?.kind === "external") return value.name === "__fentry__";
+    return (
+      value !== undefined &&
+      this.target.symbolsNamed("__fentry__").some((symbol) => symbol.address === value.address + 4)
+    );
   }
 
   /** Holds what the target refers to against what the original refers to; returns what is wrong. */
@@ -293,6 +295,10 @@ class Matcher implements Proof {
   }
 }
 
+function staysInMemory(atom: Atom): boolean {
+  return classOf(atom.section) === "content";
+}
+
 interface Fit {
   readonly address: number;
   readonly findings: Findings;
@@ -344,10 +350,6 @@ const padding = /^(?:cc|00|90|6690|(?:66)*(?:2e)?0f1f(?:00|4000|440000|800000000
 function paddingEnd(bytes: Uint8Array): number {
   const match = padding.exec(Buffer.from(bytes).toString("hex"));
   return (match?.[0].length ?? 0) / 2;
-}
-
-function isPadding(bytes: Uint8Array): boolean {
-  return paddingEnd(bytes) === bytes.length;
 }
 
 function hex(byte: number | undefined): string {

@@ -25,6 +25,7 @@ export async function linkModule(
 ): Promise<Uint8Array> {
   const paths = [join(folder, "kmend-glue.o")];
   await copyFile(template.glue, paths[0] as string).catch(rethrowDiskErrors);
+  for (const path of template.common) await copyFile(path, join(folder, basename(path))).catch(rethrowDiskErrors);
   for (const [index, object] of objects.entries()) {
     const path = join(folder, `kmend-part-${index}.o`);
     await writeFile(path, object).catch(rethrowDiskErrors);
@@ -33,7 +34,7 @@ export async function linkModule(
   // modpost reads the recorded commands of all parts when it makes the source checksum of a module.
   for (const path of paths) await writeFile(join(folder, `.${basename(path)}.cmd`), "");
   await writeFile(join(folder, `${name}.mod`), `${paths.join("\n")}\n`);
-  await writeFile(join(folder, "modules.order"), `${join(folder, `${name}.ko`)}\n`);
+  await writeFile(join(folder, "modules.order"), template.modulesOrder.commandFor(folder, name));
   const steps: [string, string][] = [
     // objtool has seen the glue and every unit; a second run over the linked object would find its own traces.
     ["link the parts", template.link.commandFor(folder, name).replace(/ ; \.\/tools\/objtool\/objtool .*$/, "")],

@@ -81,7 +81,7 @@ async function compileOriginal(source: string, workshop: Workshop, number: numbe
   const shadow = join(folder, `definer-${number}-${source.replaceAll("/", "_")}`);
   await mkdir(shadow, { recursive: true });
   await createShadow(tree.path, shadow, new Map(), [dirname(source)]);
-  const [recorded] = await recordCommands(tree.environment, shadow, [{ source, object: member.object }], workshop);
+  const [recorded] = await recordCommands(tree, shadow, [{ source, object: member.object }], workshop);
   if (recorded === undefined) return undefined;
   const object = await readFile(join(shadow, member.object));
   await cache.keepObject(recorded, object);

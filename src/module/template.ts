@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeOnce, sha256 } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
@@ -14,6 +14,10 @@ const templateName = "kmend-template";
 export interface ModuleTemplate {
   /** Compiled glue, objtool included. */
   readonly glue: string;
+  /** Objects that the final link takes besides, which are the same for every module: `.module-common.o` since 6.12. */
+  readonly common: readonly string[];
+  /** Content of `modules.order`: names the module by `.ko` up to 6.1 and by `.o` since. */
+  readonly modulesOrder: RecordedStep;
   readonly link: RecordedStep;
   readonly modpost: RecordedStep;
   readonly compileModuleInfo: RecordedStep;
@@ -71,12 +75,15 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     }
   });
   const built = await readFile(homePath(folder), "utf8");
+  const order = await readFile(join(folder, "modules.order"), "utf8");
   const step = async (file: string): Promise<RecordedStep> => {
     const text = await readFile(join(folder, file), "utf8");
     return { commandFor: (at, name) => fillIn(text, built, at, name) };
   };
   return {
     glue: join(folder, `${templateName}.o`),
+    common: (await readdir(folder)).filter((file) => file === ".module-common.o").map((file) => join(folder, file)),
+    modulesOrder: { commandFor: (at, name) => renamed(order, built, at, name) },
     link: await step(`.${templateName}.o.cmd`),
     modpost: await step(".Module.symvers.cmd"),
     compileModuleInfo: await step(`.${templateName}.mod.o.cmd`),
@@ -92,7 +99,11 @@ function fillIn(recorded: string, built: string, folder: string, name: string): 
     .replaceAll("$$", "$")
     .replaceAll("$(pound)", "#")
     .trim();
-  return command
+  return renamed(command, built, folder, name);
+}
+
+function renamed(text: string, built: string, folder: string, name: string): string {
+  return text
     .replaceAll(built, folder)
     .replaceAll(templateName, name)
     .replaceAll(templateName.replaceAll("-", "_"), name.replaceAll("-", "_"));

@@ -116,7 +116,7 @@ export async function compileUnits(change: ChangeSet, workshop: Workshop): Promi
   await createShadow(tree.path, patchedShadow, patchedFiles, folders);
   await progress.phase("patched", `Compile ${count(units.length, "patched unit")}`, async () => {
     const added = units.filter((unit) => unit.command === undefined);
-    const recorded = await recordCommands(tree.environment, patchedShadow, added, workshop);
+    const recorded = await recordCommands(tree, patchedShadow, added, workshop);
     for (const [index, unit] of added.entries()) unit.command = recorded[index];
     const rest = units.filter((unit) => !added.includes(unit));
     await mapConcurrently(rest, workshop.jobs, (unit) =>
@@ -171,7 +171,7 @@ async function compileOriginals(
     missing.flatMap(({ object }) => foldersOf(object)),
   );
   const unrecorded = missing.filter(({ command }) => command === undefined);
-  const recorded = await recordCommands(tree.environment, shadow, unrecorded, workshop);
+  const recorded = await recordCommands(tree, shadow, unrecorded, workshop);
   for (const [index, unit] of unrecorded.entries()) unit.command = recorded[index];
   const rest = missing.filter((unit) => !unrecorded.includes(unit));
   await mapConcurrently(rest, workshop.jobs, (unit) => compileUnit(unit.command as UnitCommand, shadow, workshop));

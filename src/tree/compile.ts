@@ -3,7 +3,8 @@ import { basename, dirname, join } from "node:path";
 import { exists, makeOnce, sha256, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-import { type KbuildEnvironment, plainEnvironment, runKbuild } from "./kbuild.ts";
+import { plainEnvironment, runKbuild } from "./kbuild.ts";
+import type { PreparedTree } from "./prepare.ts";
 
 /** The shell command that Kbuild recorded for one unit: compiler, then objtool where the kernel runs it per object. */
 export interface UnitCommand {
@@ -33,18 +34,19 @@ function commandFile(object: string): string {
  * @throws KmendError `COMPILE_FAILED` with the compiler's words.
  */
 export async function recordCommands(
-  environment: KbuildEnvironment,
+  tree: Pick<PreparedTree, "environment" | "path">,
   folder: string,
   units: readonly { readonly source: string; readonly object: string }[],
   options: { jobs: number; logFile: string; signal?: AbortSignal | undefined },
 ): Promise<UnitCommand[]> {
   if (units.length === 0) return [];
   const result = await runKbuild(
-    environment,
+    tree.environment,
     folder,
     units.map(({ object }) => object),
     {
       compilerFlags: sectionFlags,
+      variables: await objtoolPerUnit(tree.path),
       jobs: options.jobs,
       logFile: options.logFile,
       signal: options.signal,
@@ -59,6 +61,16 @@ export async function recordCommands(
       parseCommand(source, object, await readFile(join(folder, commandFile(object)), "utf8")),
     ),
   );
+}
+
+/**
+ * With IBT, Kbuild puts off objtool until the kernel is linked (scripts/Makefile.lib, `delay-objtool`). Single units need it at once: it writes jump
+ * labels, call sites and unwind data, without which the unit is not what the kernel holds. `--link` is what it is then called with.
+ */
+async function objtoolPerUnit(tree: string): Promise<Record<string, string>> {
+  const config = await readFile(join(tree, ".config"), "utf8");
+  const isDelayed = /^CONFIG_X86_KERNEL_IBT=y$/m.test(config);
+  return isDelayed ? { "delay-objtool": "", objtool: "./tools/objtool/objtool --link" } : {};
 }
 
 /** Reads the first line of a `.name.o.cmd` file: `cmd_…` up to 6.3, `savedcmd_…` since. */
