@@ -1,20 +1,31 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
-import { run } from "../support/run.ts";
+import { runGuarded } from "./guard.ts";
 
 /**
  * Unpacks a kernel source archive into `folder`, without the archive's own top folder.
+ * @param guard lock file, see {@link runGuarded}.
  * @throws KmendError `SOURCE_DAMAGED` when it cannot be unpacked or is not a kernel source, `NO_SPACE`.
  */
-export async function unpackSource(archive: string, folder: string, signal?: AbortSignal): Promise<void> {
+export async function unpackSource(
+  archive: string,
+  folder: string,
+  guard: string,
+  signal?: AbortSignal,
+): Promise<void> {
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   // Debian compresses its source in blocks, which xz can unpack on all cores; other formats ignore the setting.
-  const result = await run("tar", ["-xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"], {
-    env: { XZ_DEFAULTS: "-T0" },
-    signal,
-    allowFailure: true,
-  });
+  const result = await runGuarded(
+    guard,
+    "tar",
+    ["-xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"],
+    {
+      env: { XZ_DEFAULTS: "-T0" },
+      signal,
+      allowFailure: true,
+    },
+  );
   signal?.throwIfAborted();
   if (result.exitCode !== 0) {
     const why = result.all.trimEnd().split("\n").slice(-5).join("\n");

@@ -6,6 +6,7 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
 import { unpackSource } from "./acquire.ts";
+import { runGuarded, waitForGuarded } from "./guard.ts";
 import { environmentReporter, type KbuildEnvironment, plainEnvironment, recordEnvironment } from "./kbuild.ts";
 
 /** What a tree is prepared from. A target kernel has all of it. */
@@ -116,18 +117,20 @@ async function makeTree(
   const { signal } = options;
   const path = join(folder, "tree");
   const log = join(folder, "prepare.log");
+  const guard = join(folder, "tree.guard");
   const archive = await inputs.sourceArchive();
+  await waitForGuarded(guard, progress, signal);
   await rm(finishedPath(inputs), { force: true });
   await progress.phase("unpack", "Unpack the kernel source", async () => {
     await rm(path, { recursive: true, force: true });
     await rm(log, { force: true });
-    await unpackSource(archive, path, signal);
+    await unpackSource(archive, path, guard, signal);
   });
   return progress.phase("prepare", "Prepare the kernel tree", async (status) => {
     await copyFile(inputs.configPath, join(path, ".config")).catch(rethrowDiskErrors);
     const make = async (...goals: string[]): Promise<void> => {
       status(`make ${goals.at(-1)}`);
-      await runMake(path, [...makeArguments(release, compiler), ...goals], log, signal);
+      await runMake(path, [...makeArguments(release, compiler), ...goals], guard, log, signal);
     };
     await make("olddefconfig");
     await make(`-j${options.jobs ?? availableParallelism()}`, "modules_prepare");
@@ -144,10 +147,11 @@ async function makeTree(
 async function runMake(
   tree: string,
   args: readonly string[],
+  guard: string,
   log: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const result = await run("make", args, {
+  const result = await runGuarded(guard, "make", args, {
     cwd: tree,
     env: plainEnvironment(),
     cleanEnv: true,

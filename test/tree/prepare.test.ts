@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SilentProgress } from "../../src/support/progress.ts";
+import { runGuarded } from "../../src/tree/guard.ts";
 import { runKbuild } from "../../src/tree/kbuild.ts";
 import { prepareTree, type TreeInputs } from "../../src/tree/prepare.ts";
 
@@ -102,6 +103,22 @@ describe("prepareTree", () => {
     expect(await readFile(join(path, "kernel/unit.c"), "utf8")).toBe("int unit;\n");
     await expect(stat(join(path, "stray"))).rejects.toThrow();
     expect(await timesPrepared()).toBe(2);
+  });
+
+  test("what a killed run left running is waited for", async () => {
+    await mkdir(inputs.folder, { recursive: true });
+    const late = join(inputs.folder, "late");
+    const orphan = runGuarded(
+      join(inputs.folder, "tree.guard"),
+      "sh",
+      ["-c", `(sleep 0.7; echo > ${late}) > /dev/null 2>&1 &`],
+      {},
+    );
+    await orphan;
+    const progress = new SilentProgress();
+    const tree = await prepareTree(inputs, { progress });
+    expect((await stat(late)).mtimeMs).toBeLessThan((await stat(join(tree.path, ".config"))).mtimeMs);
+    expect(progress.notes.join()).toMatch(/waiting for programs/);
   });
 
   test("a half-written record or a moved cache make it anew", async () => {

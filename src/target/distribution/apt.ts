@@ -112,7 +112,8 @@ export async function unpackedPackages(
   await withLock(
     lock,
     async () => {
-      await sweepTemporaries(root);
+      // A process that a killed run left behind may still write into its folder, which then goes next time.
+      await sweepTemporaries(root).catch(() => {});
       const missing = await missingOf(packages, folders);
       if (missing.length > 0) await downloadAndUnpack(missing, root, context, status);
     },

@@ -1,0 +1,23 @@
+import type { Progress } from "../support/progress.ts";
+import { type RunOptions, type RunResult, run } from "../support/run.ts";
+
+/**
+ * Runs a program that writes into a kernel tree. It and everything that it starts hold a lock on `guard` (flock(1): the lock lasts until the last
+ * process that inherited it ends), so that after `kill -9` of kmend the next run can wait for what was left running.
+ */
+export function runGuarded(
+  guard: string,
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<RunResult> {
+  return run("flock", ["--shared", "--no-fork", guard, program, ...args], options);
+}
+
+/** Returns when no program that was started by {@link runGuarded} runs any more. */
+export async function waitForGuarded(guard: string, progress: Progress, signal?: AbortSignal): Promise<void> {
+  const free = await run("flock", ["--nonblock", guard, "true"], { signal, allowFailure: true });
+  if (free.exitCode !== 1) return;
+  progress.note("waiting for programs that a killed run left behind in the kernel tree");
+  await run("flock", [guard, "true"], { signal });
+}
