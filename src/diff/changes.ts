@@ -111,8 +111,8 @@ class ChangeFinder {
   }
 
   #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
-    const difference = this.comparison.difference(before, atom);
-    if (difference === null) return;
+    const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
+    if (!moved && this.comparison.difference(before, atom) === null) return;
     if (sectionClass === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else if (sectionClass === "registry") this.#refuseRegistry(atom);
     else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});

@@ -21,7 +21,8 @@ export function splitIntoAtoms(elf: ElfReader, arch: Architecture): Atom[] {
   const symbolsIn = groupSymbols(elf);
   const sections = elf.sections.filter((section) => {
     const sectionClass = classOf(section);
-    return sectionClass !== "ignored" && sectionClass !== "table" && section.size > 0;
+    if (sectionClass === "ignored" || sectionClass === "table") return false;
+    return section.size > 0 || isEmptyVariable(section, symbolsIn);
   });
   const named = new Map(sections.map((section) => [section, namedRanges(section, symbolsIn.get(section.index) ?? [])]));
   const cuts = referencedOffsets(elf, arch, named);
@@ -32,6 +33,11 @@ export function splitIntoAtoms(elf: ElfReader, arch: Architecture): Atom[] {
     }
   }
   return atoms;
+}
+
+/** A variable of an empty type, such as `static struct lock_class_key __key` without lockdep: it has an address that code uses, and no bytes. */
+function isEmptyVariable(section: Section, symbolsIn: ReadonlyMap<SectionIndex, readonly ElfSymbol[]>): boolean {
+  return (section.flags & SectionFlag.execinstr) === 0 && (symbolsIn.get(section.index)?.length ?? 0) > 0;
 }
 
 /** Symbols that can name something, by section. */
