@@ -7,7 +7,7 @@ import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-o
 import { formatAddress } from "../elf/bytes.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, type RefusalCode, refuse } from "../support/refusals.ts";
 import type { CompilerComparison } from "../target/compiler.ts";
 import type { SymversEntry } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
@@ -70,6 +70,15 @@ export interface ResolvedUnit {
   readonly ambiguous: readonly Unresolved[];
 }
 
+/**
+ * Tables that the module loader hands to the kernel before it writes the relocations of a livepatch object that is a module
+ * (kernel/livepatch/core.c: klp_init_object_loaded(), Linux 5.8 to 6.18), so their entries cannot name a key of a module.
+ */
+const refusalsOfEarlyTables: Readonly<Record<string, RefusalCode>> = {
+  __jump_table: "JUMP_LABEL_MODULE_KEY",
+  ".static_call_sites": "STATIC_CALL_MODULE_KEY",
+};
+
 /** Finds address, name and position of all that a unit redirects or reaches; what cannot be proven is refused. */
 export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   const { proof, target, selection, changes, pair } = plan;
@@ -102,8 +111,14 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   for (const [from, references] of users) {
     for (const reference of references) {
       const route = selection.route(from, reference);
-      if (route.to === "original") reached.set(route.atom.name, reachOriginal(route.atom));
-      else if (route.to === "external") reached.set(route.name, reachExternal(route.name, route.weak));
+      if (route.to !== "original" && route.to !== "external") continue;
+      const name = route.to === "original" ? route.atom.name : route.name;
+      const reach = route.to === "original" ? reachOriginal(route.atom) : reachExternal(route.name, route.weak);
+      reached.set(name, reach);
+      const early = "table" in from ? refusalsOfEarlyTables[from.table] : undefined;
+      if (early === undefined || reach.by !== "klp" || reach.symbol.object === "vmlinux") continue;
+      const user = "table" in from ? (from.place?.atom.name ?? from.table) : from.name;
+      refusals.push(refuse(early, user, pair.source, { key: `${reach.symbol.name} of ${reach.symbol.object}` }));
     }
   }
   const ambiguous: Unresolved[] = [];

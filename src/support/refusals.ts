@@ -60,11 +60,11 @@ export const refusalTexts = {
     hint: "keep the static variable and its use as they are in the original function",
   },
   JUMP_LABEL_MODULE_KEY: {
-    why: "the static key {key} lives in a module, and the kernel sets up jump labels before it knows that address",
+    why: "it uses the static key {key}, which lives in a module, and the kernel sets up jump labels before it knows that address",
     hint: "use static_key_enabled() instead of the static branch at this place",
   },
   STATIC_CALL_MODULE_KEY: {
-    why: "the static call key {key} lives in a module, and the kernel sets up static calls before it knows that address",
+    why: "it uses the static call key {key}, which lives in a module, and the kernel sets up static calls before it knows that address",
     hint: "call through static_call_query() at this place",
   },
   INITCALL: {
