@@ -1,0 +1,133 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { BuildResult } from "../../src/module/build-types.ts";
+import { compareCompiler } from "../../src/target/compiler.ts";
+import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
+import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
+import { kmend } from "../cli/captured.ts";
+
+/** The newest stock kernel on offer, with its prepared source tree. */
+export interface StockKernel {
+  readonly kernel: TargetKernel;
+  readonly tree: PreparedTree;
+}
+
+let stock: Promise<StockKernel> | undefined;
+
+/** Finds and prepares the newest stock kernel once for each test file; the cache keeps it for all of them. */
+export function stockKernel(): Promise<StockKernel> {
+  stock ??= prepare();
+  return stock;
+}
+
+async function prepare(): Promise<StockKernel> {
+  const kernel = await findTargetKernel({ kernel: "newest" });
+  const { program } = await compareCompiler(kernel.image.banner);
+  return { kernel, tree: await prepareTree(kernel, { compiler: program }) };
+}
+
+/** Makes the text of a file after the change from the one before; null removes the file, an edit of a missing file gets an empty text. */
+export type Edit = (before: string) => string | null;
+
+/** An edit that replaces a text which is in the file exactly once. */
+export function replace(from: string | RegExp, to: string): Edit {
+  return (before) => {
+    const found =
+      typeof from === "string" ? before.split(from).length - 1 : (before.match(globally(from)) ?? []).length;
+    if (found !== 1) throw new Error(`the kernel source has ${found} places like ${from}`);
+    return before.replace(from, () => to);
+  };
+}
+
+function globally(pattern: RegExp): RegExp {
+  return new RegExp(pattern.source, `${pattern.flags}g`);
+}
+
+/** Several edits of one file, in order. */
+export function all(...edits: readonly Edit[]): Edit {
+  return (before) => edits.reduce<string | null>((text, edit) => (text === null ? null : edit(text)), before);
+}
+
+/** An edit that adds lines at the end. */
+export function append(text: string): Edit {
+  return (before) => `${before}${text}`;
+}
+
+/** A folder for the patches and the output of one test file. */
+export class Scratch {
+  readonly path = mkdtempSync(join(tmpdir(), "kmend-test-"));
+  #count = 0;
+
+  /** A new empty folder, for the output of a build. */
+  folder(): string {
+    const path = join(this.path, `${this.#count++}`);
+    mkdirSync(path);
+    return path;
+  }
+
+  file(name: string, content: string | Uint8Array): string {
+    const path = join(this.folder(), name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** Writes a unified diff of edits on files of a source tree. */
+  patch(tree: string, edits: Readonly<Record<string, Edit>>, name = "change"): string {
+    const at = this.folder();
+    for (const [path, edit] of Object.entries(edits)) {
+      const before = read(join(tree, path));
+      const after = edit(before ?? "");
+      for (const [side, text] of [["a", before] as const, ["b", after] as const]) {
+        if (text === null) continue;
+        mkdirSync(dirname(join(at, side, path)), { recursive: true });
+        writeFileSync(join(at, side, path), text, "latin1");
+      }
+    }
+    for (const side of ["a", "b"]) mkdirSync(join(at, side), { recursive: true });
+    return this.file(`${name}.patch`, difference(at));
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+function read(path: string): string | null {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return null;
+  }
+}
+
+/** `diff` ends with 1 when there are differences. Epoch time stamps mark files that are missing on one side. */
+function difference(folder: string): string {
+  try {
+    return execFileSync("diff", ["-urN", "a", "b"], { cwd: folder, encoding: "latin1" });
+  } catch (error) {
+    if (error instanceof Error && "status" in error && error.status === 1 && "stdout" in error)
+      return String(error.stdout);
+    throw error;
+  }
+}
+
+/** What `kmend build --json` printed, and how it ended. */
+export interface Built {
+  readonly exitCode: number;
+  readonly result: BuildResult;
+  readonly stderr: string;
+}
+
+/** Runs `kmend build` for the newest stock kernel. */
+export async function build(patches: readonly string[], output: string, ...more: readonly string[]): Promise<Built> {
+  const words = ["build", ...patches, "--kernel", "newest", "--json", "--output", output, ...more];
+  const { exitCode, stdout, stderr } = await kmend(...words);
+  return { exitCode, stderr, result: JSON.parse(stdout) as BuildResult };
+}
+
+/** Names of the functions of a result, with `+` before new ones. */
+export function functionNames(result: BuildResult): string[] {
+  return result.functions.map(({ name, change }) => (change === "new" ? `+${name}` : name)).sort();
+}
