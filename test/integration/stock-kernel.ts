@@ -76,6 +76,7 @@ export class Scratch {
   /** Writes a unified diff of edits on files of a source tree. */
   patch(tree: string, edits: Readonly<Record<string, Edit>>, name = "change"): string {
     const at = this.folder();
+    for (const side of ["a", "b"]) mkdirSync(join(at, side));
     for (const [path, edit] of Object.entries(edits)) {
       const before = read(join(tree, path));
       const after = edit(before ?? "");
@@ -85,7 +86,6 @@ export class Scratch {
         writeFileSync(join(at, side, path), text, "latin1");
       }
     }
-    for (const side of ["a", "b"]) mkdirSync(join(at, side), { recursive: true });
     return this.file(`${name}.patch`, difference(at));
   }
 
