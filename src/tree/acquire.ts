@@ -29,7 +29,7 @@ export async function unpackSource(
   signal?.throwIfAborted();
   if (result.exitCode !== 0) {
     const why = result.all.trimEnd().split("\n").slice(-5).join("\n");
-    if (/No space left on device/.test(why)) rethrowDiskErrors(new Error(why));
+    if (/No space left on device|Wrote only \d+ of/.test(why)) rethrowDiskErrors(new Error("No space left on device"));
     throw new KmendError({
       code: "SOURCE_DAMAGED",
       message: "the kernel source archive cannot be unpacked",

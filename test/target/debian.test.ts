@@ -89,7 +89,10 @@ describe("downloading", () => {
 
   test("a truncated download leaves nothing, and the next run repairs it", async () => {
     await archive.fail("truncated");
-    await expect(debian().fetch(asked("6.1.0-9-amd64"), context)).rejects.toMatchObject({ code: "PROGRAM_FAILED" });
+    await expect(debian().fetch(asked("6.1.0-9-amd64"), context)).rejects.toMatchObject({
+      code: "PACKAGE_DAMAGED",
+      where: expect.stringMatching(/^linux-.*\.deb$/),
+    });
     const left = await readdir(join(context.cache, "packages"));
     expect(left.filter((name) => !name.endsWith(".lock"))).toEqual([]);
     await archive.fail("none");
@@ -104,17 +107,17 @@ describe("downloading", () => {
   });
 
   test.each([
-    ["network", "NO_NETWORK", /reached/],
-    ["space", "NO_SPACE", /no space/],
-    ["hash", "DOWNLOAD_BROKEN", /signed/],
-    ["outdated", "LISTS_OUTDATED", /no longer/],
-  ] as const)("%s: %s", async (failure, code, message) => {
+    ["network", "NO_NETWORK", /reached/, 5],
+    ["space", "NO_SPACE", /no space/, 1],
+    ["hash", "DOWNLOAD_BROKEN", /signed/, 5],
+    ["outdated", "LISTS_OUTDATED", /no longer/, 5],
+  ] as const)("%s: %s", async (failure, code, message, exitCode) => {
     await archive.fail(failure);
     vi.mocked(process.getuid as () => number).mockReturnValue(1000);
     await expect(debian().fetch(asked("6.1.0-9-amd64"), context)).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
-      exitCode: 5,
+      exitCode,
     });
   });
 });

@@ -8,8 +8,8 @@ import {
   temporaryBeside,
   withLock,
 } from "../../support/cache.ts";
-import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type RunResult, run } from "../../support/run.ts";
+import { explainDownloadFailure, explainUnpackFailure } from "./apt-failures.ts";
 import type { DistributionContext } from "./distribution.ts";
 
 /** One package in one version. */
@@ -93,7 +93,7 @@ export async function updateLists(context: DistributionContext): Promise<void> {
     allowFailure: true,
   });
   context.signal?.throwIfAborted();
-  if (result.exitCode !== 0) throw explainFailure(result, "apt-get update");
+  if (result.exitCode !== 0) throw explainDownloadFailure(result, "apt-get update");
 }
 
 /**
@@ -158,7 +158,9 @@ async function downloadAndUnpack(
         const megabytes = Math.round((await stat(path)).size / 1e6);
         status(`unpacking ${spec.name} (${megabytes} MB)`);
         await makeOnce(folder, async (temporary) => {
-          await run("dpkg-deb", ["-x", path, temporary], { signal: context.signal });
+          const result = await run("dpkg-deb", ["-x", path, temporary], { signal: context.signal, allowFailure: true });
+          context.signal?.throwIfAborted();
+          if (result.exitCode !== 0) throw explainUnpackFailure(result, archive);
         });
       }),
     );
@@ -185,62 +187,10 @@ async function downloadInto(
     result = await attempt();
   }
   context.signal?.throwIfAborted();
-  if (result.exitCode !== 0) throw explainFailure(result, `downloading ${specs.join(" ")}`);
+  if (result.exitCode !== 0) throw explainDownloadFailure(result, `downloading ${specs.join(" ")}`);
 }
 
 /** The archive no longer has the file that the local lists name. */
 function isOutdated(result: RunResult): boolean {
   return /\b404\b/.test(result.all);
-}
-
-/** What apt prints, and what it means; the first row that matches counts. Texts are those of apt 2.6 in the C locale. */
-const failures: readonly { pattern: RegExp; code: string; message: string; hint: string }[] = [
-  {
-    pattern: /No space left on device|enough free space/,
-    code: "NO_SPACE",
-    message: "no space left on the disk",
-    hint: "free some space, or choose another cache folder with KMEND_CACHE=DIR",
-  },
-  {
-    pattern: /Can't find a source to download|was not found|Unable to locate package|No packages found/,
-    code: "PACKAGE_NOT_OFFERED",
-    message: "the archive does not offer this version of the package any more",
-    hint: "run apt-get update, and choose one of the kernels that kmend then lists",
-  },
-  {
-    pattern: /\b404\b/,
-    code: "LISTS_OUTDATED",
-    message: "the archive no longer has a file that the local package lists name",
-    hint: "run: sudo apt-get update",
-  },
-  {
-    pattern: /Hash Sum mismatch|Size mismatch|unexpected size|Clearsigned file isn't valid|Connection closed/i,
-    code: "DOWNLOAD_BROKEN",
-    message: "what was downloaded is not what the archive signed",
-    hint: "try again; if it happens again, look for a broken proxy or mirror",
-  },
-  {
-    pattern: /resolv|Could not connect|Unable to connect|Connection (refused|timed out|failed)|unreachable|Timeout/i,
-    code: "NO_NETWORK",
-    message: "the package archive cannot be reached",
-    hint: "check the network and the proxy settings of apt, then try again",
-  },
-];
-
-function explainFailure(result: RunResult, what: string): KmendError {
-  const lines = result.all
-    .split("\n")
-    .filter((line) => /^(E|W|Err)[ :]/.test(line))
-    .slice(-5)
-    .join("\n");
-  const row = failures.find(({ pattern }) => pattern.test(result.all));
-  return new KmendError({
-    code: row?.code ?? "DOWNLOAD_FAILED",
-    message: row?.message ?? "apt-get failed",
-    where: what,
-    why: lines === "" ? result.all.trimEnd().split("\n").slice(-5).join("\n") : lines,
-    hint: row?.hint ?? "repair what apt-get complains about, then try again",
-    exitCode: ExitCode.environment,
-    cause: result,
-  });
 }
