@@ -223,12 +223,12 @@ class ChangeFinder {
       if (this.comparison.difference(before, atom) === null) continue;
       const users = (this.#users.get(atom) ?? []).map(({ user }) => user);
       const outside = users.filter((user) => !this.functions.has(user));
-      const holdsCode = [...before.references, ...atom.references].some(
-        ({ target }) => target.kind === "external" || (target.kind === "atom" && target.atom.kind === "function"),
+      const isStored = (this.#users.get(atom) ?? []).some(({ user, reference }) =>
+        this.patched.arch.isAddressStored(user, reference),
       );
       if (outside.length > 0)
         this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
-      else if (holdsCode && users.length > 0) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
+      else if (isStored) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
       else if (users.length > 0) {
         this.notes.push(
           `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,

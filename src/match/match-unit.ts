@@ -100,12 +100,35 @@ class Matcher implements Proof {
         } else still.push(atom);
       }
       open = still;
+      // Functions of equal code that only tables of pointers tell apart.
+      if (!progress && open.length > 0) progress = this.#readPointers(new Set(open));
     }
     for (const atom of open) {
       const mismatch = rejected.get(atom);
       if (mismatch !== undefined) await this.#tryLockstep(atom, mismatch);
       else this.#mismatches.set(atom, this.#withoutFit(atom));
     }
+  }
+
+  /** Takes addresses of open functions from the initial content of data whose place is known. Returns whether it found one. */
+  #readPointers(open: ReadonlySet<Atom>): boolean {
+    let found = false;
+    for (const atom of this.#unit.atoms) {
+      const address = this.#atoms.get(atom);
+      if (address === undefined || (atom.kind !== "data" && atom.kind !== "rodata")) continue;
+      for (const { offset, type, target } of atom.references) {
+        if (target.kind !== "atom" || !open.has(target.atom) || this.#atoms.has(target.atom)) continue;
+        const width = this.#unit.arch.relocationWidth(type) ?? 0;
+        const place = address - entryOffset(atom) + offset;
+        const value = width === 0 ? undefined : this.target.valueAt(place, width, this.#unit.arch.isPcRelative(type));
+        if (value?.kind !== "address") continue;
+        const inferred = value.address - target.addend + entryOffset(target.atom);
+        if (!candidatesOf(this.target, target.atom).includes(inferred)) continue;
+        this.#atoms.set(target.atom, inferred);
+        found = true;
+      }
+    }
+    return found;
   }
 
   #withoutFit(atom: Atom): Mismatch {
@@ -132,7 +155,7 @@ class Matcher implements Proof {
     for (const address of addresses) {
       const findings = new Findings();
       findings.atoms.set(atom, address);
-      const found = this.#compareAtom(atom, address, findings) ?? this.#compareEnd(atom, address);
+      const found = this.#compareAtom(atom, address, findings);
       if (found === undefined) fitting.push({ address, findings });
       else if (mismatch === undefined || found.offset > mismatch.offset) mismatch = found;
     }
@@ -191,35 +214,6 @@ class Matcher implements Proof {
       at = Math.max(at, reference.offset + width);
     }
     return firstDifference(atom.bytes, theirs, at, atom.bytes.length);
-  }
-
-  /**
-   * After the function only padding may follow before the next symbol, or another function without a name: the linker drops the name of a weak
-   * function that another unit overrides, not its code.
-   */
-  #compareEnd(atom: Atom, address: number): Mismatch | undefined {
-    const size = atom.bytes.length - entryOffset(atom);
-    const room = this.target.roomAt(address);
-    const rest = room === undefined || room <= size ? undefined : this.target.bytesAt(address + size, room - size);
-    if (rest === undefined) return undefined;
-    const gap = paddingEnd(rest);
-    if (gap === rest.length || this.#beginsFunction(rest.subarray(gap), address + size + gap)) return undefined;
-    return {
-      offset: atom.bytes.length,
-      text: `the function goes on in ${this.target.name} after its ${size} bytes here`,
-    };
-  }
-
-  /** True for endbr64 and for a call of `__fentry__`, which stand at the start of a function only. */
-  #beginsFunction(code: Uint8Array, address: number): boolean {
-    if (code[0] === 0xf3 && code[1] === 0x0f && code[2] === 0x1e && code[3] === 0xfa) return true;
-    if (code[0] !== 0xe8 || code.length < 5) return false;
-    const value = this.target.valueAt(address + 1, 4, true);
-    if (value?.kind === "external") return value.name === "__fentry__";
-    return (
-      value !== undefined &&
-      this.target.symbolsNamed("__fentry__").some((symbol) => symbol.address === value.address + 4)
-    );
   }
 
   /** Holds what the target refers to against what the original refers to; returns what is wrong. */
@@ -341,15 +335,6 @@ function firstDifference(ours: Uint8Array, theirs: Uint8Array, from: number, to:
     }
   }
   return undefined;
-}
-
-/** int3, zeros, and the multi-byte nops that gas writes (tc-i386.c): what assembler, linker and objtool fill gaps with. */
-const padding = /^(?:cc|00|90|6690|(?:66)*(?:2e)?0f1f(?:00|4000|440000|8000000000|840000000000))*/;
-
-/** Bytes of single-byte padding and nops at the start. */
-function paddingEnd(bytes: Uint8Array): number {
-  const match = padding.exec(Buffer.from(bytes).toString("hex"));
-  return (match?.[0].length ?? 0) / 2;
 }
 
 function hex(byte: number | undefined): string {

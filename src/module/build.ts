@@ -136,7 +136,11 @@ async function buildChange(session: Session): Promise<BuildResult> {
     ...plans.flatMap(({ changes, selection }) => [...changes.refusals, ...selection.refusals]),
     ...resolved.flatMap((unit) => unit.refusals),
   ]);
-  const allNotes = [...notes, ...plans.flatMap(({ changes }) => changes.notes)];
+  const allNotes = [
+    ...notes,
+    ...plans.flatMap(({ changes }) => changes.notes),
+    ...resolved.flatMap((unit) => unit.notes),
+  ];
   const functions = await describeFunctions(plans, resolved);
   if (refusals.length > 0) return result(session, "refused", { units, notes: allNotes, refusals, functions, resolved });
   if (resolved.every(({ redirections }) => redirections.length === 0)) {
@@ -190,7 +194,7 @@ async function assemble(
     const extracts = resolved.map((unit, number) =>
       extractUnit({
         unit: unit.plan.patched,
-        selection: unit.plan.selection,
+        selection: unit.selection,
         redirections: unit.redirections,
         object: unit.plan.pair.object,
         number,

@@ -2,15 +2,17 @@ import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { coldParent } from "../diff/names.ts";
-import { type Selection, selectCarried } from "../diff/select.ts";
+import { type Route, type Selection, selectCarried } from "../diff/select.ts";
+import type { TableEntry } from "../diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
-import { type Refusal, type RefusalCode, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../support/refusals.ts";
 import type { CompilerComparison } from "../target/compiler.ts";
 import type { SymversEntry } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
+import { decideModuleKeys } from "./module-keys.ts";
 import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
 import type { UnitPair } from "./unit-pairs.ts";
 
@@ -60,6 +62,8 @@ export interface ResolveFacts {
 /** A unit with all names of the running kernel found and proven. */
 export interface ResolvedUnit {
   readonly plan: UnitPlan;
+  /** What is carried: the plan's selection without table entries that cannot be. */
+  readonly selection: Selection;
   readonly redirections: readonly Redirection[];
   readonly reachOriginal: (atom: Atom) => Reach;
   readonly reachExternal: (name: string, weak: boolean) => Reach;
@@ -68,16 +72,8 @@ export interface ResolvedUnit {
   readonly refusals: readonly Refusal[];
   /** Names that only a look into the unit that defines them can settle. */
   readonly ambiguous: readonly Unresolved[];
+  readonly notes: readonly string[];
 }
-
-/**
- * Tables that the module loader hands to the kernel before it writes the relocations of a livepatch object that is a module
- * (kernel/livepatch/core.c: klp_init_object_loaded(), Linux 5.8 to 6.18), so their entries cannot name a key of a module.
- */
-const refusalsOfEarlyTables: Readonly<Record<string, RefusalCode>> = {
-  __jump_table: "JUMP_LABEL_MODULE_KEY",
-  ".static_call_sites": "STATIC_CALL_MODULE_KEY",
-};
 
 /** Finds address, name and position of all that a unit redirects or reaches; what cannot be proven is refused. */
 export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
@@ -102,23 +98,19 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   const reachOriginal = (atom: Atom): Reach => remember(originals, atom, () => resolveOriginal(atom, context));
   const reachExternal = (name: string, weak: boolean): Reach =>
     remember(externals, name, () => resolveExternal(name, weak, context));
-  const users: [Parameters<Selection["route"]>[0], Atom["references"]][] = [
-    ...selection.atoms.map((atom): [Atom, Atom["references"]] => [atom, atom.references]),
-    ...[...selection.entries.values()]
-      .flat()
-      .map((entry): [typeof entry, Atom["references"]] => [entry, entry.references]),
-  ];
-  for (const [from, references] of users) {
-    for (const reference of references) {
+  const reachOf = (route: Route): Reach | undefined => {
+    if (route.to === "original") return reachOriginal(route.atom);
+    return route.to === "external" ? reachExternal(route.name, route.weak) : undefined;
+  };
+  const keys = decideModuleKeys(selection, pair.object, pair.source, reachOf);
+  refusals.push(...keys.refusals);
+  const users: readonly (Atom | TableEntry)[] = [...selection.atoms, ...[...keys.entries.values()].flat()];
+  for (const from of users) {
+    for (const reference of from.references) {
       const route = selection.route(from, reference);
-      if (route.to !== "original" && route.to !== "external") continue;
-      const name = route.to === "original" ? route.atom.name : route.name;
-      const reach = route.to === "original" ? reachOriginal(route.atom) : reachExternal(route.name, route.weak);
-      reached.set(name, reach);
-      const early = "table" in from ? refusalsOfEarlyTables[from.table] : undefined;
-      if (early === undefined || reach.by !== "klp" || reach.symbol.object === "vmlinux") continue;
-      const user = "table" in from ? (from.place?.atom.name ?? from.table) : from.name;
-      refusals.push(refuse(early, user, pair.source, { key: `${reach.symbol.name} of ${reach.symbol.object}` }));
+      const reach = reachOf(route);
+      if (route.to === "original" && reach !== undefined) reached.set(route.atom.name, reach);
+      else if (route.to === "external" && reach !== undefined) reached.set(route.name, reach);
     }
   }
   const ambiguous: Unresolved[] = [];
@@ -127,7 +119,17 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
     if (reach.problem.kind === "ambiguous") ambiguous.push(reach.problem);
     refusals.push(refuseUnresolved(reach.problem, pair.source, facts));
   }
-  return { plan, redirections, reachOriginal, reachExternal, reached, refusals, ambiguous };
+  return {
+    plan,
+    selection: { ...selection, entries: keys.entries },
+    redirections,
+    reachOriginal,
+    reachExternal,
+    reached,
+    refusals,
+    ambiguous,
+    notes: keys.notes,
+  };
 }
 
 function remember<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {

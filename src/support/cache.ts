@@ -24,7 +24,7 @@ export async function makeOnce(path: string, make: (temporary: string) => Promis
     await make(temporary);
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
     const code = systemErrorCode(error);
     if ((code === "ENOTEMPTY" || code === "EEXIST") && (await exists(path))) return path;
     rethrowDiskErrors(error);
@@ -40,7 +40,7 @@ export async function writeFileAtomically(path: string, content: string | Uint8A
     await writeFile(temporary, content, { mode });
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {});
     rethrowDiskErrors(error);
   }
 }
@@ -86,7 +86,7 @@ export function rethrowDiskErrors(error: unknown): never {
       cause: error,
     });
   }
-  if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR") {
     throw new KmendError({
       code: "NOT_WRITABLE",
       message: `cannot write: ${messageOf(error)}`,

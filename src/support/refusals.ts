@@ -63,10 +63,6 @@ export const refusalTexts = {
     why: "it uses the static key {key}, which lives in a module, and the kernel sets up jump labels before it knows that address",
     hint: "use static_key_enabled() instead of the static branch at this place",
   },
-  STATIC_CALL_MODULE_KEY: {
-    why: "it uses the static call key {key}, which lives in a module, and the kernel sets up static calls before it knows that address",
-    hint: "call through static_call_query() at this place",
-  },
   INITCALL: {
     why: "an init call of a patch module never runs in place of the original one ({section})",
     hint: "do the work in a pre-patch callback",

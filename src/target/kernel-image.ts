@@ -1,5 +1,6 @@
 import { Bytes } from "../elf/bytes.ts";
 import { EHDR_SIZE, SectionFlag, SectionType, SHDR_SIZE } from "../elf/constants.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
 import { byteOrder, readFileHeader } from "../elf/header.ts";
 import type { Section } from "../elf/model.ts";
 import { ElfReader } from "../elf/reader.ts";
@@ -28,7 +29,7 @@ export class KernelImage {
   #banner: KernelBanner | undefined;
   #kallsyms: Kallsyms | undefined;
 
-  /** @throws KmendError `ELF_FORMAT`, `IMAGE_WITHOUT_BUILD_ID`. */
+  /** @throws ElfFormatError, KmendError `IMAGE_WITHOUT_BUILD_ID`. */
   constructor(unpacked: UnpackedImage) {
     this.unpacked = unpacked;
     const elf = readHeaders(unpacked.file);
@@ -43,9 +44,22 @@ export class KernelImage {
     this.buildId = this.#readBuildId();
   }
 
-  /** Unpacks (once) and opens the image file at `path`. */
+  /** Unpacks (once) and opens the image file at `path`. @throws KmendError `IMAGE_…`, `COMPRESSION_DAMAGED`. */
   static async open(path: string, cache: string, signal?: AbortSignal): Promise<KernelImage> {
-    return new KernelImage(await unpackImage(path, cache, signal));
+    const unpacked = await unpackImage(path, cache, signal);
+    try {
+      return new KernelImage(unpacked);
+    } catch (error) {
+      if (!(error instanceof ElfFormatError)) throw error;
+      throw new KmendError({
+        code: "IMAGE_DAMAGED",
+        message: "the kernel image is damaged or truncated",
+        where: `${path}, ${error.where}`,
+        why: error.message,
+        hint: "fetch or install the kernel image again",
+        cause: error,
+      });
+    }
   }
 
   /** A view of a section's bytes in the file. */

@@ -31,6 +31,8 @@ export interface Architecture {
   isPcRelative(type: number): boolean;
   /** True for the type of a call or jump (rather than of data or an address taken). */
   isBranch(atom: Atom, reference: Reference): boolean;
+  /** True when the instruction writes the address itself into memory, where it may outlive the function. */
+  isAddressStored(atom: Atom, reference: Reference): boolean;
   /** Type that a branch without relocation gets when it needs one. */
   readonly branchType: number;
   /** The same for a one-byte distance, which cannot be carried but can be compared. */

@@ -57,6 +57,21 @@ export const x86_64: Architecture = {
     return opcode === 0xe8 || opcode === 0xe9 || (atom.bytes[offset - 2] === 0x0f && (opcode & 0xf0) === 0x80);
   },
 
+  isAddressStored(atom: Atom, { offset, type }: Reference): boolean {
+    if (atom.kind !== "function") return type === R.abs64 || type === R.abs32s;
+    // mov $imm32, memory is c7 /0 with a ModRM that is not a register; SIB and displacement stand between it and the immediate.
+    if (type !== R.abs32s) return false;
+    for (let back = 2; back <= 7; back++) {
+      if (atom.bytes[offset - back] !== 0xc7) continue;
+      const modrm = atom.bytes[offset - back + 1] ?? 0;
+      if ((modrm & 0x38) !== 0 || modrm >> 6 === 3) continue;
+      const sib = (modrm & 7) === 4 ? 1 : 0;
+      const displacement = modrm >> 6 === 1 ? 1 : modrm >> 6 === 2 || (modrm & 7) === 5 ? 4 : 0;
+      if (back === 2 + sib + displacement) return true;
+    }
+    return false;
+  },
+
   ftraceEntry(atom: Atom): number | undefined {
     const entry = atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
     // With IBT the function begins with endbr64 (f3 0f 1e fa), and the call comes after it.

@@ -1,0 +1,80 @@
+import type { Reference } from "../diff/atoms.ts";
+import type { Route, Selection } from "../diff/select.ts";
+import type { TableEntry } from "../diff/tables.ts";
+import { type Refusal, refuse } from "../support/refusals.ts";
+import type { Reach } from "./resolve.ts";
+
+/** Entries of a unit that can be carried, and what became of the others. */
+export interface KeyDecision {
+  readonly entries: Selection["entries"];
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * A patched module's symbols get their addresses only when that module is there; by then the kernel has set up the patch module's jump labels, static
+ * calls and alternatives. Entries of those tables that need such a symbol cannot be carried as they are:
+ * - a static call goes on through its trampoline, which the kernel keeps up to date too, so without the entry it does the same with one jump more;
+ * - a tracepoint's jump label stays off: the patched function no longer triggers it, which is noted;
+ * - any other jump label, and an alternative, is refused.
+ */
+export function decideModuleKeys(
+  selection: Selection,
+  object: string,
+  unitPath: string,
+  reachOf: (route: Route) => Reach | undefined,
+): KeyDecision {
+  if (object === "vmlinux") return { entries: selection.entries, refusals: [], notes: [] };
+  const refusals: Refusal[] = [];
+  const notes = new Set<string>();
+  const entries = new Map<string, readonly TableEntry[]>();
+  for (const [table, list] of selection.entries) {
+    const kept = !isEarly(table)
+      ? list
+      : list.filter((entry) => {
+          const key = lateSymbol(entry, selection, reachOf);
+          if (key === undefined) return true;
+          const where = entry.place?.atom.name ?? unitPath;
+          if (table === ".static_call_sites") return false;
+          if (table === "__jump_table" && key.startsWith("__tracepoint_")) {
+            notes.add(
+              `${where}: the tracepoint ${key.slice("__tracepoint_".length)} of ${object} no longer fires in the patched function`,
+            );
+            return false;
+          }
+          refusals.push(
+            table === "__jump_table"
+              ? refuse("JUMP_LABEL_MODULE_KEY", where, unitPath, { key })
+              : refuse("SPECIAL_SECTION", where, unitPath, {
+                  problem: `its entry in ${table} needs ${key} of ${object}, whose address is not known when the kernel uses the table`,
+                }),
+          );
+          return false;
+        });
+    if (kept.length > 0) entries.set(table, kept);
+  }
+  return { entries, refusals, notes: [...notes] };
+}
+
+/** Tables that the kernel uses before it writes the livepatch relocations of a module. */
+function isEarly(table: string): boolean {
+  return (
+    table === "__jump_table" ||
+    table === ".static_call_sites" ||
+    table === ".altinstructions" ||
+    table === ".parainstructions"
+  );
+}
+
+/** Name of a symbol of a module that the entry refers to, or undefined. */
+function lateSymbol(
+  entry: TableEntry,
+  selection: Selection,
+  reachOf: (route: Route) => Reach | undefined,
+): string | undefined {
+  for (const reference of entry.references) {
+    const reach = reachOf(selection.route(entry, reference as Reference));
+    if (reach?.by === "klp" && reach.symbol.object !== "vmlinux") return reach.symbol.name;
+  }
+  return undefined;
+}
