@@ -86,7 +86,7 @@ export function rethrowDiskErrors(error: unknown): never {
       cause: error,
     });
   }
-  if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR") {
+  if (code === "EACCES" || code === "EPERM" || code === "EROFS" || code === "ENOTDIR" || code === "EEXIST") {
     throw new KmendError({
       code: "NOT_WRITABLE",
       message: `cannot write: ${messageOf(error)}`,
