@@ -32,12 +32,12 @@ async function prepare(): Promise<StockKernel> {
 export type Edit = (before: string) => string | null;
 
 /** An edit that replaces a text which is in the file exactly once. */
-export function replace(from: string | RegExp, to: string): Edit {
+export function replace(from: string | RegExp, to: string | ((matched: string) => string)): Edit {
   return (before) => {
     const found =
       typeof from === "string" ? before.split(from).length - 1 : (before.match(globally(from)) ?? []).length;
     if (found !== 1) throw new Error(`the kernel source has ${found} places like ${from}`);
-    return before.replace(from, () => to);
+    return before.replace(from, (matched) => (typeof to === "string" ? to : to(matched)));
   };
 }
 

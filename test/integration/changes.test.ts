@@ -1,0 +1,142 @@
+import { readdirSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { BuildResult } from "../../src/module/build-types.ts";
+import type { TargetKernel } from "../../src/target/find.ts";
+import type { TryResult } from "../../src/vm/try-types.ts";
+import { kmend } from "../cli/captured.ts";
+import { readPatchModule } from "./patch-module.ts";
+import { all, append, build, type Edit, functionNames, replace, Scratch, stockKernel } from "./stock-kernel.ts";
+
+const scratch = new Scratch();
+let tree: string;
+let kernel: TargetKernel;
+
+beforeAll(async () => {
+  const stock = await stockKernel();
+  tree = stock.tree.path;
+  kernel = stock.kernel;
+});
+afterAll(() => scratch.remove());
+
+async function built(edits: Readonly<Record<string, Edit>>): Promise<BuildResult> {
+  const { exitCode, result, stderr } = await build([scratch.patch(tree, edits)], scratch.folder());
+  expect(exitCode, `${JSON.stringify(result, null, 1)}\n${stderr}`).toBe(0);
+  expect(result.functions.every(({ proven }) => proven)).toBe(true);
+  return result;
+}
+
+function modulePath(result: BuildResult): string {
+  return (result.module as NonNullable<BuildResult["module"]>).path;
+}
+
+async function tried(result: BuildResult, ...words: readonly string[]): Promise<TryResult> {
+  const { stdout, stderr } = await kmend("try", modulePath(result), "--json", ...words);
+  const verdict = JSON.parse(stdout) as TryResult;
+  expect(verdict.verdict, `${stdout}\n${stderr}`).toBe("passed");
+  return verdict;
+}
+
+const versionShow = "static int version_proc_show(";
+const versionReturn = "\t\tutsname()->version);\n";
+
+test("lines that a first hunk shifts are not changes, though WARN_ON and lockdep name them", async () => {
+  const result = await built({
+    "kernel/workqueue.c": all(
+      replace("#include <linux/export.h>\n", `${"/* one more line */\n".repeat(7)}#include <linux/export.h>\n`),
+      replace("return worker && worker->rescue_wq;", "return worker && worker->rescue_wq && worker->task == current;"),
+    ),
+  });
+  expect(functionNames(result)).toEqual(["current_is_workqueue_rescuer"]);
+});
+
+test("renumbered static variables of empty types are not changes", async () => {
+  // pr_info_once() brings a static variable, so the lock class keys of all functions behind it get other numbers.
+  const result = await built({
+    "drivers/md/dm.c": replace(
+      "u64 dm_start_time_ns_from_clone(struct bio *bio)\n{\n",
+      'u64 dm_start_time_ns_from_clone(struct bio *bio)\n{\n\tpr_info_once("start time\\n");\n',
+    ),
+  });
+  expect(functionNames(result).filter((name) => !name.includes(".cold"))).toEqual(["dm_start_time_ns_from_clone"]);
+});
+
+test("the callers of a changed function that ftrace cannot redirect are patched in its place", async () => {
+  const result = await built({
+    "fs/namei.c": replace(/^static inline int may_create\([^{]*\{\n/m, (matched) => `${matched}\tmight_sleep();\n`),
+  });
+  const names = functionNames(result);
+  for (const name of ["may_create", "vfs_create", "vfs_mkdir"]) expect(names).toContain(name);
+});
+
+test("a change of comments and white space is none", async () => {
+  const output = scratch.folder();
+  const edits = { "fs/proc/version.c": all(append("/* nothing */\n"), replace(versionShow, `\n\n\n${versionShow}`)) };
+  const { exitCode, result } = await build([scratch.patch(tree, edits)], output);
+  expect(exitCode).toBe(3);
+  expect(result).toMatchObject({ outcome: "unchanged", module: null, functions: [], refusals: [] });
+  expect(readdirSync(output)).toEqual([]);
+});
+
+test("files that this kernel does not build are named", async () => {
+  const edits = {
+    "arch/arm/mm/fault.c": append("/* arm */\nint kmend_arm;\n"),
+    "Documentation/admin-guide/README.rst": append("\nMore.\n"),
+    "fs/proc/nommu.c": append("int kmend_nommu;\n"),
+  };
+  const { exitCode, result } = await build([scratch.patch(tree, edits)], scratch.folder());
+  expect(exitCode).toBe(3);
+  expect(result.outcome).toBe("unchanged");
+  const notes = result.notes.join("\n");
+  for (const path of ["arch/arm/mm/fault.c", "fs/proc/nommu.c", "Documentation/admin-guide/README.rst"]) {
+    expect(notes).toContain(`${path} is not built for this kernel`);
+  }
+});
+
+test("a new file that a Makefile lists becomes part of the patch", async () => {
+  const result = await built({
+    "fs/proc/kmend_extra.c": () =>
+      '#include <linux/seq_file.h>\n\nvoid kmend_extra(struct seq_file *m);\n\nvoid kmend_extra(struct seq_file *m)\n{\n\tstatic int reads;\n\n\tseq_printf(m, "extra %d\\n", ++reads);\n}\n',
+    "fs/proc/Makefile": replace(/^proc-y\t\+= version\.o\n/m, "proc-y\t+= version.o\nproc-y\t+= kmend_extra.o\n"),
+    "fs/proc/version.c": all(
+      replace(versionShow, `void kmend_extra(struct seq_file *m);\n\n${versionShow}`),
+      replace(versionReturn, `${versionReturn}\tkmend_extra(m);\n`),
+    ),
+  });
+  expect(functionNames(result)).toEqual(["+kmend_extra", "version_proc_show"]);
+  expect(result.units.map(({ path }) => path).sort()).toEqual(["fs/proc/kmend_extra.c", "fs/proc/version.c"]);
+  const verdict = await tried(result, "--probe", "tail -n 1 /proc/version");
+  expect(verdict.probes[0]?.loaded).toBe("extra 1");
+});
+
+test("a symbol that several objects have, used by new code only, is settled by the unit that defines it", async () => {
+  const name = "calipso_doi_putdef";
+  const { kallsyms } = kernel.image;
+  const entries = [...kallsyms.indicesOf(name)].sort((a, b) => kallsyms.addressOf(a) - kallsyms.addressOf(b));
+  const position = entries.findIndex((index) => kallsyms.typeOf(index) === "T") + 1;
+  expect(entries.length).toBeGreaterThan(1);
+  const result = await built({
+    "fs/proc/version.c": all(
+      replace(versionShow, `struct calipso_doi;\nvoid ${name}(struct calipso_doi *doi_def);\n\n${versionShow}`),
+      replace(versionReturn, `${versionReturn}\t${name}(NULL);\n`),
+    ),
+  });
+  expect(result.symbols).toContainEqual(
+    expect.objectContaining({ name, object: "vmlinux", sympos: position, proof: expect.stringContaining("matched") }),
+  );
+  expect(readPatchModule(modulePath(result)).livepatchSymbols).toContain(`vmlinux.${name},${position}`);
+});
+
+test("code of a module reaches what only that module has, and is relocated when it is there", async () => {
+  const result = await built({
+    "drivers/block/zram/zram_drv.c": replace(
+      /sz = zcomp_available_show\((.*)\);\n/,
+      (matched) => `${matched}\tsz += scnprintf(buf + sz, PAGE_SIZE - sz, "and no other\\n");\n`,
+    ),
+  });
+  const module = readPatchModule(modulePath(result));
+  expect(module.livepatchSymbols).toContain("zram.zcomp_available_show,0");
+  expect(module.livepatchSections.some((section) => section.startsWith(".klp.rela.zram."))).toBe(true);
+  const probe = "tail -n 1 /sys/block/zram0/comp_algorithm";
+  const verdict = await tried(result, "--probe", probe, "--module", "zram");
+  expect(verdict.probes[0]?.loaded).toBe("and no other");
+});
