@@ -1,4 +1,4 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
@@ -7,14 +7,7 @@ import { ElfReader } from "../elf/reader.ts";
 import { ModuleObject } from "../match/module-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
-import {
-  exists,
-  rethrowDiskErrors,
-  sha256,
-  sweepTemporaries,
-  temporaryBeside,
-  writeFileAtomically,
-} from "../support/cache.ts";
+import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
@@ -289,11 +282,12 @@ function result(session: Session, outcome: BuildResult["outcome"], parts: Parts)
 }
 
 async function requireFolder(output: string): Promise<void> {
-  if (await exists(output)) return;
+  const found = await stat(output).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
   throw new KmendError({
     code: "OUTPUT_MISSING",
-    message: `the output folder ${output} does not exist`,
-    hint: `make it first: mkdir -p ${output}`,
+    message: found === undefined ? `the output folder ${output} does not exist` : `${output} is not a folder`,
+    hint: found === undefined ? `make it first: mkdir -p ${output}` : "give a folder with -o DIR",
     exitCode: ExitCode.usage,
   });
 }
