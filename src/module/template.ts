@@ -10,6 +10,9 @@ import { glueSource } from "./glue.ts";
 /** Name of the module that the template is built as; its places in recorded commands are filled with the real one. */
 const templateName = "kmend-template";
 
+/** Without debug information, which would name the folder that the glue was compiled in and so make the module's build id another one each time. */
+const kbuildFile = `obj-m := ${templateName}.o\n${templateName}-y := kmend-glue.o\nccflags-y := -g0\n`;
+
 /** How this kernel's Kbuild makes a module: the compiled glue, and the commands after it with names to be filled in. */
 export interface ModuleTemplate {
   /** Compiled glue, objtool included. */
@@ -37,12 +40,15 @@ export interface RecordedStep {
  * @throws KmendError `TEMPLATE_FAILED`
  */
 export async function moduleTemplate(tree: PreparedTree, cache: string, signal?: AbortSignal): Promise<ModuleTemplate> {
-  const folder = join(cache, `template-${sha256(glueSource, tree.path, tree.makeArguments.join(" ")).slice(0, 12)}`);
+  const folder = join(
+    cache,
+    `template-${sha256(glueSource, kbuildFile, tree.path, tree.makeArguments.join(" ")).slice(0, 12)}`,
+  );
   const homePath = (built: string): string => join(built, "home");
   await makeOnce(folder, async (temporary) => {
     await mkdir(temporary, { recursive: true });
     await writeFile(join(temporary, "kmend-glue.c"), glueSource);
-    await writeFile(join(temporary, "Kbuild"), `obj-m := ${templateName}.o\n${templateName}-y := kmend-glue.o\n`);
+    await writeFile(join(temporary, "Kbuild"), kbuildFile);
     await writeFile(homePath(temporary), temporary);
     // Symbols of the tables are not there yet: modpost warns about them instead of failing.
     const args = [
