@@ -12,6 +12,7 @@ export const buildOptions: readonly OptionDefinition[] = [
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+  { flags: "--max-units <N>", description: "most units that a changed header may touch (default: 500)", minimum: 1 },
   {
     flags: "--skip-gcc-check",
     description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
@@ -73,6 +74,7 @@ export async function runBuild(
     name: options.text("name"),
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
+    maxUnits: options.integer("maxUnits"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     image: options.text("image"),
     progress,

@@ -15,6 +15,8 @@ export interface BuildOptions {
   readonly replace?: boolean | undefined;
   /** Compilers at once; default all cores. */
   readonly jobs?: number | undefined;
+  /** How many units a changed header may touch before the build is refused; default 500. */
+  readonly maxUnits?: number | undefined;
   /** Go on when the compiler is not the one that the kernel names. */
   readonly skipCompilerCheck?: boolean | undefined;
   /** Kernel image to prove against instead of the one that belongs to the release. */

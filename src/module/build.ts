@@ -3,7 +3,6 @@ import { availableParallelism } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
-import { ElfReader } from "../elf/reader.ts";
 import { ModuleObject } from "../match/module-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
@@ -76,6 +75,8 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       tree,
       cache: new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`)),
       folder,
+      kernelFolder: kernel.folder,
+      maxUnits: options.maxUnits ?? 500,
       jobs: options.jobs ?? availableParallelism(),
       logFile,
       progress,
@@ -150,9 +151,22 @@ async function planUnits(units: CompiledUnits, kernel: TargetKernel): Promise<Un
   for (const pair of units.pairs) {
     const target = targets.get(pair.object) ?? (await targetObject(pair.object, kernel));
     targets.set(pair.object, target);
-    plans.push(await planUnit(pair, target, {}));
+    const plan = await planUnit(pair, target, {});
+    // A header reaches many units and changes few of them: the others are not kept in memory.
+    if (hasFindings(plan)) plans.push(plan);
   }
   return plans;
+}
+
+function hasFindings({ changes, selection }: UnitPlan): boolean {
+  return (
+    selection.atoms.length +
+      changes.functions.size +
+      changes.refusals.length +
+      selection.refusals.length +
+      changes.notes.length >
+    0
+  );
 }
 
 /** The kernel image or a shipped module, to match against. */
@@ -195,7 +209,7 @@ async function assemble(
         reachExternal: unit.reachExternal,
       }),
     );
-    const like = new ElfReader(resolved[0]?.plan.pair.patched ?? new Uint8Array(0));
+    const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
     const counts = resolved.map(({ redirections }) => redirections.length);
     const table = patchTable(like, counts, options.replace !== false, moduleTexts(session));
     const linkFolder = join(workshop.folder, "link");

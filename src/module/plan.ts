@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
@@ -33,9 +34,11 @@ async function emptyLike(patched: UnitObject): Promise<UnitObject> {
 
 /** Diffs and matches one unit; every change that cannot be made is among the refusals of the result. */
 export async function planUnit(pair: UnitPair, target: TargetObject, entrySizes: EntrySizes): Promise<UnitPlan> {
-  const patched = await readUnitObject(pair.patched, entrySizes);
+  const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
   const original =
-    pair.original === undefined ? await emptyLike(patched) : await readUnitObject(pair.original, entrySizes);
+    pair.originalPath === undefined
+      ? await emptyLike(patched)
+      : await readUnitObject(await readFile(pair.originalPath), entrySizes);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);

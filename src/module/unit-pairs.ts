@@ -1,7 +1,8 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, join, normalize } from "node:path";
 import type { ChangedFile, ChangeSet } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
+import { exists } from "../support/cache.ts";
 import type { Progress } from "../support/progress.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
@@ -9,6 +10,8 @@ import { compileUnit, recordCommands, type UnitCache, type UnitCommand } from ".
 import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow } from "../tree/shadow.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
+import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
+import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 
 /** A translation unit that the patch touches, compiled without and with it. */
 export interface UnitPair {
@@ -16,10 +19,9 @@ export interface UnitPair {
   readonly source: string;
   /** `vmlinux` or the module's name. */
   readonly object: string;
-  /** Undefined for a unit that the patch adds. */
-  readonly original: Uint8Array | undefined;
-  readonly patched: Uint8Array;
-  /** Path of the patched object while the build lasts, for tools that read debug information. */
+  /** Path of the original object; undefined for a unit that the patch adds. */
+  readonly originalPath: string | undefined;
+  /** Path of the patched object, which is there while the build lasts. */
   readonly patchedPath: string;
 }
 
@@ -37,6 +39,10 @@ export interface Workshop {
   readonly cache: UnitCache;
   /** Private folder of this build. */
   readonly folder: string;
+  /** Folder of the cache for this kernel build. */
+  readonly kernelFolder: string;
+  /** How many units a changed header may touch. */
+  readonly maxUnits: number;
   readonly jobs: number;
   readonly logFile: string;
   readonly progress: Progress;
@@ -55,87 +61,120 @@ interface TouchedUnit {
  * them. Both builds happen in shadows of the prepared tree, which itself is only read.
  */
 export async function compileUnits(change: ChangeSet, workshop: Workshop): Promise<CompiledUnits> {
-  const { tree, cache, folder, progress } = workshop;
+  const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
-  const sources = sorted.sources.map(({ path }) => path);
-  const commands = new Map(await Promise.all(sources.map(async (path) => [path, await cache.command(path)] as const)));
   const patchedFiles = markedFiles(change.files);
-  const originalShadow = join(folder, "original");
-  const patchedShadow = join(folder, "patched");
-
-  const makefileChanged = sorted.makefiles.length > 0;
-  const unknown = sorted.sources.filter(
-    ({ path, kind }) => kind === "added" || commands.get(path) === undefined || makefileChanged,
-  );
-  let membership = new Map<string, Membership>();
-  if (unknown.length > 0) {
-    // Kbuild is asked about the patched Makefiles, so that units which the patch adds are known to it.
-    const asked = join(folder, "asked");
+  const { units, notBuilt, refusals } = await touchedUnits(sorted, patchedFiles, workshop);
+  const shadow = join(folder, "patched");
+  const jobs = Math.max(1, Math.ceil(workshop.jobs / 2));
+  const missing = await withoutOriginal(units, workshop.cache);
+  const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
+  await progress.phase("compile", title, async () => {
     await createShadow(
       tree.path,
-      asked,
+      shadow,
       patchedFiles,
-      unknown.map(({ path }) => dirname(path)),
+      units.flatMap(({ object }) => foldersOf(object)),
     );
-    membership = await progress.phase("kbuild", "Ask Kbuild what is built", () =>
-      membershipOf(
-        tree.environment,
-        asked,
-        unknown.map(({ path }) => path),
-        folder,
-      ),
-    );
-  }
-  const units: TouchedUnit[] = [];
-  const notBuilt = [...sorted.outside];
-  const refusals: Refusal[] = [...sorted.refusals];
-  for (const file of sorted.sources) {
-    const member = membership.get(file.path);
-    const command = commands.get(file.path);
-    if (member?.kind === "not-built") notBuilt.push(file.path);
-    else if (file.path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", file.path, file.path));
-    else if (file.kind === "deleted") refusals.push(refuse("NEW_UNIT", file.path, file.path, removedUnit));
-    else
-      units.push({
-        source: file.path,
-        object: command?.object ?? member?.object ?? "",
-        isNew: file.kind === "added",
-        command,
-      });
-  }
-  refusals.push(...checkMakefiles(sorted.makefiles, units));
-
-  const originals = await progress.phase("original", `Compile ${count(units.length, "original unit")}`, () =>
-    compileOriginals(
-      units.filter((unit) => !unit.isNew),
-      originalShadow,
-      workshop,
-    ),
-  );
-  const folders = units.flatMap(({ object }) => foldersOf(object));
-  await createShadow(tree.path, patchedShadow, patchedFiles, folders);
-  await progress.phase("patched", `Compile ${count(units.length, "patched unit")}`, async () => {
-    const added = units.filter((unit) => unit.command === undefined);
-    const recorded = await recordCommands(tree, patchedShadow, added, workshop);
-    for (const [index, unit] of added.entries()) unit.command = recorded[index];
-    const rest = units.filter((unit) => !added.includes(unit));
-    await mapConcurrently(rest, workshop.jobs, (unit) =>
-      compileUnit(unit.command as UnitCommand, patchedShadow, workshop),
-    );
+    // Both builds at once, sharing the cores.
+    const half = missing.length > 0 ? { ...workshop, jobs } : workshop;
+    const outcomes = await Promise.allSettled([compileOriginals(missing, half), compilePatched(units, shadow, half)]);
+    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   });
-  const pairs = await Promise.all(
-    units.map(async ({ source, object, command }): Promise<UnitPair> => {
-      const patchedPath = join(patchedShadow, object);
-      return {
-        source,
-        object: command?.module ?? "vmlinux",
-        original: originals.get(source),
-        patched: await readFile(patchedPath),
-        patchedPath,
-      };
+  const objects = units.map(({ object }) => object);
+  await requireShadowedIncludes(objects, shadow, tree.path, new Set(change.files.map(({ path }) => path)));
+  const pairs = units.map(
+    ({ source, object, command, isNew }): UnitPair => ({
+      source,
+      object: command?.module ?? "vmlinux",
+      originalPath: isNew || command === undefined ? undefined : workshop.cache.objectPath(command),
+      patchedPath: join(shadow, object),
     }),
   );
   return { pairs, refusals, notes: sorted.notes, notBuilt };
+}
+
+/** All units that have to be compiled: touched sources that this kernel builds, and units that include a touched file. */
+async function touchedUnits(
+  sorted: SortedFiles,
+  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  workshop: Workshop,
+): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
+  const { cache } = workshop;
+  const commands = new Map(
+    await Promise.all(sorted.sources.map(async ({ path }) => [path, await cache.command(path)] as const)),
+  );
+  const asked = sorted.sources.filter(
+    ({ path, kind }) => kind === "added" || commands.get(path) === undefined || sorted.makefiles.length > 0,
+  );
+  const membership = await askKbuild(
+    asked.map(({ path }) => path),
+    patchedFiles,
+    workshop,
+  );
+  const units: TouchedUnit[] = [];
+  const refusals: Refusal[] = [];
+  const notUnits: string[] = [];
+  for (const { path, kind } of sorted.sources) {
+    const member = membership.get(path);
+    const command = commands.get(path);
+    if (member?.kind === "not-built") notUnits.push(path);
+    else if (path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", path, path));
+    else if (kind === "deleted") refusals.push(refuse("NEW_UNIT", path, path, removedUnit));
+    else
+      units.push({ source: path, object: command?.object ?? member?.object ?? "", isNew: kind === "added", command });
+  }
+  const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
+  refusals.push(...checkMakefiles(sorted.makefiles, added));
+  const included = [
+    ...sorted.headers.filter(({ kind }) => kind !== "added").map(({ path }) => path),
+    ...notUnits.filter((path) => path.endsWith(".c")),
+  ];
+  const affected = included.length === 0 ? [] : await unitsThatSee(included, patchedFiles, workshop);
+  for (const { source, member } of affected) {
+    if (units.some((unit) => unit.source === source)) continue;
+    units.push({ source, object: member.object, isNew: false, command: await cache.command(source) });
+  }
+  const seen = affected.length > 0;
+  return {
+    units,
+    notBuilt: [...sorted.outside, ...(seen ? [] : [...notUnits, ...sorted.headers.map(({ path }) => path)])],
+    refusals,
+  };
+}
+
+/** Kbuild is asked about the patched Makefiles, so that units which the patch adds are known to it. */
+async function askKbuild(
+  sources: readonly string[],
+  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  { tree, folder, progress }: Workshop,
+): Promise<Map<string, Membership>> {
+  if (sources.length === 0) return new Map();
+  const asked = join(folder, "asked");
+  await createShadow(
+    tree.path,
+    asked,
+    patchedFiles,
+    sources.map((path) => dirname(path)),
+  );
+  return progress.phase("kbuild", "Ask Kbuild what is built", () =>
+    membershipOf(tree.environment, asked, sources, folder),
+  );
+}
+
+async function compilePatched(units: readonly TouchedUnit[], shadow: string, workshop: Workshop): Promise<void> {
+  const unrecorded = units.filter((unit) => unit.command === undefined);
+  const recorded = await recordCommands(workshop.tree, shadow, unrecorded, workshop);
+  for (const [index, unit] of unrecorded.entries()) unit.command ??= recorded[index];
+  const rest = units.filter((unit) => !unrecorded.includes(unit));
+  await mapConcurrently(rest, workshop.jobs, (unit) => compileUnit(unit.command as UnitCommand, shadow, workshop));
+}
+
+async function withoutOriginal(units: readonly TouchedUnit[], cache: UnitCache): Promise<TouchedUnit[]> {
+  const known = await Promise.all(
+    units.map(({ command }) => command !== undefined && exists(cache.objectPath(command))),
+  );
+  return units.filter(({ isNew }, index) => !isNew && known[index] !== true);
 }
 
 const removedUnit = {
@@ -147,45 +186,30 @@ function count(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
-/**
- * The original build of each unit: from the cache, else compiled now. Commands that are not known yet are recorded by Kbuild, which compiles too.
- */
-async function compileOriginals(
-  units: readonly TouchedUnit[],
-  shadow: string,
-  workshop: Workshop,
-): Promise<Map<string, Uint8Array>> {
-  const { tree, cache } = workshop;
-  const objects = new Map<string, Uint8Array>();
-  for (const { source, command } of units) {
-    const known = command === undefined ? undefined : await cache.object(command);
-    if (known !== undefined) objects.set(source, known);
-  }
-  const missing = units.filter(({ source }) => !objects.has(source));
-  if (missing.length === 0) return objects;
-  await mkdir(shadow, { recursive: true });
+/** Compiles original units and keeps them. Commands that are not known yet are recorded by Kbuild, which compiles too. */
+async function compileOriginals(units: readonly TouchedUnit[], workshop: Workshop): Promise<void> {
+  const { tree, cache, folder } = workshop;
+  if (units.length === 0) return;
+  const shadow = join(folder, "original");
   await createShadow(
     tree.path,
     shadow,
     new Map(),
-    missing.flatMap(({ object }) => foldersOf(object)),
+    units.flatMap(({ object }) => foldersOf(object)),
   );
-  const unrecorded = missing.filter(({ command }) => command === undefined);
+  const unrecorded = units.filter(({ command }) => command === undefined);
+  const rest = units.filter((unit) => !unrecorded.includes(unit));
   const recorded = await recordCommands(tree, shadow, unrecorded, workshop);
-  for (const [index, unit] of unrecorded.entries()) unit.command = recorded[index];
-  const rest = missing.filter((unit) => !unrecorded.includes(unit));
   await mapConcurrently(rest, workshop.jobs, (unit) => compileUnit(unit.command as UnitCommand, shadow, workshop));
-  for (const unit of missing) {
-    const object = await readFile(join(shadow, unit.object));
-    objects.set(unit.source, object);
-    await cache.keepObject(unit.command as UnitCommand, object);
-    await cache.keepCommand(unit.command as UnitCommand);
+  for (const [index, unit] of unrecorded.entries()) unit.command = recorded[index];
+  for (const { command, object } of units) {
+    await cache.keepObject(command as UnitCommand, await readFile(join(shadow, object)));
+    await cache.keepCommand(command as UnitCommand);
   }
-  return objects;
 }
 
 /** Folders that must be real in a shadow so that a compile writes into it: the object's own, and each one that a `..` in its path steps out of. */
-function foldersOf(object: string): string[] {
+export function foldersOf(object: string): string[] {
   const folders = [dirname(normalize(object))];
   const parts = object.split("/");
   parts.forEach((part, index) => {
@@ -203,69 +227,4 @@ function markedFiles(files: readonly ChangedFile[]): Map<string, Uint8Array | nu
       return [path, marked];
     }),
   );
-}
-
-interface SortedFiles {
-  readonly sources: readonly ChangedFile[];
-  readonly makefiles: readonly ChangedFile[];
-  /** Never part of a kernel image. */
-  readonly outside: readonly string[];
-  readonly refusals: readonly Refusal[];
-  readonly notes: readonly string[];
-}
-
-function sortFiles(files: readonly ChangedFile[]): SortedFiles {
-  const sources: ChangedFile[] = [];
-  const makefiles: ChangedFile[] = [];
-  const outside: string[] = [];
-  const refusals: Refusal[] = [];
-  const notes: string[] = [];
-  for (const file of files) {
-    const { path } = file;
-    if (
-      /^(Documentation|tools|samples|scripts|LICENSES|usr|certs)\//.test(path) ||
-      /\.(rst|txt|md|yaml|dts|dtsi)$/.test(path) ||
-      path === "MAINTAINERS"
-    )
-      outside.push(path);
-    else if (/\.[cS]$/.test(path)) sources.push(file);
-    else if (/(^|\/)(Makefile|Kbuild)[^/]*$/.test(path)) makefiles.push(file);
-    else if (/(^|\/)Kconfig[^/]*$/.test(path))
-      notes.push(`${path}: the configuration of the running kernel stays as it is`);
-    else if (file.kind === "added") notes.push(`${path}: new file, seen by the units of this patch only`);
-    else refusals.push(refuse("HEADER_CHANGED", path, path));
-  }
-  return { sources, makefiles, outside, refusals, notes };
-}
-
-/** A Makefile may only gain objects that the patch itself brings. */
-function checkMakefiles(makefiles: readonly ChangedFile[], units: readonly TouchedUnit[]): Refusal[] {
-  const refusals: Refusal[] = [];
-  const added = new Set(
-    units.filter(({ isNew }) => isNew).map(({ object }) => object.slice(object.lastIndexOf("/") + 1)),
-  );
-  for (const { path, original, patched } of makefiles) {
-    if (original === null || patched === null) continue;
-    const before = wordsOf(original);
-    const after = wordsOf(patched);
-    const gone = [...before].filter((word) => !after.has(word));
-    const fresh = [...after].filter((word) => !before.has(word) && !added.has(word));
-    const problem = [
-      gone.length > 0 ? `${path} no longer has ${gone.join(" ")}` : "",
-      fresh.length > 0 ? `${path} now has ${fresh.join(" ")}` : "",
-    ].filter(Boolean);
-    if (problem.length > 0)
-      refusals.push(
-        refuse("MAKEFILE", path, path, {
-          problem: `${problem.join(", and ")}, which may change how other units are built`,
-        }),
-      );
-  }
-  return refusals;
-}
-
-/** The words of a Makefile without comments, continuation marks and the assignments' left sides that name an object list. */
-function wordsOf(file: Uint8Array): Set<string> {
-  const text = Buffer.from(file).toString("utf8").replace(/#.*$/gm, "").replaceAll("\\\n", " ");
-  return new Set(text.split(/\s+/).filter((word) => word !== "" && !/^(:=|\+=|=)$/.test(word)));
 }

@@ -25,6 +25,11 @@ export function objectPath(source: string): string {
   return source.replace(/\.[cS]$/, ".o");
 }
 
+/** `fs/proc/meminfo.o` → `fs/proc/meminfo.i`, Kbuild's target for preprocessed text. */
+export function preprocessedPath(object: string): string {
+  return object.replace(/\.o$/, ".i");
+}
+
 function commandFile(object: string): string {
   return join(dirname(object), `.${basename(object)}.cmd`);
 }
@@ -154,7 +159,7 @@ export class UnitCache {
   /** The object that `unit`'s command made of the unpatched source, or undefined. */
   async object(unit: UnitCommand): Promise<Uint8Array | undefined> {
     try {
-      return await readFile(this.#objectPath(unit));
+      return await readFile(this.objectPath(unit));
     } catch {
       return undefined;
     }
@@ -162,11 +167,12 @@ export class UnitCache {
 
   async keepObject(unit: UnitCommand, object: Uint8Array): Promise<void> {
     await mkdir(this.#folder, { recursive: true });
-    const path = this.#objectPath(unit);
+    const path = this.objectPath(unit);
     await makeOnce(path, async (temporary) => writeFileAtomically(temporary, object));
   }
 
-  #objectPath(unit: UnitCommand): string {
+  /** Where the original object of a command is kept, once it is. */
+  objectPath(unit: UnitCommand): string {
     return this.#path(`${unit.source}-${sha256(unit.command).slice(0, 16)}`, "o");
   }
 

@@ -1,7 +1,8 @@
 import { readdir, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { exists } from "../support/cache.ts";
-import { run } from "../support/run.ts";
+import { exists, makeOnce } from "../support/cache.ts";
+import { mapConcurrently, run } from "../support/run.ts";
 import { type KbuildEnvironment, plainEnvironment } from "./kbuild.ts";
 
 /** What Kbuild makes of the objects of one folder: by the object's path in the tree, the path by which Kbuild knows it. */
@@ -32,8 +33,7 @@ export async function folderObjects(
   folder: string,
   scratch: string,
 ): Promise<FolderObjects | undefined> {
-  const reporter = join(scratch, "kmend-lists.mk");
-  await writeFile(reporter, listReporter);
+  const reporter = await makeOnce(join(scratch, "kmend-lists.mk"), (temporary) => writeFile(temporary, listReporter));
   const result = await run(
     "make",
     ["-rR", "--no-print-directory", "-f", "./scripts/Makefile.build", `obj=${folder}`, "need-builtin=1", "kmend-lists"],
@@ -44,6 +44,8 @@ export async function folderObjects(
       allowFailure: true,
     },
   );
+  if (result.exitCode < 0) throw new Error(`make could not be run for ${folder}: ${result.all}`);
+  // Makefiles of other architectures may need what this one does not set; nothing of theirs is built.
   if (result.exitCode !== 0) return undefined;
   const list = (name: string): Map<string, string> => {
     const line = result.stdout.split("\n").find((text) => text.startsWith(`${name}:`)) ?? "";
@@ -84,7 +86,8 @@ export async function membershipOf(
   scratch: string,
 ): Promise<Map<string, Membership>> {
   const query = new MembershipQuery(environment, at, scratch);
-  return new Map(await Promise.all(sources.map(async (source) => [source, await query.of(source)] as const)));
+  const members = await mapConcurrently(sources, 2 * availableParallelism(), (source) => query.of(source));
+  return new Map(sources.map((source, index) => [source, members[index] as Membership]));
 }
 
 class MembershipQuery {

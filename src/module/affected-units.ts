@@ -1,0 +1,146 @@
+import { readFile, realpath } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import type { Progress } from "../support/progress.ts";
+import { preprocessedPath } from "../tree/compile.ts";
+import { includeGraph } from "../tree/include-graph.ts";
+import { runKbuild } from "../tree/kbuild.ts";
+import type { PreparedTree } from "../tree/prepare.ts";
+import { createShadow } from "../tree/shadow.ts";
+import { type Membership, membershipOf } from "../tree/units.ts";
+import { foldersOf, type Workshop } from "./unit-pairs.ts";
+
+/** A unit that sees a changed file that it includes. */
+export interface AffectedUnit {
+  readonly source: string;
+  readonly member: Exclude<Membership, { kind: "not-built" }>;
+}
+
+/**
+ * Finds the units that this kernel builds and whose text a changed header (or an included C file) changes: by the #include lines of the sources, then
+ * Kbuild's lists, then a comparison of the preprocessed text without line marks.
+ * @param headers changed files that units include, relative to the tree.
+ * @param files content of all changed files.
+ * @throws KmendError `TOO_MANY_UNITS` (exit 4) with the first of them.
+ */
+export async function unitsThatSee(
+  headers: readonly string[],
+  files: ReadonlyMap<string, Uint8Array | null>,
+  workshop: Workshop,
+): Promise<AffectedUnit[]> {
+  const { tree, folder, progress, signal, maxUnits } = workshop;
+  const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
+    const graph = await includeGraph(tree.path, workshop.kernelFolder, signal);
+    const candidates = graph.unitsThatMaySee(headers);
+    status(`${candidates.length} source files may include ${headers.join(", ")}`);
+    const membership = await membershipOf(tree.environment, tree.path, candidates, folder);
+    return candidates.flatMap((source): AffectedUnit[] => {
+      const member = membership.get(source);
+      return member === undefined || member.kind === "not-built" ? [] : [{ source, member }];
+    });
+  });
+  refuseTooMany(found, headers, maxUnits * candidatesPerUnit);
+  if (found.length === 0) return [];
+  progress.note(
+    `${headers.join(", ")}: ${found.length} units of this kernel include it; comparing what the compiler sees of it`,
+  );
+  const affected = await withDifferentText(found, files, workshop, progress);
+  refuseTooMany(affected, headers, maxUnits);
+  return affected;
+}
+
+/** How many more units than allowed are preprocessed, since a changed macro touches only the units that use it. */
+const candidatesPerUnit = 4;
+
+function refuseTooMany(units: readonly AffectedUnit[], headers: readonly string[], limit: number): void {
+  if (units.length <= limit) return;
+  const shown = units.slice(0, 20).map(({ source }) => source);
+  throw new KmendError({
+    code: "TOO_MANY_UNITS",
+    message: `${units.length} units of this kernel see the change of ${headers.join(", ")}`,
+    why: `more than ${limit} would have to be compiled twice:\n${shown.join("\n")}\n…`,
+    hint: "move the changed lines into the C files that need them, or allow more with --max-units N",
+    exitCode: ExitCode.refused,
+  });
+}
+
+/** Those units whose preprocessed text differs between the two states of the sources. */
+async function withDifferentText(
+  units: readonly AffectedUnit[],
+  files: ReadonlyMap<string, Uint8Array | null>,
+  workshop: Workshop,
+  progress: Progress,
+): Promise<AffectedUnit[]> {
+  const { tree, folder } = workshop;
+  const folders = units.flatMap(({ member }) => foldersOf(member.object));
+  const before = join(folder, "text-original");
+  const after = join(folder, "text-patched");
+  await createShadow(tree.path, before, new Map(), folders);
+  await createShadow(tree.path, after, files, folders);
+  await progress.phase("preprocess", `Preprocess ${units.length} units twice`, async () => {
+    await preprocess(tree, before, units, workshop);
+    await preprocess(tree, after, units, workshop);
+  });
+  const affected: AffectedUnit[] = [];
+  for (const unit of units) {
+    const path = preprocessedPath(unit.member.object);
+    const [old, fresh] = await Promise.all([textOf(join(before, path)), textOf(join(after, path))]);
+    // A unit that does not preprocess is left to the compiler, whose words say more.
+    if (old === undefined || fresh === undefined || old !== fresh) affected.push(unit);
+  }
+  return affected;
+}
+
+async function preprocess(
+  tree: PreparedTree,
+  shadow: string,
+  units: readonly AffectedUnit[],
+  workshop: Workshop,
+): Promise<void> {
+  await runKbuild(
+    tree.environment,
+    shadow,
+    units.map(({ member }) => preprocessedPath(member.object)),
+    { jobs: workshop.jobs, keepGoing: true, logFile: workshop.logFile, signal: workshop.signal, allowFailure: true },
+  );
+}
+
+/** Preprocessed text without line marks, blank lines and the folder that it was made in. */
+async function textOf(path: string): Promise<string | undefined> {
+  const text = await readFile(path, "latin1").catch(() => undefined);
+  return text
+    ?.split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .join("\n");
+}
+
+/**
+ * Makes sure that no unit of the patched shadow read the unpatched version of a changed file: a path with `..` behind a symbolic link leads out of the
+ * shadow. Reads the dependency files that the compiler wrote.
+ * @throws KmendError `STALE_INCLUDE`
+ */
+export async function requireShadowedIncludes(
+  objects: readonly string[],
+  shadow: string,
+  tree: string,
+  changed: ReadonlySet<string>,
+): Promise<void> {
+  const tracked = await realpath(tree);
+  for (const object of objects) {
+    const file = join(shadow, dirname(object), `.${object.slice(object.lastIndexOf("/") + 1)}.d`);
+    const text = await readFile(file, "utf8").catch(() => "");
+    const suspicious = text.split(/[\s\\]+/).filter((path) => path.includes("/../"));
+    for (const path of new Set(suspicious)) {
+      const real = await realpath(join(shadow, path)).catch(() => "");
+      if (real.startsWith(`${tracked}/`) && changed.has(relative(tracked, real))) {
+        throw new KmendError({
+          code: "STALE_INCLUDE",
+          message: `${object} was compiled with the unpatched ${relative(tracked, real)}`,
+          where: path,
+          why: "it is included by a path that leads out of the private copy of the tree",
+          hint: "please report this with the patch and the kernel's release",
+        });
+      }
+    }
+  }
+}
