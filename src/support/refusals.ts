@@ -55,6 +55,14 @@ export const refusalTexts = {
     why: "this file is included by other units; kmend has to see every unit that reads it",
     hint: "move the changed lines into the C file that needs them",
   },
+  LAYOUT_CHANGED: {
+    why: "{problem}",
+    hint: "{advice}; --allow-layout {name} accepts the change as it is",
+  },
+  LAYOUT_UNKNOWN: {
+    why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",
+    hint: "leave changes of types out, use a kernel that is built with debug information, or accept all with --allow-layout '*'",
+  },
   STATIC_LOCAL: {
     why: "{problem}",
     hint: "keep the static variable and its use as they are in the original function",

@@ -1,5 +1,6 @@
 import type { Btf } from "../../target/btf.ts";
 import { BtfFormatError, BtfKind } from "../../target/btf-format.ts";
+import { typedefNameOf } from "./same-types.ts";
 import { declaration } from "./type-text.ts";
 
 /** A named piece of a struct or union. Members of unnamed structs inside of it stand on their own, in its place. */
@@ -72,30 +73,6 @@ export function elementOf(btf: Btf, type: number): number {
   }
   return current;
 }
-
-/** The typedef nearest to the struct, union or enum that a type (or its elements) is. */
-export function typedefNameOf(btf: Btf, type: number): string | undefined {
-  let name: string | undefined;
-  let current = type;
-  for (let step = 0; step < deepestNesting; step++) {
-    const kind = btf.kind(current);
-    if (kind === BtfKind.typedef) name = btf.name(current);
-    if (kind === BtfKind.array) {
-      name = undefined;
-      current = btf.array(current).element;
-    } else if (transparent.has(kind)) current = btf.target(current);
-    else return name;
-  }
-  return name;
-}
-
-const transparent: ReadonlySet<number> = new Set([
-  BtfKind.typedef,
-  BtfKind.const,
-  BtfKind.volatile,
-  BtfKind.restrict,
-  BtfKind.typeTag,
-]);
 
 /** Bytes that an object of a type takes; 0 for void, functions and forward declarations. */
 export function sizeOf(btf: Btf, type: number, depth = 0): number {

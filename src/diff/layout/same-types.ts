@@ -5,8 +5,8 @@ import { BtfFormatError, BtfKind } from "../../target/btf-format.ts";
 const deepest = 200;
 
 /**
- * Compares types of two BTFs. Named structs, unions and enums are the same when their names are: each of them is compared on its own, once.
- * Typedefs, qualifiers and parameter names do not count.
+ * Compares types of two BTFs. Named structs, unions and enums (and unnamed ones that a typedef names) are the same when their names are: each of
+ * them is compared on its own, once. Other typedefs, qualifiers and parameter names do not count.
  */
 export class TypePairs {
   readonly a: Btf;
@@ -37,7 +37,10 @@ export class TypePairs {
       case "enum": {
         const name = a.name(left);
         if (name !== b.name(right)) return false;
-        return name !== "" || this.#once(left, right, () => this.sameDefinition(left, right));
+        if (name !== "") return true;
+        const alias = typedefNameOf(a, x);
+        if (alias !== undefined && alias === typedefNameOf(b, y)) return true;
+        return this.#once(left, right, () => this.sameDefinition(left, right));
       }
       case "array": {
         const [from, to] = [a.array(left), b.array(right)];
@@ -131,6 +134,30 @@ export function isForward(btf: Btf, type: number): boolean {
   const kind = btf.kind(type);
   return kind === BtfKind.fwd || (kind === BtfKind.enum && btf.entryCount(type) === 0);
 }
+
+/** The typedef nearest to the struct, union or enum that a type (or its elements) is. */
+export function typedefNameOf(btf: Btf, type: number): string | undefined {
+  let name: string | undefined;
+  let current = type;
+  for (let step = 0; step < deepest; step++) {
+    const kind = btf.kind(current);
+    if (kind === BtfKind.typedef) name = btf.name(current);
+    if (kind === BtfKind.array) {
+      name = undefined;
+      current = btf.array(current).element;
+    } else if (transparent.has(kind)) current = btf.target(current);
+    else return name;
+  }
+  return name;
+}
+
+const transparent: ReadonlySet<number> = new Set([
+  BtfKind.typedef,
+  BtfKind.const,
+  BtfKind.volatile,
+  BtfKind.restrict,
+  BtfKind.typeTag,
+]);
 
 /** Old encoders kept 32 bits of an enumerator's value, and did not say whether it is signed. */
 export function sameValue(a: bigint, b: bigint): boolean {

@@ -24,7 +24,12 @@ export function declaration(btf: Btf, type: number, name: string, depth = 0): st
       const shown = btf
         .parameters(type)
         .map((parameter) => (parameter.type === 0 ? "..." : declaration(btf, parameter.type, "", depth + 1)));
-      return declaration(btf, btf.target(type), `${name}(${shown.length === 0 ? "void" : shown.join(", ")})`, depth + 1);
+      return declaration(
+        btf,
+        btf.target(type),
+        `${name}(${shown.length === 0 ? "void" : shown.join(", ")})`,
+        depth + 1,
+      );
     }
     case BtfKind.const:
     case BtfKind.volatile:

@@ -1,0 +1,245 @@
+import { readFile } from "node:fs/promises";
+import { KmendError } from "../support/errors.ts";
+import { type Refusal, refuse } from "../support/refusals.ts";
+import { Btf } from "../target/btf.ts";
+import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-change.ts";
+import { prototypeChange } from "./layout/prototype-change.ts";
+import { TypePairs, wordOf } from "./layout/same-types.ts";
+import { sharedFunctions } from "./layout/shared-function.ts";
+import { structChange, type TypeChange } from "./layout/struct-change.ts";
+import { findDefinitions, type TypeTable, tableOfTypes } from "./layout/type-table.ts";
+import { usersOf } from "./layout/type-users.ts";
+import { encodeUnitTypes } from "./layout/unit-btf.ts";
+
+/** The two builds of a unit, and what is known about the kernel's types. */
+export interface LayoutQuestion {
+  /** Paths of compiled units with debug information, in a folder that may be written to. */
+  readonly originalObject: string;
+  readonly patchedObject: string;
+  /** Source path of the unit, for messages. */
+  readonly unit: string;
+  /** Types of the kernel or module that the unit belongs to; without them, types that only the patched unit has count as new. */
+  readonly target?: Btf | undefined;
+  /** Types and functions whose change the user accepts: with or without `struct`, `union` or `enum`; `*` for all. */
+  readonly allowed: readonly string[];
+  /** Tags that the patch itself defines; equal names elsewhere in the kernel are other types. */
+  readonly introduced?: ReadonlySet<string> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface LayoutFindings {
+  /** `LAYOUT_CHANGED`, `LAYOUT_UNKNOWN`. */
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Finds types that live objects or unpatched code share and that the patch changes: structs, unions, enums, and the prototypes of functions that code
+ * outside of the unit can call. What only the patched unit has is new, unless the kernel has it too and differently.
+ * @throws KmendError `BTF_FORMAT` for a kernel's damaged types, `PROGRAM_MISSING` without pahole.
+ */
+export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFindings> {
+  const { originalObject, patchedObject, unit, allowed, signal } = question;
+  const encoded = await Promise.all(
+    [originalObject, patchedObject].map((path) => encodeUnitTypes(path, signal).catch(unknownTypes)),
+  );
+  const [original, patched] = encoded;
+  if (!(original instanceof Uint8Array) || !(patched instanceof Uint8Array)) {
+    const problem = encoded.find((each) => each instanceof KmendError);
+    if (allowed.includes("*")) return { refusals: [], notes: [`${unit}: its types could not be compared`] };
+    return { refusals: [refuse("LAYOUT_UNKNOWN", unit, unit, { problem: problem?.why ?? "" })], notes: [] };
+  }
+  if (Buffer.compare(original, patched) === 0) return { refusals: [], notes: [] };
+  const comparison = new UnitComparison(question, new Btf(original, originalObject), new Btf(patched, patchedObject));
+  await comparison.run();
+  return comparison;
+}
+
+function unknownTypes(error: unknown): KmendError {
+  if (error instanceof KmendError && error.code === "UNIT_WITHOUT_TYPES") return error;
+  throw error;
+}
+
+const unitTitles = ["the kernel", "with the patch"] as const;
+
+/** A changed type before it is decided whether it is reported on its own. */
+interface Finding {
+  readonly title: string;
+  readonly change: TypeChange;
+  readonly advice: string;
+}
+
+class UnitComparison implements LayoutFindings {
+  readonly refusals: Refusal[] = [];
+  readonly notes: string[] = [];
+  readonly #question: LayoutQuestion;
+  readonly #types: TypePairs;
+  readonly #original: TypeTable;
+  readonly #patched: TypeTable;
+  readonly #findings: Finding[] = [];
+
+  constructor(question: LayoutQuestion, original: Btf, patched: Btf) {
+    this.#question = question;
+    this.#types = new TypePairs(original, patched);
+    this.#original = tableOfTypes(original);
+    this.#patched = tableOfTypes(patched);
+  }
+
+  async run(): Promise<void> {
+    for (const [title, types] of this.#patched.definitions) {
+      const known = this.#original.definitions.get(title);
+      if (known === undefined) this.#newDefinition(title, types);
+      else this.#definition(title, known, types);
+    }
+    this.#unnamedEnums();
+    await this.#functions();
+    this.#report();
+  }
+
+  #definition(title: string, known: readonly number[], types: readonly number[]): void {
+    for (const type of types) {
+      if (known.some((old) => this.#types.sameDefinition(old, type))) continue;
+      this.#add(title, definitionChange(this.#types, known[0] as number, type, unitTitles));
+    }
+  }
+
+  /** The unit did not use it before. If the kernel has it elsewhere, it has to be the same there. */
+  #newDefinition(title: string, types: readonly number[]): void {
+    const { target, introduced } = this.#question;
+    if (target === undefined || introduced?.has(title.replace(/^\w+ /, ""))) return;
+    const known = findDefinitions(target, title);
+    const pairs = new TypePairs(target, this.#types.b);
+    for (const type of types) {
+      if (known.length === 0 || known.some((old) => pairs.sameDefinition(old, type))) continue;
+      this.#add(title, definitionChange(pairs, known[0] as number, type, unitTitles));
+    }
+  }
+
+  #unnamedEnums(): void {
+    const { a, b } = this.#types;
+    const known = unnamedEnumerators(a, this.#original.unnamedEnums);
+    for (const type of this.#patched.unnamedEnums) {
+      const enumerators = b.enumerators(type);
+      const problems = movedConstants(known, enumerators);
+      const title = `enum { ${enumerators[0]?.name ?? ""}, … }`;
+      const advice = adviceFor("enum");
+      if (problems.length > 0)
+        this.#findings.push({ title, change: { problems, remarks: [], layouts: [], movedBy: [] }, advice });
+    }
+  }
+
+  async #functions(): Promise<void> {
+    const changed = [...this.#patched.functions].flatMap(([name, types]) => {
+      const known = this.#original.functions.get(name)?.[0];
+      const type = types[0];
+      if (known === undefined || type === undefined) return [];
+      const { a, b } = this.#types;
+      return this.#types.samePrototype(a.target(known), b.target(type)) ? [] : [{ name, known, type }];
+    });
+    if (changed.length === 0) return;
+    const shared = await sharedFunctions(await readFile(this.#question.originalObject));
+    for (const { name, known, type } of changed) {
+      if (shared.has(name)) this.#add(`${name}()`, prototypeChange(this.#types, known, type, unitTitles));
+    }
+  }
+
+  #add(title: string, change: TypeChange): void {
+    this.#findings.push({ title, change, advice: adviceFor(title.endsWith("()") ? "function" : title) });
+  }
+
+  #report(): void {
+    const { unit, allowed } = this.#question;
+    const isAllowed = (title: string): boolean =>
+      allowed.includes("*") || namesOf(title).some((name) => allowed.includes(name));
+    const refused = new Set(
+      this.#findings.flatMap(({ title, change }) => (change.problems.length > 0 && !isAllowed(title) ? [title] : [])),
+    );
+    const causes = new Map(
+      this.#findings.flatMap(({ title, change }) => {
+        const cause = change.movedBy.find((name) => name !== title && refused.has(name));
+        return cause === undefined || !refused.has(title) ? [] : [[title, cause] as const];
+      }),
+    );
+    const own = this.#findings.filter(({ title }) => !causes.has(title));
+    for (const { title, change, advice } of own) {
+      this.notes.push(...change.remarks.map((remark) => `${unit}: ${title}: ${remark}`));
+      if (change.problems.length === 0) continue;
+      if (!refused.has(title)) {
+        this.notes.push(`${unit}: ${title}: accepted as --allow-layout says: ${change.problems.join("; ")}`);
+        continue;
+      }
+      const users = usersOf(this.#types.b, this.#patched.functions, title);
+      const holders = [...causes.keys()].filter((holder) => rootOf(holder, causes) === title);
+      const lines = [
+        `${change.problems.join("; ")}${users === "" ? "" : ` (${users})`}`,
+        ...change.layouts,
+        ...(holders.length === 0 ? [] : [`this moves parts of ${shorten(holders)} too`]),
+      ];
+      this.refusals.push(
+        refuse("LAYOUT_CHANGED", title, unit, { problem: lines.join("\n"), advice, name: namesOf(title)[0] ?? title }),
+      );
+    }
+  }
+}
+
+/** The type whose change moved this one, through whatever holds it. */
+function rootOf(title: string, causes: ReadonlyMap<string, string>): string {
+  let root = title;
+  for (let step = 0; step <= causes.size; step++) root = causes.get(root) ?? root;
+  return root;
+}
+
+function definitionChange(types: TypePairs, x: number, y: number, titles: readonly [string, string]): TypeChange {
+  return wordOf(types.a, x) === "enum" && wordOf(types.b, y) === "enum"
+    ? enumChange(types, x, y, titles)
+    : structChange(types, x, y, titles);
+}
+
+/** How `--allow-layout` may call it: the plain name first. */
+function namesOf(title: string): string[] {
+  const plain = title
+    .replace(/^enum \{ (\S*), … \}$/, "$1")
+    .replace(/^(struct|union|enum) /, "")
+    .replace(/\(\)$/, "");
+  return [...new Set([plain, title])];
+}
+
+function adviceFor(title: string): string {
+  if (title === "function") return "leave the function's prototype as it is, and give the new one another name";
+  if (title.startsWith("enum")) return "leave existing values as they are: put new ones at the end, behind every other";
+  return (
+    `leave ${title} as it is and keep the new value in a shadow variable: ` +
+    "klp_shadow_get_or_alloc(obj, ID, sizeof(value), GFP_KERNEL, NULL, NULL), later klp_shadow_get(obj, ID)"
+  );
+}
+
+function shorten(names: readonly string[]): string {
+  const rest = names.length - 4;
+  return `${names.slice(0, 4).join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
+}
+
+const targetTitles = ["the kernel", "compiled here"] as const;
+
+/**
+ * Types of an unpatched unit that the target kernel has differently: evidence that the source or the configuration is not the kernel's.
+ * @returns a line for each, those that differ on their own account first; empty when all agree or the unit has no debug information.
+ * @throws KmendError `BTF_FORMAT`, `PROGRAM_MISSING`.
+ */
+export async function compareWithTarget(originalObject: string, target: Btf, signal?: AbortSignal): Promise<string[]> {
+  const encoded = await encodeUnitTypes(originalObject, signal).catch(unknownTypes);
+  if (encoded instanceof KmendError) return [];
+  const unit = new Btf(encoded, originalObject);
+  const types = new TypePairs(target, unit);
+  const causes: string[] = [];
+  const moved: string[] = [];
+  for (const [title, definitions] of tableOfTypes(unit).definitions) {
+    const known = findDefinitions(target, title);
+    const first = known[0];
+    const type = definitions.find((each) => !known.some((old) => types.sameDefinition(old, each)));
+    if (first === undefined || type === undefined) continue;
+    const { problems, remarks, movedBy } = definitionChange(types, first, type, targetTitles);
+    const difference = problems[0] ?? remarks[0] ?? "it is declared in another way";
+    (movedBy.length > 0 ? moved : causes).push(`${title}: ${difference}`);
+  }
+  return [...causes.sort(), ...moved.sort()];
+}
