@@ -1,10 +1,11 @@
 import { buildCommand } from "./build.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
+import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { tryCommand } from "./try.ts";
 
 /** Every command, in the order of `kmend --help`. */
-export const commands: readonly CommandDefinition[] = [buildCommand, tryCommand, doctorCommand];
+export const commands: readonly CommandDefinition[] = [buildCommand, tryCommand, diffCommand, doctorCommand];
 
 /** Options that every command has. */
 export const commonOptions: readonly OptionDefinition[] = [

@@ -83,7 +83,7 @@ export class Comparison {
       const [x, y] = [left[at] as Reference, right[at] as Reference];
       if (x.offset !== y.offset || x.type !== y.type || !this.targetsEqual(x.target, y.target)) {
         const offset = Math.min(x.offset, y.offset);
-        return { offset, text: `refers to ${describeTarget(y.target)} instead of ${describeTarget(x.target)}` };
+        return { offset, text: describeReferences(x, y) };
       }
     }
     const extra = right[count] ?? left[count];
@@ -155,6 +155,11 @@ function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {
 
 function describeInitial(atom: Atom): string {
   return atom.kind === "bss" ? "zero-initialised" : `initialised (${atom.section.name})`;
+}
+
+function describeReferences(before: Reference, after: Reference): string {
+  const [old, fresh] = [describeTarget(before.target), describeTarget(after.target)];
+  return old === fresh ? `refers to ${fresh} at another place` : `refers to ${fresh} instead of ${old}`;
 }
 
 /** A target for a person: a name, a quoted string, or a section. */

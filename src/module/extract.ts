@@ -31,6 +31,9 @@ export interface KlpRelocation {
   readonly type: number;
   readonly addend: number;
   readonly symbolType: number;
+  /** Section of the extract that holds the place, and the place's offset in it. */
+  readonly section: string;
+  readonly offset: number;
 }
 
 /** A relocatable object with what the patch module takes from one unit. */
@@ -209,6 +212,8 @@ class Extractor {
       addend: offset,
     });
     this.#klp.push({
+      section: section.name,
+      offset,
       patchedObject: this.#input.object,
       symbol: reach.symbol,
       type,

@@ -60,6 +60,8 @@ export interface ResolveFacts {
   readonly newGlobals: ReadonlyMap<string, string>;
   readonly settled: ReadonlyMap<string, number>;
   readonly compiler: CompilerComparison;
+  /** True when it is not known which symbols the kernel has: outside symbols are then left to the module loader. */
+  readonly externalsUnknown?: boolean | undefined;
 }
 
 /** A unit with all names of the running kernel found and proven. */

@@ -37,6 +37,8 @@ export interface ResolveContext {
   readonly newGlobals: ReadonlyMap<string, string>;
   /** Addresses settled by matching the unit that defines a symbol; see settle.ts. */
   readonly settled: ReadonlyMap<string, number>;
+  /** True when it is not known which symbols the kernel has. */
+  readonly externalsUnknown?: boolean | undefined;
 }
 
 /** Resolves a thing of the original unit that the running kernel keeps. */
@@ -92,6 +94,8 @@ export function resolveExternal(name: string, weak: boolean, context: ResolveCon
   }
   if (named.length === 1 && address === undefined)
     return klp(target, named[0] as TargetSymbol, "the only symbol of this name");
+  if (named.length === 0 && context.externalsUnknown === true)
+    return { by: "loader", name, proof: "left to the module loader" };
   if (named.length === 0 && weak) return { by: "loader", name, proof: "weak and absent from the kernel" };
   return unresolved(
     named.length === 0 ? "missing" : address === undefined ? "ambiguous" : "unproven",

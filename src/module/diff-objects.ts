@@ -1,0 +1,170 @@
+import { readFile } from "node:fs/promises";
+import { findChanges } from "../diff/changes.ts";
+import { correlate } from "../diff/correlate.ts";
+import { selectCarried } from "../diff/select.ts";
+import { readUnitObject } from "../diff/unit-object.ts";
+import { ListedObject, listedProof } from "../match/listed-object.ts";
+import { readSymbolTable } from "../match/symbol-table.ts";
+import { writeFileAtomically } from "../support/cache.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import type { Refusal } from "../support/refusals.ts";
+import { readSymvers, type SymversEntry } from "../target/symvers.ts";
+import { extractUnit, type KlpRelocation } from "./extract.ts";
+import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./plan.ts";
+
+/** What `kmend diff` is asked to do. */
+export interface DiffOptions {
+  /** Paths of the two builds of one unit. */
+  readonly original: string;
+  readonly patched: string;
+  /** Where the extract goes; nothing is written without it. */
+  readonly output?: string | undefined;
+  /** `vmlinux` (the default) or the module that the unit belongs to. */
+  readonly object?: string | undefined;
+  /** Symbol table of that object; without it names are taken to be unique. */
+  readonly symtab?: string | undefined;
+  /** Module.symvers of the kernel; without it nothing counts as exported. */
+  readonly symvers?: string | undefined;
+}
+
+/** The stable `--json` of `kmend diff`. */
+export interface DiffResult {
+  readonly schema: 1;
+  readonly outcome: "changed" | "unchanged" | "refused";
+  readonly changedFunctions: readonly {
+    readonly name: string;
+    readonly reason: string;
+    readonly offset: number | null;
+  }[];
+  readonly newFunctions: readonly string[];
+  readonly newData: readonly string[];
+  readonly callbacks: readonly string[];
+  readonly patched: readonly { readonly name: string; readonly size: number; readonly sympos: number }[];
+  readonly klpRelocations: readonly {
+    readonly section: string;
+    readonly symbol: string;
+    readonly object: string;
+    readonly sympos: number;
+    readonly type: number;
+    readonly offset: number;
+    readonly addend: number;
+  }[];
+  /** Bytes kept of each special table. */
+  readonly specialSections: Readonly<Record<string, number>>;
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Compares two builds of one translation unit, without a kernel tree or image, and writes what a patch module needs of the second.
+ * @throws ElfFormatError, KmendError `FILE_MISSING`, `SYMBOL_TABLE`.
+ */
+export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
+  const object = options.object ?? "vmlinux";
+  const original = await readUnitObject(await readInput(options.original));
+  const patched = await readUnitObject(await readInput(options.patched));
+  const correlation = correlate(original, patched);
+  const changes = findChanges(original, patched, correlation, options.patched, object);
+  const selection = selectCarried(patched, correlation, changes, options.patched, object);
+  const listed =
+    options.symtab === undefined
+      ? ownSymbols(original)
+      : readSymbolTable(await readInput(options.symtab), options.symtab, object);
+  const target = new ListedObject(object, listed, options.symtab ?? options.original);
+  const symvers = options.symvers === undefined ? new Map<string, SymversEntry>() : await readSymvers(options.symvers);
+  const plan: UnitPlan = {
+    pair: { source: options.patched, object, originalPath: options.original, patchedPath: options.patched },
+    patched,
+    changes,
+    selection,
+    proof: listedProof(original, target, listed),
+    target,
+  };
+  const unit = resolveUnit(plan, {
+    symvers,
+    // Without a symbol table nobody can say which outside symbols the kernel has: the loader finds out.
+    externalsUnknown: options.symtab === undefined,
+    newGlobals: new Map(),
+    settled: new Map(),
+    compiler: { same: true, kernel: "", here: "", program: "" },
+  });
+  const refusals = [...changes.refusals, ...selection.refusals, ...unit.refusals];
+  const isEmpty = selection.atoms.length === 0;
+  const outcome = refusals.length > 0 ? "refused" : isEmpty ? "unchanged" : "changed";
+  const extract = outcome === "changed" ? extractOf(unit, object) : undefined;
+  if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract.object);
+  const listedChanges = [...changes.functions.values()].filter(({ atom }) => selection.atoms.includes(atom));
+  return {
+    schema: 1,
+    outcome,
+    changedFunctions: listedChanges
+      .filter(({ change }) => change === "changed")
+      .map(({ atom, reason, differsAt }) => ({ name: atom.name, reason, offset: differsAt ?? null })),
+    newFunctions: listedChanges.filter(({ change }) => change === "new").map(({ atom }) => atom.name),
+    newData: selection.atoms
+      .filter((atom) => (atom.kind === "data" || atom.kind === "bss") && atom.symbol !== undefined)
+      .map(({ name }) => name),
+    callbacks: [],
+    patched: unit.redirections.map(({ atom, oldName, sympos }) => ({
+      name: oldName,
+      size: atom.symbol?.size ?? 0,
+      sympos,
+    })),
+    klpRelocations: (extract?.klpRelocations ?? []).map(describeRelocation),
+    specialSections: extract?.tableBytes ?? {},
+    refusals,
+    notes: [...changes.notes, ...unit.notes],
+  };
+}
+
+async function readInput(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((error: unknown) => {
+    throw new KmendError({
+      code: "FILE_MISSING",
+      message: `cannot read ${path}: ${messageOf(error)}`,
+      where: path,
+      hint: "give the path of a file that exists",
+      exitCode: ExitCode.usage,
+      cause: error,
+    });
+  });
+}
+
+/** Without a symbol table the unit's own names stand for those of the kernel. */
+function ownSymbols(original: Awaited<ReturnType<typeof readUnitObject>>): ReturnType<typeof readSymbolTable> {
+  return original.elf.symbols.flatMap((symbol) =>
+    symbol.section > 0 && symbol.type !== 3
+      ? [
+          {
+            name: symbol.name,
+            address: symbol.section * 2 ** 32 + symbol.value,
+            size: symbol.size,
+            isGlobal: symbol.binding !== 0,
+            isFile: false,
+          },
+        ]
+      : [],
+  );
+}
+
+function extractOf(unit: ResolvedUnit, object: string): ReturnType<typeof extractUnit> {
+  return extractUnit({
+    unit: unit.plan.patched,
+    selection: unit.selection,
+    redirections: unit.redirections,
+    object,
+    number: 0,
+    reachOriginal: unit.reachOriginal,
+    reachExternal: unit.reachExternal,
+  });
+}
+
+function describeRelocation({
+  section,
+  symbol,
+  type,
+  offset,
+  addend,
+}: KlpRelocation): DiffResult["klpRelocations"][number] {
+  return { section, symbol: symbol.name, object: symbol.object, sympos: symbol.sympos, type, offset, addend };
+}
