@@ -125,12 +125,15 @@ function compileError(what: string, output: string, logFile: string): KmendError
       hint: "free some space, or choose another cache folder with KMEND_CACHE=DIR",
     });
   }
-  const errors = output.split("\n").filter((line) => /error|Error|No rule/.test(line));
+  const lines = output.trimEnd().split("\n");
+  const errors = lines.filter((line) => /: (fatal )?error: /.test(line));
+  const others = lines.filter((line) => /error|Error|No rule/.test(line));
   return new KmendError({
     code: "COMPILE_FAILED",
     message: `${what} does not compile`,
     where: what,
-    why: (errors.length > 0 ? errors : output.trimEnd().split("\n")).slice(-20).join("\n"),
+    why: (errors.length > 0 ? errors : others.length > 0 ? others : lines).slice(-20).join("
+"),
     hint: `the full log is ${logFile}`,
   });
 }

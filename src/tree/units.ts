@@ -1,7 +1,7 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { exists, makeOnce } from "../support/cache.ts";
+import { makeOnce } from "../support/cache.ts";
 import { mapConcurrently, run } from "../support/run.ts";
 import { type KbuildEnvironment, plainEnvironment } from "./kbuild.ts";
 
@@ -104,38 +104,38 @@ class MembershipQuery {
 
   async of(source: string): Promise<Membership> {
     const object = source.replace(/\.[cS]$/, ".o");
-    for (const folder of await this.#whereListed(dirname(source))) {
+    const folders = foldersAbove(dirname(source));
+    return (
+      (await this.#listedIn(folders, object)) ?? (await this.#listedIn(await this.#beside(folders), object)) ?? notBuilt
+    );
+  }
+
+  async #listedIn(folders: readonly string[], object: string): Promise<Membership | undefined> {
+    for (const folder of folders) {
       const lists = await this.#ask(folder);
       const builtin = lists?.builtin.get(object);
       const module = lists?.module.get(object);
-      if ((builtin ?? module) !== undefined && (await this.#isReached(folder))) {
-        return builtin === undefined
-          ? { kind: "module", object: module as string }
-          : { kind: "builtin", object: builtin };
-      }
+      if ((builtin ?? module) === undefined || !(await this.#isReached(folder))) continue;
+      return builtin === undefined
+        ? { kind: "module", object: module as string }
+        : { kind: "builtin", object: builtin };
     }
-    return notBuilt;
+    return undefined;
   }
 
-  /** Folders whose Makefile may list an object of `folder`, the likeliest first. */
-  async #whereListed(folder: string): Promise<string[]> {
-    const ways: string[] = [];
-    for (let above = folder; above !== "."; above = dirname(above)) ways.push(above);
-    if (await this.#hasMakefile(folder)) return ways;
+  /** Folders beside the way to the top whose Makefile reaches out of its folder. */
+  async #beside(ways: readonly string[]): Promise<string[]> {
     const beside: string[] = [];
     for (const above of ways.slice(1, -1)) {
       const entries = await readdir(join(this.#at, above), { withFileTypes: true });
-      const folders = entries
-        .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
-        .map(({ name }) => join(above, name));
-      const known = await Promise.all(folders.map((path) => this.#hasMakefile(path)));
-      beside.push(...folders.filter((path, index) => known[index] === true && !ways.includes(path)));
+      for (const { name } of entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink())) {
+        const folder = join(above, name);
+        if (ways.includes(folder)) continue;
+        const text = await readFile(join(this.#at, folder, "Makefile"), "utf8").catch(() => "");
+        if (/\/\.\.|\.\.\//.test(text)) beside.push(folder);
+      }
     }
-    return [...ways, ...beside.slice(0, siblingLimit)];
-  }
-
-  async #hasMakefile(folder: string): Promise<boolean> {
-    return (await exists(join(this.#at, folder, "Makefile"))) || (await exists(join(this.#at, folder, "Kbuild")));
+    return beside.slice(0, siblingLimit);
   }
 
   #ask(folder: string): Promise<FolderObjects | undefined> {
@@ -155,4 +155,11 @@ class MembershipQuery {
       if (above === ".") return false;
     }
   }
+}
+
+/** A folder and those above it, the tree itself left out. */
+function foldersAbove(folder: string): string[] {
+  const folders: string[] = [];
+  for (let above = folder; above !== "."; above = dirname(above)) folders.push(above);
+  return folders;
 }
