@@ -75,6 +75,7 @@ export function isCorrelatable(atom: Atom): boolean {
   return !isSpecialStatic(atom.name) && !isOnceData(atom.section.name);
 }
 
+/** True for data that the running kernel may have changed, zero-initialised data included. */
 export function isWritable(atom: Atom): boolean {
   return atom.kind === "data" || atom.kind === "bss";
 }

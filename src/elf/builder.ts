@@ -73,6 +73,7 @@ export function draftSection(fields: Partial<DraftSection> & Pick<DraftSection, 
   };
 }
 
+/** A symbol of a draft: local, untyped and at offset 0 unless `fields` say otherwise. */
 export function draftSymbol(fields: Partial<DraftSymbol> & Pick<DraftSymbol, "name" | "section">): DraftSymbol {
   return {
     value: 0,

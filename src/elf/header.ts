@@ -31,6 +31,7 @@ export function byteOrder(file: Uint8Array): "little" | "big" {
   throw new ElfFormatError("unknown byte order", 5, file[5]);
 }
 
+/** Reads the ELF header (gABI chapter 4) and checks that the section header table lies in the file. @throws ElfFormatError */
 export function readFileHeader(bytes: Bytes): FileHeader {
   const sectionHeaderOffset = bytes.size(40);
   const entrySize = bytes.u16(58);

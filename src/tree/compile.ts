@@ -132,8 +132,7 @@ function compileError(what: string, output: string, logFile: string): KmendError
     code: "COMPILE_FAILED",
     message: `${what} does not compile`,
     where: what,
-    why: (errors.length > 0 ? errors : others.length > 0 ? others : lines).slice(-20).join("
-"),
+    why: (errors.length > 0 ? errors : others.length > 0 ? others : lines).slice(-20).join("\n"),
     hint: `the full log is ${logFile}`,
   });
 }
