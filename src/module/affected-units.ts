@@ -6,9 +6,9 @@ import { preprocessedPath } from "../tree/compile.ts";
 import { includeGraph } from "../tree/include-graph.ts";
 import { runKbuild } from "../tree/kbuild.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
-import { createShadow } from "../tree/shadow.ts";
+import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
-import { foldersOf, type Workshop } from "./unit-pairs.ts";
+import type { Workshop } from "./unit-pairs.ts";
 
 /** A unit that sees a changed file that it includes. */
 export interface AffectedUnit {

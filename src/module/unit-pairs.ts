@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { dirname, join, normalize } from "node:path";
+import { dirname, join } from "node:path";
 import type { ChangedFile, ChangeSet } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
@@ -8,7 +8,7 @@ import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { compileUnit, recordCommands, type UnitCache, type UnitCommand } from "../tree/compile.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
-import { createShadow } from "../tree/shadow.ts";
+import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
@@ -206,16 +206,6 @@ async function compileOriginals(units: readonly TouchedUnit[], workshop: Worksho
     await cache.keepObject(command as UnitCommand, await readFile(join(shadow, object)));
     await cache.keepCommand(command as UnitCommand);
   }
-}
-
-/** Folders that must be real in a shadow so that a compile writes into it: the object's own, and each one that a `..` in its path steps out of. */
-export function foldersOf(object: string): string[] {
-  const folders = [dirname(normalize(object))];
-  const parts = object.split("/");
-  parts.forEach((part, index) => {
-    if (part === "..") folders.push(normalize(parts.slice(0, index).join("/")));
-  });
-  return folders;
 }
 
 /** Files with their new content; C files with `#line` directives that keep old line numbers. */

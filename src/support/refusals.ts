@@ -51,10 +51,6 @@ export const refusalTexts = {
     why: "{problem}",
     hint: "rewrite the changed function so that it does not need this entry",
   },
-  HEADER_CHANGED: {
-    why: "this file is included by other units; kmend has to see every unit that reads it",
-    hint: "move the changed lines into the C file that needs them",
-  },
   LAYOUT_CHANGED: {
     why: "{problem}",
     hint: "{advice}; --allow-layout {name} accepts the change as it is",
@@ -101,10 +97,6 @@ export const refusalTexts = {
   },
   MISSING_SYMBOL: {
     why: "{object} has no symbol of this name",
-    hint: "{advice}",
-  },
-  OBJECT_NAME: {
-    why: "{problem}",
     hint: "{advice}",
   },
   NEW_UNIT: {

@@ -1,5 +1,5 @@
 import { mkdir, readdir, symlink, unlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, normalize } from "node:path";
 import { rethrowDiskErrors } from "../support/cache.ts";
 
 /**
@@ -54,4 +54,14 @@ async function mirrorFolder(tree: string, path: string, folder: string, real: Re
       .filter((entry) => folder === "." || !outputs.test(entry))
       .map((entry) => symlink(join(tree, folder, entry), join(path, folder, entry))),
   );
+}
+
+/** Folders that must be real in a shadow so that a compile writes into it: the object's own, and each one that a `..` in its path steps out of. */
+export function foldersOf(object: string): string[] {
+  const folders = [dirname(normalize(object))];
+  const parts = object.split("/");
+  parts.forEach((part, index) => {
+    if (part === "..") folders.push(normalize(parts.slice(0, index).join("/")));
+  });
+  return folders;
 }
