@@ -1,0 +1,89 @@
+import { dirname, join } from "node:path";
+import { cruise, type ICruiseResult } from "dependency-cruiser";
+import { beforeAll, expect, test } from "vitest";
+import { read, root, typeScriptFiles } from "./source-files.ts";
+
+/** Rooms that each room of src/ may import from; arrows point down only. `.` is src/index.ts, the library's front. */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  support: [],
+  elf: ["support"],
+  change: ["elf", "support"],
+  target: ["elf", "support"],
+  tree: ["elf", "support"],
+  diff: ["tree", "target", "change", "elf", "support"],
+  match: ["diff", "tree", "target", "change", "elf", "support"],
+  module: ["match", "diff", "tree", "target", "change", "elf", "support"],
+  // The running system and the virtual machine know nothing of how a patch module is made.
+  host: ["elf", "support"],
+  vm: ["elf", "support"],
+  update: ["module", "match", "diff", "tree", "target", "change", "elf", "support"],
+  cli: ["update", "host", "vm", "module", "match", "diff", "tree", "target", "change", "elf", "support"],
+  ".": ["update", "host", "vm", "module", "match", "diff", "tree", "target", "change", "elf", "support"],
+};
+
+let graph: ICruiseResult;
+
+beforeAll(async () => {
+  const options = { baseDir: root, parser: "swc", tsPreCompilationDeps: true, doNotFollow: "node_modules" } as const;
+  const { output } = await cruise(["src"], options);
+  graph = output as ICruiseResult;
+});
+
+/** Files of src/ whose code a file imports at its start; types vanish when it is compiled. */
+function codeImports(path: string): string[] {
+  const statements = read(path).matchAll(/^(?:import|export)\s+(type\s)?(\{[^}]*\}|[^{}"]*?)\s+from\s+"(\.[^"]+)";/gm);
+  const files: string[] = [];
+  for (const [, type, names, from] of statements) {
+    const listed = (names as string)
+      .replace(/[{}]/g, "")
+      .split(",")
+      .map((name) => name.trim())
+      .filter(Boolean);
+    const typesOnly = type !== undefined || listed.every((name) => name.startsWith("type "));
+    if (!typesOnly) files.push(join(dirname(path), from as string));
+  }
+  return files;
+}
+
+function roomOf(path: string): string {
+  const parts = path.split("/");
+  return parts.length > 2 ? (parts[1] as string) : ".";
+}
+
+test("every file of src/ was read", () => {
+  // Without a parser for TypeScript the tool finds nothing, and nothing to object to.
+  const files = graph.modules.map(({ source }) => source).filter((source) => source.startsWith("src/"));
+  expect(files.sort()).toEqual(typeScriptFiles("src").sort());
+  const imports = graph.modules.flatMap(({ dependencies }) => dependencies);
+  expect(imports.length).toBeGreaterThan(files.length);
+  expect(imports.filter(({ couldNotResolve }) => couldNotResolve).map(({ module }) => module)).toEqual([]);
+});
+
+test("rooms import from the rooms below them only", () => {
+  const wrong: string[] = [];
+  for (const { source, dependencies } of graph.modules) {
+    if (!source.startsWith("src/")) continue;
+    const from = roomOf(source);
+    for (const { resolved } of dependencies) {
+      if (!resolved.startsWith("src/")) continue;
+      const to = roomOf(resolved);
+      if (from !== to && mayImport[from]?.includes(to) !== true) wrong.push(`${source} → ${resolved}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("no file imports itself through others", () => {
+  const next = new Map(typeScriptFiles("src").map((path) => [path, codeImports(path)]));
+  expect([...next.values()].flat().length).toBeGreaterThan(next.size);
+  const cycles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(" → "));
+    if (done.has(file) || path.includes(file)) return;
+    for (const other of next.get(file) ?? []) visit(other, [...path, file]);
+    done.add(file);
+  };
+  for (const file of next.keys()) visit(file, []);
+  expect(cycles).toEqual([]);
+});

@@ -1,0 +1,32 @@
+import { type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
+
+const head = `# What kmend refuses, and what to do
+
+A live patch replaces functions. What a running kernel already holds — data, lists, code that ran once — cannot be replaced that way, and kmend refuses
+such a change instead of guessing (exit code 4). It tells all reasons of a patch at once: what is refused, where it is, why, and what to do.
+
+\`kmend build --json\` has them in \`refusals\`, each with its \`code\` from the list below.
+
+Words in capitals stand for what a message fills in. This page is made from the table in \`src/support/refusals.ts\`;
+\`npx vitest run --project unit test/tidy -u\` writes it anew.
+`;
+
+/** Text of docs/refusals.md. */
+export function refusalPage(): string {
+  const codes = Object.keys(refusalTexts).sort() as RefusalCode[];
+  const sections = codes.map((code) => {
+    const { why, hint } = refusalTexts[code];
+    return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}\n`;
+  });
+  return [head, ...sections].join("\n");
+}
+
+/** A row's text with its `{place}`s in capitals; a row that is all filled in by the case gets `otherwise`. */
+function sentence(text: string, otherwise: string, capital = true): string {
+  const said = /^\{\w+\}$/.test(text) ? otherwise : text.replace(/\{(\w+)\}/g, (_, name: string) => words(name));
+  return `${capital ? said[0]?.toUpperCase() : said[0]}${said.slice(1)}.`;
+}
+
+function words(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => ` ${letter}`).toUpperCase();
+}

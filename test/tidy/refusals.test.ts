@@ -1,0 +1,17 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { refusalTexts } from "../../src/support/refusals.ts";
+import { refusalPage } from "./refusal-page.ts";
+import { read, root, typeScriptFiles } from "./source-files.ts";
+
+test("the page about refusals is that of the table", async () => {
+  await expect(refusalPage()).toMatchFileSnapshot(join(root, "docs", "refusals.md"));
+});
+
+test("every row of the table is used", () => {
+  const sources = typeScriptFiles("src")
+    .filter((path) => path !== "src/support/refusals.ts")
+    .map(read)
+    .join("\n");
+  expect(Object.keys(refusalTexts).filter((code) => !sources.includes(`"${code}"`))).toEqual([]);
+});
