@@ -77,6 +77,22 @@ test("a change of comments and white space is none", async () => {
   expect(readdirSync(output)).toEqual([]);
 });
 
+test("a header that no unit sees differently changes nothing", async () => {
+  const edits = { "fs/proc/internal.h": append("\n#define KMEND_NOT_USED 1\n") };
+  const { exitCode, result } = await build([scratch.patch(tree, edits)], scratch.folder());
+  expect(exitCode).toBe(3);
+  expect(result.outcome).toBe("unchanged");
+});
+
+test("a change that too many units see is refused, and they are named", async () => {
+  const patch = scratch.patch(tree, { "include/linux/proc_fs.h": append("\nextern int kmend_not_used;\n") });
+  const words = ["build", patch, "--kernel", "newest", "--max-units", "1", "-o", scratch.folder()];
+  const { exitCode, stderr } = await kmend(...words);
+  expect(exitCode, stderr).toBe(4);
+  expect(stderr).toContain("error[TOO_MANY_UNITS]");
+  expect(stderr).toContain("--max-units");
+});
+
 test("files that this kernel does not build are named", async () => {
   const edits = {
     "arch/arm/mm/fault.c": append("/* arm */\nint kmend_arm;\n"),
