@@ -168,6 +168,7 @@ export function describeTarget(target: Target): string {
   if (target.kind === "absolute") return `the number ${target.addend}`;
   const { atom } = target;
   if (atom.kind === "string") return JSON.stringify(Buffer.from(atom.bytes).toString("latin1").replace(/\0+$/, ""));
+  if (atom.kind === "code" && atom.symbol === undefined) return `code in ${atom.section.name}`;
   if (atom.symbol === undefined) return `a constant in ${atom.section.name}`;
   return atom.name;
 }

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { KmendError } from "../support/errors.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { Btf } from "../target/btf.ts";
@@ -13,9 +14,11 @@ import { encodeUnitTypes } from "./layout/unit-btf.ts";
 
 /** The two builds of a unit, and what is known about the kernel's types. */
 export interface LayoutQuestion {
-  /** Paths of compiled units with debug information, in a folder that may be written to. */
+  /** Paths of compiled units with debug information. */
   readonly originalObject: string;
   readonly patchedObject: string;
+  /** Where files may be for a while; by default the patched object's own folder. */
+  readonly folder?: string | undefined;
   /** Source path of the unit, for messages. */
   readonly unit: string;
   /** Types of the kernel or module that the unit belongs to; without them, types that only the patched unit has count as new. */
@@ -40,8 +43,9 @@ export interface LayoutFindings {
  */
 export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFindings> {
   const { originalObject, patchedObject, unit, allowed, signal } = question;
+  const folder = question.folder ?? dirname(patchedObject);
   const encoded = await Promise.all(
-    [originalObject, patchedObject].map((path) => encodeUnitTypes(path, signal).catch(unknownTypes)),
+    [originalObject, patchedObject].map((path) => encodeUnitTypes(path, folder, signal).catch(unknownTypes)),
   );
   const [original, patched] = encoded;
   if (!(original instanceof Uint8Array) || !(patched instanceof Uint8Array)) {
@@ -222,11 +226,17 @@ const targetTitles = ["the kernel", "compiled here"] as const;
 
 /**
  * Types of an unpatched unit that the target kernel has differently: evidence that the source or the configuration is not the kernel's.
+ * @param folder where files may be for a while.
  * @returns a line for each, those that differ on their own account first; empty when all agree or the unit has no debug information.
  * @throws KmendError `BTF_FORMAT`, `PROGRAM_MISSING`.
  */
-export async function compareWithTarget(originalObject: string, target: Btf, signal?: AbortSignal): Promise<string[]> {
-  const encoded = await encodeUnitTypes(originalObject, signal).catch(unknownTypes);
+export async function compareWithTarget(
+  originalObject: string,
+  target: Btf,
+  folder: string = dirname(originalObject),
+  signal?: AbortSignal,
+): Promise<string[]> {
+  const encoded = await encodeUnitTypes(originalObject, folder, signal).catch(unknownTypes);
   if (encoded instanceof KmendError) return [];
   const unit = new Btf(encoded, originalObject);
   const types = new TypePairs(target, unit);

@@ -45,7 +45,7 @@ export async function settleAmbiguous(
 
 /** Source files that have the name at the start of a line or behind a type, not followed by a call's semicolon: likely definitions first. */
 async function possibleDefiners(name: string, { tree, signal }: Workshop): Promise<string[]> {
-  const pattern = `^[A-Za-z_][A-Za-z0-9_ \\t*]*\\b${name}[ \\t]*[(=\\[;]|^${name}[ \\t]*\\(|DEFINE[A-Z_]*\\(([A-Za-z0-9_ *]*, *)?${name}\\b`;
+  const pattern = `^[A-Za-z_][A-Za-z0-9_ \\t*]*\\b${name}[ \\t]*([(=\\[;]|__[a-z])|^${name}[ \\t]*\\(|DEFINE[A-Z_]*\\(([A-Za-z0-9_ *]*, *)?${name}\\b`;
   const folders = [
     "arch/x86",
     "block",

@@ -1,4 +1,5 @@
 import { readFile, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { temporaryBeside } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
 import { run } from "../../support/run.ts";
@@ -7,11 +8,12 @@ import { run } from "../../support/run.ts";
 const timeLimit = 120_000;
 
 /**
- * Types of a compiled unit: pahole(1) makes BTF from its DWARF. It writes beside the object, for as long as it runs.
+ * Types of a compiled unit: pahole(1) makes BTF from its DWARF.
+ * @param folder gets a file for as long as pahole runs.
  * @throws KmendError `UNIT_WITHOUT_TYPES` when the object has no debug information that pahole understands; `PROGRAM_MISSING`.
  */
-export async function encodeUnitTypes(object: string, signal?: AbortSignal): Promise<Uint8Array> {
-  const file = temporaryBeside(`${object}.btf`);
+export async function encodeUnitTypes(object: string, folder: string, signal?: AbortSignal): Promise<Uint8Array> {
+  const file = temporaryBeside(join(folder, `${basename(object)}.btf`));
   const args = ["-J", "--btf_gen_floats", "--btf_encode_force", `--btf_encode_detached=${file}`, object];
   try {
     const result = await run("pahole", args, { timeout: timeLimit, signal, allowFailure: true });
