@@ -9,7 +9,7 @@ export interface CItem {
 
 /** Comments, a whole preprocessor line with its continuations, strings, characters, words, and any other sign on its own. */
 const tokenPattern =
-  /\/\*[^]*?(?:\*\/|(?![^]))|\/\/(?:\\\r?\n|[^\n])*|^[ \t]*#(?:\/\*[^]*?(?:\*\/|(?![^]))|\\\r?\n|[^\n])*|"(?:\\[^]|[^"\\])*"|'(?:\\[^]|[^'\\])*'|\w+|[^\s\w]/gm;
+  /\/\*[\s\S]*?(?:\*\/|(?![\s\S]))|\/\/(?:\\\r?\n|[^\n])*|^[ \t]*#(?:\/\*[\s\S]*?(?:\*\/|(?![\s\S]))|\\\r?\n|[^\n])*|"(?:\\[\s\S]|[^"\\])*"|'(?:\\[\s\S]|[^'\\])*'|\w+|[^\s\w]/gm;
 
 /** The tokens of a C file without its comments. A preprocessor line is one token that begins with `#`. */
 export function cTokens(text: string): string[] {

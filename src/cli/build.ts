@@ -17,6 +17,11 @@ export const buildOptions: readonly OptionDefinition[] = [
     flags: "--skip-gcc-check",
     description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
   },
+  {
+    flags: "--allow-layout <TYPE>",
+    description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
+    repeatable: true,
+  },
   { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
   { flags: "--no-install", description: "never install missing packages" },
 ];
@@ -75,6 +80,7 @@ export async function runBuild(
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     image: options.text("image"),
     progress,

@@ -19,6 +19,8 @@ export interface BuildOptions {
   readonly maxUnits?: number | undefined;
   /** Go on when the compiler is not the one that the kernel names. */
   readonly skipCompilerCheck?: boolean | undefined;
+  /** Types and functions whose changed layout is accepted: `page`, `struct page`; `*` for all. */
+  readonly allowLayout?: readonly string[] | undefined;
   /** Kernel image to prove against instead of the one that belongs to the release. */
   readonly image?: string | undefined;
   readonly progress?: Progress | undefined;

@@ -18,6 +18,7 @@ import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { type PreparedTree, prepareTree } from "../tree/prepare.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
+import { checkUnitLayouts, explainUnproven } from "./check-layouts.ts";
 import { extractUnit } from "./extract.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
@@ -111,7 +112,10 @@ async function buildChange(session: Session): Promise<BuildResult> {
     return result(session, outcome, { units, notes, refusals: units.refusals });
   }
   const symvers = await readSymvers(kernel.symversPath);
-  const plans = await progress.phase("diff", "Compare and prove", () => planUnits(units, kernel));
+  const [plans, layouts] = await Promise.all([
+    progress.phase("diff", "Compare and prove", () => planUnits(units, kernel)),
+    checkUnitLayouts(units.pairs, change, kernel, session.options.allowLayout ?? [], workshop),
+  ]);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );
@@ -129,14 +133,20 @@ async function buildChange(session: Session): Promise<BuildResult> {
     ...units.refusals,
     ...plans.flatMap(({ changes, selection }) => [...changes.refusals, ...selection.refusals]),
     ...resolved.flatMap((unit) => unit.refusals),
+    // Without code that knows it, a new layout is in nobody's way.
+    ...(changed.length > 0 ? layouts.refusals : []),
   ]);
   const allNotes = [
     ...notes,
+    ...layouts.notes,
     ...plans.flatMap(({ changes }) => changes.notes),
     ...resolved.flatMap((unit) => unit.notes),
   ];
   const functions = await describeFunctions(plans, resolved);
-  if (refusals.length > 0) return result(session, "refused", { units, notes: allNotes, refusals, functions, resolved });
+  if (refusals.length > 0) {
+    const explained = await explainUnproven(refusals, units.pairs, kernel, workshop);
+    return result(session, "refused", { units, notes: allNotes, refusals: explained, functions, resolved });
+  }
   if (resolved.every(({ redirections }) => redirections.length === 0)) {
     return result(session, "unchanged", { units, notes: allNotes, functions: [] });
   }
@@ -239,13 +249,14 @@ async function assemble(
 }
 
 /** What a loaded or a stray module tells about itself through `modinfo`. */
-function moduleTexts({ kernel, change }: Session): string[] {
+function moduleTexts({ kernel, change, options }: Session): string[] {
   return [
     `kmend=${version()}`,
     `kmend.kernel=${kernel.buildId}`,
     ...change.patches.map(
       ({ name, sha256: digest }) => `kmend.patch=${digest} ${name.replaceAll(/[^\x20-\x7e]/g, "?")}`,
     ),
+    ...(options.allowLayout ?? []).map((type) => `kmend.allow-layout=${type.replaceAll(/[^\x20-\x7e]/g, "?")}`),
   ];
 }
 

@@ -52,7 +52,7 @@ export const refusalTexts = {
     hint: "rewrite the changed function so that it does not need this entry",
   },
   LAYOUT_CHANGED: {
-    why: "{problem}",
+    why: "live objects and unpatched code keep what the kernel has: {problem}",
     hint: "{advice}; --allow-layout {name} accepts the change as it is",
   },
   LAYOUT_UNKNOWN: {

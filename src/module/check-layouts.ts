@@ -1,0 +1,135 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { ChangeSet } from "../change/change-set.ts";
+import { introducedTypes, mayChangeTypes } from "../change/type-change.ts";
+import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
+import { ElfReader } from "../elf/reader.ts";
+import type { Refusal } from "../support/refusals.ts";
+import { mapConcurrently } from "../support/run.ts";
+import { Btf } from "../target/btf.ts";
+import type { TargetKernel } from "../target/find.ts";
+import { ShippedModules } from "../target/shipped-module.ts";
+import type { UnitPair, Workshop } from "./unit-pairs.ts";
+
+/**
+ * Checks that no unit of a change disagrees with the running kernel about a type. A change that touches nothing but the bodies of functions is not looked at.
+ * A type that several units see is reported once.
+ * @param allowed names that `--allow-layout` accepts.
+ */
+export async function checkUnitLayouts(
+  pairs: readonly UnitPair[],
+  change: ChangeSet,
+  kernel: TargetKernel,
+  allowed: readonly string[],
+  workshop: Workshop,
+): Promise<LayoutFindings> {
+  if (!mayChangeTypes(change.files)) return { refusals: [], notes: [] };
+  const { progress, signal } = workshop;
+  return progress.phase("layout", "Compare data layouts", async () => {
+    const introduced = introducedTypes(change.files);
+    const types = new KernelTypes(kernel);
+    const folder = join(workshop.folder, "layout");
+    await mkdir(folder, { recursive: true });
+    // Two programs run at once for each unit.
+    const lanes = Math.max(1, Math.floor(workshop.jobs / 2));
+    const findings = await mapConcurrently(pairs, lanes, async ({ source, object, originalPath, patchedPath }) => {
+      if (originalPath === undefined) return { refusals: [], notes: [] };
+      const paths = { originalObject: originalPath, patchedObject: patchedPath, folder };
+      return checkLayouts({ ...paths, unit: source, target: await types.of(object), allowed, introduced, signal });
+    });
+    return {
+      refusals: mergeUnits(findings.flatMap(({ refusals }) => refusals)),
+      notes: [...new Set(findings.flatMap(({ notes }) => notes))],
+    };
+  });
+}
+
+/** How many differing types a failed proof names. */
+const shownTypes = 3;
+
+/** Adds to each function that could not be proven what is different in the types of its unit: evidence of another source or configuration. */
+export async function explainUnproven(
+  refusals: readonly Refusal[],
+  pairs: readonly UnitPair[],
+  kernel: TargetKernel,
+  workshop: Workshop,
+): Promise<readonly Refusal[]> {
+  const types = new KernelTypes(kernel);
+  const explained = new Map<UnitPair, Promise<string>>();
+  return Promise.all(
+    refusals.map(async (refusal) => {
+      const pair = pairs.find(({ source }) => refusal.where.startsWith(`${source}: `));
+      if (refusal.code !== "UNPROVEN_FUNCTION" || pair === undefined) return refusal;
+      const evidence = explained.get(pair) ?? typeEvidence(pair, await types.of(pair.object), workshop);
+      explained.set(pair, evidence);
+      return { ...refusal, hint: `${refusal.hint}${await evidence}` };
+    }),
+  );
+}
+
+async function typeEvidence(
+  { originalPath, object }: UnitPair,
+  target: Btf | undefined,
+  { folder, signal }: Workshop,
+): Promise<string> {
+  if (target === undefined || originalPath === undefined) return "";
+  const differing = await compareWithTarget(originalPath, target, folder, signal);
+  if (differing.length === 0) return "";
+  const rest = differing.length - shownTypes;
+  const shown = differing.slice(0, shownTypes).join("; ");
+  return `; types of this unit are not those of ${object}: ${shown}${rest > 0 ? `; and ${rest} more` : ""}`;
+}
+
+/** The types of the target kernel's image and modules, each read once. */
+export class KernelTypes {
+  readonly #kernel: TargetKernel;
+  readonly #known = new Map<string, Promise<Btf | undefined>>();
+
+  constructor(kernel: TargetKernel) {
+    this.#kernel = kernel;
+  }
+
+  /**
+   * Types of `vmlinux` or of a module together with them; undefined when the kernel has none.
+   * @throws KmendError `BTF_FORMAT`, `MODULE_FILE_MISSING`.
+   */
+  of(object: string): Promise<Btf | undefined> {
+    let types = this.#known.get(object);
+    if (types === undefined) {
+      types = object === "vmlinux" ? this.#ofImage() : this.#ofModule(object);
+      this.#known.set(object, types);
+    }
+    return types;
+  }
+
+  async #ofImage(): Promise<Btf | undefined> {
+    const data = this.#kernel.image.btf;
+    return data === undefined ? undefined : new Btf(data, this.#kernel.imagePath);
+  }
+
+  async #ofModule(name: string): Promise<Btf | undefined> {
+    const base = await this.of("vmlinux");
+    const modules = await ShippedModules.open(this.#kernel.modulesDir);
+    const shipped = modules.find(name);
+    if (base === undefined || shipped === undefined) return base;
+    const section = new ElfReader(await modules.read(shipped)).section(".BTF");
+    return section === undefined ? base : new Btf(section.data, `${name}.ko`, base);
+  }
+}
+
+/** One refusal for all units that see the same change of a type. */
+function mergeUnits(refusals: readonly Refusal[]): Refusal[] {
+  const groups = new Map<string, Refusal[]>();
+  for (const refusal of refusals) {
+    // Which functions of a unit use it differs from unit to unit.
+    const key = [refusal.code, refusal.what, refusal.why.replace(/ \(used by [^)]*\)/, "")].join("\n");
+    groups.set(key, [...(groups.get(key) ?? []), refusal]);
+  }
+  return [...groups.values()].map((group) => {
+    const [first] = group as [Refusal];
+    const others = group.length - 1;
+    return others === 0
+      ? first
+      : { ...first, where: `${first.where} and ${others} more unit${others === 1 ? "" : "s"}` };
+  });
+}

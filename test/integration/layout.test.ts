@@ -1,0 +1,83 @@
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Btf } from "../../src/target/btf.ts";
+import { BtfKind } from "../../src/target/btf-format.ts";
+import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
+
+const scratch = new Scratch();
+let stock: StockKernel;
+
+beforeAll(async () => {
+  stock = await stockKernel();
+});
+afterAll(() => scratch.remove());
+
+const use = replace("\tctx->count -= *cnt;", "\tctx->count -= *cnt + ctx->kmend_limit;");
+/** `struct eventfd_ctx` is defined in its C file, and each open event descriptor has one. */
+const grown = all(replace("\tint id;\n", "\tint id;\n\tunsigned int kmend_limit;\n"), use);
+const padded = all(replace("\tstruct kref kref;\n", "\tstruct kref kref;\n\tunsigned int kmend_limit;\n"), use);
+
+function patch(edit: Edit, path = "fs/eventfd.c"): string {
+  return scratch.patch(stock.tree.path, { [path]: edit });
+}
+
+describe("a struct of live objects", () => {
+  test.each([
+    ["grows", grown, "its size changes from 48 to 56 bytes"],
+    ["gets a member in its padding", padded, "kmend_limit is new at offset 4, in padding"],
+  ])("%s and is refused", async (_, edit, difference) => {
+    const { exitCode, result } = await build([patch(edit)], scratch.folder());
+    expect(exitCode).toBe(4);
+    expect(result.refusals).toHaveLength(1);
+    const [refusal] = result.refusals;
+    expect(refusal).toMatchObject({ code: "LAYOUT_CHANGED", what: "struct eventfd_ctx", where: "fs/eventfd.c" });
+    expect(refusal?.why).toContain(difference);
+    expect(refusal?.why).toMatch(/\| +(48|4) {2}unsigned int kmend_limit;/);
+    expect(refusal?.hint).toContain("klp_shadow_get_or_alloc(obj, ID, ");
+    expect(refusal?.hint).toContain("--allow-layout eventfd_ctx");
+    expect(result.milliseconds["layout"]).toBeGreaterThan(0);
+  });
+
+  test("is accepted by name, and the module says so", async () => {
+    const output = scratch.folder();
+    const { exitCode, result } = await build([patch(grown)], output, "--allow-layout", "eventfd_ctx");
+    expect(result.refusals).toEqual([]);
+    expect(exitCode).toBe(0);
+    expect(result.notes.join("\n")).toContain("struct eventfd_ctx: accepted as --allow-layout says");
+    expect(readFileSync(result.module?.path ?? "", "latin1")).toContain("kmend.allow-layout=eventfd_ctx\0");
+  });
+
+  test("of a module is compared with the module's own types", async () => {
+    const path = "drivers/block/zram/zram_drv.";
+    const change = scratch.patch(stock.tree.path, {
+      [`${path}h`]: replace("struct zram_table_entry {\n", "struct zram_table_entry {\n\tunsigned long kmend_limit;\n"),
+      [`${path}c`]: replace(
+        "\tzram->limit_pages = PAGE_ALIGN(limit) >> PAGE_SHIFT;",
+        "\tzram->limit_pages = PAGE_ALIGN(limit + 1) >> PAGE_SHIFT;",
+      ),
+    });
+    const { exitCode, result } = await build([change], scratch.folder());
+    expect(exitCode).toBe(4);
+    expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toContain(
+      "LAYOUT_CHANGED struct zram_table_entry",
+    );
+  });
+});
+
+test("a change of function bodies does not ask for types", async () => {
+  const edit = replace("\tctx->count -= *cnt;", "\tctx->count -= *cnt + 0 * ctx->flags + (ctx->count == 7);");
+  const { exitCode, result } = await build([patch(edit)], scratch.folder());
+  expect(exitCode).toBe(0);
+  expect(result.milliseconds["layout"]).toBeUndefined();
+});
+
+test("the kernel's own types are indexed within the budget", () => {
+  const data = stock.kernel.image.btf as Uint8Array;
+  const started = performance.now();
+  const btf = new Btf(data, "vmlinux");
+  const [task] = btf.find(BtfKind.struct, "task_struct");
+  const elapsed = performance.now() - started;
+  expect(btf.members(task as number).map(({ name }) => name)).toContain("comm");
+  for (let type = 1; type < btf.count; type++) btf.name(type);
+  expect(elapsed).toBeLessThan(2000);
+});
