@@ -85,7 +85,7 @@ test("a header that no unit sees differently changes nothing", async () => {
 });
 
 test("a change that too many units see is refused, and they are named", async () => {
-  const patch = scratch.patch(tree, { "include/linux/proc_fs.h": append("\nextern int kmend_not_used;\n") });
+  const patch = scratch.patch(tree, { "fs/proc/internal.h": append("\nextern int kmend_not_used;\n") });
   const words = ["build", patch, "--kernel", "newest", "--max-units", "1", "-o", scratch.folder()];
   const { exitCode, stderr } = await kmend(...words);
   expect(exitCode, stderr).toBe(4);
