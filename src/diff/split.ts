@@ -117,7 +117,7 @@ export function effectiveOffset(arch: Architecture, place: Section, relocation: 
 
 function allRanges(elf: ElfReader, section: Section, named: readonly Range[], cuts: readonly number[]): Range[] {
   const only = named.length === 1 ? named[0] : undefined;
-  const mergeable = (section.flags & SectionFlag.merge) !== 0;
+  const mergeable = (section.flags & SectionFlag.merge) !== 0 && section.type !== SectionType.nobits;
   if (only !== undefined && !mergeable) return [{ start: 0, end: section.size, symbols: only.symbols }];
   if (mergeable && (section.flags & SectionFlag.strings) !== 0) return stringRanges(section);
   if (mergeable && section.entrySize > 0) return constantRanges(section);

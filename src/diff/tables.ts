@@ -1,3 +1,4 @@
+import { ElfFormatError } from "../elf/format-error.ts";
 import type { Relocation, Section } from "../elf/model.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
@@ -46,6 +47,9 @@ export function readTables(
   const tables = new Map<string, Table>();
   for (const section of elf.sections) {
     if (classOf(section) !== "table" || section.size === 0 || section.name === ".orc_unwind") continue;
+    if (section.data.length !== section.size) {
+      throw new ElfFormatError(`table ${section.name} without content`, section.offset, section.size);
+    }
     const relocations = [...elf.relocationsFor(section.index)].sort((a, b) => a.offset - b.offset);
     const entrySize = entrySizes[section.name] ?? fixedSizes[section.name] ?? strideOf(section, relocations);
     if (entrySize <= 0 || section.size % entrySize !== 0) {

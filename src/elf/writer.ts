@@ -129,6 +129,9 @@ function symbolTable(
   const view = new DataView(symbols.buffer);
   const indices = new Uint8Array((ordered.length + 1) * 4);
   const indexView = new DataView(indices.buffer);
+  const hasIndexTable = draft.sections.some(
+    (section) => section.type === SectionType.symtabShndx && section.link === draft.symbolTable,
+  );
   ordered.forEach((symbol, at) => {
     const place = (at + 1) * SYM_SIZE;
     view.setUint32(place, symbol.nameOffset ?? strings.add(symbol.name), little);
@@ -139,6 +142,7 @@ function symbolTable(
     if (section < 0) view.setUint16(place + 6, section + 0x10000, little);
     else if (section < SHN_LORESERVE) view.setUint16(place + 6, section, little);
     else {
+      if (!hasIndexTable) throw new Error(`symbol ${symbol.name} needs a SHT_SYMTAB_SHNDX section`);
       view.setUint16(place + 6, SHN_XINDEX, little);
       indexView.setUint32((at + 1) * 4, section, little);
     }
