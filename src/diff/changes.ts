@@ -1,5 +1,6 @@
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { Atom, Reference } from "./atoms.ts";
+import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
@@ -26,6 +27,7 @@ export interface UnitChanges {
   readonly functions: ReadonlyMap<Atom, FunctionChange>;
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
+  readonly callbacks: AuthorMarks["callbacks"];
   /** Answers further questions about the two builds. */
   readonly comparison: Comparison;
 }
@@ -44,7 +46,13 @@ export function findChanges(
 ): UnitChanges {
   const finder = new ChangeFinder(original, patched, correlation, unitPath, object);
   finder.run();
-  return { functions: finder.functions, refusals: finder.refusals, notes: finder.notes, comparison: finder.comparison };
+  return {
+    functions: finder.functions,
+    refusals: finder.refusals,
+    notes: finder.notes,
+    callbacks: finder.marks.callbacks,
+    comparison: finder.comparison,
+  };
 }
 
 class ChangeFinder {
@@ -52,6 +60,7 @@ class ChangeFinder {
   readonly refusals: Refusal[] = [];
   readonly notes: string[] = [];
   readonly comparison: Comparison;
+  readonly marks: AuthorMarks;
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
   readonly original: UnitObject;
@@ -67,6 +76,7 @@ class ChangeFinder {
     this.unitPath = unitPath;
     this.object = object;
     this.comparison = new Comparison(original, patched, correlation);
+    this.marks = readMarks(patched);
     this.#users = collectUsers(patched);
     this.#tableUsers = collectTableTargets(patched);
   }
@@ -75,7 +85,8 @@ class ChangeFinder {
     for (const atom of this.patched.atoms) {
       const before = this.correlation.originalOf.get(atom);
       const sectionClass = classOf(atom.section);
-      if (sectionClass === "companion") continue;
+      if (sectionClass === "companion" || sectionClass === "mark") continue;
+      if (this.marks.ignoredSections.has(atom.section.name)) continue;
       if (atom.kind === "function") this.#function(atom, before, sectionClass === "init");
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
@@ -92,6 +103,12 @@ class ChangeFinder {
       return;
     }
     const difference = this.comparison.difference(before, atom);
+    if (this.marks.ignoredFunctions.has(atom)) {
+      const found =
+        difference === null ? "did not change, so it need not be ignored" : "changed and is left out, as its mark asks";
+      this.notes.push(`${this.unitPath}: ${atom.name} ${found}`);
+      return;
+    }
     if (difference === null) return;
     if (isInit || classOf(before.section) === "init")
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });

@@ -9,9 +9,10 @@ import type { RefusalCode } from "../support/refusals.ts";
  * - `companion` pieces that only table entries and code of the same unit reach; carried with them
  * - `init`     code and data that exist only while the kernel boots or the module loads
  * - `registry` entries that the kernel or the module loader collects; a new or changed one is refused with `refusal`
+ * - `mark`     what the author of the patch says to kmend (author-marks.ts)
  * - `ignored`  has no effect on the running code
  */
-export type SectionClass = "content" | "table" | "companion" | "init" | "registry" | "ignored";
+export type SectionClass = "content" | "table" | "companion" | "init" | "registry" | "mark" | "ignored";
 
 export interface SectionRule {
   readonly pattern: RegExp;
@@ -23,6 +24,7 @@ export interface SectionRule {
 
 /** First match wins. Names are those of the kernel's include/asm-generic/vmlinux.lds.h and of scripts/module.lds.S, 4.19 to 6.18. */
 export const sectionRules: readonly SectionRule[] = [
+  { pattern: /^\.kmend\./, class: "mark", reason: "made by the macros of livepatch_helpers.h and kpatch-macros.h" },
   {
     pattern: /^\.(debug_|comment$|note|eh_frame|gnu_debuglink|llvm|llvm_addrsig)/,
     class: "ignored",

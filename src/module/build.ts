@@ -24,7 +24,15 @@ import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
 import { moduleName } from "./module-name.ts";
 import { patchTable } from "./patch-table.ts";
-import { newGlobalsOf, planUnit, type ResolvedUnit, type ResolveFacts, resolveUnit, type UnitPlan } from "./plan.ts";
+import {
+  newGlobalsOf,
+  planUnit,
+  type ResolvedUnit,
+  type ResolveFacts,
+  refuseDoubleCallbacks,
+  resolveUnit,
+  type UnitPlan,
+} from "./plan.ts";
 import { describeFunctions } from "./report.ts";
 import { selfCheck } from "./self-check.ts";
 import { settleAmbiguous } from "./settle.ts";
@@ -132,6 +140,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   const refusals = unique([
     ...units.refusals,
     ...plans.flatMap(({ changes, selection }) => [...changes.refusals, ...selection.refusals]),
+    ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? layouts.refusals : []),
@@ -147,7 +156,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
     const explained = await explainUnproven(refusals, units.pairs, kernel, workshop);
     return result(session, "refused", { units, notes: allNotes, refusals: explained, functions, resolved });
   }
-  if (resolved.every(({ redirections }) => redirections.length === 0)) {
+  if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
     return result(session, "unchanged", { units, notes: allNotes, functions: [] });
   }
   const module = await assemble(session, resolved, symvers);
@@ -213,6 +222,7 @@ async function assemble(
         unit: unit.plan.patched,
         selection: unit.selection,
         redirections: unit.redirections,
+        callbacks: unit.plan.changes.callbacks,
         object: unit.plan.pair.object,
         number,
         reachOriginal: unit.reachOriginal,
@@ -220,7 +230,10 @@ async function assemble(
       }),
     );
     const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
-    const counts = resolved.map(({ redirections }) => redirections.length);
+    const counts = resolved.map(({ redirections, plan }) => ({
+      functions: redirections.length,
+      callbacks: plan.changes.callbacks.length,
+    }));
     const table = patchTable(like, counts, options.replace !== false, moduleTexts(session));
     const linkFolder = join(workshop.folder, "link");
     await mkdir(linkFolder, { recursive: true });

@@ -104,7 +104,7 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
     newData: selection.atoms
       .filter((atom) => (atom.kind === "data" || atom.kind === "bss") && atom.symbol !== undefined)
       .map(({ name }) => name),
-    callbacks: [],
+    callbacks: changes.callbacks.map(({ kind, function: callback }) => `${kind}: ${callback.name}`),
     patched: unit.redirections.map(({ atom, oldName, sympos }) => ({
       name: oldName,
       size: atom.symbol?.size ?? 0,
@@ -152,6 +152,7 @@ function extractOf(unit: ResolvedUnit, object: string): ReturnType<typeof extrac
     unit: unit.plan.patched,
     selection: unit.selection,
     redirections: unit.redirections,
+    callbacks: unit.plan.changes.callbacks,
     object,
     number: 0,
     reachOriginal: unit.reachOriginal,

@@ -1,4 +1,5 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
+import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -52,6 +53,7 @@ export interface ExtractInput {
   readonly unit: UnitObject;
   readonly selection: Selection;
   readonly redirections: readonly Redirection[];
+  readonly callbacks: AuthorMarks["callbacks"];
   /** `vmlinux` or the module's name. */
   readonly object: string;
   /** Number of the unit in this patch; makes the name of its function table unique. */
@@ -68,6 +70,11 @@ export function extractUnit(input: ExtractInput): Extract {
 /** Name of the table of redirections of unit `number`, an array of `struct kmend_func` (see glue.ts). */
 export function functionTableName(number: number): string {
   return `kmend_funcs_${number}`;
+}
+
+/** Name of the table of callbacks of unit `number`, an array of `struct kmend_callback` (see glue.ts). */
+export function callbackTableName(number: number): string {
+  return `kmend_callbacks_${number}`;
 }
 
 class Extractor {
@@ -273,41 +280,67 @@ class Extractor {
     this.#tableBytes[name] = this.#sizes.get(section) as number;
   }
 
-  /** `struct kmend_func { const char *object; const char *old_name; void *new_func; unsigned long sympos; }` per redirected function. */
+  /** The tables that the glue reads: redirected functions and callbacks of this unit. */
   #functionTable(): void {
-    const { redirections, object, number } = this.#input;
+    const { redirections, callbacks, object, number } = this.#input;
     const strings = this.#section(".rodata.kmend.str", SectionType.progbits, SectionFlag.alloc, 1);
-    const table = this.#section(".data.kmend", SectionType.progbits, SectionFlag.alloc | SectionFlag.write, 8);
     const text = (value: string): number => {
       const bytes = Buffer.from(`${value}\0`);
       return this.#append(strings, bytes, bytes.length, 1, 0);
     };
-    const pointer = (offset: number, symbol: DraftSymbol | undefined, addend: number): void =>
-      this.#rela(table, { offset, type: RelocationX86.abs64, symbol: symbol as DraftSymbol, addend });
     const objectName = object === "vmlinux" ? undefined : text(object);
-    for (const { atom, oldName, sympos } of redirections) {
-      const entry = new Uint8Array(32);
-      new DataView(entry.buffer).setUint32(24, sympos, this.#draft.littleEndian);
-      const at = this.#append(table, entry, entry.length, 8, 0);
-      const home = this.#placed.get(atom) as { section: DraftSection; offset: number };
-      if (objectName !== undefined) pointer(at, this.#sectionSymbols.get(strings), objectName);
-      pointer(at + 8, this.#sectionSymbols.get(strings), text(oldName));
-      pointer(
-        at + 16,
-        this.#sectionSymbols.get(home.section),
-        home.offset + (atom.symbol?.value ?? atom.start) - atom.start,
-      );
+    const toText = (offset: number | undefined): Pointer | undefined =>
+      offset === undefined ? undefined : { section: strings, offset };
+    // struct kmend_func { const char *object; const char *old_name; void *new_func; unsigned long sympos; }
+    const functions = redirections.map(({ atom, oldName, sympos }) => [
+      toText(objectName),
+      toText(text(oldName)),
+      this.#entryOf(atom),
+      sympos,
+    ]);
+    // struct kmend_callback { const char *object; void *func; unsigned long kind; }
+    const calls = callbacks.map((callback) => [
+      toText(objectName),
+      this.#entryOf(callback.function),
+      callbackKinds.indexOf(callback.kind),
+    ]);
+    this.#pointerTable(functionTableName(number), functions);
+    this.#pointerTable(callbackTableName(number), calls);
+  }
+
+  #entryOf(atom: Atom): Pointer {
+    const home = this.#placed.get(atom) as Pointer;
+    return { section: home.section, offset: home.offset + (atom.symbol?.value ?? atom.start) - atom.start };
+  }
+
+  /** Writes rows of 8-byte fields under a global name; a field is a number, a pointer, or undefined for NULL. */
+  #pointerTable(name: string, rows: readonly (readonly (Pointer | number | undefined)[])[]): void {
+    const table = this.#section(".data.kmend", SectionType.progbits, SectionFlag.alloc | SectionFlag.write, 8);
+    const start = this.#append(table, new Uint8Array(0), 0, 8, 0);
+    for (const fields of rows) {
+      const bytes = new Uint8Array(fields.length * 8);
+      const view = new DataView(bytes.buffer);
+      const at = this.#append(table, bytes, bytes.length, 8, 0);
+      fields.forEach((field, index) => {
+        if (typeof field === "number")
+          view.setUint32(index * 8 + (this.#draft.littleEndian ? 0 : 4), field, this.#draft.littleEndian);
+        else if (field !== undefined) {
+          const symbol = this.#sectionSymbols.get(field.section) as DraftSymbol;
+          this.#rela(table, { offset: at + index * 8, type: RelocationX86.abs64, symbol, addend: field.offset });
+        }
+      });
     }
+    const size = (this.#sizes.get(table) as number) - start;
     this.#draft.symbols.push(
-      draftSymbol({
-        name: functionTableName(number),
-        section: table,
-        size: redirections.length * 32,
-        type: SymbolType.object,
-        binding: Binding.global,
-      }),
+      draftSymbol({ name, section: table, value: start, size, type: SymbolType.object, binding: Binding.global }),
     );
   }
+}
+
+/** A place in a section of the extract. */
+interface Pointer {
+  readonly section: DraftSection;
+  readonly offset: number;
 }
 
 /**

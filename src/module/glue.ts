@@ -20,10 +20,19 @@ struct kmend_func {
 	unsigned long sympos;
 };
 
-/* The functions of one translation unit. */
+/* One callback; kind is its place in struct klp_callbacks. */
+struct kmend_callback {
+	const char *object;
+	void *func;
+	unsigned long kind;
+};
+
+/* One translation unit. */
 struct kmend_unit {
 	const struct kmend_func *funcs;
 	unsigned long count;
+	const struct kmend_callback *callbacks;
+	unsigned long callback_count;
 };
 
 extern const struct kmend_unit kmend_units[];
@@ -37,14 +46,37 @@ static bool same_object(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
-static struct klp_object *find_object(struct klp_object *objs, size_t count, const char *name)
+/* The entry of an object, made on first use with room for all functions. NULL when memory is short. */
+static struct klp_object *object_named(struct klp_object *objs, const char *name, size_t room)
 {
-	size_t i;
+	struct klp_object *obj;
 
-	for (i = 0; i < count; i++)
-		if (same_object(objs[i].name, name))
-			return &objs[i];
-	return NULL;
+	for (obj = objs; obj->funcs; obj++)
+		if (same_object(obj->name, name))
+			return obj;
+	obj->funcs = kcalloc(room, sizeof(*obj->funcs), GFP_KERNEL);
+	if (!obj->funcs)
+		return NULL;
+	obj->name = name;
+	return obj;
+}
+
+static void set_callback(struct klp_callbacks *callbacks, const struct kmend_callback *from)
+{
+	switch (from->kind) {
+	case 0:
+		callbacks->pre_patch = from->func;
+		break;
+	case 1:
+		callbacks->post_patch = from->func;
+		break;
+	case 2:
+		callbacks->pre_unpatch = from->func;
+		break;
+	case 3:
+		callbacks->post_unpatch = from->func;
+		break;
+	}
 }
 
 static void free_structures(void)
@@ -59,38 +91,41 @@ static void free_structures(void)
 	kmend_patch.objs = NULL;
 }
 
-/* An object or function array ends with a zeroed entry, so each gets one more than it holds. */
+/* An object or function array ends with a zeroed entry, so each gets one more than it may hold. */
 static int make_structures(void)
 {
-	size_t total = 0, object_count = 0, i, j;
-	struct klp_object *objs;
+	size_t functions = 0, entries = 0, i, j;
+	struct klp_object *obj;
+	struct klp_func *to;
 
-	for (i = 0; i < kmend_unit_count; i++)
-		total += kmend_units[i].count;
-	objs = kcalloc(total + 1, sizeof(*objs), GFP_KERNEL);
-	if (!objs)
+	for (i = 0; i < kmend_unit_count; i++) {
+		functions += kmend_units[i].count;
+		entries += kmend_units[i].count + kmend_units[i].callback_count;
+	}
+	kmend_patch.objs = kcalloc(entries + 1, sizeof(*obj), GFP_KERNEL);
+	if (!kmend_patch.objs)
 		return -ENOMEM;
-	kmend_patch.objs = objs;
 
 	for (i = 0; i < kmend_unit_count; i++) {
 		for (j = 0; j < kmend_units[i].count; j++) {
 			const struct kmend_func *from = &kmend_units[i].funcs[j];
-			struct klp_object *obj = find_object(objs, object_count, from->object);
-			struct klp_func *to;
 
-			if (!obj) {
-				obj = &objs[object_count];
-				obj->name = from->object;
-				obj->funcs = kcalloc(total + 1, sizeof(*obj->funcs), GFP_KERNEL);
-				if (!obj->funcs)
-					return -ENOMEM;
-				object_count++;
-			}
+			obj = object_named(kmend_patch.objs, from->object, functions + 1);
+			if (!obj)
+				return -ENOMEM;
 			for (to = obj->funcs; to->old_name; to++)
 				;
 			to->old_name = from->old_name;
 			to->new_func = from->new_func;
 			to->old_sympos = from->sympos;
+		}
+		for (j = 0; j < kmend_units[i].callback_count; j++) {
+			const struct kmend_callback *from = &kmend_units[i].callbacks[j];
+
+			obj = object_named(kmend_patch.objs, from->object, functions + 1);
+			if (!obj)
+				return -ENOMEM;
+			set_callback(&obj->callbacks, from);
 		}
 	}
 	return 0;

@@ -2,23 +2,23 @@ import { draftSection, draftSymbol, emptyDraft } from "../elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { writeObject } from "../elf/writer.ts";
-import { functionTableName } from "./extract.ts";
+import { callbackTableName, functionTableName } from "./extract.ts";
 
 /**
  * Writes the object that tells the glue which tables there are: `kmend_units`, `kmend_unit_count` and `kmend_replace` (see glue.ts), and the
  * module's own `.modinfo` texts.
  * @param like any object for the same machine.
- * @param counts number of redirected functions by unit.
+ * @param counts numbers of redirected functions and of callbacks by unit.
  * @param info `key=value` texts for `.modinfo`.
  */
 export function patchTable(
   like: ElfReader,
-  counts: readonly number[],
+  counts: readonly { readonly functions: number; readonly callbacks: number }[],
   replace: boolean,
   info: readonly string[],
 ): Uint8Array {
   const draft = emptyDraft(like);
-  const data = new Uint8Array(16 + counts.length * 16);
+  const data = new Uint8Array(16 + counts.length * 32);
   const view = new DataView(data.buffer);
   const little = draft.littleEndian;
   view.setUint32(little ? 0 : 4, counts.length, little);
@@ -53,13 +53,19 @@ export function patchTable(
   };
   define("kmend_unit_count", 0, 8);
   define("kmend_replace", 8, 8);
-  define("kmend_units", 16, counts.length * 16);
-  counts.forEach((count, number) => {
-    const at = 16 + number * 16;
-    const symbol = draftSymbol({ name: functionTableName(number), section: 0, binding: Binding.global });
-    draft.symbols.push(symbol);
-    rela.relocations.push({ offset: at, type: RelocationX86.abs64, symbol, addend: 0 });
-    view.setUint32(at + (little ? 8 : 12), count, little);
+  define("kmend_units", 16, counts.length * 32);
+  counts.forEach(({ functions, callbacks }, number) => {
+    const fields: [string, number][] = [
+      [functionTableName(number), functions],
+      [callbackTableName(number), callbacks],
+    ];
+    fields.forEach(([name, count], field) => {
+      const at = 16 + number * 32 + field * 16;
+      const symbol = draftSymbol({ name, section: 0, binding: Binding.global });
+      draft.symbols.push(symbol);
+      rela.relocations.push({ offset: at, type: RelocationX86.abs64, symbol, addend: 0 });
+      view.setUint32(at + (little ? 8 : 12), count, little);
+    });
   });
   return writeObject(draft);
 }

@@ -46,6 +46,20 @@ export async function planUnit(pair: UnitPair, target: TargetObject, entrySizes:
   return { pair, patched, changes, selection, proof, target };
 }
 
+/** Refuses callbacks of one kind for one object beyond the first: the kernel would call only one of them. */
+export function refuseDoubleCallbacks(plans: readonly UnitPlan[]): Refusal[] {
+  const first = new Map<string, string>();
+  const refusals: Refusal[] = [];
+  for (const { changes, pair } of plans) {
+    for (const { kind, function: callback } of changes.callbacks) {
+      const other = first.get(`${pair.object} ${kind}`);
+      if (other === undefined) first.set(`${pair.object} ${kind}`, callback.name);
+      else refusals.push(refuse("CALLBACK_TWICE", callback.name, pair.source, { object: pair.object, kind, other }));
+    }
+  }
+  return refusals;
+}
+
 /** Names of the new global symbols of a unit, for the other units of the patch. */
 export function newGlobalsOf(plan: UnitPlan): string[] {
   return plan.selection.atoms.flatMap((atom) => {

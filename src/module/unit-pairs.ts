@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import type { ChangedFile, ChangeSet } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
+import { packageFolder } from "../support/package-folder.ts";
 import type { Progress } from "../support/progress.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
@@ -63,7 +64,7 @@ interface TouchedUnit {
 export async function compileUnits(change: ChangeSet, workshop: Workshop): Promise<CompiledUnits> {
   const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
-  const patchedFiles = markedFiles(change.files);
+  const patchedFiles = new Map([...(await authorHeaders(change.files, tree.path)), ...markedFiles(change.files)]);
   const { units, notBuilt, refusals } = await touchedUnits(sorted, patchedFiles, workshop);
   const shadow = join(folder, "patched");
   const jobs = Math.max(1, Math.ceil(workshop.jobs / 2));
@@ -206,6 +207,28 @@ async function compileOriginals(units: readonly TouchedUnit[], workshop: Worksho
     await cache.keepObject(command as UnitCommand, await readFile(join(shadow, object)));
     await cache.keepCommand(command as UnitCommand);
   }
+}
+
+/** Headers for authors of patches (kmend's `include/`), where the tree's `include/` has to have them. */
+const authorHeaderPlaces: Readonly<Record<string, readonly string[]>> = {
+  "livepatch_helpers.h": ["include/livepatch_helpers.h", "include/linux/livepatch_helpers.h"],
+  "kpatch-macros.h": ["include/kpatch-macros.h"],
+  "kpatch-syscall.h": ["include/kpatch-syscall.h"],
+};
+
+/** The headers for authors, when a file of the change includes one of them; a kernel's own header of the same name is left alone. */
+async function authorHeaders(files: readonly ChangedFile[], tree: string): Promise<Map<string, Uint8Array>> {
+  const names = Object.keys(authorHeaderPlaces);
+  const uses = files.some(
+    ({ patched }) => patched !== null && names.some((name) => Buffer.from(patched).includes(name)),
+  );
+  const found = new Map<string, Uint8Array>();
+  if (!uses) return found;
+  for (const [name, places] of Object.entries(authorHeaderPlaces)) {
+    const content = await readFile(join(packageFolder().path, "include", name));
+    for (const place of places) if (!(await exists(join(tree, place)))) found.set(place, content);
+  }
+  return found;
 }
 
 /** Files with their new content; C files with `#line` directives that keep old line numbers. */

@@ -67,6 +67,10 @@ export const refusalTexts = {
     why: "it uses the static key {key}, which lives in a module, and the kernel sets up jump labels before it knows that address",
     hint: "use static_key_enabled() instead of the static branch at this place",
   },
+  CALLBACK_TWICE: {
+    why: "{object} already has the {kind} callback {other}, and the kernel calls one of each kind per object",
+    hint: "call both functions from one callback",
+  },
   INITCALL: {
     why: "an init call of a patch module never runs in place of the original one ({section})",
     hint: "do the work in a pre-patch callback",

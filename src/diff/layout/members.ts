@@ -20,7 +20,7 @@ export interface FlatMember {
 }
 
 /** Far more than the largest struct of the kernel has. */
-const mostMembers = 100_000;
+const mostMembers = 10_000;
 const deepestNesting = 64;
 /** Bytes. BTF does not say how large pointers are, and all kernels that kmend reads are 64-bit ones. */
 const pointerSize = 8;

@@ -2,12 +2,14 @@ import { diffArrays } from "diff";
 
 /** Unchanged lines that are shown before and after each change. */
 const neighbours = 1;
+/** Lines that may differ; a comparison of more would take long and be of no use. */
+const mostDifferences = 1000;
 /** Characters of one side. */
 const widest = 58;
 
 /**
  * Two lists of lines beside each other: only those that differ, with their neighbours. `…` stands for what is left out.
- * @returns lines without line ends; the first one holds the titles.
+ * @returns lines without line ends, the first one with the titles; none when nearly everything differs.
  */
 export function sideBySide(
   titles: readonly [string, string],
@@ -21,7 +23,7 @@ export function sideBySide(
       pairs.push([removed[index] ?? "", added[index] ?? "", true]);
     removed = [];
   };
-  for (const part of diffArrays([...left], [...right])) {
+  for (const part of diffArrays([...left], [...right], { maxEditLength: mostDifferences }) ?? []) {
     if (part.removed) removed = part.value;
     else if (part.added) flush(part.value);
     else {
@@ -30,6 +32,7 @@ export function sideBySide(
     }
   }
   flush([]);
+  if (pairs.length === 0) return [];
   const shown = new Set<number>();
   for (const [index, [, , differs]] of pairs.entries()) {
     for (let near = index - neighbours; differs && near <= index + neighbours; near++) shown.add(near);

@@ -51,6 +51,15 @@ export function declaration(btf: Btf, type: number, name: string, depth = 0): st
 export function typeName(btf: Btf, type: number): string {
   const word = wordOf(btf, type);
   const name = btf.name(type);
+  if (word === "int") return asWritten(name);
   if (word !== "struct" && word !== "union" && word !== "enum") return name;
   return `${word} ${name === "" ? "{…}" : name}`;
+}
+
+/** Compilers call types `long unsigned int` that the kernel's source calls `unsigned long`. */
+function asWritten(name: string): string {
+  const words = name.split(" ");
+  const sizes = words.filter((word) => word === "long" || word === "short");
+  const sign = words.includes("unsigned") ? ["unsigned"] : [];
+  return sizes.length === 0 ? name : [...sign, ...sizes].join(" ");
 }
