@@ -85,7 +85,7 @@ export function definesType(tokens: readonly string[]): boolean {
   return tokens.some((token, index) => token === "typedef" || (isTypeWord(token) && isDefinition(tokens, index + 1)));
 }
 
-/** Tags of structs, unions and enums that are defined among the tokens, and all names that a typedef ends with. */
+/** Tags of structs, unions and enums that are defined among the tokens, and names that a typedef gives to such a definition. */
 export function definedNames(tokens: readonly string[]): Set<string> {
   const names = new Set<string>();
   for (const [index, token] of tokens.entries()) {
@@ -93,10 +93,12 @@ export function definedNames(tokens: readonly string[]): Set<string> {
       for (let at = index + 1; tokens[at] !== "{"; at++) if (isWord(tokens[at])) names.add(tokens[at] as string);
     } else if (token === "typedef") {
       let depth = 0;
+      let isDefined = false;
       for (let at = index + 1; at < tokens.length && (depth > 0 || tokens[at] !== ";"); at++) {
         if (tokens[at] === "{") depth++;
         else if (tokens[at] === "}") depth--;
-        else if (depth === 0 && isWord(tokens[at])) names.add(tokens[at] as string);
+        else if (depth === 0 && isDefined && isWord(tokens[at])) names.add(tokens[at] as string);
+        isDefined ||= depth > 0;
       }
     }
   }
