@@ -22,6 +22,8 @@ export function correlate(original: UnitObject, patched: UnitObject): Correlatio
   const pairs = new Pairs();
   const originals = groupByIdentity(original.atoms);
   const patcheds = groupByIdentity(patched.atoms);
+  const usersBefore = indexUsers(original);
+  const usersAfter = indexUsers(patched);
   const open: [Atom[], Atom[]][] = [];
   for (const [identity, left] of originals) {
     const right = patcheds.get(identity);
@@ -29,7 +31,7 @@ export function correlate(original: UnitObject, patched: UnitObject): Correlatio
     const exact = pairByExactGlobalName(pairs, left, right);
     if (exact.left.length === 1 && exact.right.length === 1) {
       const [a, b] = [exact.left[0] as Atom, exact.right[0] as Atom];
-      if (mayBeSame(a, b, original, patched)) pairs.add(a, b);
+      if (mayBeSame(a, b, usersBefore, usersAfter)) pairs.add(a, b);
     } else if (exact.left.length > 0 && exact.right.length > 0) open.push([exact.left, exact.right]);
   }
   for (let found = true; found && open.length > 0; ) {
@@ -38,7 +40,7 @@ export function correlate(original: UnitObject, patched: UnitObject): Correlatio
     open.forEach(([left, right], group) => {
       for (const atom of [...left, ...right]) if (!pairs.has(atom)) groupOf.set(atom, group);
     });
-    for (const [a, b] of pairs.functionPairs()) found = pairReferences(pairs, groupOf, a, b) || found;
+    for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, a, b) || found;
   }
   const lostData = new Map<string, Atom[]>();
   for (const atom of original.atoms) {
@@ -63,8 +65,9 @@ class Pairs {
     return this.forward.has(atom) || this.backward.has(atom);
   }
 
-  functionPairs(): [Atom, Atom][] {
-    return [...this.forward].filter(([atom]) => atom.kind === "function" || atom.kind === "code");
+  /** A copy, since what they refer to is paired meanwhile. */
+  all(): [Atom, Atom][] {
+    return [...this.forward];
   }
 }
 
@@ -114,20 +117,29 @@ function pairByExactGlobalName(pairs: Pairs, left: Atom[], right: Atom[]): { lef
  * The only two of a name: the same, unless it is a writable static local whose users have nothing in common (then it may be another variable
  * of the same name, in another function).
  */
-function mayBeSame(a: Atom, b: Atom, original: UnitObject, patched: UnitObject): boolean {
+function mayBeSame(a: Atom, b: Atom, usersOfA: Users, usersOfB: Users): boolean {
   if (!isWritable(a) || a.base === a.name) return true;
-  const users = usersOf(original, a);
-  for (const user of usersOf(patched, b)) if (users.has(user)) return true;
+  const users = usersOfA.get(a);
+  for (const user of usersOfB.get(b) ?? []) if (users?.has(user) === true) return true;
   return false;
 }
 
-/** Names of the source functions that refer to an atom: `f` for `f`, `f.part.0` and `f.cold`. */
-function usersOf(unit: UnitObject, target: Atom): Set<string> {
-  const users = new Set<string>();
+type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
+
+/**
+ * By atom, the names of the source functions and variables that refer to it: `f` for `f`, `f.part.0` and `f.cold`; `table` for
+ * `struct ops *table[] = { &(struct ops){ … } }`, whose elements only it refers to.
+ */
+function indexUsers(unit: UnitObject): Map<Atom, Set<string>> {
+  const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
-    if (atom.kind !== "function") continue;
-    if (atom.references.some((reference) => reference.target.kind === "atom" && reference.target.atom === target)) {
-      users.add(atom.name.split(".")[0] as string);
+    for (const reference of atom.references) {
+      const target = targetAtom(reference);
+      if (target === undefined) continue;
+      const known = users.get(target);
+      const name = atom.name.split(".")[0] as string;
+      if (known === undefined) users.set(target, new Set([name]));
+      else known.add(name);
     }
   }
   return users;

@@ -168,7 +168,16 @@ class Selector {
     const isPlace = !("name" in from) && from.place?.atom === atom;
     const fromCode = "name" in from && this.patched.arch.isBranch(from, reference);
     const fromCompanion = "name" in from && from.kind === "code";
-    return isPlace || fromCode || fromCompanion ? { to: "inside", atom } : { to: "original", atom: original };
+    const isInside = isPlace || fromCode || fromCompanion || this.#pointsIntoFunction(from, reference, atom);
+    return isInside ? { to: "inside", atom } : { to: "original", atom: original };
+  }
+
+  /** True for a label rather than the function: an entry of a jump table, `&&label`, a handler in the other half of a split function. */
+  #pointsIntoFunction(from: Atom | TableEntry, { offset, type, target }: Reference, atom: Atom): boolean {
+    const { arch } = this.patched;
+    const isCode = "name" in from && from.kind === "function";
+    const bias = isCode && arch.isPcRelative(type) ? arch.instructionTail(from.bytes, offset) : 0;
+    return target.addend + bias !== (atom.symbol === undefined ? 0 : atom.symbol.value - atom.start);
   }
 
   #belongsTo(from: Atom | TableEntry, parent: string): boolean {
