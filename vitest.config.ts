@@ -1,5 +1,9 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests share the user's cache, so that a second run is quick; KMEND_TEST_CACHE gives them one of their own. */
+const cache = process.env["KMEND_TEST_CACHE"];
+const env = cache === undefined || cache === "" ? {} : { KMEND_CACHE: cache };
+
 export default defineConfig({
   test: {
     projects: [
@@ -7,6 +11,7 @@ export default defineConfig({
       {
         test: {
           name: "integration",
+          env,
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 600_000,
           hookTimeout: 600_000,
