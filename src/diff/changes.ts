@@ -4,7 +4,7 @@ import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
-import { classOf, sectionRule } from "./section-classes.ts";
+import { classOf, isGone, sectionRule } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** A function that the patch module has to hold. */
@@ -87,7 +87,7 @@ class ChangeFinder {
       const sectionClass = classOf(atom.section);
       if (sectionClass === "companion" || sectionClass === "mark") continue;
       if (this.marks.ignoredSections.has(atom.section.name)) continue;
-      if (atom.kind === "function") this.#function(atom, before, sectionClass === "init");
+      if (atom.kind === "function") this.#function(atom, before, isGone(atom.section, this.object));
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
     }
@@ -110,7 +110,7 @@ class ChangeFinder {
       return;
     }
     if (difference === null) return;
-    if (isInit || classOf(before.section) === "init")
+    if (isInit || isGone(before.section, this.object))
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else this.#add(atom, before, difference.text, difference.offset);
   }
@@ -130,7 +130,7 @@ class ChangeFinder {
   #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
     const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
     if (!moved && this.comparison.difference(before, atom) === null) return;
-    if (sectionClass === "init") this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    if (isGone(atom.section, this.object)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else if (sectionClass === "registry") this.#refuseRegistry(atom);
     else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});
     else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
@@ -144,7 +144,7 @@ class ChangeFinder {
   /** Something without a counterpart: harmless where it is carried only when used, refused where the kernel would have to be told about it. */
   #unpaired(atom: Atom, sectionClass: string): void {
     if (sectionClass === "registry" && !this.#equalsSomeOriginal(atom)) this.#refuseRegistry(atom);
-    else if (sectionClass === "init" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
+    else if (isGone(atom.section, this.object) && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     } else if (atom.kind === "code" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("ASSEMBLY", atom.name, {});
@@ -218,7 +218,7 @@ class ChangeFinder {
     if (table !== undefined) return { reason: `${where}, and ${table} refers to it`, advice };
     for (const { user, reference } of this.#users.get(atom) ?? []) {
       const owner = this.#ownerOf(user);
-      if (owner === undefined || classOf(user.section) === "init")
+      if (owner === undefined || isGone(user.section, this.object))
         return { reason: `${where}, and ${user.name} refers to it`, advice };
       if (!this.patched.arch.isBranch(user, reference))
         return { reason: `${where}, and ${user.name} takes its address`, advice };

@@ -104,6 +104,14 @@ export function classOf(section: Section): SectionClass {
   return sectionRule(section.name)?.class ?? "content";
 }
 
+/**
+ * True when nothing of the section is left in the running kernel. The exit code of a module stays with it until it is removed; that of the kernel image was
+ * never there.
+ */
+export function isGone(section: Section, object: string): boolean {
+  return classOf(section) === "init" && (object === "vmlinux" || !section.name.startsWith(".exit."));
+}
+
 /** Writable sections whose content is a per-place flag or state; a changed function gets a fresh copy of it (names.ts says which symbols). */
 export function isOnceData(name: string): boolean {
   return /^\.data\.\.?once$|^\.data\.\.?unlikely$/.test(name);

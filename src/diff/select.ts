@@ -3,7 +3,7 @@ import { type Atom, isAnonymousConstant, type Reference } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isPercpu } from "./section-classes.ts";
+import { classOf, isGone, isPercpu } from "./section-classes.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -107,7 +107,7 @@ class Selector {
   /** Refuses what a copy in the patch module could not stand for. */
   #mayCarry(atom: Atom, from: Atom | TableEntry): boolean {
     const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
-    if (classOf(atom.section) === "init") {
+    if (isGone(atom.section, this.object)) {
       this.#refuse("SPECIAL_SECTION", atom.name, {
         problem: `${user} refers to ${atom.name} in ${atom.section.name}, whose memory is freed after boot or load`,
       });

@@ -193,7 +193,11 @@ function makeAtom(section: Section, range: Range): Atom {
 /** The symbol that the others are aliases of, or lie in: functions and objects before labels, never a prefix, global ones first. */
 function namingSymbol(symbols: readonly ElfSymbol[]): ElfSymbol | undefined {
   const rank = (symbol: ElfSymbol): number =>
-    (isPrefix(symbol) ? 8 : 0) + (symbol.type === SymbolType.notype ? 4 : 0) + (symbol.binding === 0 ? 1 : 0);
+    (isPrefix(symbol) ? 8 : 0) +
+    // Aliases that module_init() and module_exit() make.
+    (symbol.name === "init_module" || symbol.name === "cleanup_module" ? 2 : 0) +
+    (symbol.type === SymbolType.notype ? 4 : 0) +
+    (symbol.binding === 0 ? 1 : 0);
   const [first, ...rest] = symbols.filter((symbol) => !isPrefix(symbol));
   if (first === undefined) return symbols[0];
   return rest.reduce(

@@ -234,7 +234,7 @@ async function assemble(
       functions: redirections.length,
       callbacks: plan.changes.callbacks.length,
     }));
-    const table = patchTable(like, counts, options.replace !== false, moduleTexts(session));
+    const table = patchTable(like, counts, options.replace !== false, moduleTexts(session, resolved, symvers));
     const linkFolder = join(workshop.folder, "link");
     await mkdir(linkFolder, { recursive: true });
     const objects = [...extracts.map(({ object }) => object), table];
@@ -262,8 +262,19 @@ async function assemble(
 }
 
 /** What a loaded or a stray module tells about itself through `modinfo`. */
-function moduleTexts({ kernel, change, options }: Session): string[] {
+function moduleTexts(
+  { kernel, change, options }: Session,
+  resolved: readonly ResolvedUnit[],
+  symvers: ResolveFacts["symvers"],
+): string[] {
+  const reached = resolved.flatMap((unit) =>
+    [...unit.reached].flatMap(([name, reach]) => (reach.by === "loader" ? [name] : [])),
+  );
+  const namespaces = new Set(
+    reached.map((name) => symvers.get(name)?.namespace ?? "").filter((namespace) => namespace !== ""),
+  );
   return [
+    ...[...namespaces].sort().map((namespace) => `import_ns=${namespace}`),
     `kmend=${version()}`,
     `kmend.kernel=${kernel.buildId}`,
     ...change.patches.map(
