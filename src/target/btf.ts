@@ -1,4 +1,6 @@
-import { BtfFormatError, BtfKind, btfMagic, tailSizes } from "./btf-format.ts";
+import { BtfFormatError, BtfKind } from "./btf-format.ts";
+import { NameIndex } from "./btf-names.ts";
+import { readHeader, readPlaces } from "./btf-sections.ts";
 
 /** A member of a struct or union. */
 export interface BtfMember {
@@ -188,21 +190,23 @@ export class Btf {
   }
 
   #index(): NameIndex {
-    this.#names ??= new NameIndex(this.#strings, this.#first, this.#ownNames());
+    this.#names ??= new NameIndex(this.#first, this.#nameOffsets(), {
+      own: this.#strings,
+      first: this.#firstString,
+      base: this.base === undefined ? undefined : this.base.#strings,
+    });
     return this.#names;
   }
 
-  /** Offsets in the own strings of the types' names; 0 for none, and for names that are strings of the base. */
-  #ownNames(): Uint32Array {
-    const { base } = this;
-    const names = new Uint32Array(this.#places.length);
-    for (let index = 0; index < names.length; index++) {
+  #nameOffsets(): Uint32Array {
+    const offsets = new Uint32Array(this.#places.length);
+    for (let index = 0; index < offsets.length; index++) {
       const at = this.#places[index] as number;
       const offset = this.#u32(at);
       if (offset >= this.stringEnd) this.#text(offset, at);
-      names[index] = base === undefined ? offset : Math.max(0, offset - this.#firstString);
+      offsets[index] = offset;
     }
-    return names;
+    return offsets;
   }
 
   /** Before the flag existed, the width of a bit field was that of its int type. */
@@ -268,97 +272,3 @@ const transparentKinds: ReadonlySet<number> = new Set([
   BtfKind.restrict,
   BtfKind.typeTag,
 ]);
-
-interface Header {
-  readonly littleEndian: boolean;
-  /** Start and end of the type section in the data. */
-  readonly types: number;
-  readonly typesEnd: number;
-  readonly strings: number;
-  readonly stringsSize: number;
-}
-
-/** struct btf_header: magic, version, flags, header length, then offset and length of types and strings, counted from behind the header. */
-function readHeader(view: DataView, source: string): Header {
-  if (view.byteLength < 24) throw new BtfFormatError("too short for a header", source, 0, view.byteLength);
-  const littleEndian = view.getUint16(0, true) === btfMagic;
-  if (!littleEndian && view.getUint16(0, false) !== btfMagic) {
-    throw new BtfFormatError("no BTF magic at the start", source, 0, view.getUint16(0, true));
-  }
-  if (view.getUint8(2) !== 1) throw new BtfFormatError("unknown version", source, 2, view.getUint8(2));
-  const u32 = (at: number): number => view.getUint32(at, littleEndian);
-  const start = u32(4);
-  const [types, strings] = [start + u32(8), start + u32(16)];
-  const header = { littleEndian, types, typesEnd: types + u32(12), strings, stringsSize: u32(20) };
-  if (start < 24) throw new BtfFormatError("header of unexpected size", source, 4, start);
-  if (header.typesEnd > view.byteLength) throw new BtfFormatError("types beyond the end", source, 12, header.typesEnd);
-  if (strings + header.stringsSize > view.byteLength) {
-    throw new BtfFormatError("strings beyond the end", source, 20, strings + header.stringsSize);
-  }
-  return header;
-}
-
-/** Walks once over the types, which have different sizes, and notes where each begins. */
-function readPlaces(view: DataView, header: Header, source: string): Uint32Array {
-  const { typesEnd, littleEndian } = header;
-  // Every type has at least 12 bytes.
-  const places = new Uint32Array(Math.floor((typesEnd - header.types) / 12));
-  let count = 0;
-  for (let at = header.types; at < typesEnd; ) {
-    if (at + 12 > typesEnd) throw new BtfFormatError("a type runs beyond the end", source, at);
-    const info = view.getUint32(at + 4, littleEndian);
-    const tail = tailSizes[(info >>> 24) & 0x1f];
-    if (tail === undefined) throw new BtfFormatError("unknown kind of type", source, at + 4, (info >>> 24) & 0x1f);
-    places[count++] = at;
-    const next = at + 12 + tail[0] + tail[1] * (info & 0xffff);
-    if (next > typesEnd) throw new BtfFormatError("a type runs beyond the end", source, at, next);
-    at = next;
-  }
-  return places.subarray(0, count);
-}
-
-/** Finds types by name: a hash table with chains in typed arrays, made in one pass over the names. */
-class NameIndex {
-  readonly #strings: Buffer;
-  readonly #first: number;
-  readonly #names: Uint32Array;
-  readonly #heads: Int32Array;
-  readonly #next: Int32Array;
-
-  constructor(strings: Buffer, first: number, names: Uint32Array) {
-    this.#strings = strings;
-    this.#first = first;
-    this.#names = names;
-    this.#heads = new Int32Array(1 << Math.max(4, Math.ceil(Math.log2(names.length + 1)))).fill(-1);
-    this.#next = new Int32Array(names.length);
-    for (let index = names.length - 1; index >= 0; index--) {
-      const name = names[index] as number;
-      if (name === 0) continue;
-      const bucket = this.#bucket(strings, name);
-      this.#next[index] = this.#heads[bucket] as number;
-      this.#heads[bucket] = index;
-    }
-  }
-
-  /** Type numbers in ascending order. */
-  find(name: string): number[] {
-    const wanted = Buffer.from(`${name}\0`, "utf8");
-    const types: number[] = [];
-    let index = this.#heads[this.#bucket(wanted, 0)] as number;
-    for (; index >= 0; index = this.#next[index] as number) {
-      const start = this.#names[index] as number;
-      if (wanted.compare(this.#strings, start, Math.min(start + wanted.length, this.#strings.length)) === 0)
-        types.push(this.#first + index);
-    }
-    return types;
-  }
-
-  /** FNV-1a over the bytes up to the zero. */
-  #bucket(bytes: Buffer, start: number): number {
-    let hash = 0x811c9dc5;
-    for (let at = start; at < bytes.length && bytes[at] !== 0; at++) {
-      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
-    }
-    return (hash ^ (hash >>> 15)) & (this.#heads.length - 1);
-  }
-}

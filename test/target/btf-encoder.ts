@@ -15,6 +15,8 @@ export interface EncodedType {
 /** Where types and strings of a module begin. */
 export interface EncoderBase {
   readonly stringEnd: number;
+  /** Strings of the base that types use again. */
+  readonly known?: Readonly<Record<string, number>>;
 }
 
 const kindsWithEntries: ReadonlySet<number> = new Set([
@@ -30,7 +32,7 @@ const kindsWithEntries: ReadonlySet<number> = new Set([
 export function encodeBtf(types: readonly EncodedType[], littleEndian = true, base?: EncoderBase): Buffer {
   const strings: Buffer[] = [Buffer.from("\0")];
   let stringsSize = 1;
-  const offsets = new Map<string, number>();
+  const offsets = new Map<string, number>(Object.entries(base?.known ?? {}));
   const offsetOf = (text: string): number => {
     if (text === "") return 0;
     const known = offsets.get(text);

@@ -136,7 +136,10 @@ test("bit fields of old encoders have their width in the type", () => {
 });
 
 test("types of a module stand on those of the kernel", () => {
-  const base = new Btf(encodeBtf(everyKind), "vmlinux");
+  const encoded = encodeBtf(everyKind);
+  const base = new Btf(encoded, "vmlinux");
+  const strings = encoded.subarray(24 + encoded.readUInt32LE(12));
+  const known = { pair: strings.indexOf("\0pair\0") + 1 };
   const module = new Btf(
     encodeBtf(
       [
@@ -145,7 +148,7 @@ test("types of a module stand on those of the kernel", () => {
         { kind: BtfKind.struct, name: "pair", word: 0 },
       ],
       true,
-      base,
+      { stringEnd: base.stringEnd, known },
     ),
     "module",
     base,
