@@ -18,7 +18,7 @@ import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { type PreparedTree, prepareTree } from "../tree/prepare.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
-import { checkUnitLayouts, explainUnproven } from "./check-layouts.ts";
+import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
 import { extractUnit } from "./extract.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
@@ -120,9 +120,10 @@ async function buildChange(session: Session): Promise<BuildResult> {
     return result(session, outcome, { units, notes, refusals: units.refusals });
   }
   const symvers = await readSymvers(kernel.symversPath);
+  const types = new KernelTypes(kernel);
   const [plans, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () => planUnits(units, kernel)),
-    checkUnitLayouts(units.pairs, change, kernel, session.options.allowLayout ?? [], workshop),
+    checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
@@ -153,7 +154,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   ];
   const functions = await describeFunctions(plans, resolved);
   if (refusals.length > 0) {
-    const explained = await explainUnproven(refusals, units.pairs, kernel, workshop);
+    const explained = await explainUnproven(refusals, units.pairs, types, workshop);
     return result(session, "refused", { units, notes: allNotes, refusals: explained, functions, resolved });
   }
   if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
@@ -246,7 +247,13 @@ async function assemble(
   });
   const redirections = resolved.reduce((sum, unit) => sum + unit.redirections.length, 0);
   const problems = await progress.phase("check", "Check the patch module", async () =>
-    selfCheck(file, { name, release: kernel.release, symvers, redirections }),
+    selfCheck(file, {
+      shipped: await anyShippedModule(kernel),
+      name,
+      release: kernel.release,
+      symvers,
+      redirections,
+    }),
   );
   if (problems.length > 0) {
     throw new KmendError({
@@ -259,6 +266,13 @@ async function assemble(
   const path = join(output, `${name}.ko`);
   await writeFileAtomically(path, file);
   return { path, name, sha256: sha256(file), bytes: file.length };
+}
+
+/** Some module of the target kernel. */
+async function anyShippedModule(kernel: TargetKernel): Promise<Uint8Array | undefined> {
+  const modules = await ShippedModules.open(kernel.modulesDir);
+  const [first] = modules.loadable;
+  return first === undefined ? undefined : modules.read(first);
 }
 
 /** What a loaded or a stray module tells about itself through `modinfo`. */

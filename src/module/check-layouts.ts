@@ -19,7 +19,7 @@ import type { UnitPair, Workshop } from "./unit-pairs.ts";
 export async function checkUnitLayouts(
   pairs: readonly UnitPair[],
   change: ChangeSet,
-  kernel: TargetKernel,
+  types: KernelTypes,
   allowed: readonly string[],
   workshop: Workshop,
 ): Promise<LayoutFindings> {
@@ -27,7 +27,6 @@ export async function checkUnitLayouts(
   const { progress, signal } = workshop;
   return progress.phase("layout", "Compare data layouts", async () => {
     const introduced = introducedTypes(change.files);
-    const types = new KernelTypes(kernel);
     const folder = join(workshop.folder, "layout");
     await mkdir(folder, { recursive: true });
     // Two programs run at once for each unit.
@@ -51,16 +50,15 @@ const shownTypes = 3;
 export async function explainUnproven(
   refusals: readonly Refusal[],
   pairs: readonly UnitPair[],
-  kernel: TargetKernel,
-  workshop: Workshop,
+  types: Pick<KernelTypes, "of">,
+  workshop: Pick<Workshop, "folder" | "signal">,
 ): Promise<readonly Refusal[]> {
-  const types = new KernelTypes(kernel);
   const explained = new Map<UnitPair, Promise<string>>();
   return Promise.all(
     refusals.map(async (refusal) => {
       const pair = pairs.find(({ source }) => refusal.where.startsWith(`${source}: `));
       if (refusal.code !== "UNPROVEN_FUNCTION" || pair === undefined) return refusal;
-      const evidence = explained.get(pair) ?? typeEvidence(pair, await types.of(pair.object), workshop);
+      const evidence = explained.get(pair) ?? typeEvidence(pair, types, workshop);
       explained.set(pair, evidence);
       return { ...refusal, hint: `${refusal.hint}${await evidence}` };
     }),
@@ -69,9 +67,10 @@ export async function explainUnproven(
 
 async function typeEvidence(
   { originalPath, object }: UnitPair,
-  target: Btf | undefined,
-  { folder, signal }: Workshop,
+  types: Pick<KernelTypes, "of">,
+  { folder, signal }: Pick<Workshop, "folder" | "signal">,
 ): Promise<string> {
+  const target = await types.of(object);
   if (target === undefined || originalPath === undefined) return "";
   const differing = await compareWithTarget(originalPath, target, folder, signal);
   if (differing.length === 0) return "";
