@@ -4,7 +4,7 @@ import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isGone, sectionRule } from "./section-classes.ts";
+import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** A function that the patch module has to hold. */
@@ -102,6 +102,10 @@ class ChangeFinder {
       else this.#add(atom, undefined, "new in this unit", undefined);
       return;
     }
+    if (!isInit && isGone(before.section, this.object)) {
+      this.#add(atom, undefined, `was thrown away after boot (${before.section.name})`, undefined);
+      return;
+    }
     const difference = this.comparison.difference(before, atom);
     if (this.marks.ignoredFunctions.has(atom)) {
       const found =
@@ -128,6 +132,10 @@ class ChangeFinder {
   }
 
   #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
+    if (isElsewhere(before, atom)) {
+      this.#refuse("DATA_MOVED", atom.name, { from: before.section.name, to: atom.section.name });
+      return;
+    }
     const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
     if (!moved && this.comparison.difference(before, atom) === null) return;
     if (isGone(atom.section, this.object)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
@@ -238,15 +246,14 @@ class ChangeFinder {
     for (const [before, atom] of this.correlation.patchedOf) {
       if (atom.kind !== "rodata" || atom.symbol?.binding !== 0 || classOf(atom.section) !== "content") continue;
       if (this.comparison.difference(before, atom) === null) continue;
-      const users = (this.#users.get(atom) ?? []).map(({ user }) => user);
-      const outside = users.filter((user) => !this.functions.has(user));
-      const isStored = (this.#users.get(atom) ?? []).some(({ user, reference }) =>
-        this.patched.arch.isAddressStored(user, reference),
-      );
+      // A constant that points at this one differs from its original by that, and is looked at on its own.
+      const uses = (this.#users.get(atom) ?? []).filter(({ user }) => !isLocalConstant(user));
+      const outside = uses.filter(({ user }) => !this.functions.has(user)).map(({ user }) => user);
+      const isStored = uses.some(({ user, reference }) => this.patched.arch.isAddressStored(user, reference));
       if (outside.length > 0)
         this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
       else if (isStored) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
-      else if (users.length > 0) {
+      else if (uses.length > 0) {
         this.notes.push(
           `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,
         );
@@ -259,6 +266,17 @@ class ChangeFinder {
       this.refusals.push(refuse(code, what, this.unitPath, values));
     }
   }
+}
+
+/** True when the two declarations mean different kinds of memory: `const` or `__ro_after_init` was dropped, per-CPU was added or dropped. */
+function isElsewhere(before: Atom, after: Atom): boolean {
+  const [from, to] = [before.section.name, after.section.name];
+  const becomesWritable = isReadOnlyAfterBoot(from) && isWritable(after) && !isReadOnlyAfterBoot(to);
+  return becomesWritable || isPercpu(from) !== isPercpu(to);
+}
+
+function isLocalConstant(atom: Atom): boolean {
+  return atom.kind === "rodata" && (atom.symbol === undefined || atom.symbol.binding === 0);
 }
 
 function collectUsers(unit: UnitObject): Map<Atom, { user: Atom; reference: Reference }[]> {

@@ -28,6 +28,8 @@ const meaningfulTables: readonly string[] = [
 export class Comparison {
   readonly #correlation: Correlation;
   readonly #known = new Map<Atom, Map<Atom, Difference | null>>();
+  /** Pairs that are being compared, and those found equal since the first of them began. */
+  readonly #assumed: [Atom, Atom][] = [];
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
   readonly #widthOf: (type: number) => number;
 
@@ -46,9 +48,14 @@ export class Comparison {
     }
     const earlier = known.get(b);
     if (earlier !== undefined) return earlier;
-    known.set(b, null); // Two things that refer to each other are equal unless something else differs.
+    // Two things that refer to each other are equal unless something else differs. What was found equal meanwhile may rest on that.
+    const assumed = this.#assumed.length;
+    this.#assumed.push([a, b]);
+    known.set(b, null);
     const found = this.#compare(a, b);
-    known.set(b, found);
+    if (found !== null) for (const [x, y] of this.#assumed.splice(assumed)) this.#known.get(x)?.delete(y);
+    else if (assumed === 0) this.#assumed.length = 0;
+    if (found !== null) known.set(b, found);
     return found;
   }
 

@@ -71,7 +71,7 @@ export const sectionRules: readonly SectionRule[] = [
     class: "init",
     reason: "freed after boot or load, or never kept",
   },
-  { pattern: /^\.(head|ref)\.text$/, class: "init", reason: "boot code" },
+  { pattern: /^\.head\.text$/, class: "init", reason: "boot code" },
   {
     pattern: /^\.(con_|security_)?initcall/,
     class: "registry",
@@ -115,6 +115,11 @@ export function isGone(section: Section, object: string): boolean {
 /** Writable sections whose content is a per-place flag or state; a changed function gets a fresh copy of it (names.ts says which symbols). */
 export function isOnceData(name: string): boolean {
   return /^\.data\.\.?once$|^\.data\.\.?unlikely$/.test(name);
+}
+
+/** Data that nothing may write once the kernel has booted. */
+export function isReadOnlyAfterBoot(name: string): boolean {
+  return /^\.rodata|^\.data\.\.ro_after_init|^\.data\.rel\.ro/.test(name);
 }
 
 /** Per-CPU data: the loader gives a module's own copy another home. */

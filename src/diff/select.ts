@@ -71,7 +71,8 @@ class Selector {
     for (const atom of this.patched.atoms) {
       const isNewGlobal =
         atom.symbol !== undefined && atom.symbol.binding !== 0 && !this.correlation.originalOf.has(atom);
-      if (isNewGlobal && classOf(atom.section) === "content" && atom.kind !== "code") this.#carry(atom);
+      if (isNewGlobal && classOf(atom.section) === "content" && atom.kind !== "code" && this.#mayCarry(atom, atom))
+        this.#carry(atom);
     }
     for (let atom = this.#queue.pop(); atom !== undefined; atom = this.#queue.pop()) {
       for (const reference of atom.references) this.#follow(atom, reference);
@@ -100,8 +101,19 @@ class Selector {
 
   #follow(from: Atom | TableEntry, reference: Reference): void {
     const route = this.#route(from, reference);
+    if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
+  }
+
+  /** Refuses a use of what is freed after boot, unless the running kernel's version of the user has it too. */
+  #requireKept(atom: Atom, user: Atom): void {
+    if (!isGone(atom.section, this.object)) return;
+    const before = this.correlation.originalOf.get(user);
+    if (before?.references.some(({ target }) => target.kind === "atom" && target.atom === atom) === true) return;
+    this.#refuse("SPECIAL_SECTION", atom.name, {
+      problem: `${user.name} refers to ${atom.name} in ${atom.section.name}, whose memory is freed after boot or load`,
+    });
   }
 
   /** Refuses what a copy in the patch module could not stand for. */
@@ -123,6 +135,13 @@ class Selector {
       });
       return false;
     }
+    const original = this.correlation.originalOf.get(atom);
+    if (original !== undefined && isWritable(atom) && isGone(original.section, this.object)) {
+      this.#refuse("SPECIAL_SECTION", atom.name, {
+        problem: `${user} uses ${atom.name}, which the running kernel had in ${original.section.name} and has freed`,
+      });
+      return false;
+    }
     if (isWritable(atom) && atom.symbol === undefined) {
       this.#refuse("SPECIAL_SECTION", atom.name, {
         problem: `${user} refers to unnamed writable data in ${atom.section.name}`,
@@ -141,6 +160,7 @@ class Selector {
     if (atom.kind === "function") return this.#functionRoute(from, reference, atom, original);
     if (original === undefined || classOf(atom.section) === "companion" || isAnonymousConstant(atom))
       return { to: "inside", atom };
+    if (isGone(original.section, this.object) && !isGone(atom.section, this.object)) return { to: "inside", atom };
     // A local constant of unequal content was found harmless to copy, or refused, by the changes phase.
     if (
       atom.kind === "rodata" &&

@@ -31,6 +31,10 @@ export const refusalTexts = {
     why: "the live object has {oldSize} bytes, the patched one has {newSize}: old and new code would disagree about its layout",
     hint: "keep the object as it is and put the new part into a new variable or a shadow variable",
   },
+  DATA_MOVED: {
+    why: "the running kernel keeps it in {from}, and code that is compiled for {to} cannot use it there",
+    hint: "keep the declaration as it is, and put what has to be kept elsewhere into a new variable",
+  },
   RODATA_SHARED: {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
     hint: "make the change in the functions that read it, or let all of its readers be part of the patch",
