@@ -36,18 +36,67 @@ cd /root
 stty -F /dev/ttyS1 raw -echo 115200
 `;
 
-/** Shared by all scripts: `send NAME STATUS <data`, `mark STEP`. */
-function framing(token: string): string {
-  return `
+/** The beginning of every guest script: mounts, and the functions `send NAME STATUS <data`, `tell NAME` and `mark STEP`. */
+export function guestOpening(token: string): string {
+  return `${opening}
 send() { { echo "@${token}< $1 $2"; base64; echo "@${token}> $1"; } >/dev/ttyS1; }
 tell() { send "$1" 0 </dev/null; }
 mark() { echo "<5>${logMarker(token)}$1" >/dev/kmsg; }
 `;
 }
 
+/**
+ * Shell functions around the transition of the live patch `$name`: `seconds` sets $now, `wait_transition` fails after `limit` seconds, `stalled_tasks STATE`
+ * names the tasks that hold it up, `wait_gone` waits for the patch to leave sysfs, `unload` removes the module.
+ */
+export function transitionFunctions(limit: number): string {
+  return `patches=/sys/kernel/livepatch
+
+seconds() { read -r up rest </proc/uptime; now=\${up%%.*}; }
+
+# Prints the tasks that have not reached patch state $1 (-1: not part of a transition), each with its kernel stack.
+stalled_tasks() {
+  for task in /proc/[0-9]*/task/[0-9]*; do
+    read -r state 2>/dev/null <$task/patch_state || continue
+    [ "$state" = "$1" ] || [ "$state" = -1 ] && continue
+    echo "task \${task##*/} $(cat $task/comm)"
+    cat $task/stack
+  done
+}
+
+# Waits until the transition of $name is over; a patch that is gone has ended it too.
+wait_transition() {
+  seconds
+  limit=$((now + ${limit}))
+  while read -r state 2>/dev/null <$patches/$name/transition && [ "$state" = 1 ]; do
+    seconds
+    [ $now -ge $limit ] && return 1
+    usleep 20000
+  done
+  return 0
+}
+
+wait_gone() {
+  tries=0
+  while [ -d $patches/$name ] && [ $tries -lt 250 ]; do usleep 20000; tries=$((tries + 1)); done
+  [ ! -d $patches/$name ]
+}
+
+unload() {
+  tries=0
+  until rmmod "$name" >/tmp/out 2>&1; do
+    tries=$((tries + 1))
+    [ $tries -ge 50 ] && break
+    usleep 50000
+  done
+  [ ! -d /sys/module/$name ]
+}
+`;
+}
+
 /** The smallest guest: it says \`booted\` and powers off. */
 export function bootOnlyScript(token: string): string {
-  return `${opening}${framing(token)}
+  return `${guestOpening(token)}
 tell booted
 poweroff -f
 `;
@@ -59,11 +108,8 @@ poweroff -f
  * Kernel interfaces: Documentation/livepatch/livepatch.rst and Documentation/ABI/testing/sysfs-kernel-livepatch (Linux 6.1).
  */
 export function guestScript(plan: GuestPlan): string {
-  return `${opening}${framing(plan.token)}
-patches=/sys/kernel/livepatch
-
-seconds() { read -r up rest </proc/uptime; now=\${up%%.*}; }
-
+  return `${guestOpening(plan.token)}
+${transitionFunctions(plan.transitionLimit)}
 finish() {
   mark end
   dmesg | sed -n '/${logMarker(plan.token)}start/,$p' >/tmp/log
@@ -87,28 +133,6 @@ run_probes() {
     case $1.$status in before.126 | before.127 | before.${probeTimedOut}) finish ;; esac
     probe=$((probe + 1))
   done
-}
-
-# Prints the tasks that have not reached patch state $1 (-1: not part of a transition), each with its kernel stack.
-stalled_tasks() {
-  for task in /proc/[0-9]*/task/[0-9]*; do
-    read -r state 2>/dev/null <$task/patch_state || continue
-    [ "$state" = "$1" ] || [ "$state" = -1 ] && continue
-    echo "task \${task##*/} $(cat $task/comm)"
-    cat $task/stack
-  done
-}
-
-# Waits until the transition of $name is over; a patch that is gone has ended it too.
-wait_transition() {
-  seconds
-  limit=$((now + ${plan.transitionLimit}))
-  while read -r state 2>/dev/null <$patches/$name/transition && [ "$state" = 1 ]; do
-    seconds
-    [ $now -ge $limit ] && return 1
-    usleep 20000
-  done
-  return 0
 }
 
 dmesg -n 8
@@ -153,17 +177,9 @@ if ! wait_transition; then
   stalled_tasks 0 | send disabled 1
   finish
 fi
-tries=0
-while [ -d $patches/$name ] && [ $tries -lt 250 ]; do usleep 20000; tries=$((tries + 1)); done
-[ -d $patches/$name ]
-send disabled $((1 - $?)) </dev/null
-tries=0
-until rmmod "$name" >/tmp/out 2>&1; do
-  tries=$((tries + 1))
-  [ $tries -ge 50 ] && break
-  usleep 50000
-done
-[ ! -d /sys/module/$name ]
+wait_gone
+send disabled $? </dev/null
+unload
 send unload $? </tmp/out
 run_probes after
 finish

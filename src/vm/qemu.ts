@@ -11,6 +11,8 @@ export interface Guest {
   readonly initramfs: string;
   /** Folder for the console's log. */
   readonly folder: string;
+  /** Memory in MiB; default 512. */
+  readonly megabytes?: number | undefined;
   /** Wall time limit in seconds. */
   readonly timeoutSeconds: number;
   /** Receives what the guest writes to its second serial line. True: all is said, and the guest need not shut down. */
@@ -39,7 +41,7 @@ export function qemuArguments(guest: Guest): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ...["-machine", `q35,accel=${guest.accelerator},usb=off,sata=off,smbus=off,vmport=off`],
-    ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", "512"],
+    ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", `${guest.megabytes ?? 512}`],
     ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
     ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
     ...["-kernel", guest.imagePath, "-initrd", guest.initramfs, "-append", kernelParameters.join(" ")],

@@ -1,0 +1,82 @@
+import { join } from "node:path";
+import { sha256 } from "../../src/support/cache.ts";
+import { mapConcurrently } from "../../src/support/run.ts";
+import { bareCompile } from "./bare-compile.ts";
+import type { Fix } from "./corpus.ts";
+import { Joiner } from "./join.ts";
+import { appendRecord, type FixRecord, readRecords } from "./records.ts";
+import { type FixContext, runFix } from "./run-fix.ts";
+import type { Session } from "./session.ts";
+
+export interface BuildFixesOptions {
+  readonly session: Session;
+  readonly fixes: readonly Fix[];
+  /** File of records; fixes that are in it are not built again. */
+  readonly records: string;
+  /** Gets the modules. */
+  readonly output: string;
+  /** Fixes at once, and compilers at once for each. */
+  readonly jobs: number;
+  readonly compilers: number;
+  readonly seed: string;
+  readonly onRecord: (record: FixRecord, done: number) => void;
+}
+
+/** One built fix in so many is also compiled bare. */
+const bareEvery = 4;
+
+/** Units that a joined patch may touch, and seconds that one build may take. */
+const maxUnits = 20;
+const timeoutSeconds = 900;
+
+/** Builds all fixes that have no record yet. @returns the records of all of them, in the order of the fixes. */
+export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[]> {
+  const { session, fixes, output, jobs, compilers } = options;
+  const known = new Map((await readRecords<FixRecord>(options.records)).map((record) => [record.id, record]));
+  const joined = new Map(
+    [...known.values()].filter(({ files }) => files.length > 1).map(({ id, files }) => [files.join(" "), id]),
+  );
+  const context: FixContext = {
+    release: session.kernel.release,
+    corpus: session.corpus,
+    joiner: await Joiner.of(session.corpus),
+    cache: session.cache,
+    output,
+    jobs: compilers,
+    maxUnits,
+    timeoutSeconds,
+    joined,
+  };
+  const left = fixes.filter(({ id }) => !known.has(id));
+  let done = fixes.length - left.length;
+  await mapConcurrently(left, jobs, async (fix) => {
+    const record = await withBareTime(await runFix(fix, context), options);
+    await appendRecord(options.records, record);
+    known.set(record.id, record);
+    options.onRecord(record, ++done);
+  });
+  return fixes.map(({ id }) => known.get(id) as FixRecord);
+}
+
+/** The sample depends on seed and name only. Units that the cache had already are no fair measure. */
+async function withBareTime(
+  record: FixRecord,
+  { session, seed, output, compilers }: BuildFixesOptions,
+): Promise<FixRecord> {
+  const isChosen = Number.parseInt(sha256(seed, "bare", record.id).slice(0, 8), 16) % bareEvery === 0;
+  if (record.outcome !== "built" || record.warm || !isChosen) return record;
+  const patches =
+    record.files.length === 1 ? [patchOf(record.id, session)] : record.files.map((path) => patchOf(path, session));
+  const bareMilliseconds = await bareCompile(
+    record.units.map(({ path }) => path),
+    patches,
+    { tree: session.tree, cache: session.cache, scratch: join(output, "scratch"), jobs: Math.max(compilers, 2) },
+  );
+  return { ...record, bareMilliseconds };
+}
+
+function patchOf(id: string, { corpus }: Session): string {
+  const patch = corpus.patches.get(id) ?? corpus.fixes.find((fix) => fix.id === id)?.patch;
+  if (patch === undefined) throw new Error(`no patch of ${id}`);
+  return patch;
+}

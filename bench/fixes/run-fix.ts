@@ -1,0 +1,144 @@
+import { join } from "node:path";
+import { build } from "../../src/module/build.ts";
+import type { BuildResult } from "../../src/module/build-types.ts";
+import { exists, sha256 } from "../../src/support/cache.ts";
+import { KmendError, messageOf } from "../../src/support/errors.ts";
+import { SilentProgress } from "../../src/support/progress.ts";
+import type { UnitCache } from "../../src/tree/compile.ts";
+import type { Corpus, Fix } from "./corpus.ts";
+import type { Joiner } from "./join.ts";
+import type { FixRecord } from "./records.ts";
+
+/** What all fixes of a run share. */
+export interface FixContext {
+  readonly release: string;
+  readonly corpus: Corpus;
+  readonly joiner: Joiner;
+  readonly cache: UnitCache;
+  /** Gets the modules. */
+  readonly output: string;
+  /** Compilers at once for one fix. */
+  readonly jobs: number;
+  /** How many units a joined patch may touch. */
+  readonly maxUnits: number;
+  readonly timeoutSeconds: number;
+  /** Joined patches that are already a case: their files, to the id of that case. */
+  readonly joined: Map<string, string>;
+}
+
+/** How often more files are added, and how many files a joined patch may have. */
+const joinRounds = 6;
+const joinFiles = 12;
+
+/** Name of a fix's module: short, and the same for every run. */
+export function moduleNameOf(id: string): string {
+  return `fix-${sha256(id).slice(0, 12)}`;
+}
+
+/** Builds one fix; a patch that does not compile by itself is joined with the files that it needs. Nothing is thrown. */
+export async function runFix(fix: Fix, context: FixContext): Promise<FixRecord> {
+  let files = [fix.path];
+  let patches = [fix.patch];
+  let first: FixRecord | undefined;
+  for (let round = 0; ; round++) {
+    const attempt = await buildOnce(fix, files, patches, context);
+    first ??= attempt;
+    const more = neededFiles(attempt, fix.path, context);
+    if (more === undefined) return attempt;
+    // A function group needs the rest of its file first, and that patch is a case of its own.
+    if (fix.id !== fix.path) return { ...first, outcome: "joined", joinedAs: fix.path };
+    const joined = [...files, ...more].sort();
+    if (more.length === 0 || round === joinRounds || joined.length > joinFiles) {
+      return attempt.outcome === "refused" ? attempt : { ...first, outcome: "incomplete" };
+    }
+    const known = context.joined.get(joined.join(" "));
+    if (known !== undefined && known !== fix.id) return { ...first, outcome: "joined", joinedAs: known };
+    context.joined.set(joined.join(" "), fix.id);
+    files = joined;
+    patches = files.map((path) => context.corpus.patches.get(path) as string);
+  }
+}
+
+/** @returns undefined when the outcome stands; else files that may make the patch whole. */
+function neededFiles(attempt: FixRecord, home: string, { joiner }: FixContext): string[] | undefined {
+  const { error, refusals, files } = attempt;
+  if (attempt.outcome === "incomplete")
+    return error?.code === "COMPILE_FAILED" ? joiner.forErrors(error.why, files, home) : [];
+  const missing = refusals.filter(({ code }) => code === "MISSING_SYMBOL").map(({ what }) => what);
+  if (missing.length === 0) return undefined;
+  const more = joiner.forSymbols(missing, files, home);
+  return more.length === 0 ? undefined : more;
+}
+
+async function buildOnce(
+  fix: Fix,
+  files: readonly string[],
+  patches: readonly string[],
+  context: FixContext,
+): Promise<FixRecord> {
+  const progress = new SilentProgress();
+  const started = performance.now();
+  const warm = await hasOriginal(files, context.cache);
+  const common = { id: fix.id, files, warm };
+  try {
+    const result = await build({
+      patches,
+      kernel: context.release,
+      output: context.output,
+      name: moduleNameOf(fix.id),
+      jobs: context.jobs,
+      maxUnits: files.length > 1 ? context.maxUnits : undefined,
+      progress,
+      signal: AbortSignal.timeout(context.timeoutSeconds * 1000),
+    });
+    return { ...common, ...described(result), residentMegabytes: residentMegabytes() };
+  } catch (error) {
+    const code = error instanceof KmendError ? error.code : "CRASH";
+    const why = error instanceof KmendError ? (error.why ?? "") : String(error instanceof Error ? error.stack : error);
+    const isIncomplete = code === "COMPILE_FAILED" || code === "TOO_MANY_UNITS";
+    return {
+      ...common,
+      outcome: isIncomplete ? "incomplete" : "failed",
+      error: { code, message: messageOf(error), why },
+      refusals: [],
+      functions: [],
+      units: [],
+      notes: progress.notes,
+      milliseconds: { total: Math.round(performance.now() - started), ...progress.milliseconds },
+      residentMegabytes: residentMegabytes(),
+    };
+  }
+}
+
+function described(
+  result: BuildResult,
+): Pick<FixRecord, "outcome" | "refusals" | "functions" | "units" | "notes" | "module" | "milliseconds"> {
+  const { module, refusals, units, notes, milliseconds } = result;
+  const isNotBuilt = result.outcome === "unchanged" && units.length === 0;
+  return {
+    outcome: isNotBuilt ? "not-built" : result.outcome,
+    refusals,
+    functions: result.functions.map(({ object, name, change }) => `${object} ${change === "new" ? "+" : ""}${name}`),
+    units,
+    notes,
+    milliseconds,
+    ...(module === null ? {} : { module: { name: module.name, sha256: module.sha256, bytes: module.bytes } }),
+  };
+}
+
+async function hasOriginal(files: readonly string[], cache: UnitCache): Promise<boolean> {
+  for (const path of files) {
+    const command = await cache.command(path);
+    if (command !== undefined && (await exists(cache.objectPath(command)))) return true;
+  }
+  return false;
+}
+
+function residentMegabytes(): number {
+  return Math.round(process.memoryUsage.rss() / 2 ** 20);
+}
+
+/** Path of a fix's module. */
+export function modulePath(id: string, output: string): string {
+  return join(output, `${moduleNameOf(id)}.ko`);
+}

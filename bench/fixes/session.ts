@@ -1,0 +1,44 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { cacheRoot, sha256 } from "../../src/support/cache.ts";
+import { type Progress, SilentProgress } from "../../src/support/progress.ts";
+import { compareCompiler } from "../../src/target/compiler.ts";
+import { Debian } from "../../src/target/distribution/debian.ts";
+import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
+import { UnitCache } from "../../src/tree/compile.ts";
+import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
+import { type Corpus, makeCorpus } from "./corpus.ts";
+import { choosePair, type VersionPair } from "./versions.ts";
+
+/** The two versions, the prepared older one, and what differs. */
+export interface Session {
+  readonly pair: VersionPair;
+  readonly kernel: TargetKernel;
+  readonly tree: PreparedTree;
+  readonly corpus: Corpus;
+  readonly cache: UnitCache;
+  /** Folder of the cache for everything of this pair; survives the run. */
+  readonly folder: string;
+}
+
+/** Fetches, unpacks and compares the two versions; what an earlier run made is used again. */
+export async function openSession(
+  from?: string,
+  to?: string,
+  progress: Progress = new SilentProgress(),
+): Promise<Session> {
+  const distribution = new Debian();
+  const context = { cache: cacheRoot(), progress };
+  const pair = choosePair(await distribution.kernels(context), from, to);
+  const kernel = await findTargetKernel({ kernel: pair.older.release, progress });
+  const compiler = await compareCompiler(kernel.image.banner);
+  const tree = await prepareTree(kernel, { compiler: compiler.program, progress });
+  const newer = await distribution.fetch({ kind: "release", release: pair.newer.release }, context);
+  const folder = join(context.cache, "bench", `${kernel.packageVersion}-${newer.packageVersion}`);
+  await mkdir(folder, { recursive: true });
+  const corpus = await progress.phase("corpus", "Compare the two versions", async () =>
+    makeCorpus(await newer.sourceArchive(), tree, kernel.folder, join(folder, "corpus")),
+  );
+  const cache = new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`));
+  return { pair, kernel, tree, corpus, cache, folder };
+}

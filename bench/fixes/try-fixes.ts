@@ -1,0 +1,108 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TargetKernel } from "../../src/target/find.ts";
+import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
+import { indexModules, type ModuleIndex, resolveModules } from "../../src/vm/module-dependencies.ts";
+import { moduleName } from "../../src/vm/module-file.ts";
+import { inspectPatchModuleFor } from "../../src/vm/patch-module.ts";
+import type { Accelerator } from "../../src/vm/try-types.ts";
+import { appendRecord, type FixRecord, readRecords, type TryRecord } from "./records.ts";
+import { moduleNameOf, modulePath } from "./run-fix.ts";
+import { judgeSeries } from "./series-verdict.ts";
+import { runSeries } from "./try-series.ts";
+
+/** A module that waits for its try. */
+export interface Candidate {
+  readonly id: string;
+  /** As the kernel knows it. */
+  readonly name: string;
+  readonly module: string;
+  /** Plain files of the modules to load first, in this order. */
+  readonly targets: readonly string[];
+}
+
+export interface TryFixesOptions {
+  readonly kernel: TargetKernel;
+  readonly built: readonly FixRecord[];
+  /** File of try records; modules that are in it are not tried again. */
+  readonly records: string;
+  /** Folder with the modules. */
+  readonly output: string;
+  readonly onRecord: (record: TryRecord, done: number) => void;
+}
+
+/** Modules for one boot: so many, or files of so many bytes together. */
+const perBoot = 24;
+const bytesPerBoot = 200 * 2 ** 20;
+
+/** Loads, waits for, takes back and unloads every built module, many in each boot. A guest that dies marks the module it died with. */
+export async function tryFixes(options: TryFixesOptions): Promise<TryRecord[]> {
+  const { kernel, built } = options;
+  const known = new Map((await readRecords<TryRecord>(options.records)).map((record) => [record.id, record]));
+  const waiting = built.filter(({ id }) => !known.has(id));
+  const index = await indexModules(kernel.modulesDir);
+  /** Modules whose loading killed a guest before the patch came. */
+  const noTargets = new Set<string>();
+  while (waiting.length > 0) {
+    const folder = await mkdtemp(join(tmpdir(), "kmend-fixes-"));
+    try {
+      const accelerator = await chooseAccelerator(kernel.imagePath, join(folder, "trial"));
+      const batch = await nextBatch(waiting, options, index, noTargets, folder);
+      const done = await tryBatch(batch, kernel, accelerator, folder, noTargets);
+      for (const record of done) {
+        await appendRecord(options.records, record);
+        known.set(record.id, record);
+        options.onRecord(record, known.size);
+      }
+      const ids = new Set(done.map(({ id }) => id));
+      const left = waiting.filter(({ id }) => !ids.has(id));
+      waiting.splice(0, waiting.length, ...left);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  return built.map(({ id }) => known.get(id) as TryRecord);
+}
+
+async function nextBatch(
+  waiting: readonly FixRecord[],
+  { kernel, output }: TryFixesOptions,
+  index: ModuleIndex,
+  noTargets: ReadonlySet<string>,
+  folder: string,
+): Promise<Candidate[]> {
+  const batch: Candidate[] = [];
+  const sizes = new Map<string, number>();
+  for (const { id, units } of waiting.slice(0, perBoot)) {
+    const module = modulePath(id, output);
+    const patch = await inspectPatchModuleFor(module, kernel.release);
+    const objects = units
+      .map(({ object }) => object)
+      .filter((object) => object !== "vmlinux" && index.files.has(moduleName(object)));
+    const wanted = [...new Set([...patch.depends, ...(noTargets.has(id) ? [] : objects)])];
+    const targets = await resolveModules(index, wanted, folder);
+    for (const file of [...targets, module]) sizes.set(file, (await stat(file)).size);
+    const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+    if (batch.length > 0 && total > bytesPerBoot) break;
+    batch.push({ id, name: moduleNameOf(id).replaceAll("-", "_"), module, targets });
+  }
+  return batch;
+}
+
+async function tryBatch(
+  batch: readonly Candidate[],
+  kernel: TargetKernel,
+  accelerator: Accelerator,
+  folder: string,
+  noTargets: Set<string>,
+): Promise<TryRecord[]> {
+  const run = await runSeries(batch, kernel, accelerator, folder);
+  const { records, diedLoadingTargets } = judgeSeries(batch, run);
+  if (diedLoadingTargets !== undefined) {
+    if (noTargets.has(diedLoadingTargets)) throw new Error(`the guest died before ${diedLoadingTargets}: ${run.end}`);
+    noTargets.add(diedLoadingTargets);
+  }
+  if (records.length === 0 && diedLoadingTargets === undefined) throw new Error(`the guest did not start: ${run.end}`);
+  return records;
+}
