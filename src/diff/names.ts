@@ -7,8 +7,8 @@ const numberedTail = /\.\d+(?=\.|$)/g;
 
 /** Macros that put a counter, a line number or both inside of a name. */
 const counterNames: readonly { readonly pattern: RegExp; readonly base: string; readonly from: string }[] = [
-  { pattern: /^(__UNIQUE_ID_.*?)\d+$/, base: "$1", from: "__UNIQUE_ID() of linux/compiler.h" },
-  { pattern: /^(__UNIQUE_ID_.*?)\d+(\.\d+)$/, base: "$1", from: "a static local named by __UNIQUE_ID()" },
+  { pattern: /^(__UNIQUE_ID_[^.]*?)\d+$/, base: "$1", from: "__UNIQUE_ID() of linux/compiler.h" },
+  { pattern: /^(__UNIQUE_ID_[^.]*?)\d+(\.\d+)$/, base: "$1", from: "a static local named by __UNIQUE_ID()" },
   {
     pattern: /^(__initcall__kmod_.*?)__\d+_\d+_(.*)$/,
     base: "$1_$2",

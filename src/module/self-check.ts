@@ -7,6 +7,8 @@ import type { SymversEntry } from "../target/symvers.ts";
 export interface SelfCheckExpectations {
   readonly name: string;
   readonly release: string;
+  /** A module that the target kernel ships, which loads into it; undefined when it ships none. */
+  readonly shipped: Uint8Array | undefined;
   readonly symvers: ReadonlyMap<string, SymversEntry>;
   /** Number of functions that it redirects. */
   readonly redirections: number;
@@ -40,6 +42,7 @@ export function selfCheck(file: Uint8Array, expected: SelfCheckExpectations): st
   const elf = new ElfReader(file);
   return [
     ...checkInformation(elf, expected),
+    ...compareWithShipped(elf, expected.shipped),
     ...checkSections(elf),
     ...checkLivepatchRelocations(elf),
     ...checkOrdinaryRelocations(elf, expected),
@@ -75,6 +78,19 @@ function checkInformation(elf: ElfReader, { name, release }: SelfCheckExpectatio
   if ((info.get("depends") ?? "") !== "")
     problems.push(`it depends on the modules ${info.get("depends")}, which need not be loaded`);
   if (elf.section(".gnu.linkonce.this_module") === undefined) problems.push("it has no struct module");
+  return problems;
+}
+
+/** vermagic and the size of `struct module` tell whether the headers and the configuration used here are those of the kernel. */
+function compareWithShipped(elf: ElfReader, shipped: Uint8Array | undefined): string[] {
+  if (shipped === undefined) return [];
+  const other = new ElfReader(shipped);
+  const problems: string[] = [];
+  const [ours, theirs] = [readModinfo(elf).get("vermagic"), readModinfo(other).get("vermagic")];
+  if (ours !== theirs) problems.push(`vermagic is "${ours}", and the kernel's own modules have "${theirs}"`);
+  const [size, shippedSize] = [elf, other].map((file) => file.section(".gnu.linkonce.this_module")?.size);
+  if (size !== shippedSize)
+    problems.push(`struct module has ${size} bytes, and ${shippedSize} in the kernel's own modules`);
   return problems;
 }
 

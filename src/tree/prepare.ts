@@ -133,6 +133,7 @@ async function makeTree(
       await runMake(path, [...makeArguments(release, compiler), ...goals], guard, log, signal);
     };
     await make("olddefconfig");
+    await requirePatchedSource(inputs.configPath, path, release);
     await make(`-j${options.jobs ?? availableParallelism()}`, "modules_prepare");
     await copyFile(inputs.symversPath, join(path, "Module.symvers")).catch(rethrowDiskErrors);
     const reporter = join(folder, "environment.mk");
@@ -141,6 +142,29 @@ async function makeTree(
     const finished: Finished = { format, path, release, compiler, environment };
     await writeFileAtomically(finishedPath(inputs), JSON.stringify(finished));
     return treeOf(finished);
+  });
+}
+
+/**
+ * A flavour that is built from patched source has options which the plain source does not know, and `make olddefconfig` drops them. The real-time flavours
+ * are the ones that distributions ship: Debian's package of kernel source leaves their patches out, of which the preemption options tell.
+ * @throws KmendError `SOURCE_WITHOUT_FEATURE`
+ */
+async function requirePatchedSource(configPath: string, tree: string, release: string): Promise<void> {
+  const option = /^CONFIG_\w*PREEMPT\w*=y$/gm;
+  const [wanted, got] = await Promise.all([readFile(configPath, "utf8"), readFile(join(tree, ".config"), "utf8")]);
+  const known = new Set(got.match(option));
+  const lost = (wanted.match(option) ?? []).filter((line) => !known.has(line));
+  if (lost.length === 0) return;
+  throw new KmendError({
+    code: "SOURCE_WITHOUT_FEATURE",
+    message: `the source on offer is not the one that ${release} was built from`,
+    where: tree,
+    why:
+      `it does not know ${lost.join(", ")} of the kernel's configuration: ` +
+      "the distribution builds its real-time kernels from source with further patches, which its source package does not hold",
+    hint: "choose a kernel of another flavour",
+    exitCode: ExitCode.environment,
   });
 }
 

@@ -1,6 +1,6 @@
 import { copyFile, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { ElfReader } from "../elf/reader.ts";
+import { readModinfo } from "../elf/modinfo.ts";
 import { run } from "../support/run.ts";
 
 /** Endings of compressed modules (CONFIG_MODULE_COMPRESS_*) and the program that unpacks a file in place. */
@@ -27,25 +27,6 @@ export async function plainModule(path: string, folder: string): Promise<string>
   const [program, ...options] = command;
   await run(program, [...options, copy]);
   return copy.slice(0, -ending.length);
-}
-
-/**
- * The `key=value` strings of a module's .modinfo section (include/linux/moduleparam.h, __MODULE_INFO).
- * @throws ElfFormatError when the file is no ELF object.
- */
-export function readModinfo(file: Uint8Array): ReadonlyMap<string, readonly string[]> {
-  const section = new ElfReader(file).section(".modinfo");
-  const info = new Map<string, string[]>();
-  for (const entry of section === undefined ? [] : Buffer.from(section.data).toString("utf8").split("\0")) {
-    const equals = entry.indexOf("=");
-    if (equals < 0) continue;
-    const key = entry.slice(0, equals);
-    const value = entry.slice(equals + 1);
-    const values = info.get(key);
-    if (values === undefined) info.set(key, [value]);
-    else values.push(value);
-  }
-  return info;
 }
 
 /** {@link readModinfo} of a plain `.ko` file. */

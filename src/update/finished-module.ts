@@ -1,0 +1,116 @@
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { ElfFormatError } from "../elf/format-error.ts";
+import { readModinfo } from "../elf/modinfo.ts";
+import { ElfReader } from "../elf/reader.ts";
+import { longestModuleName } from "../module/module-name.ts";
+import { sha256 } from "../support/cache.ts";
+import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import { type Architecture, architectures, checked } from "./package-name.ts";
+import { isSigned } from "./sign-module.ts";
+
+/** SHF_RELA_LIVEPATCH of include/uapi/linux/elf.h. */
+const livepatchFlag = 0x0010_0000;
+
+/** A patch module that is ready to be packaged; its bytes are never changed again. */
+export interface FinishedModule {
+  readonly content: Uint8Array;
+  /** File name with `.ko`. */
+  readonly file: string;
+  /** Name as the kernel counts it, with underscores. */
+  readonly name: string;
+  /** The kernel it was built for, from its vermagic. */
+  readonly release: string;
+  readonly architecture: Architecture;
+  readonly sha256: string;
+  readonly signed: boolean;
+  /** SHA-256 of the section that a running kernel shows as /sys/module/NAME/notes/.note.gnu.build-id; empty without one. */
+  readonly noteSha256: string;
+  /** Patches that it says it was built from. */
+  readonly patches: readonly { readonly name: string; readonly sha256: string }[];
+  /** Build id of the kernel image that it was proven against; empty when it does not say. */
+  readonly kernelBuildId: string;
+}
+
+/**
+ * Reads a patch module and refuses what must not be packaged: something else than a live patch, a module under another name than its own, one that
+ * depends on other modules (the loader would not find them) or has livepatch relocations of jump tables (applied too late to be seen).
+ * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2), `MODULE_UNFIT`
+ */
+export async function readFinishedModule(path: string): Promise<FinishedModule> {
+  const content = await readFile(path).catch((error: unknown) => {
+    if (systemErrorCode(error) === "ENOENT") throw notAModule(path, "there is no such file", error);
+    if (systemErrorCode(error) === "EISDIR") throw notAModule(path, "it is a folder", error);
+    throw error;
+  });
+  return finishedModule(path, content);
+}
+
+/** {@link readFinishedModule} of content that is at hand. */
+export function finishedModule(path: string, content: Uint8Array): FinishedModule {
+  let elf: ElfReader;
+  try {
+    elf = new ElfReader(content);
+  } catch (error) {
+    if (error instanceof ElfFormatError) throw notAModule(path, "it is not a kernel module", error);
+    throw error;
+  }
+  const info = readModinfo(elf);
+  const first = (key: string): string => info.get(key)?.[0] ?? "";
+  if (!info.has("livepatch")) throw notAModule(path, "its .modinfo does not mark it as a live patch");
+  const file = basename(path);
+  const name = first("name");
+  const release = first("vermagic").split(" ")[0] ?? "";
+  if (release === "") throw notAModule(path, "it does not say which kernel it was made for");
+  const architecture = architectures[elf.header.machine];
+  const problems = [
+    /^[A-Za-z0-9_-]+\.ko$/.test(file) ? "" : "its file name is not letters, digits, dashes and underscores with .ko",
+    name === file.replace(/\.ko$/, "").replaceAll("-", "_") ? "" : `its file is named ${file}, but the module ${name}`,
+    name.length <= longestModuleName ? "" : "its name is too long for the kernel",
+    first("depends") === "" ? "" : `it depends on the modules ${first("depends")}`,
+    lateJumpTables(elf) ? "it has livepatch relocations of a jump table" : "",
+    architecture === undefined ? `its machine (${elf.header.machine}) has no packages` : "",
+  ].filter((problem) => problem !== "");
+  if (problems.length > 0 || architecture === undefined) {
+    throw new KmendError({
+      code: "MODULE_UNFIT",
+      message: `${path} cannot be packaged`,
+      why: problems.join("\n"),
+      hint: "build it anew with kmend build, and keep its file name",
+    });
+  }
+  const note = elf.section(".note.gnu.build-id");
+  return {
+    content,
+    file,
+    name,
+    release: checked("kernel", release),
+    architecture,
+    sha256: sha256(content),
+    signed: isSigned(content),
+    noteSha256: note === undefined ? "" : sha256(note.data),
+    patches: (info.get("kmend.patch") ?? []).flatMap((text) => {
+      const match = /^([0-9a-f]{64}) (.*)$/.exec(text);
+      return match === null ? [] : [{ sha256: match[1] as string, name: match[2] as string }];
+    }),
+    kernelBuildId: /^[0-9a-f]*$/.test(first("kmend.kernel")) ? first("kmend.kernel") : "",
+  };
+}
+
+/** Only relocations against vmlinux are applied before the kernel reads a module's jump table. */
+function lateJumpTables(elf: ElfReader): boolean {
+  return elf.sections.some(
+    ({ name, flags }) =>
+      (flags & livepatchFlag) !== 0 && name.endsWith(".__jump_table") && !name.startsWith(".klp.rela.vmlinux."),
+  );
+}
+
+function notAModule(path: string, problem: string, cause?: unknown): KmendError {
+  return new KmendError({
+    code: "NOT_A_PATCH_MODULE",
+    message: `${path} is not a patch module: ${problem}`,
+    hint: "kmend build makes one from a patch",
+    exitCode: ExitCode.usage,
+    cause,
+  });
+}
