@@ -26,7 +26,7 @@ export interface BuildFixesOptions {
 const bareEvery = 4;
 
 /** Units that a joined patch may touch, and seconds that one build may take. */
-const maxUnits = 20;
+const maxUnits = 40;
 const timeoutSeconds = 900;
 
 /** Builds all fixes that have no record yet. @returns the records of all of them, in the order of the fixes. */

@@ -49,7 +49,7 @@ export async function runFix(fix: Fix, context: FixContext): Promise<FixRecord> 
     if (fix.id !== fix.path) return { ...first, outcome: "joined", joinedAs: fix.path };
     const joined = [...files, ...more].sort();
     if (more.length === 0 || round === joinRounds || joined.length > joinFiles) {
-      return attempt.outcome === "refused" ? attempt : { ...first, outcome: "incomplete" };
+      return attempt.outcome === "refused" ? attempt : incomplete(first, attempt, joined);
     }
     const known = context.joined.get(joined.join(" "));
     if (known !== undefined && known !== fix.id) return { ...first, outcome: "joined", joinedAs: known };
@@ -57,6 +57,12 @@ export async function runFix(fix: Fix, context: FixContext): Promise<FixRecord> 
     files = joined;
     patches = files.map((path) => context.corpus.patches.get(path) as string);
   }
+}
+
+/** The error of the patch by itself, and a note on how far joining came. */
+function incomplete(first: FixRecord, last: FixRecord, joined: readonly string[]): FixRecord {
+  const why = last === first ? "" : ` ${last.error?.code ?? ""}: ${last.error?.message ?? ""}`;
+  return { ...first, outcome: "incomplete", notes: [...first.notes, `joining ended with ${joined.join(" ")}${why}`] };
 }
 
 /** @returns undefined when the outcome stands; else files that may make the patch whole. */

@@ -1,0 +1,96 @@
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { buildFixes } from "./fixes/build-fixes.ts";
+import { shuffled } from "./fixes/corpus.ts";
+import { histograms } from "./fixes/plot.ts";
+import type { FixRecord, TryRecord } from "./fixes/records.ts";
+import { report } from "./fixes/report.ts";
+import { openSession } from "./fixes/session.ts";
+import { tryFixes } from "./fixes/try-fixes.ts";
+
+/**
+ * What share of the kernel's own fixes becomes a working patch module. Compares two versions of one series that the archive offers and builds each
+ * difference as a patch against the older one. Results go to the cache: records as JSON lines, a report and a plot.
+ * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --try --resume`
+ */
+export async function fixes(words: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...words],
+    options: {
+      from: { type: "string" },
+      to: { type: "string" },
+      limit: { type: "string", default: "100" },
+      seed: { type: "string", default: "1" },
+      jobs: { type: "string", default: String(availableParallelism()) },
+      try: { type: "boolean", default: false },
+      resume: { type: "boolean", default: false },
+    },
+  });
+  const session = await openSession(values.from, values.to);
+  const folder = join(session.folder, `seed-${values.seed.replaceAll(/\W/g, "-")}`);
+  if (!values.resume) await rm(folder, { recursive: true, force: true });
+  const output = join(folder, "modules");
+  await mkdir(output, { recursive: true });
+  const { older, newer } = session.pair;
+  console.log(
+    `${older.packageVersion} → ${newer.packageVersion}: ${session.corpus.fixes.length} patches; results in ${folder}`,
+  );
+
+  const jobs = Math.max(1, Number(values.jobs));
+  const chosen = shuffled(session.corpus.fixes, values.seed).slice(0, Number(values.limit));
+  const started = performance.now();
+  let built = 0;
+  const records = await buildFixes({
+    ...{ session, fixes: chosen, records: join(folder, "records.jsonl"), output, jobs, seed: values.seed },
+    compilers: Math.max(1, Math.floor(availableParallelism() / jobs)),
+    onRecord: (record, done) => {
+      built++;
+      console.log(`${done}/${chosen.length} ${describe(record)}`);
+    },
+  });
+  const minutes = (performance.now() - started) / 60_000;
+  if (built > 0) console.log(`${(built / minutes).toFixed(1)} fixes per minute`);
+  const tries = values.try
+    ? await tryFixes({
+        kernel: session.kernel,
+        built: records.filter(({ outcome }) => outcome === "built"),
+        ...{ records: join(folder, "tries.jsonl"), output },
+        onRecord: ({ id, verdict, failure }, done) => console.log(`${done} ${verdict} ${id} ${failure ?? ""}`),
+      })
+    : [];
+  const text = report({ session, seed: values.seed, records, tries });
+  await writeFile(join(folder, "report.md"), text);
+  await writeFile(join(folder, "times.svg"), plot(records, tries));
+  console.log(`\n${text}`);
+}
+
+function describe({ id, outcome, refusals, error, milliseconds }: FixRecord): string {
+  const codes = [...new Set(refusals.map(({ code }) => code))].sort().join("+");
+  return [
+    outcome,
+    id,
+    codes,
+    outcome === "failed" ? `${error?.code} ${error?.message}` : "",
+    `${milliseconds["total"]} ms`,
+  ]
+    .filter(Boolean)
+    .join(" ");
+}
+
+function plot(records: readonly FixRecord[], tries: readonly TryRecord[]): string {
+  const built = records.filter(({ outcome }) => outcome === "built");
+  const times = built.map(({ milliseconds }) => (milliseconds["total"] ?? 0) / 1000);
+  const ratios = built.flatMap(({ milliseconds, bareMilliseconds }) =>
+    bareMilliseconds === undefined ? [] : [(milliseconds["total"] ?? 0) / bareMilliseconds],
+  );
+  const transitions = tries.flatMap(({ transitionMilliseconds }) =>
+    transitionMilliseconds === null ? [] : [transitionMilliseconds / 1000],
+  );
+  return histograms([
+    { title: "Time to a proven module", values: times, unit: "s" },
+    { title: "Time ÷ bare compile of the same units, both builds", values: ratios, unit: "×" },
+    ...(transitions.length > 0 ? [{ title: "Transition in the virtual machine", values: transitions, unit: "s" }] : []),
+  ]);
+}
