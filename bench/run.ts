@@ -2,15 +2,23 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Benchmark } from "./benchmark.ts";
 
-/** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some. */
+/** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some, and `npm run bench -- fixes OPTIONS` the one on real fixes. */
 const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   build: async () => (await import("./build.ts")).buildBenchmark,
 };
 
+/** Takes long and has options of its own: runs only when it is the first word. */
+if (process.argv[2] === "fixes") {
+  await (await import("./fixes.ts")).fixes(process.argv.slice(3));
+  process.exit();
+}
+
 const asked = process.argv.slice(2).filter((word) => !word.startsWith("-"));
 const unknown = asked.filter((name) => benchmarks[name] === undefined);
 if (unknown.length > 0) {
-  console.error(`no benchmark named ${unknown.join(", ")}; there are ${Object.keys(benchmarks).join(", ")}`);
+  console.error(
+    `no benchmark named ${unknown.join(", ")}; there are ${[...Object.keys(benchmarks), "fixes"].join(", ")}`,
+  );
   process.exit(2);
 }
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
