@@ -13,7 +13,7 @@ import { tryFixes } from "./fixes/try-fixes.ts";
 /**
  * What share of the kernel's own fixes becomes a working patch module. Compares two versions of one series that the archive offers and builds each
  * difference as a patch against the older one. Results go to the cache: records as JSON lines, a report and a plot.
- * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --try --resume`
+ * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --units N --try --resume`; `--units` limits joined patches
  */
 export async function fixes(words: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -24,6 +24,7 @@ export async function fixes(words: readonly string[]): Promise<void> {
       limit: { type: "string", default: "100" },
       seed: { type: "string", default: "1" },
       jobs: { type: "string", default: String(availableParallelism()) },
+      units: { type: "string", default: "20" },
       try: { type: "boolean", default: false },
       resume: { type: "boolean", default: false },
     },
@@ -44,6 +45,7 @@ export async function fixes(words: readonly string[]): Promise<void> {
   let built = 0;
   const records = await buildFixes({
     ...{ session, fixes: chosen, records: join(folder, "records.jsonl"), output, jobs, seed: values.seed },
+    units: Number(values.units),
     compilers: Math.max(1, Math.floor(availableParallelism() / jobs)),
     onRecord: (record, done) => {
       built++;

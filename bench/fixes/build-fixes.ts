@@ -18,6 +18,8 @@ export interface BuildFixesOptions {
   /** Fixes at once, and compilers at once for each. */
   readonly jobs: number;
   readonly compilers: number;
+  /** Units that a joined patch may touch. */
+  readonly units: number;
   readonly seed: string;
   readonly onRecord: (record: FixRecord, done: number) => void;
 }
@@ -25,8 +27,7 @@ export interface BuildFixesOptions {
 /** One built fix in so many is also compiled bare. */
 const bareEvery = 4;
 
-/** Units that a joined patch may touch, and seconds that one build may take. */
-const maxUnits = 40;
+/** Seconds that one build may take. */
 const timeoutSeconds = 900;
 
 /** Builds all fixes that have no record yet. @returns the records of all of them, in the order of the fixes. */
@@ -43,7 +44,7 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
     cache: session.cache,
     output,
     jobs: compilers,
-    maxUnits,
+    maxUnits: options.units,
     timeoutSeconds,
     joined,
   };

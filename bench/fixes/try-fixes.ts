@@ -1,6 +1,6 @@
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { TargetKernel } from "../../src/target/find.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, type ModuleIndex, resolveModules } from "../../src/vm/module-dependencies.ts";
@@ -74,6 +74,8 @@ async function nextBatch(
 ): Promise<Candidate[]> {
   const batch: Candidate[] = [];
   const sizes = new Map<string, number>();
+  /** Each module once, although several patches may need it. */
+  const plain = new Map<string, string>();
   for (const { id, units } of waiting.slice(0, perBoot)) {
     const module = modulePath(id, output);
     const patch = await inspectPatchModuleFor(module, kernel.release);
@@ -81,7 +83,10 @@ async function nextBatch(
       .map(({ object }) => object)
       .filter((object) => object !== "vmlinux" && index.files.has(moduleName(object)));
     const wanted = [...new Set([...patch.depends, ...(noTargets.has(id) ? [] : objects)])];
-    const targets = await resolveModules(index, wanted, folder);
+    const own = join(folder, String(batch.length));
+    await mkdir(own);
+    const targets = (await resolveModules(index, wanted, own)).map((file) => plain.get(basename(file)) ?? file);
+    for (const file of targets) plain.set(basename(file), file);
     for (const file of [...targets, module]) sizes.set(file, (await stat(file)).size);
     const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
     if (batch.length > 0 && total > bytesPerBoot) break;
