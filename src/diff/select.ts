@@ -101,6 +101,14 @@ class Selector {
 
   #follow(from: Atom | TableEntry, reference: Reference): void {
     const route = this.#route(from, reference);
+    if (
+      reference.implicit &&
+      reference.type === this.patched.arch.shortBranchType &&
+      "name" in from &&
+      "atom" in route
+    ) {
+      this.#refuse("SHORT_BRANCH", from.name, { target: route.atom.name, section: from.section.name });
+    }
     if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);

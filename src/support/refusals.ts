@@ -47,6 +47,10 @@ export const refusalTexts = {
     why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
     hint: "{advice}",
   },
+  SHORT_BRANCH: {
+    why: "it has a one-byte jump to {target}, which is in the same section {section}, and the patch module will be further away than that reaches",
+    hint: "change the function so that it does not end with a call of {target}, or patch its callers instead",
+  },
   SECTION_CHANGED: {
     why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",
     hint: "leave out the source change that causes it, or report the case with --save-repro",

@@ -98,7 +98,11 @@ export const x86_64: Architecture = {
     const extension = ((code[offset - 1] ?? 0) >> 3) & 7;
     const wide =
       code[offset - 3] === 0x66 || (((code[offset - 3] ?? 0) & 0xf0) === 0x40 && code[offset - 4] === 0x66) ? 6 : 8;
-    if (code[offset - 3] === 0x0f && (opcode === 0xba || opcode === 0xa4 || opcode === 0xac)) return 5;
+    if (code[offset - 3] === 0x0f) {
+      if (opcode === 0xba || opcode === 0xa4 || opcode === 0xac) return 5;
+      // lock xadd of atomic_fetch_add(), and cmpxchg16b, share their second byte with shifts and with mov $imm (which is c7 /0).
+      if (opcode === 0xc0 || opcode === 0xc1 || (opcode === 0xc7 && extension !== 0)) return 4;
+    }
     if (opcode === 0x80 || opcode === 0x83 || opcode === 0xc6 || opcode === 0xc0 || opcode === 0xc1 || opcode === 0x6b)
       return 5;
     if (opcode === 0x81 || opcode === 0xc7 || opcode === 0x69) return wide;
