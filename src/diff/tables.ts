@@ -25,9 +25,10 @@ export interface Table {
   readonly entries: readonly TableEntry[];
 }
 
-/** Entry sizes that no kernel has changed: lists of 32-bit places, and of 64-bit ones. */
+/** Entry sizes that no kernel has changed: lists of 32-bit places, of pairs of them, and of 64-bit ones. */
 const fixedSizes: EntrySizes = {
   __mcount_loc: 8,
+  ".static_call_sites": 8,
   ".smp_locks": 4,
   ".retpoline_sites": 4,
   ".return_sites": 4,
