@@ -4,6 +4,9 @@
  */
 export { build } from "./module/build.ts";
 export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
+export { type DiffOptions, type DiffResult, diffObjects } from "./module/diff-objects.ts";
+export type { Manifest } from "./module/manifest.ts";
+export { type VerifiedItem, type VerifyOptions, type VerifyResult, verifyModule } from "./module/verify.ts";
 export type { ErrorDetails } from "./support/errors.ts";
 export { ExitCode, KmendError } from "./support/errors.ts";
 export { type Progress, SilentProgress } from "./support/progress.ts";

@@ -3,9 +3,16 @@ import type { CommandDefinition, OptionDefinition } from "./command.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { tryCommand } from "./try.ts";
+import { verifyCommand } from "./verify.ts";
 
 /** Every command, in the order of `kmend --help`. */
-export const commands: readonly CommandDefinition[] = [buildCommand, tryCommand, diffCommand, doctorCommand];
+export const commands: readonly CommandDefinition[] = [
+  buildCommand,
+  tryCommand,
+  verifyCommand,
+  diffCommand,
+  doctorCommand,
+];
 
 /** Options that every command has. */
 export const commonOptions: readonly OptionDefinition[] = [

@@ -1,29 +1,20 @@
 import { mkdir, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { basename, join, resolve } from "node:path";
-import type { ChangeSet } from "../change/change-set.ts";
+import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
-import { ModuleObject } from "../match/module-object.ts";
-import type { TargetObject } from "../match/target-object.ts";
-import { VmlinuxObject } from "../match/vmlinux-object.ts";
-import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
+import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import { version } from "../support/version.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
-import { findTargetKernel, type TargetKernel } from "../target/find.ts";
-import { ShippedModules } from "../target/shipped-module.ts";
+import { findTargetKernel } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
-import { type PreparedTree, prepareTree } from "../tree/prepare.ts";
+import { prepareTree } from "../tree/prepare.ts";
+import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
-import { extractUnit } from "./extract.ts";
-import { addKlpRelocations } from "./klp-relocations.ts";
-import { linkModule } from "./link.ts";
 import { moduleName } from "./module-name.ts";
-import { patchTable } from "./patch-table.ts";
 import {
   newGlobalsOf,
   planUnit,
@@ -34,9 +25,8 @@ import {
   type UnitPlan,
 } from "./plan.ts";
 import { describeFunctions } from "./report.ts";
-import { selfCheck } from "./self-check.ts";
 import { settleAmbiguous } from "./settle.ts";
-import { moduleTemplate } from "./template.ts";
+import { TargetObjects } from "./target-objects.ts";
 import { type CompiledUnits, compileUnits, type Workshop } from "./unit-pairs.ts";
 
 /**
@@ -98,15 +88,8 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   }
 }
 
-interface Session {
-  readonly options: BuildOptions;
-  readonly name: string;
-  readonly output: string;
-  readonly kernel: TargetKernel;
+interface Session extends AssemblyRequest {
   readonly compiler: CompilerComparison;
-  readonly tree: PreparedTree;
-  readonly workshop: Workshop;
-  readonly change: ChangeSet;
   readonly progress: Progress;
   readonly started: number;
 }
@@ -121,8 +104,9 @@ async function buildChange(session: Session): Promise<BuildResult> {
   }
   const symvers = await readSymvers(kernel.symversPath);
   const types = new KernelTypes(kernel);
+  const objects = new TargetObjects(kernel);
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, kernel)),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, objects)),
     checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
   const newGlobals = new Map(
@@ -134,7 +118,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   const ambiguous = resolved.flatMap((unit) => unit.ambiguous);
   if (ambiguous.length > 0) {
     const settled = await progress.phase("settle", "Look into the units that define ambiguous symbols", () =>
-      settleAmbiguous(ambiguous, workshop, (object) => targetObject(object, kernel)),
+      settleAmbiguous(ambiguous, workshop, (object) => objects.open(object)),
     );
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
@@ -164,14 +148,11 @@ async function buildChange(session: Session): Promise<BuildResult> {
   return result(session, "built", { units, notes: allNotes, functions, resolved, module });
 }
 
-/** Diffs and matches all units, each kernel object being opened once. */
-async function planUnits(units: CompiledUnits, kernel: TargetKernel): Promise<UnitPlan[]> {
-  const targets = new Map<string, TargetObject>();
+/** Diffs and matches all units. */
+async function planUnits(units: CompiledUnits, objects: TargetObjects): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const target = targets.get(pair.object) ?? (await targetObject(pair.object, kernel));
-    targets.set(pair.object, target);
-    const plan = await planUnit(pair, target, {});
+    const plan = await planUnit(pair, await objects.open(pair.object), {});
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }
@@ -187,115 +168,6 @@ function hasFindings({ changes, selection }: UnitPlan): boolean {
       changes.notes.length >
     0
   );
-}
-
-/** The kernel image or a shipped module, to match against. */
-async function targetObject(object: string, kernel: TargetKernel): Promise<TargetObject> {
-  if (object === "vmlinux") return new VmlinuxObject(kernel.image, basename(kernel.imagePath));
-  const modules = await ShippedModules.open(kernel.modulesDir);
-  const shipped = modules.find(object);
-  if (shipped === undefined) {
-    throw new KmendError({
-      code: "MODULE_NOT_SHIPPED",
-      message: `the target kernel has no module ${object}`,
-      where: kernel.modulesDir,
-      why: "the source says that a touched file belongs to it",
-      hint: "check that source and kernel are of the same version and configuration",
-    });
-  }
-  return new ModuleObject(object, await modules.read(shipped), `${basename(shipped.modfile)}.ko`);
-}
-
-/** Extracts, links, adds livepatch relocations, checks, and writes the module. */
-async function assemble(
-  session: Session,
-  resolved: readonly ResolvedUnit[],
-  symvers: ResolveFacts["symvers"],
-): Promise<NonNullable<BuildResult["module"]>> {
-  const { progress, workshop, kernel, name, tree, options, output } = session;
-  const { signal } = workshop;
-  const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
-    moduleTemplate(tree, kernel.folder, signal),
-  );
-  const file = await progress.phase("link", "Link the patch module", async () => {
-    const extracts = resolved.map((unit, number) =>
-      extractUnit({
-        unit: unit.plan.patched,
-        selection: unit.selection,
-        redirections: unit.redirections,
-        callbacks: unit.plan.changes.callbacks,
-        object: unit.plan.pair.object,
-        number,
-        reachOriginal: unit.reachOriginal,
-        reachExternal: unit.reachExternal,
-      }),
-    );
-    const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
-    const counts = resolved.map(({ redirections, plan }) => ({
-      functions: redirections.length,
-      callbacks: plan.changes.callbacks.length,
-    }));
-    const table = patchTable(like, counts, options.replace !== false, moduleTexts(session, resolved, symvers));
-    const linkFolder = join(workshop.folder, "link");
-    await mkdir(linkFolder, { recursive: true });
-    const objects = [...extracts.map(({ object }) => object), table];
-    const linked = await linkModule(tree, template, name, objects, linkFolder, workshop.logFile, signal);
-    return addKlpRelocations(
-      linked,
-      extracts.flatMap(({ klpRelocations }) => klpRelocations),
-    );
-  });
-  const redirections = resolved.reduce((sum, unit) => sum + unit.redirections.length, 0);
-  const problems = await progress.phase("check", "Check the patch module", async () =>
-    selfCheck(file, {
-      shipped: await anyShippedModule(kernel),
-      name,
-      release: kernel.release,
-      symvers,
-      redirections,
-    }),
-  );
-  if (problems.length > 0) {
-    throw new KmendError({
-      code: "SELF_CHECK",
-      message: "the patch module would not load correctly, so it is not written",
-      why: problems.join("\n"),
-      hint: "this is a defect of kmend; please report it with the patch and the kernel's release",
-    });
-  }
-  const path = join(output, `${name}.ko`);
-  await writeFileAtomically(path, file);
-  return { path, name, sha256: sha256(file), bytes: file.length };
-}
-
-/** Some module of the target kernel. */
-async function anyShippedModule(kernel: TargetKernel): Promise<Uint8Array | undefined> {
-  const modules = await ShippedModules.open(kernel.modulesDir);
-  const [first] = modules.loadable;
-  return first === undefined ? undefined : modules.read(first);
-}
-
-/** What a loaded or a stray module tells about itself through `modinfo`. */
-function moduleTexts(
-  { kernel, change, options }: Session,
-  resolved: readonly ResolvedUnit[],
-  symvers: ResolveFacts["symvers"],
-): string[] {
-  const reached = resolved.flatMap((unit) =>
-    [...unit.reached].flatMap(([name, reach]) => (reach.by === "loader" ? [name] : [])),
-  );
-  const namespaces = new Set(
-    reached.map((name) => symvers.get(name)?.namespace ?? "").filter((namespace) => namespace !== ""),
-  );
-  return [
-    ...[...namespaces].sort().map((namespace) => `import_ns=${namespace}`),
-    `kmend=${version()}`,
-    `kmend.kernel=${kernel.buildId}`,
-    ...change.patches.map(
-      ({ name, sha256: digest }) => `kmend.patch=${digest} ${name.replaceAll(/[^\x20-\x7e]/g, "?")}`,
-    ),
-    ...(options.allowLayout ?? []).map((type) => `kmend.allow-layout=${type.replaceAll(/[^\x20-\x7e]/g, "?")}`),
-  ];
 }
 
 function notBuiltNotes(units: CompiledUnits): string[] {

@@ -22,6 +22,9 @@ export interface Redirection {
   /** As the kernel knows it. */
   readonly oldName: string;
   readonly sympos: number;
+  /** Place of the old function in the target, and its bytes there, as they were matched. */
+  readonly address: number;
+  readonly size: number;
 }
 
 /** A livepatch relocation whose place is known only after the link: the nth entry of {@link placesSection}. */

@@ -3,6 +3,7 @@ import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "..
 import type { ElfReader } from "../elf/reader.ts";
 import { writeObject } from "../elf/writer.ts";
 import { callbackTableName, functionTableName } from "./extract.ts";
+import { type Manifest, manifestSection } from "./manifest.ts";
 
 /**
  * Writes the object that tells the glue which tables there are: `kmend_units`, `kmend_unit_count` and `kmend_replace` (see glue.ts), and the
@@ -16,6 +17,7 @@ export function patchTable(
   counts: readonly { readonly functions: number; readonly callbacks: number }[],
   replace: boolean,
   info: readonly string[],
+  manifest: Manifest,
 ): Uint8Array {
   const draft = emptyDraft(like);
   const data = new Uint8Array(16 + counts.length * 32);
@@ -45,7 +47,7 @@ export function patchTable(
     flags: SectionFlag.alloc,
     data: Buffer.from(info.map((text) => `${text}\0`).join("")),
   });
-  draft.sections.push(table, rela, ...(info.length > 0 ? [modinfo] : []));
+  draft.sections.push(table, rela, ...(info.length > 0 ? [modinfo] : []), manifestSection(manifest, little));
   const define = (name: string, value: number, size: number): void => {
     draft.symbols.push(
       draftSymbol({ name, section: table, value, size, type: SymbolType.object, binding: Binding.global }),

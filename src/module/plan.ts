@@ -108,7 +108,11 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       const address = proof.addressOf(change.original) as number;
       const here = target.symbolsAt(address);
       const symbol = here.find(({ name }) => name === change.original?.name) ?? here[0];
-      if (symbol !== undefined) redirections.push({ atom: change.atom, oldName: symbol.name, sympos: symbol.sympos });
+      if (symbol !== undefined) {
+        const { original } = change;
+        const size = original.end - (original.symbol?.value ?? original.start);
+        redirections.push({ atom: change.atom, oldName: symbol.name, sympos: symbol.sympos, address, size });
+      }
     }
   }
   const originals = new Map<Atom, Reach>();

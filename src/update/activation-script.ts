@@ -44,8 +44,8 @@ older() {
 }
 
 downgrade_refused() {
-	say "version $version is older than the installed $1: an older live patch does not replace a newer one" >&2
-	say "to go back, remove the package, install the older one, and reboot" >&2
+	say "version $version is older than the installed $1: an older live patch does not replace a newer one"
+	say "to go back, remove the package, install the older one, and reboot"
 	exit 1
 }
 

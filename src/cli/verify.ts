@@ -1,0 +1,45 @@
+import { ExitCode } from "../support/errors.ts";
+import type { CommandDefinition } from "./command.ts";
+
+export const verifyCommand: CommandDefinition = {
+  name: "verify",
+  summary: "repeat the proof of a patch module",
+  description:
+    "Holds a patch module that kmend built against a kernel again, from the manifest in the module: every replaced function must have the bytes that were matched, and every symbol must be found where it was. Needs neither source nor compiler.",
+  arguments: [{ name: "MODULE", description: "the patch module (.ko)" }],
+  options: [
+    { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
+    { flags: "--image <FILE>", description: "kernel image to prove against" },
+  ],
+  examples: [{ command: "kmend verify livepatch-fix.ko", description: "against the kernel that it was built for" }],
+  exitCodes: { [ExitCode.stalled]: "the module does not fit this kernel" },
+  async run(context, operands, options) {
+    const { verifyModule } = await import("../module/verify.ts");
+    const { progress, signal } = context;
+    const result = await verifyModule({
+      module: operands[0] as string,
+      kernel: options.text("kernel"),
+      image: options.text("image"),
+      progress,
+      signal,
+    });
+    if (context.json) context.printJson(result);
+    else {
+      const { items, kernel, builtFor } = result;
+      for (const { kind, name, object, problem } of items.filter((item) => item.problem !== null)) {
+        context.print(`${kind} ${name} (${object}): ${problem}`);
+      }
+      if (kernel.buildId !== builtFor.buildId) {
+        context.print(
+          `built for ${builtFor.release} (build id ${builtFor.buildId}), this is ${kernel.release} (${kernel.buildId})`,
+        );
+      }
+      const functions = items.filter(({ kind }) => kind === "function").length;
+      const verdict = result.outcome === "proven" ? "proven" : "failed";
+      context.print(
+        `${verdict}: ${functions} functions and ${items.length - functions} symbols held against ${kernel.release}`,
+      );
+    }
+    return result.outcome === "proven" ? ExitCode.done : ExitCode.stalled;
+  },
+};

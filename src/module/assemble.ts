@@ -1,0 +1,136 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { ChangeSet } from "../change/change-set.ts";
+import { sha256, writeFileAtomically } from "../support/cache.ts";
+import { KmendError } from "../support/errors.ts";
+import { version } from "../support/version.ts";
+import type { TargetKernel } from "../target/find.ts";
+import { ShippedModules } from "../target/shipped-module.ts";
+import type { PreparedTree } from "../tree/prepare.ts";
+import type { BuildOptions, BuildResult } from "./build-types.ts";
+import { extractUnit } from "./extract.ts";
+import { addKlpRelocations } from "./klp-relocations.ts";
+import { linkModule } from "./link.ts";
+import { makeManifest } from "./manifest.ts";
+import { patchTable } from "./patch-table.ts";
+import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
+import { selfCheck } from "./self-check.ts";
+import { moduleTemplate } from "./template.ts";
+import type { Workshop } from "./unit-pairs.ts";
+
+/** What a module is assembled for. */
+export interface AssemblyRequest {
+  readonly options: BuildOptions;
+  /** Module name. */
+  readonly name: string;
+  /** Folder that gets the module. */
+  readonly output: string;
+  readonly kernel: TargetKernel;
+  readonly tree: PreparedTree;
+  readonly workshop: Workshop;
+  readonly change: ChangeSet;
+}
+
+/**
+ * Extracts, links, adds livepatch relocations, checks, and writes the module.
+ * @throws KmendError `TEMPLATE_FAILED`, `LINK_FAILED`, `SELF_CHECK`; then nothing is written.
+ */
+export async function assemble(
+  request: AssemblyRequest,
+  resolved: readonly ResolvedUnit[],
+  symvers: ResolveFacts["symvers"],
+): Promise<NonNullable<BuildResult["module"]>> {
+  const { workshop, kernel, name, tree, output } = request;
+  const { signal, progress } = workshop;
+  const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
+    moduleTemplate(tree, kernel.folder, signal),
+  );
+  const file = await progress.phase("link", "Link the patch module", async () => {
+    const extracts = resolved.map((unit, number) =>
+      extractUnit({
+        unit: unit.plan.patched,
+        selection: unit.selection,
+        redirections: unit.redirections,
+        callbacks: unit.plan.changes.callbacks,
+        object: unit.plan.pair.object,
+        number,
+        reachOriginal: unit.reachOriginal,
+        reachExternal: unit.reachExternal,
+      }),
+    );
+    const linkFolder = join(workshop.folder, "link");
+    await mkdir(linkFolder, { recursive: true });
+    const objects = [...extracts.map(({ object }) => object), tablesOf(request, resolved, symvers)];
+    const linked = await linkModule(tree, template, name, objects, linkFolder, workshop.logFile, signal);
+    return addKlpRelocations(
+      linked,
+      extracts.flatMap(({ klpRelocations }) => klpRelocations),
+    );
+  });
+  const redirections = resolved.reduce((sum, unit) => sum + unit.redirections.length, 0);
+  const problems = await progress.phase("check", "Check the patch module", async () =>
+    selfCheck(file, { shipped: await anyShippedModule(kernel), name, release: kernel.release, symvers, redirections }),
+  );
+  if (problems.length > 0) {
+    throw new KmendError({
+      code: "SELF_CHECK",
+      message: "the patch module would not load correctly, so it is not written",
+      why: problems.join("\n"),
+      hint: "this is a defect of kmend; please report it with the patch and the kernel's release",
+    });
+  }
+  const path = join(output, `${name}.ko`);
+  await writeFileAtomically(path, file);
+  return { path, name, sha256: sha256(file), bytes: file.length };
+}
+
+/** The object with the tables of the glue, the texts for modinfo and the manifest. */
+function tablesOf(
+  request: AssemblyRequest,
+  resolved: readonly ResolvedUnit[],
+  symvers: ResolveFacts["symvers"],
+): Uint8Array {
+  const { options, kernel, change } = request;
+  const replace = options.replace !== false;
+  const counts = resolved.map(({ redirections, plan }) => ({
+    functions: redirections.length,
+    callbacks: plan.changes.callbacks.length,
+  }));
+  const manifest = makeManifest(resolved, {
+    kernel: { release: kernel.release, buildId: kernel.buildId },
+    replace,
+    allowedLayouts: options.allowLayout ?? [],
+    patches: change.patches,
+  });
+  const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
+  return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);
+}
+
+/** Some module of the target kernel. */
+async function anyShippedModule(kernel: TargetKernel): Promise<Uint8Array | undefined> {
+  const modules = await ShippedModules.open(kernel.modulesDir);
+  const [first] = modules.loadable;
+  return first === undefined ? undefined : modules.read(first);
+}
+
+/** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */
+function modinfoTexts(
+  { kernel, change, options }: AssemblyRequest,
+  resolved: readonly ResolvedUnit[],
+  symvers: ResolveFacts["symvers"],
+): string[] {
+  const reached = resolved.flatMap((unit) =>
+    [...unit.reached].flatMap(([name, reach]) => (reach.by === "loader" ? [name] : [])),
+  );
+  const namespaces = new Set(
+    reached.map((name) => symvers.get(name)?.namespace ?? "").filter((namespace) => namespace !== ""),
+  );
+  const printable = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, "?");
+  return [
+    ...[...namespaces].sort().map((namespace) => `import_ns=${namespace}`),
+    `kmend=${version()}`,
+    `kmend.kernel=${kernel.buildId}`,
+    ...change.patches.map(({ name, sha256: digest }) => `kmend.patch=${digest} ${printable(name)}`),
+    ...(options.allowLayout ?? []).map((type) => `kmend.allow-layout=${printable(type)}`),
+  ];
+}

@@ -1,0 +1,48 @@
+import { basename } from "node:path";
+import { ModuleObject } from "../match/module-object.ts";
+import type { TargetObject } from "../match/target-object.ts";
+import { VmlinuxObject } from "../match/vmlinux-object.ts";
+import { KmendError } from "../support/errors.ts";
+import type { TargetKernel } from "../target/find.ts";
+import { ShippedModules } from "../target/shipped-module.ts";
+
+/** Opens the objects of one target kernel, each once. */
+export class TargetObjects {
+  readonly #kernel: TargetKernel;
+  readonly #opened = new Map<string, Promise<TargetObject>>();
+
+  constructor(kernel: TargetKernel) {
+    this.#kernel = kernel;
+  }
+
+  /**
+   * The kernel image or a shipped module.
+   * @param object `vmlinux` or a module's name.
+   * @throws KmendError `MODULE_NOT_SHIPPED`
+   */
+  open(object: string): Promise<TargetObject> {
+    let opened = this.#opened.get(object);
+    if (opened === undefined) {
+      opened = this.#read(object);
+      this.#opened.set(object, opened);
+    }
+    return opened;
+  }
+
+  async #read(object: string): Promise<TargetObject> {
+    const { image, imagePath, modulesDir } = this.#kernel;
+    if (object === "vmlinux") return new VmlinuxObject(image, basename(imagePath));
+    const modules = await ShippedModules.open(modulesDir);
+    const shipped = modules.find(object);
+    if (shipped === undefined) {
+      throw new KmendError({
+        code: "MODULE_NOT_SHIPPED",
+        message: `the target kernel has no module ${object}`,
+        where: modulesDir,
+        why: "the source says that a touched file belongs to it",
+        hint: "check that source and kernel are of the same version and configuration",
+      });
+    }
+    return new ModuleObject(object, await modules.read(shipped), `${basename(shipped.modfile)}.ko`);
+  }
+}

@@ -1,0 +1,105 @@
+import { readFile } from "node:fs/promises";
+import { formatAddress } from "../elf/bytes.ts";
+import { ElfReader } from "../elf/reader.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { type Progress, SilentProgress } from "../support/progress.ts";
+import { findTargetKernel } from "../target/find.ts";
+import { addressOf, digestAt, readManifest } from "./manifest.ts";
+import { TargetObjects } from "./target-objects.ts";
+
+/** What `verify` is asked to do. */
+export interface VerifyOptions {
+  /** Path of a patch module that kmend built. */
+  readonly module: string;
+  /** Release to prove against; default the one that the module was built for. */
+  readonly kernel?: string | undefined;
+  /** Image to prove against instead of the release's own. */
+  readonly image?: string | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One function or symbol of a module, held against a kernel again. */
+export interface VerifiedItem {
+  readonly kind: "function" | "symbol";
+  readonly name: string;
+  readonly object: string;
+  readonly sympos: number;
+  /** What is wrong, or null. */
+  readonly problem: string | null;
+}
+
+/** The stable `--json` of `kmend verify`. */
+export interface VerifyResult {
+  readonly schema: 1;
+  readonly outcome: "proven" | "failed";
+  readonly module: { readonly path: string; readonly name: string };
+  readonly builtFor: { readonly release: string; readonly buildId: string };
+  readonly kernel: { readonly release: string; readonly buildId: string };
+  readonly items: readonly VerifiedItem[];
+}
+
+/**
+ * Repeats the proof of a patch module from its own manifest: every function that it replaces must have the bytes that were matched when it was built, and
+ * every symbol that it reaches must be found by name and position where it was. Needs neither source nor compiler.
+ * @throws KmendError `NOT_A_PATCH_MODULE`, `NO_MANIFEST`, and the errors of finding the kernel.
+ */
+export async function verifyModule(options: VerifyOptions): Promise<VerifyResult> {
+  const file = await readFile(options.module).catch((error: unknown) => {
+    throw new KmendError({
+      code: "NOT_A_PATCH_MODULE",
+      message: `cannot read ${options.module}: ${messageOf(error)}`,
+      hint: "give the path of a module that kmend built",
+      exitCode: ExitCode.usage,
+      cause: error,
+    });
+  });
+  const manifest = readManifest(new ElfReader(file));
+  if (manifest === undefined) {
+    throw new KmendError({
+      code: "NO_MANIFEST",
+      message: `${options.module} does not tell what it was built from`,
+      why: "only patch modules that kmend built carry a manifest",
+      hint: "build it again with kmend build",
+    });
+  }
+  const progress = options.progress ?? new SilentProgress();
+  const wanted = options.kernel ?? (options.image === undefined ? manifest.kernel.release : undefined);
+  const kernel = await findTargetKernel({ kernel: wanted, image: options.image, progress, signal: options.signal });
+  const objects = new TargetObjects(kernel);
+  const items: VerifiedItem[] = [];
+  for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {
+    const target = await objects.open(object);
+    const found = addressOf(target, name, sympos);
+    const digest = found === undefined ? undefined : digestAt(target, found, bytes);
+    const problem =
+      placeProblem(found, address) ??
+      (digest === sha256 ? null : "its code is not the one that was matched when the module was built");
+    items.push({ kind: "function", name, object, sympos, problem });
+  }
+  for (const { name, object, sympos, address } of manifest.symbols) {
+    const found = addressOf(await objects.open(object), name, sympos);
+    const problem =
+      address === undefined
+        ? found === undefined
+          ? "the kernel has no single symbol of this name"
+          : null
+        : (placeProblem(found, address) ?? null);
+    items.push({ kind: "symbol", name, object, sympos, problem });
+  }
+  const sameBuild = kernel.buildId === manifest.kernel.buildId;
+  return {
+    schema: 1,
+    outcome: sameBuild && items.every(({ problem }) => problem === null) ? "proven" : "failed",
+    module: { path: options.module, name: options.module.replace(/^.*\//, "").replace(/\.ko$/, "") },
+    builtFor: manifest.kernel,
+    kernel: { release: kernel.release, buildId: kernel.buildId },
+    items,
+  };
+}
+
+function placeProblem(found: number | undefined, address: string): string | undefined {
+  if (found === undefined) return "the kernel does not find it by name and position";
+  const here = formatAddress(found);
+  return here === address ? undefined : `it is at ${here}, and was at ${address} when the module was built`;
+}

@@ -1,0 +1,157 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { release as runningRelease, tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { readPatchFile } from "../change/patch-files.ts";
+import { build } from "../module/build.ts";
+import type { BuildOptions, BuildResult } from "../module/build-types.ts";
+import { findTargetKernel } from "../target/find.ts";
+import { type FinishedModule, finishedModule, readFinishedModule } from "./finished-module.ts";
+import { type Architecture, architectures, nameFrom } from "./package-name.ts";
+import { type PackageChoices, type PackagedPatch, type PackagePlan, planPackage } from "./package-plan.ts";
+import { type ModuleSigner, signModule } from "./sign-module.ts";
+import { sourceDate } from "./source-date.ts";
+
+/** A module that is built from patches for a package. */
+export interface ModuleOrder {
+  /** Kernel release, `newest`, or undefined for the running one. */
+  readonly kernel: string | undefined;
+  readonly name: string;
+  /** Patch files in the order in which they are applied. */
+  readonly patches: readonly string[];
+}
+
+/** What goes into one package. */
+export interface PackageOrder {
+  readonly choices: PackageChoices;
+  /** Finished modules. */
+  readonly files: readonly string[];
+  readonly modules: readonly ModuleOrder[];
+  /** Kernels of an empty package. */
+  readonly kernels: readonly string[];
+  readonly architecture: Architecture | undefined;
+}
+
+/** How orders are carried out. */
+export interface OrderOptions extends Pick<BuildOptions, "progress" | "signal"> {
+  /** Program that the description names. */
+  readonly program: string;
+  /** Options of the builds. */
+  readonly build?: Partial<BuildOptions> | undefined;
+  readonly signer?: ModuleSigner | undefined;
+  /** False plans a package whose modules are built later, by rpmbuild. */
+  readonly buildNow: boolean;
+}
+
+/** A plan, or the builds of which at least one made no module. */
+export type OrderOutcome =
+  | { readonly outcome: "planned"; readonly plan: PackagePlan }
+  | { readonly outcome: "stopped"; readonly results: readonly BuildResult[] };
+
+/**
+ * Reads, builds and signs the modules of a package and lays it out.
+ * @throws KmendError for everything that keeps it from that, except refused builds, which are part of the outcome.
+ */
+export async function carryOut(order: PackageOrder, options: OrderOptions): Promise<OrderOutcome> {
+  const patches = await namedPatches(order.modules.flatMap((module) => module.patches));
+  const files = await Promise.all(order.files.map(readFinishedModule));
+  const built = options.buildNow ? await buildModules(order.modules, options) : { modules: [], results: [] };
+  if (built.results.some(({ outcome }) => outcome !== "built")) return { outcome: "stopped", results: built.results };
+  const finished = await Promise.all([...files, ...built.modules].map((module) => signed(module, options)));
+  const later = options.buildNow ? [] : await laterModules(order.modules, options);
+  const releases = options.buildNow ? built.modules.map(({ release }) => release) : later.map(({ release }) => release);
+  const patchesOf = new Map(
+    order.modules.map((module, index) => [
+      releases[index] as string,
+      module.patches.map((path) => [...patches.keys()].indexOf(path)),
+    ]),
+  );
+  const architecture = order.architecture ?? finished[0]?.architecture ?? (architectures[62] as Architecture);
+  const inputs = [...patches.keys(), ...order.files];
+  const plan = planPackage(
+    {
+      architecture,
+      modules: [
+        ...finished.map((module) => ({ file: module.file, release: module.release, finished: module })),
+        ...later,
+      ],
+      kernels: order.kernels,
+      patches: [...patches.values()],
+      patchesOf,
+      origin: origin(
+        [...patches.values()].map(({ name }) => name),
+        finished,
+        options.program,
+      ),
+      epoch: await sourceDate(inputs),
+    },
+    order.choices,
+  );
+  return { outcome: "planned", plan };
+}
+
+function origin(patches: readonly string[], modules: readonly FinishedModule[], program: string): string {
+  const from = patches.length > 0 ? patches : modules.map(({ file }) => file);
+  const sources = [...new Set(from)].join(", ");
+  return sources === ""
+    ? "Live patches for this kernel will replace this package."
+    : `Package generated from ${sources} by ${program}`;
+}
+
+/** Patches by path, each with a file name that is safe and unique. */
+async function namedPatches(paths: readonly string[]): Promise<ReadonlyMap<string, PackagedPatch>> {
+  const patches = new Map<string, PackagedPatch>();
+  const taken = new Set<string>();
+  for (const path of new Set(paths)) {
+    const { content } = await readPatchFile(path);
+    const name = basename(path);
+    const safe = nameFrom(name);
+    let file = safe;
+    for (let number = 2; taken.has(file); number++) file = `${number}-${safe}`;
+    taken.add(file);
+    patches.set(path, { name, file, content });
+  }
+  return patches;
+}
+
+async function buildModules(
+  orders: readonly ModuleOrder[],
+  options: OrderOptions,
+): Promise<{ readonly modules: readonly FinishedModule[]; readonly results: readonly BuildResult[] }> {
+  const modules: FinishedModule[] = [];
+  const results: BuildResult[] = [];
+  const folder = await mkdtemp(join(tmpdir(), "kmend-package-"));
+  try {
+    for (const [index, { kernel, name, patches }] of orders.entries()) {
+      const output = join(folder, String(index));
+      await mkdir(output);
+      const { progress, signal } = options;
+      const result = await build({ ...options.build, patches, kernel, name, output, progress, signal });
+      results.push(result);
+      if (result.module !== null) modules.push(await readFinishedModule(result.module.path));
+    }
+    return { modules, results };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function signed(module: FinishedModule, options: OrderOptions): Promise<FinishedModule> {
+  if (options.signer === undefined) return module;
+  return finishedModule(module.file, await signModule(module.content, options.signer, options.signal));
+}
+
+/** Names and kernels of modules that a spec will build. */
+async function laterModules(
+  orders: readonly ModuleOrder[],
+  { progress, signal }: OrderOptions,
+): Promise<{ readonly file: string; readonly release: string }[]> {
+  const modules = [];
+  for (const { kernel, name } of orders) {
+    const release =
+      kernel === "newest"
+        ? (await findTargetKernel({ kernel, progress, signal })).release
+        : (kernel ?? runningRelease());
+    modules.push({ file: `${name}.ko`, release });
+  }
+  return modules;
+}
