@@ -13,7 +13,8 @@ import { tryFixes } from "./fixes/try-fixes.ts";
 /**
  * What share of the kernel's own fixes becomes a working patch module. Compares two versions of one series that the archive offers and builds each
  * difference as a patch against the older one. Results go to the cache: records as JSON lines, a report and a plot.
- * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --units N --try --resume`; `--units` limits joined patches
+ * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --units N --joins N --try --resume`; `--units` and
+ *   `--joins` limit the size and the number of joined patches
  */
 export async function fixes(words: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -25,11 +26,12 @@ export async function fixes(words: readonly string[]): Promise<void> {
       seed: { type: "string", default: "1" },
       jobs: { type: "string", default: String(availableParallelism()) },
       units: { type: "string", default: "20" },
+      joins: { type: "string", default: "Infinity" },
       try: { type: "boolean", default: false },
       resume: { type: "boolean", default: false },
     },
   });
-  const session = await openSession(values.from, values.to);
+  const session = await openSession({ from: values.from, to: values.to });
   const folder = join(session.folder, `seed-${values.seed.replaceAll(/\W/g, "-")}`);
   if (!values.resume) await rm(folder, { recursive: true, force: true });
   const output = join(folder, "modules");
@@ -46,6 +48,7 @@ export async function fixes(words: readonly string[]): Promise<void> {
   const records = await buildFixes({
     ...{ session, fixes: chosen, records: join(folder, "records.jsonl"), output, jobs, seed: values.seed },
     units: Number(values.units),
+    joins: Number(values.joins),
     compilers: Math.max(1, Math.floor(availableParallelism() / jobs)),
     onRecord: (record, done) => {
       built++;

@@ -5,7 +5,7 @@ import { bareCompile } from "./bare-compile.ts";
 import type { Fix } from "./corpus.ts";
 import { Joiner } from "./join.ts";
 import { appendRecord, type FixRecord, readRecords } from "./records.ts";
-import { type FixContext, runFix } from "./run-fix.ts";
+import { type FixContext, joinFix, mayBeJoined, runFix } from "./run-fix.ts";
 import type { Session } from "./session.ts";
 
 export interface BuildFixesOptions {
@@ -20,6 +20,8 @@ export interface BuildFixesOptions {
   readonly compilers: number;
   /** Units that a joined patch may touch. */
   readonly units: number;
+  /** How many fixes that do not compile by themselves are joined with other files. */
+  readonly joins: number;
   readonly seed: string;
   readonly onRecord: (record: FixRecord, done: number) => void;
 }
@@ -30,7 +32,10 @@ const bareEvery = 4;
 /** Seconds that one build may take. */
 const timeoutSeconds = 900;
 
-/** Builds all fixes that have no record yet. @returns the records of all of them, in the order of the fixes. */
+/**
+ * Builds all fixes that have no record yet, first each by itself, then those that need other files together with them.
+ * @returns the records of all of them, in the order of the fixes.
+ */
 export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[]> {
   const { session, fixes, output, jobs, compilers } = options;
   const known = new Map((await readRecords<FixRecord>(options.records)).map((record) => [record.id, record]));
@@ -55,6 +60,15 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
     await appendRecord(options.records, record);
     known.set(record.id, record);
     options.onRecord(record, ++done);
+  });
+  const apart = [...known.values()].filter(mayBeJoined).map(({ id }) => id);
+  const joinable = fixes.filter(({ id }) => apart.includes(id)).slice(0, options.joins);
+  await mapConcurrently(joinable, jobs, async (fix, index) => {
+    const alone = known.get(fix.id) as FixRecord;
+    const record = await withBareTime(await joinFix(fix, alone, context), options);
+    await appendRecord(options.records, record);
+    known.set(record.id, record);
+    options.onRecord(record, index + 1);
   });
   return fixes.map(({ id }) => known.get(id) as FixRecord);
 }

@@ -35,12 +35,14 @@ interface Listing {
  * @param archive source archive of the newer version.
  * @param tree the prepared tree of the older one.
  * @param folder where the patches go; an existing corpus there is used again.
+ * @param within folders of the tree to compare; none for all of it.
  */
 export async function makeCorpus(
   archive: string,
   tree: PreparedTree,
   kernelFolder: string,
   folder: string,
+  within: readonly string[] = [],
 ): Promise<Corpus> {
   await makeOnce(folder, async (temporary) => {
     const newer = join(temporary, "newer");
@@ -51,7 +53,12 @@ export async function makeCorpus(
       env: { XZ_DEFAULTS: "-T0" },
     });
     const listed = await run("find", [".", "-type", "f", "-printf", "%P\\n"], { cwd: newer });
-    const paths = listed.stdout.split("\n").filter(Boolean).sort();
+    const isWanted = (path: string): boolean =>
+      within.length === 0 || within.some((place) => path.startsWith(`${place}/`));
+    const paths = listed.stdout
+      .split("\n")
+      .filter((path) => path !== "" && isWanted(path))
+      .sort();
     const differs = await mapConcurrently(paths, 8, (path) => isDifferent(join(tree.path, path), join(newer, path)));
     const changed = paths.filter((_, index) => differs[index]);
     const groups = await mapConcurrently(changed, 4, (path) => writePatches(tree.path, newer, path, temporary));

@@ -24,6 +24,8 @@ export interface FixRecord {
   /** Files of the patch; more than one when others had to be joined. */
   readonly files: readonly string[];
   readonly joinedAs?: string | undefined;
+  /** Present when more files were tried, or looked for in vain. */
+  readonly hasEnded?: true | undefined;
   /** Code, message and reason of an error. */
   readonly error?: { readonly code: string; readonly message: string; readonly why: string } | undefined;
   readonly refusals: readonly Refusal[];

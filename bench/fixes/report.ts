@@ -16,7 +16,7 @@ const outcomeTexts: Readonly<Record<FixOutcome, string>> = {
   unchanged: "nothing that the kernel runs changes",
   "not-built": "this kernel does not build the file",
   joined: "needs other files, and their common patch is another case",
-  incomplete: "does not compile by itself, nor with the files that it seems to need",
+  incomplete: "does not compile by itself, nor (where tried) with the files that it seems to need",
   failed: "failed",
 };
 

@@ -35,34 +35,49 @@ export function moduleNameOf(id: string): string {
   return `fix-${sha256(id).slice(0, 12)}`;
 }
 
-/** Builds one fix; a patch that does not compile by itself is joined with the files that it needs. Nothing is thrown. */
+/** Builds one fix as it is. Nothing is thrown. */
 export async function runFix(fix: Fix, context: FixContext): Promise<FixRecord> {
-  let files = [fix.path];
-  let patches = [fix.patch];
-  let first: FixRecord | undefined;
+  const record = await buildOnce(fix, [fix.path], [fix.patch], context);
+  // A function group needs the rest of its file first, and that patch is a case of its own.
+  if (fix.id !== fix.path && record.outcome === "incomplete") {
+    return { ...record, outcome: "joined", joinedAs: fix.path };
+  }
+  return record;
+}
+
+/** True for a fix that did not become a module for want of other files, and that nobody has tried to join with them yet. */
+export function mayBeJoined({ id, outcome, refusals, files, hasEnded }: FixRecord): boolean {
+  if (id.includes("#") || files.length > 1 || hasEnded === true) return false;
+  return outcome === "incomplete" || refusals.some(({ code }) => code === "MISSING_SYMBOL");
+}
+
+/** Builds a fix together with the files that it needs, as far as the compiler's words tell them. Nothing is thrown. */
+export async function joinFix(fix: Fix, alone: FixRecord, context: FixContext): Promise<FixRecord> {
+  let attempt = alone;
   for (let round = 0; ; round++) {
-    const attempt = await buildOnce(fix, files, patches, context);
-    first ??= attempt;
     const more = neededFiles(attempt, fix.path, context);
-    if (more === undefined) return attempt;
-    // A function group needs the rest of its file first, and that patch is a case of its own.
-    if (fix.id !== fix.path) return { ...first, outcome: "joined", joinedAs: fix.path };
-    const joined = [...files, ...more].sort();
-    if (more.length === 0 || round === joinRounds || joined.length > joinFiles) {
-      return attempt.outcome === "refused" ? attempt : incomplete(first, attempt, joined);
+    if (more === undefined) return { ...attempt, hasEnded: true };
+    const files = [...attempt.files, ...more].sort();
+    if (more.length === 0 || round === joinRounds || files.length > joinFiles) {
+      return attempt.outcome === "refused" ? { ...attempt, hasEnded: true } : incomplete(alone, attempt, files);
     }
-    const known = context.joined.get(joined.join(" "));
-    if (known !== undefined && known !== fix.id) return { ...first, outcome: "joined", joinedAs: known };
-    context.joined.set(joined.join(" "), fix.id);
-    files = joined;
-    patches = files.map((path) => context.corpus.patches.get(path) as string);
+    const known = context.joined.get(files.join(" "));
+    if (known !== undefined && known !== fix.id) return { ...alone, outcome: "joined", joinedAs: known };
+    context.joined.set(files.join(" "), fix.id);
+    const patches = files.map((path) => context.corpus.patches.get(path) as string);
+    attempt = await buildOnce(fix, files, patches, context);
   }
 }
 
 /** The error of the patch by itself, and a note on how far joining came. */
 function incomplete(first: FixRecord, last: FixRecord, joined: readonly string[]): FixRecord {
   const why = last === first ? "" : ` ${last.error?.code ?? ""}: ${last.error?.message ?? ""}`;
-  return { ...first, outcome: "incomplete", notes: [...first.notes, `joining ended with ${joined.join(" ")}${why}`] };
+  return {
+    ...first,
+    outcome: "incomplete",
+    hasEnded: true,
+    notes: [...first.notes, `joining ended with ${joined.join(" ")}${why}`],
+  };
 }
 
 /** @returns undefined when the outcome stands; else files that may make the patch whole. */

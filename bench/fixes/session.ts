@@ -21,12 +21,17 @@ export interface Session {
   readonly folder: string;
 }
 
+export interface SessionOptions {
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Folders of the tree to compare; none for all of it. */
+  readonly within?: readonly string[] | undefined;
+  readonly progress?: Progress | undefined;
+}
+
 /** Fetches, unpacks and compares the two versions; what an earlier run made is used again. */
-export async function openSession(
-  from?: string,
-  to?: string,
-  progress: Progress = new SilentProgress(),
-): Promise<Session> {
+export async function openSession(options: SessionOptions = {}): Promise<Session> {
+  const { from, to, within = [], progress = new SilentProgress() } = options;
   const distribution = new Debian();
   const context = { cache: cacheRoot(), progress };
   const pair = choosePair(await distribution.kernels(context), from, to);
@@ -34,10 +39,11 @@ export async function openSession(
   const compiler = await compareCompiler(kernel.image.banner);
   const tree = await prepareTree(kernel, { compiler: compiler.program, progress });
   const newer = await distribution.fetch({ kind: "release", release: pair.newer.release }, context);
-  const folder = join(context.cache, "bench", `${kernel.packageVersion}-${newer.packageVersion}`);
+  const part = within.length === 0 ? "" : `-${sha256(within.join(" ")).slice(0, 8)}`;
+  const folder = join(context.cache, "bench", `${kernel.packageVersion}-${newer.packageVersion}${part}`);
   await mkdir(folder, { recursive: true });
   const corpus = await progress.phase("corpus", "Compare the two versions", async () =>
-    makeCorpus(await newer.sourceArchive(), tree, kernel.folder, join(folder, "corpus")),
+    makeCorpus(await newer.sourceArchive(), tree, kernel.folder, join(folder, "corpus"), within),
   );
   const cache = new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`));
   return { pair, kernel, tree, corpus, cache, folder };
