@@ -12,6 +12,9 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
   for (const { code, what, where, why, hint } of result.refusals) {
     context.printProblem({ kind: "refused", code, message: what, where, why, hint });
   }
+  for (const { function: name, unit, why, hint } of result.warnings) {
+    context.progress.note(`watch ${name} (${unit}): ${why}; ${hint}`);
+  }
   const { style } = context;
   const summary = summaryOf(result);
   context.print(style("bold", summary));

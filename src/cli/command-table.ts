@@ -2,6 +2,7 @@ import { buildCommand } from "./build.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
+import { packageCommand } from "./package.ts";
 import { tryCommand } from "./try.ts";
 import { verifyCommand } from "./verify.ts";
 
@@ -10,6 +11,7 @@ export const commands: readonly CommandDefinition[] = [
   buildCommand,
   tryCommand,
   verifyCommand,
+  packageCommand,
   diffCommand,
   doctorCommand,
 ];

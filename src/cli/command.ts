@@ -14,7 +14,7 @@ export interface OptionDefinition {
 }
 
 export interface ArgumentDefinition {
-  /** `FILE`, or `FILE...` for one or more. */
+  /** `FILE`, `FILE...` for one or more, `[FILE...]` for any number. */
   readonly name: string;
   readonly description: string;
 }

@@ -5,7 +5,7 @@ export const doctorCommand: CommandDefinition = {
   name: "doctor",
   summary: "check that this machine has what kmend needs",
   description:
-    "Lists every program and package that building, trying and testing need, and how to install what is missing.",
+    "Lists every program and package that building, trying, packaging and testing need, and how to install what is missing.",
   arguments: [],
   options: [{ flags: "--install", description: "install what is missing (as root)" }],
   examples: [
@@ -15,7 +15,7 @@ export const doctorCommand: CommandDefinition = {
   exitCodes: { [ExitCode.environment]: "something is missing" },
   async run(context, _operands, options) {
     const support = await import("../support/requirements.ts");
-    const needs = ["build", "try", "test"] as const;
+    const needs = ["build", "try", "rpm", "deb", "sign", "rpm-repository", "test"] as const;
     if (options.flag("install")) {
       const { progress, signal } = context;
       await support.ensureRequirements({ needs, install: true, progress, signal });
@@ -51,7 +51,7 @@ function print(context: CommandContext, statuses: Statuses, install: string | nu
     context.print(`${mark}  ${requirement.name.padEnd(width)}  ${remark}`);
   }
   context.print("");
-  if (ready) context.print("All that building, trying and testing need is here.");
+  if (ready) context.print("All that building, trying, packaging and testing need is here.");
   else
     context.print(
       install === null

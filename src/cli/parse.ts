@@ -45,8 +45,7 @@ export function parseCommandLine(words: readonly string[], table: readonly Comma
       .description(definition.description)
       .addHelpText("after", () => helpAfter(definition));
     for (const { name, description } of definition.arguments) {
-      const variadic = name.endsWith("...");
-      command.argument(variadic ? `<${name}>` : `<${name}>`, description);
+      command.argument(name.startsWith("[") ? name : `<${name}>`, description);
     }
     for (const option of [...definition.options, ...commonOptions]) command.addOption(toOption(option));
     command.action(() => {

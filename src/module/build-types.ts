@@ -1,5 +1,6 @@
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
+import type { Warning } from "./warnings.ts";
 
 /** What `build` is asked to do; each field is the command line option of that name. */
 export interface BuildOptions {
@@ -66,5 +67,7 @@ export interface BuildResult {
   }[];
   /** Remarks: fuzz, files that this kernel does not build, things to watch. */
   readonly notes: readonly string[];
+  /** What the author should look at. */
+  readonly warnings: readonly Warning[];
   readonly milliseconds: Readonly<Record<string, number>>;
 }

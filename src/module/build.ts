@@ -28,6 +28,7 @@ import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { TargetObjects } from "./target-objects.ts";
 import { type CompiledUnits, compileUnits, type Workshop } from "./unit-pairs.ts";
+import { findWarnings } from "./warnings.ts";
 
 /**
  * Builds a patch module from source patches: apply, compile the touched units without and with the patch, diff, match against the kernel's image, link,
@@ -212,8 +213,15 @@ function result(session: Session, outcome: BuildResult["outcome"], parts: Parts)
       ...new Map(symbols.map((symbol) => [`${symbol.object} ${symbol.name} ${symbol.sympos}`, symbol])).values(),
     ],
     notes: parts.notes,
+    warnings: findWarnings(parts.resolved ?? [], clearsRelocations(kernel.release)),
     milliseconds: { total: Math.round(performance.now() - started), ...progress.milliseconds },
   };
+}
+
+/** clear_relocate_add() of kernel/livepatch/core.c came with Linux 6.3. */
+function clearsRelocations(release: string): boolean {
+  const [major, minor] = release.split(".").map((part) => Number.parseInt(part, 10)) as [number, number];
+  return major > 6 || (major === 6 && minor >= 3);
 }
 
 async function requireFolder(output: string): Promise<void> {

@@ -1,5 +1,8 @@
-/** What a requirement is for: making a patch module, trying it in a virtual machine, running the project's own tests. */
-export type Need = "build" | "try" | "test";
+/**
+ * What a requirement is for: making a patch module, trying it in a virtual machine, making a package or repository of that kind, running the project's
+ * own tests.
+ */
+export type Need = "build" | "try" | "rpm" | "deb" | "sign" | "rpm-repository" | "test";
 
 /** A way of managing packages; one column of the table each. */
 export type PackageManager = "apt";
@@ -65,7 +68,7 @@ export const requirements: readonly Requirement[] = [
   program("patch", build, "applies the patch to a copy of the changed files", "patch"),
   program("xz", all, "unpacks the kernel source, the kernel image and compressed modules", "xz-utils"),
   program("zstd", all, "unpacks kernel images and modules of newer kernels", "zstd"),
-  program("dpkg-deb", all, "unpacks the kernel's packages without installing them", "dpkg"),
+  program("dpkg-deb", [...all, "deb"], "unpacks the kernel's packages without installing them, and makes debs", "dpkg"),
   program("cpio", vm, "packs the guest's first file system", "cpio"),
   program("qemu-system-x86_64", vm, "runs the virtual machine", "qemu-system-x86"),
   {
@@ -75,4 +78,10 @@ export const requirements: readonly Requirement[] = [
     evidence: { kind: "staticProgram", name: "busybox" },
     packages: { apt: ["busybox-static"] },
   },
+  program("rpmbuild", ["rpm", "test"], "makes RPMs", "rpm"),
+  program("rpm", ["rpm", "rpm-repository", "test"], "reads RPMs", "rpm"),
+  program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
+  program("openssl", ["sign", "test"], "signs modules", "openssl"),
+  program("dnf", ["test"], "installs from the repositories that the tests make", "dnf"),
+  program("gpg", ["test"], "signs packages and repositories", "gpg"),
 ];

@@ -12,7 +12,7 @@ import { debScriptlets } from "./scriptlets.ts";
 
 /** File name of the package. */
 export function debFileName(plan: PackagePlan): string {
-  return `${debianName(plan.name)}_${plan.version}-${plan.release}_${plan.architecture.deb}.deb`;
+  return `${plan.debName}_${plan.version}-${plan.release}_${plan.architecture.deb}.deb`;
 }
 
 /**
@@ -25,7 +25,7 @@ export async function buildDeb(plan: PackagePlan, folder: string, signal?: Abort
   const root = join(folder, "root");
   const files = new Map<string, string | Uint8Array>();
   for (const { payload, finished } of plan.modules) if (finished !== undefined) files.set(payload, finished.content);
-  const doc = `/usr/share/doc/${debianName(plan.name)}`;
+  const doc = `/usr/share/doc/${plan.debName}`;
   files.set(metadataPath(plan), metadataText(plan));
   files.set(`${doc}/copyright`, copyright(plan));
   files.set(`${doc}/changelog.Debian.gz`, gzipSync(changelog(plan), { level: 9 }));
@@ -80,7 +80,7 @@ function controlFile(plan: PackagePlan, files: ReadonlyMap<string, string | Uint
   const kibibytes = [...files.values()].reduce((sum, content) => sum + Math.ceil(Buffer.byteLength(content) / 1024), 0);
   const kernels = plan.kernels.flatMap((kernel) => [`linux-image-${kernel}`, `linux-image-${kernel}-unsigned`]);
   const fields = {
-    Package: debianName(plan.name),
+    Package: plan.debName,
     Version: `${plan.version}-${plan.release}`,
     Architecture: plan.architecture.deb,
     Maintainer: controlLine(plan.maintainer),
@@ -102,7 +102,7 @@ function changelog(plan: PackagePlan): string {
   const date = new Date(plan.epoch * 1000).toUTCString().replace("GMT", "+0000");
   const urgency = plan.severity === "Critical" || plan.severity === "Important" ? "high" : "medium";
   return [
-    `${debianName(plan.name)} (${plan.version}-${plan.release}) stable; urgency=${urgency}`,
+    `${plan.debName} (${plan.version}-${plan.release}) stable; urgency=${urgency}`,
     "",
     ...changelogLines(plan).map((line) => `  * ${controlLine(line)}`),
     "",

@@ -8,6 +8,7 @@ import {
   moduleProfileName,
   type Profile,
   patchProfileName,
+  withoutArchitecture,
 } from "./package-name.ts";
 
 /** How bad the fixed problem is, in the words of updateinfo. */
@@ -40,8 +41,10 @@ export interface PackagedPatch {
 /** What a package says and holds, the same for every format. All of it is checked: only texts may hold any character. */
 export interface PackagePlan {
   readonly profile: Profile;
-  /** As rpm spells it; {@link debianName} makes dpkg's. */
+  /** As rpm spells it. */
   readonly name: string;
+  /** As dpkg spells it. */
+  readonly debName: string;
   readonly version: string;
   readonly release: string;
   readonly architecture: Architecture;
@@ -132,9 +135,11 @@ export function planPackage(content: PackageContent, choices: PackageChoices): P
     throw wrong("PACKAGE_NAME", "two modules would be the same file of the package", "name them differently");
   }
   const empty = modules.length === 0;
+  const name = nameOf(profile, packaged, kernels, architecture, choices.name);
   return {
     profile,
-    name: nameOf(profile, packaged, kernels, architecture, choices.name),
+    name,
+    debName: debNameOf(name, profile, kernels, architecture, choices.name),
     version: checked("version", choices.version ?? (empty ? "0" : "1")),
     release: checked("release", choices.release ?? (empty ? "0" : "1")),
     architecture,
@@ -174,11 +179,23 @@ function nameOf(
   throw wrong("PACKAGE_NAME", "the package needs a name", "give one with --name");
 }
 
+/** dpkg allows dots where rpm's convention has underscores, so that the kernel's release stays readable. */
+function debNameOf(
+  name: string,
+  profile: Profile,
+  kernels: readonly string[],
+  architecture: Architecture,
+  given: string | undefined,
+): string {
+  if (given !== undefined || profile === "kpatch-module") return debianName(name);
+  return debianName(`kpatch-patch-${withoutArchitecture(kernels[0] as string, architecture)}`);
+}
+
 function wrong(code: string, message: string, hint: string): KmendError {
   return new KmendError({ code, message, hint, exitCode: ExitCode.usage });
 }
 
 /** Where the description of the update lies in a package that has room for it. */
 export function metadataPath(plan: PackagePlan): string {
-  return `/usr/share/kmend/packages/${debianName(plan.name)}.json`;
+  return `/usr/share/kmend/packages/${plan.debName}.json`;
 }

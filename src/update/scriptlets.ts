@@ -1,6 +1,5 @@
 import { activationScript } from "./activation-script.ts";
 import { shellWord } from "./escape.ts";
-import { debianName } from "./package-name.ts";
 import type { PackagePlan } from "./package-plan.ts";
 
 /** Scripts of a package, by the names that its manager uses. Empty where there is nothing to do. */
@@ -17,10 +16,10 @@ export interface Scriptlets {
  */
 export function rpmScriptlets(plan: PackagePlan): Scriptlets {
   return {
-    before: script(plan, '[ "${1:-1}" -ge 2 ] && refuse_downgrade\nexit 0'),
+    before: script(plan, '[ "$1" -ge 2 ] && refuse_downgrade\nexit 0'),
     after: script(plan, "install_modules || :\nexit 0"),
-    beforeRemoval: script(plan, '[ "${1:-0}" -eq 0 ] && remove_modules || :\nexit 0'),
-    afterRemoval: script(plan, '[ "${1:-0}" -eq 0 ] && forget || :\nexit 0'),
+    beforeRemoval: script(plan, '[ "$1" -eq 0 ] && remove_modules || :\nexit 0'),
+    afterRemoval: script(plan, '[ "$1" -eq 0 ] && forget || :\nexit 0'),
   };
 }
 
@@ -40,7 +39,7 @@ function script(plan: PackagePlan, end: string): string {
     [release, name, payload, staged, finished?.noteSha256 || "-"].join(" "),
   );
   const settings = [
-    `package=${shellWord(debianName(plan.name))}`,
+    `package=${shellWord(plan.debName)}`,
     `version=${shellWord(`${plan.version}-${plan.release}`)}`,
     `activate=${plan.activate ? "yes" : "no"}`,
     `modules=${shellWord(rows.join("\n"))}`,

@@ -35,6 +35,7 @@ const passed: TryResult = {
   failure: null,
   stalledTasks: [],
   accelerator: "tcg",
+  warnings: [],
   milliseconds: {},
 };
 
@@ -112,6 +113,7 @@ const built: BuildResult = {
   units: [{ path: "fs/a.c", object: "vmlinux" }],
   symbols: [{ name: "si_swapinfo", object: "vmlinux", sympos: 0, proof: "read from the original" }],
   notes: ["hunk 1 applied with fuzz 1"],
+  warnings: [],
   milliseconds: { total: 1 },
 };
 

@@ -1,0 +1,294 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import type { Need } from "../support/requirement-table.ts";
+import type { PackageOrder } from "../update/package-order.ts";
+import type { PackageChoices, Severity } from "../update/package-plan.ts";
+import type { ModuleSigner } from "../update/sign-module.ts";
+import type { PackageFormat, WrittenPackage } from "../update/write-package.ts";
+import { buildExitCodes, buildOptions } from "./build.ts";
+import { reportBuild } from "./build-report.ts";
+import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+
+/** Options that say who signs modules. */
+export const signOptions: readonly OptionDefinition[] = [
+  { flags: "--sign-key <KEY>", description: "sign modules with this key: a PEM file or a pkcs11: URI" },
+  { flags: "--sign-cert <FILE>", description: "certificate of the key" },
+  { flags: "--sign-hash <NAME>", description: "digest of module signatures (default: sha256)" },
+];
+
+export const packageCommand: CommandDefinition = {
+  name: "package",
+  summary: "make an RPM, deb or archive of a patch module",
+  description:
+    "Packages finished patch modules as they are, byte for byte. Source patches are built first; a manifest (YAML) describes several packages at once. Installing such a package stages the module for its kernel and loads it where that kernel runs.",
+  arguments: [
+    {
+      name: "[FILE...]",
+      description: "patch modules (.ko), source patches, an archive (.tar.gz), or a manifest (.yaml)",
+    },
+  ],
+  options: [
+    { flags: "--format <FORMAT>", description: "rpm, srpm, spec, deb or tar (default: that of this system)" },
+    {
+      flags: "--profile <PROFILE>",
+      description:
+        "whose conventions: kpatch-module, or kpatch-patch for one kernel of Red Hat's family (default: by kernel)",
+    },
+    { flags: "-o, --output <DIR>", description: "folder for the package (default: the current one)" },
+    { flags: "--package-name <NAME>", description: "package name (default: by profile)" },
+    { flags: "--set-version <VERSION>", description: "package version (default: 1)" },
+    { flags: "--set-release <RELEASE>", description: "package release (default: 1)" },
+    { flags: "--summary <TEXT>", description: "one line about the package" },
+    { flags: "--description <TEXT>", description: "more lines about it" },
+    { flags: "--license <TEXT>", description: "licence of the patch (default: that of the kernel)" },
+    { flags: "--maintainer <TEXT>", description: "who answers for the package: NAME <ADDRESS>" },
+    { flags: "--cve <ID>", description: "vulnerability that is fixed (repeatable)", repeatable: true },
+    { flags: "--severity <WORD>", description: "Low, Moderate, Important or Critical" },
+    { flags: "--no-activate", description: "only stage the module: installing does not load it" },
+    {
+      flags: "--empty <RELEASE>",
+      description: "a package without module that subscribes to live patches of this kernel",
+    },
+    ...signOptions,
+    { flags: "--require-signature", description: "refuse unsigned modules" },
+    {
+      flags: "--gpg-sign [KEY]",
+      description: "sign RPMs with this gpg key (default: %_gpg_name of your rpm settings)",
+    },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend package --format deb livepatch-fix.ko", description: "a deb of a finished module" },
+    {
+      command: "kmend package --format rpm --kernel newest --cve CVE-2024-12345 fix.patch",
+      description: "build a patch and make an RPM of it",
+    },
+    { command: "kmend package --format rpm fleet.yaml", description: "every package of a manifest" },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven; or an archive is damaged",
+    [ExitCode.environment]: "the environment is not ready",
+  },
+  async run(context, operands, options) {
+    const { packageFormats } = await import("../update/write-package.ts");
+    const format = oneOf("format", options.text("format"), packageFormats) ?? (await usualFormat());
+    const folder = await mkdtemp(join(tmpdir(), "kmend-package-"));
+    try {
+      const orders = await ordersFor(context, operands, options, folder);
+      await prepare(context, options, format, orders);
+      return await packageAll(context, options, format, orders);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+};
+
+/** Checks a word of the command line. @throws KmendError `USAGE` (exit 2). */
+export function oneOf<Word extends string>(
+  option: string,
+  value: string | undefined,
+  words: readonly Word[],
+): Word | undefined {
+  const found = words.find((word) => word === value);
+  if (value !== undefined && found === undefined) {
+    throw usage(`--${option} "${value}" is none of ${words.join(", ")}`);
+  }
+  return found;
+}
+
+function usage(message: string): KmendError {
+  return new KmendError({
+    code: "USAGE",
+    message,
+    hint: "kmend package --help shows what there is",
+    exitCode: ExitCode.usage,
+  });
+}
+
+async function usualFormat(): Promise<PackageFormat> {
+  const { findProgram } = await import("../support/find-program.ts");
+  return (await findProgram("dpkg-deb")) === undefined ? "rpm" : "deb";
+}
+
+/** What the operands ask for. */
+async function ordersFor(
+  context: CommandContext,
+  operands: readonly string[],
+  options: OptionValues,
+  folder: string,
+): Promise<readonly PackageOrder[]> {
+  const choices = await choicesFrom(options);
+  const empty = options.text("empty");
+  const none = { choices, files: [], modules: [], kernels: [], architecture: undefined };
+  if (empty !== undefined) {
+    if (operands.length > 0) throw usage("an empty package takes no files");
+    return [{ ...none, choices: { ...choices, profile: choices.profile ?? "kpatch-patch" }, kernels: [empty] }];
+  }
+  const [first] = operands;
+  if (first === undefined) throw usage("nothing to package was given");
+  const alone = operands.length === 1;
+  if (/\.ya?ml$/.test(first)) {
+    if (!alone) throw usage("a manifest stands alone");
+    const { readManifest } = await import("../update/manifest.ts");
+    const { version, release, profile, activate } = choices;
+    return readManifest(first, { version, release, profile, activate });
+  }
+  if (/\.(tar\.gz|tgz)$/.test(first)) {
+    if (!alone) throw usage("an archive stands alone");
+    const { unpackTarball } = await import("../update/tarball.ts");
+    return [{ ...none, files: await unpackTarball(first, folder, context.signal) }];
+  }
+  const modules = operands.filter((file) => file.endsWith(".ko"));
+  if (modules.length === operands.length) return [{ ...none, files: modules }];
+  if (modules.length > 0) throw usage("give either modules or patches");
+  return [await patchOrder(operands, options, choices)];
+}
+
+async function patchOrder(
+  patches: readonly string[],
+  options: OptionValues,
+  choices: PackageChoices,
+): Promise<PackageOrder> {
+  const { architectures, defaultProfile } = await import("../update/package-name.ts");
+  const { moduleName } = await import("../module/module-name.ts");
+  const { findTargetKernel } = await import("../target/find.ts");
+  const { cumulativeModuleName } = await import("../update/manifest.ts");
+  const { release } = await findTargetKernel({ kernel: options.text("kernel"), image: options.text("image") });
+  const profile = choices.profile ?? defaultProfile([release]);
+  const architecture = architectures[62];
+  const named = options.text("name");
+  const name =
+    named === undefined && profile === "kpatch-patch" && architecture !== undefined
+      ? cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1")
+      : moduleName(named, patches);
+  return {
+    choices: { ...choices, profile },
+    files: [],
+    modules: [{ kernel: release, name, patches }],
+    kernels: [],
+    architecture,
+  };
+}
+
+async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
+  const { severities } = await import("../update/package-plan.ts");
+  return {
+    profile: oneOf("profile", options.text("profile"), ["kpatch-module", "kpatch-patch"]),
+    name: options.text("packageName"),
+    version: options.text("setVersion"),
+    release: options.text("setRelease"),
+    summary: options.text("summary"),
+    description: options.text("description"),
+    license: options.text("license"),
+    maintainer: options.text("maintainer"),
+    cves: options.list("cve"),
+    severity: oneOf<Severity>("severity", options.text("severity"), severities),
+    activate: options.flag("activate"),
+  };
+}
+
+/** Both parts of a module signer, or none. @throws KmendError `USAGE` (exit 2). */
+export function signerFrom(options: OptionValues): ModuleSigner | undefined {
+  const key = options.text("signKey");
+  const certificate = options.text("signCert");
+  if (key === undefined && certificate === undefined) return undefined;
+  if (key === undefined || certificate === undefined) throw usage("--sign-key and --sign-cert go together");
+  return { key, certificate, hash: options.text("signHash") };
+}
+
+async function prepare(
+  context: CommandContext,
+  options: OptionValues,
+  format: PackageFormat,
+  orders: readonly PackageOrder[],
+): Promise<void> {
+  const { ensureRequirements } = await import("../support/requirements.ts");
+  const needs: Need[] = [];
+  if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0)) needs.push("build");
+  if (format === "rpm" || format === "srpm") needs.push("rpm");
+  if (format === "deb") needs.push("deb");
+  if (signerFrom(options) !== undefined) needs.push("sign");
+  const { progress, signal } = context;
+  await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+}
+
+/** A spec and a source RPM carry the patches and build when they are used. */
+function buildsNow(format: PackageFormat): boolean {
+  return format !== "spec" && format !== "srpm";
+}
+
+async function packageAll(
+  context: CommandContext,
+  options: OptionValues,
+  format: PackageFormat,
+  orders: readonly PackageOrder[],
+): Promise<ExitCode> {
+  const { carryOut } = await import("../update/package-order.ts");
+  const { writePackage } = await import("../update/write-package.ts");
+  const { progress, signal } = context;
+  const signer = signerFrom(options);
+  const outcomes = [];
+  for (const order of orders) {
+    const shared = { program: "kmend", buildNow: buildsNow(format), progress, signal, signer };
+    outcomes.push(await carryOut(order, { ...shared, build: buildChoices(options) }));
+  }
+  const stopped = outcomes.flatMap((outcome) => (outcome.outcome === "stopped" ? outcome.results : []));
+  const worst = stopped.find(({ outcome }) => outcome !== "built");
+  if (worst !== undefined) {
+    for (const result of stopped) if (result.outcome !== "built") reportBuild(context, result);
+    return buildExitCodes[worst.outcome];
+  }
+  const plans = outcomes.flatMap((outcome) => (outcome.outcome === "planned" ? [outcome.plan] : []));
+  if (options.flag("requireSignature")) requireSignatures(plans.flatMap(({ modules }) => modules));
+  const written: WrittenPackage[] = [];
+  for (const plan of plans) {
+    const title = `Write ${plan.name} (${format})`;
+    const given = options.text("gpgSign");
+    const gpgKey = given ?? (options.flag("gpgSign") ? "" : undefined);
+    const output = options.text("output") ?? ".";
+    written.push(await progress.phase("package", title, () => writePackage(plan, { format, output, gpgKey, signal })));
+  }
+  report(context, written);
+  return ExitCode.done;
+}
+
+function buildChoices(options: OptionValues): object {
+  return {
+    replace: options.flag("replace"),
+    jobs: options.integer("jobs"),
+    maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
+    skipCompilerCheck: options.flag("skipGccCheck"),
+    image: options.text("image"),
+  };
+}
+
+function requireSignatures(
+  modules: readonly { readonly file: string; readonly finished: { readonly signed: boolean } | undefined }[],
+): void {
+  const unsigned = modules.filter(({ finished }) => finished?.signed !== true).map(({ file }) => file);
+  if (unsigned.length === 0) return;
+  throw new KmendError({
+    code: "NOT_SIGNED",
+    message: `not signed: ${unsigned.join(", ")}`,
+    why: "--require-signature was given",
+    hint: "sign with --sign-key KEY --sign-cert FILE",
+    exitCode: ExitCode.policy,
+  });
+}
+
+function report(context: CommandContext, packages: readonly WrittenPackage[]): void {
+  if (context.json) {
+    context.printJson({ schema: 1, outcome: "packaged", packages });
+    return;
+  }
+  for (const { path, bytes, sha256, modules } of packages) {
+    context.print(context.style("bold", path));
+    context.print(`  ${Math.ceil(bytes / 1024)} KiB, sha256 ${sha256}`);
+    for (const { path: payload, signed } of modules) context.print(`  ${payload}${signed === true ? ", signed" : ""}`);
+  }
+}
