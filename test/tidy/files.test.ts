@@ -57,6 +57,15 @@ test("package versions come from the npm registry without a name of a mirror", (
   expect(resolved.filter((url) => !url.startsWith("https://registry.npmjs.org/"))).toEqual([]);
 });
 
+test("npm ci finds every optional package of every platform in the lock file", () => {
+  const { packages } = JSON.parse(read("package-lock.json")) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
+  const known = new Set(Object.keys(packages).map((path) => path.slice(path.lastIndexOf("node_modules/") + 13)));
+  const named = Object.values(packages).flatMap(({ optionalDependencies = {} }) => Object.keys(optionalDependencies));
+  expect(named.filter((name) => !known.has(name))).toEqual([]);
+});
+
 test("nothing is left to do later", () => {
   const mark = new RegExp(`\\b(${["TO", "DO"].join("")}|${["FIX", "ME"].join("")}|X{3})\\b`);
   expect(written.filter((path) => mark.test(read(path)))).toEqual([]);
