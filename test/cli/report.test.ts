@@ -35,7 +35,6 @@ const passed: TryResult = {
   failure: null,
   stalledTasks: [],
   accelerator: "tcg",
-  warnings: [],
   milliseconds: {},
 };
 
