@@ -1,10 +1,10 @@
 import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
-import { parsePatch } from "diff";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 import type { ChangedFile, ChangeSet } from "./change-set.ts";
+import { type NamedFile, scanPatch } from "./patch-scan.ts";
 
 /** One patch file that was read and understood. */
 export interface PatchFile {
@@ -62,15 +62,13 @@ export async function readPatchFile(name: string, strip = 1): Promise<PatchFile>
 }
 
 function touchedFiles(name: string, text: string, strip: number): PatchFile["files"] {
-  let parsed: ReturnType<typeof parsePatch>;
+  let named: NamedFile[];
   try {
-    parsed = parsePatch(text);
+    named = scanPatch(text);
   } catch (error) {
     throw malformed(name, messageOf(error), error);
   }
-  const files = parsed
-    .filter((file) => file.hunks.length > 0)
-    .map((file) => ({ old: stripped(name, file.oldFileName, strip), new: stripped(name, file.newFileName, strip) }));
+  const files = named.map((file) => ({ old: stripped(name, file.old, strip), new: stripped(name, file.new, strip) }));
   if (files.length === 0 || files.some((file) => file.old === null && file.new === null)) {
     throw malformed(name, files.length === 0 ? "it holds no hunk" : "a hunk comes without file names");
   }
@@ -89,15 +87,14 @@ function malformed(name: string, why: string, cause?: unknown): KmendError {
 }
 
 /** Drops `strip` leading folders; null for /dev/null. Names that leave the tree are refused. */
-function stripped(patch: string, file: string | undefined, strip: number): string | null {
-  if (file === undefined || file === "/dev/null" || file === "") return null;
-  const unquoted = file.replace(/\t.*$/, "").replace(/^"(.*)"$/, "$1");
-  const parts = unquoted.split("/").filter((part, index) => part !== "" || index === 0);
+function stripped(patch: string, file: string, strip: number): string | null {
+  if (file === "/dev/null" || file === "") return null;
+  const parts = file.split("/").filter((part, index) => part !== "" || index === 0);
   const path = normalize(parts.slice(strip).join("/"));
   if (parts.length <= strip || path.startsWith("..") || isAbsolute(path)) {
     throw new KmendError({
       code: "PATCH_PATH",
-      message: `the patch names ${unquoted}, which is no file of a kernel tree at strip level ${strip}`,
+      message: `the patch names ${file}, which is no file of a kernel tree at strip level ${strip}`,
       where: patch,
       hint: "file names in the patch must look like a/fs/file.c",
     });
