@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { readModinfo } from "../../src/elf/modinfo.ts";
 import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
-import { readModinfo } from "../../src/vm/module-file.ts";
 
 let root: string;
 let out: string;
