@@ -43,7 +43,7 @@ export async function assemble(
   const { workshop, kernel, name, tree, output } = request;
   const { signal, progress } = workshop;
   const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
-    moduleTemplate(tree, kernel.folder, signal),
+    moduleTemplate(tree, workshop.toolchainFolder, signal),
   );
   const file = await progress.phase("link", "Link the patch module", async () => {
     const extracts = resolved.map((unit, number) =>

@@ -64,8 +64,10 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
 
   await sweepTemporaries(kernel.folder);
   const folder = temporaryBeside(join(kernel.folder, "build"));
-  const logFile = join(kernel.folder, "build.log");
+  // One log per process: another build of the same kernel may be running. It stays when the build fails.
+  const logFile = join(kernel.folder, `build-${process.pid}.log`);
   await rm(logFile, { force: true });
+  const toolchainFolder = join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`);
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   try {
     const change = await progress.phase("patch", "Apply the patch", () =>
@@ -73,9 +75,10 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     );
     const workshop: Workshop = {
       tree,
-      cache: new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`)),
+      cache: new UnitCache(toolchainFolder),
       folder,
       kernelFolder: kernel.folder,
+      toolchainFolder,
       maxUnits: options.maxUnits ?? 500,
       jobs: options.jobs ?? availableParallelism(),
       logFile,
@@ -83,7 +86,9 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       signal,
     };
     const session = { options, name, output, kernel, compiler, tree, workshop, change, progress, started };
-    return await buildChange(session);
+    const built = await buildChange(session);
+    await rm(logFile, { force: true });
+    return built;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -42,6 +42,8 @@ export interface Workshop {
   readonly folder: string;
   /** Folder of the cache for this kernel build. */
   readonly kernelFolder: string;
+  /** Folder of the cache for what this compiler made for this kernel build. */
+  readonly toolchainFolder: string;
   /** How many units a changed header may touch. */
   readonly maxUnits: number;
   readonly jobs: number;
@@ -84,13 +86,16 @@ export async function compileUnits(change: ChangeSet, workshop: Workshop): Promi
   });
   const objects = units.map(({ object }) => object);
   await requireShadowedIncludes(objects, shadow, tree.path, new Set(change.files.map(({ path }) => path)));
-  const pairs = units.map(
-    ({ source, object, command, isNew }): UnitPair => ({
-      source,
-      object: command?.module ?? "vmlinux",
-      originalPath: isNew || command === undefined ? undefined : workshop.cache.objectPath(command),
-      patchedPath: join(shadow, object),
-    }),
+  const pairs = units.flatMap(({ source, object, command, isNew }) =>
+    // One object can be linked into several modules; Kbuild then joins their names by colons, and each has code of its own to be patched.
+    (command?.module ?? "vmlinux").split(":").map(
+      (owner): UnitPair => ({
+        source,
+        object: owner,
+        originalPath: isNew || command === undefined ? undefined : workshop.cache.objectPath(command),
+        patchedPath: join(shadow, object),
+      }),
+    ),
   );
   return { pairs, refusals, notes: sorted.notes, notBuilt };
 }

@@ -124,7 +124,7 @@ describe("an empty cache", () => {
     for (let delay = 150; delay <= 1650; delay += 250) {
       // Without kept units and template there is more to be interrupted.
       for (const name of readdirSync(kernelFolder())) {
-        if (/^(units|template)-/.test(name)) rmSync(join(kernelFolder(), name), { recursive: true, force: true });
+        if (/^toolchain-/.test(name)) rmSync(join(kernelFolder(), name), { recursive: true, force: true });
       }
       const killed = start(output);
       await pause(delay);
