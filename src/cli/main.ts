@@ -1,4 +1,5 @@
 import { ExitCode, systemErrorCode } from "../support/errors.ts";
+import { compatibleProgram } from "./compat/names.ts";
 import { runCommandLine } from "./run-command-line.ts";
 
 const interrupt = new AbortController();
@@ -17,7 +18,8 @@ function ignoreBrokenPipe(error: Error): void {
 process.stdout.on("error", ignoreBrokenPipe);
 process.stderr.on("error", ignoreBrokenPipe);
 
-process.exitCode = await runCommandLine(process.argv.slice(2), {
+const run = (await compatibleProgram(process.argv[1] ?? "")) ?? runCommandLine;
+process.exitCode = await run(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   signal: interrupt.signal,

@@ -1,0 +1,232 @@
+import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Command, CommanderError } from "commander";
+import type { BuildResult } from "../../module/build-types.ts";
+import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import { version } from "../../support/version.ts";
+import type { Architecture } from "../../update/package-name.ts";
+import type { PackageOrder } from "../../update/package-order.ts";
+import type { PackagePlan } from "../../update/package-plan.ts";
+import { buildExitCodes } from "../build.ts";
+import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
+import { Reporter } from "../reporter.ts";
+import type { Surroundings } from "../run-command-line.ts";
+import { styleFor } from "../style.ts";
+
+const name = "kpatch-package-builder";
+
+interface Choices {
+  readonly patch?: string;
+  readonly manifest?: string;
+  readonly output?: string;
+  readonly buildRpm?: true;
+  readonly kernel?: string;
+  readonly arch: string;
+  readonly setVersion?: string;
+  readonly setRelease?: string;
+  readonly debug?: true;
+}
+
+/**
+ * The interface of kpatch-package-builder 0.1.0: a spec for each package, or with `-b` the RPM. The patch may be given with `-p` or as the last argument.
+ * @returns 0, 1 for a failure, 2 for wrong usage, as the original; a refused change ends with kmend's own 4.
+ */
+export async function runPackageBuilder(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
+  const { stdout, stderr, signal } = surroundings;
+  const reporter = new Reporter(stderr, 0);
+  try {
+    const request = parse(words);
+    if (request.kind === "text") {
+      stdout.write(request.text);
+      return ExitCode.done;
+    }
+    return await new Session(request.choices, surroundings, reporter).run();
+  } catch (thrown) {
+    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
+    const { code, message, where, why, hint } = error;
+    stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    return error.exitCode;
+  } finally {
+    reporter.stop();
+  }
+}
+
+type Request = { readonly kind: "run"; readonly choices: Choices } | { readonly kind: "text"; readonly text: string };
+
+function parse(words: readonly string[]): Request {
+  let text = "";
+  const command = new Command(name)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (output) => {
+        text += output;
+      },
+      writeErr: () => {},
+    })
+    .description("Makes RPM packages, or specs of them, that hold kernel live patches.")
+    .argument("[PATCH]", "patch file, as with -p")
+    .option("-p, --patch <FILE>", "patch file to make a package of")
+    .option("--manifest <FILE>", "YAML file that describes several packages")
+    .option("-o, --output <FILE>", "write the spec to FILE; - is standard output (default: NAME.spec)")
+    .option("-b, --build-rpm", "build the RPM instead of writing the spec")
+    .option("-k, --kernel <VERSION>", "kernel to patch, without its architecture (default: the running one)")
+    .option("-a, --arch <ARCH>", "architecture", "x86_64")
+    .option("--set-version <VERSION>", "package version (default: 1)")
+    .option("--set-release <RELEASE>", "package release (default: 1)")
+    .option("-d, --debug", "show the output of rpmbuild")
+    .version(`${name} ${version()} (kmend)`, "-v, --version", "print the version")
+    .helpOption("-h, --help", "show this help");
+  try {
+    command.parse([...words], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { kind: "text", text };
+    throw usage(error.message.replace(/^error: /, ""));
+  }
+  const choices = command.opts<Choices>();
+  const [operand] = command.args;
+  if (operand !== undefined && choices.patch !== undefined) throw usage("the patch was given twice");
+  const patch = choices.patch ?? operand;
+  if (patch === undefined && choices.manifest === undefined) throw usage("a patch or a manifest is needed");
+  if (patch !== undefined && choices.manifest !== undefined) throw usage("a patch and a manifest exclude each other");
+  if (choices.buildRpm && choices.output !== undefined) throw usage("--output and --build-rpm exclude each other");
+  return { kind: "run", choices: patch === undefined ? choices : { ...choices, patch } };
+}
+
+function usage(message: string): KmendError {
+  return new KmendError({
+    code: "USAGE",
+    message,
+    hint: `${name} --help shows what there is`,
+    exitCode: ExitCode.usage,
+  });
+}
+
+/** One run of the program. */
+class Session {
+  readonly #choices: Choices;
+  readonly #surroundings: Surroundings;
+  readonly #reporter: Reporter;
+
+  constructor(choices: Choices, surroundings: Surroundings, reporter: Reporter) {
+    this.#choices = choices;
+    this.#surroundings = surroundings;
+    this.#reporter = reporter;
+  }
+
+  async run(): Promise<ExitCode> {
+    const { buildRpm, output } = this.#choices;
+    const orders = await this.#orders();
+    if (output !== undefined && output !== "-" && orders.length > 1) {
+      throw usage(`--output ${output} would hold the last of ${orders.length} specs only; leave it out`);
+    }
+    if (buildRpm) await this.#requirePrograms();
+    this.#say("generating spec file...");
+    const { carryOut } = await import("../../update/package-order.ts");
+    const plans: PackagePlan[] = [];
+    for (const order of orders) {
+      const { signal } = this.#surroundings;
+      const shared = { program: name, buildNow: buildRpm === true, progress: this.#reporter, signal };
+      const outcome = await carryOut(order, shared);
+      if (outcome.outcome === "planned") plans.push(outcome.plan);
+      else return this.#stopped(outcome.results);
+    }
+    for (const plan of plans) await (buildRpm ? this.#buildRpm(plan) : this.#writeSpec(plan));
+    return ExitCode.done;
+  }
+
+  async #orders(): Promise<readonly PackageOrder[]> {
+    const { kernel, arch, manifest, patch, setVersion, setRelease } = this.#choices;
+    const { architectureNamed, checked, moduleProfileName } = await import("../../update/package-name.ts");
+    const { moduleName } = await import("../../module/module-name.ts");
+    const architecture = architectureNamed(arch);
+    if (manifest !== undefined) {
+      const { readManifest } = await import("../../update/manifest.ts");
+      return readManifest(manifest, {
+        version: setVersion,
+        release: setRelease,
+        architecture,
+        profile: "kpatch-module",
+        releaseOf: kernelRelease,
+      });
+    }
+    const module = moduleName(undefined, [patch as string]).replace(/^livepatch-/, "kpatch-");
+    const release = kernel === undefined ? undefined : checked("kernel", kernelRelease(kernel, architecture));
+    const choices = {
+      profile: "kpatch-module" as const,
+      name: moduleProfileName(module),
+      version: setVersion,
+      release: setRelease,
+    };
+    const order = { kernel: release, name: module, patches: [patch as string] };
+    return [{ choices, files: [], modules: [order], kernels: [], architecture }];
+  }
+
+  async #requirePrograms(): Promise<void> {
+    const { ensureRequirements } = await import("../../support/requirements.ts");
+    const { signal } = this.#surroundings;
+    await ensureRequirements({ needs: ["build", "rpm"], install: true, progress: this.#reporter, signal });
+  }
+
+  async #writeSpec(plan: PackagePlan): Promise<void> {
+    const { specFile } = await import("../../update/spec.ts");
+    const output = this.#choices.output ?? `${plan.name.replace(/^kpatch-module-/, "")}.spec`;
+    if (output === "-") {
+      this.#surroundings.stdout.write(specFile(plan));
+      return;
+    }
+    this.#say(`writing spec file to ${output}...`);
+    await writeFileAtomically(resolve(output), specFile(plan));
+  }
+
+  async #buildRpm(plan: PackagePlan): Promise<void> {
+    this.#say("building RPM...");
+    const { buildRpm, rpmFileName } = await import("../../update/rpm.ts");
+    const { specFile } = await import("../../update/spec.ts");
+    const folder = await mkdtemp(join(tmpdir(), "kpatch_"));
+    try {
+      const spec = `${folder}.spec`;
+      this.#say(`writing spec file to ${spec}...`);
+      await writeFileAtomically(spec, specFile(plan));
+      const { signal, stderr } = this.#surroundings;
+      const onOutput = this.#choices.debug ? (text: string) => void stderr.write(text) : undefined;
+      const made = await buildRpm(plan, { folder, kind: "binary", onOutput, signal });
+      const file = rpmFileName(plan);
+      this.#say(`writing ${file}...`);
+      const temporary = temporaryBeside(resolve(file));
+      await copyFile(made, temporary);
+      await rename(temporary, resolve(file));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** Tells why modules could not be made. */
+  #stopped(results: readonly BuildResult[]): ExitCode {
+    const { stderr } = this.#surroundings;
+    for (const { outcome, kernel, refusals } of results) {
+      if (outcome === "unchanged") stderr.write(`${name}: no code of ${kernel.release} differs with this patch\n`);
+      for (const { code, what, where, why, hint } of refusals) {
+        stderr.write(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
+      }
+    }
+    const worst = results.find(({ outcome }) => outcome !== "built");
+    return worst === undefined ? ExitCode.failure : buildExitCodes[worst.outcome];
+  }
+
+  /** A spec on standard output stands there alone. */
+  #say(text: string): void {
+    const { stdout, stderr } = this.#surroundings;
+    (this.#choices.output === "-" ? stderr : stdout).write(`${name}: ${text}\n`);
+  }
+}
+
+/**
+ * The release of a kernel that is given in the way of Red Hat's packages, without its architecture: `3.10.0-229.el7` is `3.10.0-229.el7.x86_64`.
+ * Releases of other distributions are whole.
+ */
+export function kernelRelease(kernel: string, { rpm }: Architecture): string {
+  return /\.(el|fc|amzn)\d+(_\d+)*$/.test(kernel) ? `${kernel}.${rpm}` : kernel;
+}

@@ -1,0 +1,17 @@
+import { basename } from "node:path";
+import type { ExitCode } from "../../support/errors.ts";
+import type { Surroundings } from "../run-command-line.ts";
+
+/** Runs the command line of an older tool. @returns its exit code. */
+export type CompatibleProgram = (words: readonly string[], surroundings: Surroundings) => Promise<ExitCode>;
+
+/** Names that kmend can be called by besides its own (links in compat/), and what then runs. */
+export const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {
+  "kpatch-package-builder": async () => (await import("./kpatch-package-builder.ts")).runPackageBuilder,
+};
+
+/** The program that a path of this process's script stands for; undefined for kmend itself. */
+export async function compatibleProgram(path: string): Promise<CompatibleProgram | undefined> {
+  const name = basename(path);
+  return Object.hasOwn(compatibleNames, name) ? await compatibleNames[name]?.() : undefined;
+}
