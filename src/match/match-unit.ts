@@ -237,6 +237,8 @@ class Matcher implements Proof {
   #checkExternal(name: string, addend: number, value: PlaceValue, findings: Findings): string | undefined {
     if (value.kind === "external") {
       if (value.name !== name) return `refers to ${value.name} in the target and to ${name} here`;
+      if (value.addend !== addend)
+        return `refers to ${withOffset(name, value.addend - addend)} in the target and to ${name} here`;
       findings.externals.set(name, value);
       return undefined;
     }
@@ -344,6 +346,10 @@ function hex(byte: number | undefined): string {
 function printable(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString("latin1");
+}
+
+function withOffset(name: string, offset: number): string {
+  return `${name}${offset < 0 ? "-" : "+"}${Math.abs(offset)}`;
 }
 
 function describeAddress(target: TargetObject, address: number): string {
