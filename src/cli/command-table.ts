@@ -3,6 +3,7 @@ import type { CommandDefinition, OptionDefinition } from "./command.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { packageCommand } from "./package.ts";
+import { repoCommand } from "./repo.ts";
 import { tryCommand } from "./try.ts";
 import { verifyCommand } from "./verify.ts";
 
@@ -12,6 +13,7 @@ export const commands: readonly CommandDefinition[] = [
   tryCommand,
   verifyCommand,
   packageCommand,
+  repoCommand,
   diffCommand,
   doctorCommand,
 ];
