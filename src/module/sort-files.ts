@@ -14,7 +14,7 @@ export interface SortedFiles {
 }
 
 /** Folders whose files never become part of a kernel image, and kinds of files that are only read by people or other tools. */
-const outsideFolders = /^(Documentation|tools|samples|scripts|LICENSES|usr|certs)\//;
+const outsideFolders = /^(Documentation|tools|samples|scripts|LICENSES|usr)\//;
 const outsideKinds = /(\.(rst|txt|md|yaml|dts|dtsi|json|py|sh|pl)|(^|\/)(MAINTAINERS|CREDITS|\.\w+ignore))$/;
 
 /** Sorts the files of a change; what is none of the known kinds counts as included by some unit. */
@@ -47,11 +47,13 @@ export function checkMakefiles(makefiles: readonly ChangedFile[], addedObjects: 
     if (original === null || patched === null) continue;
     const before = wordsOf(original);
     const after = wordsOf(patched);
-    const gone = [...before].filter((word) => !after.has(word));
-    const fresh = [...after].filter((word) => !before.has(word) && !added.has(word));
+    const gone = [...new Set(before)].filter((word) => !after.includes(word));
+    const fresh = [...new Set(after)].filter((word) => !before.includes(word) && !added.has(word));
+    const isMoved = gone.length === 0 && fresh.length === 0 && !onlyGains(before, after, added);
     const problem = [
       gone.length > 0 ? `${path} no longer has ${gone.join(" ")}` : "",
       fresh.length > 0 ? `${path} now has ${fresh.join(" ")}` : "",
+      isMoved ? `${path} has objects or conditions at other places` : "",
     ].filter(Boolean);
     if (problem.length > 0) {
       refusals.push(
@@ -65,7 +67,17 @@ export function checkMakefiles(makefiles: readonly ChangedFile[], addedObjects: 
 }
 
 /** The words of a Makefile without comments, continuation marks and assignment signs. */
-function wordsOf(file: Uint8Array): Set<string> {
+function wordsOf(file: Uint8Array): string[] {
   const text = Buffer.from(file).toString("utf8").replace(/#.*$/gm, "").replaceAll("\\\n", " ");
-  return new Set(text.split(/\s+/).filter((word) => word !== "" && !/^(:=|\+=|=)$/.test(word)));
+  return text.split(/\s+/).filter((word) => word !== "" && !/^(:=|\+=|=)$/.test(word));
+}
+
+/** True when `after` is `before` with added objects, and with more assignments to lists that were there. */
+function onlyGains(before: readonly string[], after: readonly string[], added: ReadonlySet<string>): boolean {
+  let next = 0;
+  for (const word of after) {
+    if (word === before[next]) next++;
+    else if (!added.has(word) && !/^[\w-]+-(y|m|objs|\$\(CONFIG_\w+\))$/.test(word)) return false;
+  }
+  return next === before.length;
 }

@@ -12,14 +12,14 @@ export interface IncludeGraph {
 }
 
 /** Source folders that hold nothing of a kernel image. */
-const leftOut = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr", "certs"];
+const leftOut = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr"];
 
 /**
  * Reads all #include lines of a tree, about 60,000 files, once; the result is kept in `cache`.
  * @param tree the prepared tree.
  */
 export async function includeGraph(tree: string, cache: string, signal?: AbortSignal): Promise<IncludeGraph> {
-  const path = join(cache, "includes-1.txt");
+  const path = join(cache, "includes-2.txt");
   await makeOnce(path, async (temporary) => {
     const excluded = leftOut.map((folder) => `--exclude-dir=${folder}`);
     const pattern = '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"][^>"]+[>"]';
