@@ -3,6 +3,7 @@ import type { Atom, Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
+import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { coldParent } from "./names.ts";
 import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
@@ -28,6 +29,8 @@ export interface UnitChanges {
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
   readonly callbacks: AuthorMarks["callbacks"];
+  /** Entries of the patched unit that export something new. */
+  readonly newExports: readonly Atom[];
   /** Answers further questions about the two builds. */
   readonly comparison: Comparison;
 }
@@ -51,6 +54,7 @@ export function findChanges(
     refusals: finder.refusals,
     notes: finder.notes,
     callbacks: finder.marks.callbacks,
+    newExports: finder.newExports,
     comparison: finder.comparison,
   };
 }
@@ -59,6 +63,7 @@ class ChangeFinder {
   readonly functions = new Map<Atom, FunctionChange>();
   readonly refusals: Refusal[] = [];
   readonly notes: string[] = [];
+  readonly newExports: Atom[] = [];
   readonly comparison: Comparison;
   readonly marks: AuthorMarks;
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
@@ -91,6 +96,7 @@ class ChangeFinder {
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
     }
+    this.#removedExports();
     this.#coldParts();
     this.#unredirectable();
     this.#sharedConstants();
@@ -151,11 +157,34 @@ class ChangeFinder {
 
   /** Something without a counterpart: harmless where it is carried only when used, refused where the kernel would have to be told about it. */
   #unpaired(atom: Atom, sectionClass: string): void {
-    if (sectionClass === "registry" && !this.#equalsSomeOriginal(atom)) this.#refuseRegistry(atom);
+    if (isExportPart(atom)) return;
+    if (isExport(atom)) this.#newExport(atom);
+    else if (sectionClass === "registry" && !this.#equalsSomeOriginal(atom)) this.#refuseRegistry(atom);
     else if (isGone(atom.section, this.object) && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     } else if (atom.kind === "code" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("ASSEMBLY", atom.name, {});
+    }
+  }
+
+  /** The patch module can export what it brings itself; modules that are loaded later then find it. */
+  #newExport(atom: Atom): void {
+    const exported = exportedAtom(atom);
+    if (exported !== undefined && !this.correlation.originalOf.has(exported)) this.newExports.push(atom);
+    else {
+      this.notes.push(
+        `${this.unitPath}: ${exportedName(atom)} becomes exported with the patch; the running kernel has it already and keeps it unexported`,
+      );
+    }
+  }
+
+  #removedExports(): void {
+    for (const atom of this.original.atoms) {
+      if (isExport(atom) && !this.correlation.patchedOf.has(atom)) {
+        this.notes.push(
+          `${this.unitPath}: ${exportedName(atom)} is no longer exported with the patch; the running kernel goes on exporting it`,
+        );
+      }
     }
   }
 
@@ -173,7 +202,7 @@ class ChangeFinder {
     this.#refuse(code, atom.name, {
       section: atom.section.name,
       object: this.object,
-      problem: `the export ${atom.name} is new or changed, and the kernel's export tables cannot change while it runs`,
+      problem: `the licence or the namespace of the export ${exportedName(atom)} changed, and the kernel's export tables cannot change while it runs`,
     });
   }
 

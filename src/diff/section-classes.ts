@@ -38,11 +38,6 @@ export const sectionRules: readonly SectionRule[] = [
     reason: "text about the module; import namespaces are carried by the module room",
   },
   { pattern: /^__versions$/, class: "ignored", reason: "made anew for the patch module" },
-  {
-    pattern: /^\.export_symbol$/,
-    class: "ignored",
-    reason: "read by modpost and dropped; its content is compared as exports",
-  },
   { pattern: /^__patchable_function_entries$/, class: "ignored", reason: "not used on x86, where __mcount_loc is" },
   { pattern: /^\.sframe$/, class: "ignored", reason: "user space unwinding format, not read by the loader" },
   {
@@ -78,7 +73,12 @@ export const sectionRules: readonly SectionRule[] = [
     refusal: "INITCALL",
     reason: "functions that run once at boot",
   },
-  { pattern: /^___?(ksymtab|kcrctab)/, class: "registry", refusal: "EXPORT_CHANGED", reason: "exports" },
+  {
+    pattern: /^(___?(ksymtab|kcrctab)|\.export_symbol$)/,
+    class: "registry",
+    refusal: "EXPORT_CHANGED",
+    reason: "exports",
+  },
   { pattern: /^__param$/, class: "registry", refusal: "MODULE_PARAMETER", reason: "module parameters" },
   {
     pattern:

@@ -67,6 +67,7 @@ class Selector {
       // A new static function is carried when something carried uses it; a new global one may be wanted by another unit.
       if (change.change === "changed" || change.atom.symbol?.binding !== 0) this.#carry(change.atom);
     }
+    for (const entry of this.changes.newExports) this.#carry(entry);
     for (const callback of this.changes.callbacks) this.#carry(callback.function);
     for (const atom of this.patched.atoms) {
       const isNewGlobal =

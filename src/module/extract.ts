@@ -1,5 +1,6 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
+import { isExport, isExportPart } from "../diff/exports.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -89,6 +90,7 @@ class Extractor {
   readonly #relas = new Map<DraftSection, DraftSection>();
   readonly #placed = new Map<Atom, { section: DraftSection; offset: number }>();
   readonly #outside = new Map<string, DraftSymbol>();
+  readonly #named = new Map<Atom, DraftSymbol>();
   readonly #klp: KlpRelocation[] = [];
   readonly #tableBytes: Record<string, number> = {};
 
@@ -146,17 +148,17 @@ class Extractor {
     this.#placed.set(atom, { section, offset });
     for (const symbol of atom.symbols) {
       const isNew = symbol.binding !== Binding.local && !this.#input.redirections.some((entry) => entry.atom === atom);
-      this.#draft.symbols.push(
-        draftSymbol({
-          name: symbol.name,
-          section,
-          value: offset + symbol.value - atom.start,
-          size: symbol.size,
-          type: symbol.type,
-          binding: isNew ? symbol.binding : Binding.local,
-          other: symbol.other,
-        }),
-      );
+      const drafted = draftSymbol({
+        name: symbol.name,
+        section,
+        value: offset + symbol.value - atom.start,
+        size: symbol.size,
+        type: symbol.type,
+        binding: isNew ? symbol.binding : Binding.local,
+        other: symbol.other,
+      });
+      this.#draft.symbols.push(drafted);
+      if (symbol === atom.symbol) this.#named.set(atom, drafted);
     }
   }
 
@@ -171,6 +173,13 @@ class Extractor {
         this.#rela(section, { offset, type, symbol: draftSymbol({ name: "", section: 0 }), addend });
         return;
       case "inside": {
+        const named = "name" in from && isExport(from) ? this.#named.get(route.atom) : undefined;
+        if (named !== undefined) {
+          // modpost wants to see which global symbol is exported.
+          const entry = (route.atom.symbol?.value ?? route.atom.start) - route.atom.start;
+          this.#rela(section, { offset, type, symbol: named, addend: addend - entry });
+          return;
+        }
         const home = this.#placed.get(route.atom);
         if (home === undefined) throw new Error(`${route.atom.name} is referred to but not carried`);
         if (reference.implicit && type !== unit.arch.branchType)
@@ -355,6 +364,7 @@ function homeOf(atom: Atom): { name: string; type: number; flags: number } {
   const flags = section.flags & (SectionFlag.alloc | SectionFlag.write | SectionFlag.execinstr);
   if (atom.kind === "function") return { name: ".text", type: SectionType.progbits, flags };
   if (atom.kind === "bss") return { name: ".bss", type: SectionType.nobits, flags };
+  if (isExportPart(atom)) return { name: section.name, type: section.type, flags };
   if (atom.kind === "string" || atom.kind === "constant") return { name: ".rodata", type: SectionType.progbits, flags };
   if (/^\.rodata/.test(section.name)) return { name: ".rodata", type: SectionType.progbits, flags: SectionFlag.alloc };
   if (/^\.data/.test(section.name)) return { name: ".data", type: SectionType.progbits, flags };

@@ -297,11 +297,6 @@ test.each([
     'const char __param_str_x[] = "x"; static __used __attribute__((section("__param"))) const struct { const char *name; } __param_x = { __param_str_x };',
     "MODULE_PARAMETER",
   ],
-  [
-    "an export",
-    '__used __attribute__((section("___ksymtab+fresh"))) static const unsigned long __ksymtab_fresh = (unsigned long)fresh;',
-    "EXPORT_CHANGED",
-  ],
 ])("%s that the patch adds is refused", async (_, declaration, code) => {
   const diff = await diffPatched(`
     int fresh(void) { return take(2); }
@@ -310,6 +305,23 @@ test.each([
     #endif
   `);
   expect(diff.refusals.map((refusal) => refusal.split(" ")[0])).toEqual([code]);
+});
+
+test("a new export of a new function is carried; one of an existing function is noted", async () => {
+  const entry = (name: string): string =>
+    `__used __attribute__((section("___ksymtab+${name}"))) static const unsigned long __ksymtab_${name} = (unsigned long)${name};`;
+  const diff = await diffPatched(`
+    int old(void) { return take(1); }
+    #ifdef PATCHED
+    int fresh(void) { return take(2); }
+    ${entry("fresh")}
+    ${entry("old")}
+    #endif
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(diff.carried).toEqual(expect.arrayContaining(["fresh", "__ksymtab_fresh"]));
+  expect(diff.carried).not.toContain("__ksymtab_old");
+  expect(diff.changes.notes.join()).toMatch(/old becomes exported/);
 });
 
 test("registrations whose counter in the name moved are the same", async () => {

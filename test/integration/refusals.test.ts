@@ -102,16 +102,6 @@ const cases: readonly Case[] = [
     what: "__param_kmend_limit",
   },
   {
-    title: "a new export",
-    edits: {
-      "lib/string_helpers.c": append(
-        "\nint kmend_answer(void);\nint kmend_answer(void)\n{\n\treturn 42;\n}\nEXPORT_SYMBOL(kmend_answer);\n",
-      ),
-    },
-    code: "EXPORT_CHANGED",
-    what: "",
-  },
-  {
     title: "an export under another licence",
     edits: {
       "lib/string_helpers.c": replace("EXPORT_SYMBOL(string_get_size);", "EXPORT_SYMBOL_GPL(string_get_size);"),
