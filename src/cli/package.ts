@@ -133,7 +133,7 @@ async function ordersFor(
   const alone = operands.length === 1;
   if (/\.ya?ml$/.test(first)) {
     if (!alone) throw usage("a manifest stands alone");
-    const { readManifest } = await import("../update/manifest.ts");
+    const { readManifest } = await import("../update/package-manifest.ts");
     const { version, release, profile, activate } = choices;
     return readManifest(first, { version, release, profile, activate });
   }
@@ -156,7 +156,7 @@ async function patchOrder(
   const { architectures, defaultProfile } = await import("../update/package-name.ts");
   const { moduleName } = await import("../module/module-name.ts");
   const { findTargetKernel } = await import("../target/find.ts");
-  const { cumulativeModuleName } = await import("../update/manifest.ts");
+  const { cumulativeModuleName } = await import("../update/package-manifest.ts");
   const { release } = await findTargetKernel({ kernel: options.text("kernel"), image: options.text("image") });
   const profile = choices.profile ?? defaultProfile([release]);
   const architecture = architectures[62];

@@ -143,7 +143,7 @@ class Session {
     const { moduleName } = await import("../../module/module-name.ts");
     const architecture = architectureNamed(arch);
     if (manifest !== undefined) {
-      const { readManifest } = await import("../../update/manifest.ts");
+      const { readManifest } = await import("../../update/package-manifest.ts");
       return readManifest(manifest, {
         version: setVersion,
         release: setRelease,

@@ -1,0 +1,61 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { readFinishedModule } from "../../src/update/finished-module.ts";
+import { smallModule } from "./small-module.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "kmend-module-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const release = "6.1.0-1-amd64";
+
+test("a module's own description is read", async () => {
+  const path = smallModule(folder, {
+    name: "livepatch-fix",
+    release,
+    info: { "kmend.patch": `${"a".repeat(64)} fix.patch` },
+  });
+  expect(await readFinishedModule(path)).toMatchObject({
+    file: "livepatch-fix.ko",
+    name: "livepatch_fix",
+    release,
+    architecture: { rpm: "x86_64", deb: "amd64" },
+    signed: false,
+    patches: [{ name: "fix.patch", sha256: "a".repeat(64) }],
+  });
+});
+
+test.each([
+  ["a module that is no live patch", { livepatch: undefined }, "NOT_A_PATCH_MODULE", ""],
+  ["one that depends on others", { depends: "fuse,ext4" }, "MODULE_UNFIT", "fuse,ext4"],
+  ["one under another name", { name: "other" }, "MODULE_UNFIT", "other"],
+  ["one without a kernel", { vermagic: "" }, "NOT_A_PATCH_MODULE", ""],
+  ["one for a kernel with a strange name", { vermagic: "6.1/$(id)" }, "PACKAGE_VALUE", ""],
+])("%s is refused", async (_title, info, code, why) => {
+  const texts = Object.fromEntries(Object.entries(info).map(([key, value]) => [key, value ?? ""]));
+  const path = smallModule(folder, { name: "bad", release, info: texts });
+  if (code === "NOT_A_PATCH_MODULE" && "livepatch" in info) {
+    const content = readFileSync(path);
+    content.write("liveXatch", content.indexOf("livepatch="));
+    writeFileSync(path, content);
+  }
+  await expect(readFinishedModule(path)).rejects.toMatchObject({
+    code,
+    ...(why === "" ? {} : { why: expect.stringContaining(why) }),
+  });
+});
+
+test("something else than a module is refused", async () => {
+  const path = join(folder, "text.ko");
+  writeFileSync(path, "hello");
+  for (const [file, words] of [
+    [path, "not a kernel module"],
+    [join(folder, "missing.ko"), "no such file"],
+    [folder, "a folder"],
+  ] as const) {
+    await expect(readFinishedModule(file)).rejects.toMatchObject({
+      code: "NOT_A_PATCH_MODULE",
+      message: expect.stringContaining(words),
+    });
+  }
+});
