@@ -53,7 +53,7 @@ export const refusalTexts = {
   },
   SECTION_CHANGED: {
     why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",
-    hint: "leave out the source change that causes it, or report the case with --save-repro",
+    hint: "leave out the source change that causes it, or report the case with the patch and the kernel's release",
   },
   SPECIAL_SECTION: {
     why: "{problem}",
