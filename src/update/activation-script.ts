@@ -189,6 +189,11 @@ remove_modules() {
 
 forget() {
 	rm -f "$state" "$state.new"
-	rmdir "\${state%/*}" 2>/dev/null
+	rmdir "\${state%/*}" /var/lib/kmend 2>/dev/null
+	while read -r release name payload staged note; do
+		[ -z "$release" ] || rmdir "\${staged%/*}" 2>/dev/null
+	done <<-END
+	$modules
+	END
 	return 0
 }`;

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { version } from "../support/version.ts";
 import { specLine, specScript, specText } from "./escape.ts";
 import { changelogLines } from "./metadata.ts";
@@ -56,7 +57,7 @@ export function specFile(plan: PackagePlan): string {
     "%files",
     "%defattr(0644,root,root,0755)",
     ...plan.modules.map(({ payload }) => payload),
-    ...(hasMetadata(plan) ? [metadataPath(plan)] : []),
+    ...(hasMetadata(plan) ? [metadataPath(plan), ...foldersOf(plan)] : []),
     "",
     "%changelog",
     `* ${changelogDate(plan.epoch)} ${specLine(plan.maintainer)} - ${plan.version}-${plan.release}`,
@@ -164,6 +165,16 @@ function scriptlets(plan: PackagePlan): string[] {
   const { before, after, beforeRemoval, afterRemoval } = rpmScriptlets(plan);
   const sections = { "%pre": before, "%post": after, "%preun": beforeRemoval, "%postun": afterRemoval };
   return Object.entries(sections).flatMap(([name, script]) => [name, specScript(script), ""]);
+}
+
+/** Folders that nobody else may own. */
+function foldersOf(plan: PackagePlan): string[] {
+  const folders = new Set<string>();
+  for (const path of [...plan.modules.map(({ payload }) => payload), metadataPath(plan)]) {
+    for (let folder = dirname(path); !/^\/usr\/(lib|share)$/.test(folder); folder = dirname(folder))
+      folders.add(folder);
+  }
+  return [...folders].sort().map((folder) => `%dir ${folder}`);
 }
 
 /** Date of a changelog entry, as rpm reads it: `Wed Jun 24 2015`. */
