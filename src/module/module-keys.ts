@@ -1,4 +1,4 @@
-import type { Reference } from "../diff/atoms.ts";
+import type { Atom, Reference } from "../diff/atoms.ts";
 import type { Route, Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
@@ -66,15 +66,37 @@ function isEarly(table: string): boolean {
   );
 }
 
-/** Name of a symbol of a module that the entry refers to, or undefined. */
+/** Name of a symbol of a module that the entry needs, or undefined. */
 function lateSymbol(
   entry: TableEntry,
   selection: Selection,
   reachOf: (route: Route) => Reach | undefined,
 ): string | undefined {
-  for (const reference of entry.references) {
-    const reach = reachOf(selection.route(entry, reference as Reference));
+  for (const [from, reference] of usesOf(entry)) {
+    const reach = reachOf(selection.route(from, reference));
     if (reach?.by === "klp" && reach.symbol.object !== "vmlinux") return reach.symbol.name;
   }
   return undefined;
+}
+
+/** How far into an instruction the distance of `call`, `jmp` and `jcc` begins at most, in bytes. */
+const longestOpcode = 2;
+
+/**
+ * The references of an entry. When the kernel writes an alternative it copies the replacement over the place in the code, so what the replacement
+ * refers to is needed then, and a branch that begins at the place can no longer be completed afterwards.
+ */
+function usesOf(entry: TableEntry): [Atom | TableEntry, Reference][] {
+  const uses: [Atom | TableEntry, Reference][] = entry.references.map((reference) => [entry, reference]);
+  if (entry.table !== ".altinstructions") return uses;
+  for (const { target } of entry.references) {
+    if (target.kind !== "atom" || target.atom === entry.place?.atom) continue;
+    for (const reference of target.atom.references) uses.push([target.atom, reference]);
+  }
+  if (entry.place !== undefined) {
+    const { atom, offset } = entry.place;
+    for (const reference of atom.references)
+      if (reference.offset > offset && reference.offset <= offset + longestOpcode) uses.push([atom, reference]);
+  }
+  return uses;
 }
