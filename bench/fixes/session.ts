@@ -45,6 +45,6 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   const corpus = await progress.phase("corpus", "Compare the two versions", async () =>
     makeCorpus(await newer.sourceArchive(), tree, kernel.folder, join(folder, "corpus"), within),
   );
-  const cache = new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`));
+  const cache = new UnitCache(join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`));
   return { pair, kernel, tree, corpus, cache, folder };
 }

@@ -12,6 +12,7 @@ import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
+import { headersToFollow } from "./headers-to-follow.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 
 /** A translation unit that the patch touches, compiled without and with it. */
@@ -132,10 +133,11 @@ async function touchedUnits(
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
-  const included = [
-    ...sorted.headers.filter(({ kind }) => kind !== "added").map(({ path }) => path),
-    ...notUnits.filter((path) => path.endsWith(".c")),
-  ];
+  const followed = await headersToFollow(
+    sorted.headers.filter(({ kind }) => kind !== "added"),
+    workshop,
+  );
+  const included = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
   const affected = included.length === 0 ? [] : await unitsThatSee(included, patchedFiles, workshop);
   for (const { source, member } of affected) {
     if (units.some((unit) => unit.source === source)) continue;
@@ -144,7 +146,7 @@ async function touchedUnits(
   const seen = affected.length > 0;
   return {
     units,
-    notBuilt: [...sorted.outside, ...(seen ? [] : [...notUnits, ...sorted.headers.map(({ path }) => path)])],
+    notBuilt: [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])],
     refusals,
   };
 }

@@ -12,7 +12,7 @@ export interface IncludeGraph {
 }
 
 /** Source folders that hold nothing of a kernel image. */
-const leftOut = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr"];
+export const leftOut: readonly string[] = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr"];
 
 /**
  * Reads all #include lines of a tree, about 60,000 files, once; the result is kept in `cache`.
