@@ -1,6 +1,7 @@
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { rethrowDiskErrors } from "../support/cache.ts";
+import { exists, rethrowDiskErrors } from "../support/cache.ts";
+import { findProgram } from "../support/find-program.ts";
 import { run } from "../support/run.ts";
 import { metadataText } from "./metadata.ts";
 import type { PackagePlan } from "./package-plan.ts";
@@ -70,7 +71,8 @@ export function rpmFileName(plan: PackagePlan): string {
  */
 export async function signRpm(path: string, key: string | undefined, signal?: AbortSignal): Promise<void> {
   const define = key === undefined ? [] : ["--define", `_gpg_name ${key.replaceAll("%", "%%")}`];
-  await run("rpmsign", [...define, "--addsign", path], { signal, timeout: 120_000 });
+  const program = await gpgForRpm(signal);
+  await run("rpmsign", [...define, ...program, "--addsign", path], { signal, timeout: 120_000 });
   const { stdout } = await run(
     "rpm",
     ["-qp", "--nosignature", "--qf", "%{RSAHEADER:pgpsig}%{DSAHEADER:pgpsig}", path],
@@ -80,4 +82,12 @@ export async function signRpm(path: string, key: string | undefined, signal?: Ab
   );
   if (stdout.replaceAll("(none)", "").trim() === "")
     throw new Error(`${basename(path)} has no signature after rpmsign`);
+}
+
+/** rpm is built with one path of gpg in it, where some distributions have nothing. */
+async function gpgForRpm(signal: AbortSignal | undefined): Promise<string[]> {
+  const { stdout } = await run("rpm", ["--eval", "%{__gpg}"], { signal });
+  if (await exists(stdout.trim())) return [];
+  const found = await findProgram("gpg");
+  return found === undefined ? [] : ["--define", `__gpg ${found}`];
 }
