@@ -44,8 +44,8 @@ export function decideModuleKeys(
           }
           refusals.push(
             table === "__jump_table"
-              ? refuse("JUMP_LABEL_MODULE_KEY", where, unitPath, { key })
-              : refuse("SPECIAL_SECTION", where, unitPath, {
+              ? refuse("JUMP_LABEL_MODULE_KEY", where, placeOf(entry, unitPath), { key })
+              : refuse("SPECIAL_SECTION", where, placeOf(entry, unitPath), {
                   problem: `its entry in ${table} needs ${key} of ${object}, whose address is not known when the kernel uses the table`,
                 }),
           );
@@ -54,6 +54,11 @@ export function decideModuleKeys(
     if (kept.length > 0) entries.set(table, kept);
   }
   return { entries, refusals, notes: [...notes] };
+}
+
+/** Unit, function and offset that an entry is about. */
+function placeOf({ place }: TableEntry, unitPath: string): string {
+  return place === undefined ? unitPath : `${unitPath}: ${place.atom.name}+0x${place.offset.toString(16)}`;
 }
 
 /** Tables that the kernel uses before it writes the livepatch relocations of a module. */
