@@ -56,7 +56,8 @@ export function resolveOriginal(atom: Atom, context: ResolveContext): Reach {
     if (symbol !== undefined) return klp(target, symbol, "address read from the matched code");
   }
   const named = target.symbolsNamed(atom.name);
-  if (address === undefined && named.length === 1)
+  // The number in a name such as count.3 is not unique to a unit, so the name alone proves nothing.
+  if (address === undefined && named.length === 1 && atom.base === atom.name)
     return klp(target, named[0] as TargetSymbol, "the only symbol of this name");
   return unresolved(
     named.length === 0 ? "missing" : address === undefined ? "ambiguous" : "unproven",
