@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors } from "../support/cache.ts";
 import { findProgram } from "../support/find-program.ts";
@@ -27,9 +27,8 @@ export async function buildRpm(plan: PackagePlan, options: RpmOptions): Promise<
   const sources = join(folder, "SOURCES");
   const spec = join(folder, `${plan.name}.spec`);
   await mkdir(sources, { recursive: true }).catch(rethrowDiskErrors);
-  await writeFile(spec, specFile(plan)).catch(rethrowDiskErrors);
-  for (const [name, content] of specSources(plan))
-    await writeFile(join(sources, name), content).catch(rethrowDiskErrors);
+  await put(spec, specFile(plan), plan.epoch);
+  for (const [name, content] of specSources(plan)) await put(join(sources, name), content, plan.epoch);
   const defines = { _topdir: folder, _sourcedir: sources, _rpmdir: folder, _srcrpmdir: folder };
   const words = Object.entries(defines).flatMap(([name, value]) => [
     "--define",
@@ -46,6 +45,13 @@ export async function buildRpm(plan: PackagePlan, options: RpmOptions): Promise<
   const found = (await readdir(join(folder, wanted))).find((name) => name.endsWith(".rpm"));
   if (found === undefined) throw new Error(`rpmbuild made no package in ${folder}`);
   return join(folder, wanted, found);
+}
+
+/** A source RPM keeps the times and modes of its files. */
+async function put(path: string, content: string | Uint8Array, epoch: number): Promise<void> {
+  await writeFile(path, content).catch(rethrowDiskErrors);
+  await chmod(path, 0o644);
+  await utimes(path, epoch, epoch);
 }
 
 /** Files that a spec takes besides itself, by name. */

@@ -1,0 +1,204 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { kmend } from "../cli/captured.ts";
+import { smallModule } from "../update/small-module.ts";
+import { runProgram } from "./fresh-root.ts";
+import { Scratch } from "./stock-kernel.ts";
+
+const release = "6.1.0-1-amd64";
+const scratch = new Scratch();
+let module: string;
+
+beforeAll(() => {
+  module = smallModule(scratch.folder(), { name: "livepatch-fix", release });
+});
+afterEach(() => vi.unstubAllEnvs());
+afterAll(() => scratch.remove());
+
+async function packaged(format: string, ...words: string[]): Promise<string> {
+  const output = scratch.folder();
+  const { exitCode, stderr } = await kmend("package", "--format", format, "--output", output, ...words);
+  expect(exitCode, stderr).toBe(0);
+  const name = readdirSync(output).find((file) => file.endsWith(format === "spec" ? ".spec" : ""));
+  return join(output, name as string);
+}
+
+describe("texts from outside come out as texts", () => {
+  const witness = join(scratch.path, "witness");
+  const bad = [
+    `%(touch ${witness})`,
+    `%{lua: io.open("${witness}", "w")}`,
+    `$(touch ${witness})`,
+    `\`touch ${witness}\``,
+    "%files",
+    "%post",
+    `touch ${witness}`,
+    "%if 0",
+    "# a comment? \\",
+    "'quotes' \"of\" both kinds; 100%",
+    "%%description %{nil}",
+    "ünïcödé",
+  ];
+
+  test("in an RPM and its spec", async () => {
+    const words = [
+      "--description",
+      bad.join("\n"),
+      "--summary",
+      bad.join("\n"),
+      "--license",
+      "GPL %(id) \\",
+      "--maintainer",
+      "%{x} <a@b>",
+    ];
+    const rpm = await packaged("rpm", ...words, module);
+    const query = (format: string) => runProgram("rpm", ["-qp", "--qf", format, rpm], { LC_ALL: "C.UTF-8" }).output;
+    const description = query("%{DESCRIPTION}").split("\n");
+    expect(description).toEqual(bad.map((line) => (/^[%#]/.test(line) ? `> ${line}` : line).replace(/\\$/, "\\.")));
+    expect(query("%{SUMMARY}")).toBe(bad.join(" "));
+    expect(query("%{LICENSE}")).toBe("GPL %(id) \\.");
+    expect(query("[%{CHANGELOGNAME}\n]")).toBe("%{x} <a@b> - 1-1\n");
+    expect(query("[%{FILENAMES}\n]")).toBe(`/var/lib/kpatch/${release}/livepatch-fix.ko\n`);
+    expect(query("%{POSTIN}")).not.toContain(witness);
+    expect(existsSync(witness)).toBe(false);
+  });
+
+  test("in a deb", async () => {
+    const deb = await packaged(
+      "deb",
+      "--description",
+      `${bad.join("\n")}\n\nDepends: evil\n.`,
+      "--summary",
+      `one\nDepends: evil`,
+      module,
+    );
+    const field = (name: string) => execFileSync("dpkg-deb", ["-f", deb, name], { encoding: "utf8" }).trimEnd();
+    expect(field("Depends")).toBe(`linux-image-${release} | linux-image-${release}-unsigned`);
+    const [synopsis, ...lines] = field("Description").split("\n");
+    expect(synopsis).toBe("one Depends: evil");
+    expect(lines).toEqual([...bad.map((line) => ` ${line}`), " .", " Depends: evil", "  ."]);
+    expect(existsSync(witness)).toBe(false);
+  });
+
+  test("names of patches are texts in the description, and safe names of sources", async () => {
+    const folder = scratch.folder();
+    const name = `%(touch x) $(touch ${"y"}) 'q'.patch`;
+    mkdirSync(join(folder, "a"));
+    const patch = join(folder, name);
+    writeFileSync(patch, "--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-a\n+b\n");
+    const words = ["-o", "-", "-k", "3.10.0-229.el7", "-p", patch];
+    const { output } = runProgram(join(import.meta.dirname, "../../compat/kpatch-package-builder"), words);
+    expect(output).toContain(`Package generated from %%(touch x) $(touch y) 'q'.patch by kpatch-package-builder`);
+    expect(output).toContain("\nSource0: touch-x-touch-y-q-.patch\n");
+    expect(output).toContain("\nName: kpatch-module-touch-x----touch-y---q\n");
+  });
+
+  test.each([
+    ["--set-version", "1-2"],
+    ["--set-version", "1%{nil}"],
+    ["--set-release", "$(id)"],
+    ["--package-name", "a'b"],
+    ["--package-name", "%{x}"],
+    ["--cve", "CVE-1"],
+    ["--severity", "Huge"],
+    ["--profile", "other"],
+    ["--format", "zip"],
+  ])("%s %j is refused", async (option, value) => {
+    const { exitCode, stderr } = await kmend(
+      "package",
+      "--format",
+      "rpm",
+      "-o",
+      scratch.folder(),
+      module,
+      option,
+      value,
+    );
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^error\[(PACKAGE_VALUE|USAGE)\]/);
+  });
+});
+
+describe.each(["rpm", "srpm", "deb", "tar"])("a package of format %s", (format) => {
+  test("is the same byte for byte for the same SOURCE_DATE_EPOCH", async () => {
+    vi.stubEnv("SOURCE_DATE_EPOCH", "1700000000");
+    const first = readFileSync(await packaged(format, "--profile", "kpatch-patch", module));
+    utimesSync(module, 1_600_000_000, 1_600_000_000);
+    process.umask(0o077);
+    try {
+      const second = readFileSync(await packaged(format, "--profile", "kpatch-patch", module));
+      expect(second.equals(first)).toBe(true);
+    } finally {
+      process.umask(0o022);
+    }
+    vi.stubEnv("SOURCE_DATE_EPOCH", "1700000001");
+    expect(readFileSync(await packaged(format, "--profile", "kpatch-patch", module)).equals(first)).toBe(false);
+  });
+
+  test("is that of its module's time without", async () => {
+    utimesSync(module, 1_650_000_000, 1_650_000_000);
+    const first = readFileSync(await packaged(format, module));
+    expect(readFileSync(await packaged(format, module)).equals(first)).toBe(true);
+  });
+});
+
+test("nothing strips a module that is signed and has debug information", async () => {
+  const folder = scratch.folder();
+  const signed = join(folder, "livepatch-fix.ko");
+  const marked = Buffer.concat([readFileSync(module), Buffer.from("signature~Module signature appended~\n")]);
+  writeFileSync(signed, marked);
+  const unpacked = scratch.folder();
+  execFileSync("sh", ["-c", 'rpm2cpio "$1" | cpio -idm --quiet', "sh", await packaged("rpm", signed)], {
+    cwd: unpacked,
+  });
+  expect(readFileSync(join(unpacked, `var/lib/kpatch/${release}/livepatch-fix.ko`)).equals(marked)).toBe(true);
+});
+
+test("Red Hat's convention for a kernel of its family", async () => {
+  const kernel = "5.14.0-362.8.1.el9_3.x86_64";
+  const path = smallModule(scratch.folder(), { name: "kpatch-5_14_0-362_8_1-1-2", release: kernel });
+  const rpm = await packaged("rpm", "--set-release", "2", "--cve", "CVE-2024-12345", path);
+  const query = (format: string) => runProgram("rpm", ["-qp", "--qf", format, rpm]).output;
+  expect(query("%{NVRA}")).toBe("kpatch-patch-5_14_0-362_8_1-1-2.x86_64");
+  expect(query("[%{PROVIDENEVRS}\n]")).toContain(
+    "kpatch-patch = 5.14.0-362.8.1.el9_3\nkpatch-patch = 5.14.0-362.8.1.el9_3.x86_64\n",
+  );
+  expect(query("[%{REQUIRENEVRS}\n]")).toContain(`kernel-uname-r = ${kernel}\n`);
+  expect(query("[%{CONFLICTNEVRS}\n]")).toBe("kpatch-patch-5_14_0-362_8_1 < 1-2\n");
+  expect(readFileSync(await packaged("spec", path), "utf8")).toContain("\nExclusiveArch: x86_64\n");
+  expect(query("[%{CHANGELOGTEXT}\n]")).toContain("- Fixes {CVE-2024-12345}");
+  expect(query("[%{FILENAMES}\n]")).toContain(`/usr/lib/kpatch/${kernel}/kpatch-5_14_0-362_8_1-1-2.ko\n`);
+});
+
+describe("an archive", () => {
+  test("is packaged again with the same modules", async () => {
+    const archive = await packaged("tar", module);
+    const deb = await packaged("deb", archive);
+    const folder = scratch.folder();
+    execFileSync("dpkg-deb", ["-x", deb, folder]);
+    expect(readFileSync(join(folder, `var/lib/kpatch/${release}/livepatch-fix.ko`)).equals(readFileSync(module))).toBe(
+      true,
+    );
+  });
+
+  const hostile: readonly [string, string][] = [
+    ["with a way out of its folder", "mkdir b && echo x >b/x && tar -czPf t.tar.gz --transform 's,b/,b/../../,' b/x"],
+    ["with an absolute name", "mkdir b && echo x >b/x && tar -czPf t.tar.gz --transform 's,b/,/b/,' b/x"],
+    ["with a link", "mkdir b && ln -s /etc b/x && tar -czf t.tar.gz b"],
+    [
+      "with a module that SHA256SUMS does not name",
+      "mkdir b && echo x >b/x.ko && : >b/SHA256SUMS && tar -czf t.tar.gz b",
+    ],
+    ["that unpacks to more than it may", "mkdir b && truncate -s 300M b/x && tar -czf t.tar.gz b"],
+    ["that is none", "echo hello >t.tar.gz"],
+  ];
+  test.each(hostile)("%s is refused", async (_title, script) => {
+    const folder = scratch.folder();
+    execFileSync("sh", ["-c", script], { cwd: folder });
+    const { exitCode, stderr } = await kmend("package", "--format", "deb", "-o", folder, join(folder, "t.tar.gz"));
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain("error[BAD_ARCHIVE]");
+  });
+});
