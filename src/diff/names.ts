@@ -14,6 +14,7 @@ const counterNames: readonly { readonly pattern: RegExp; readonly base: string; 
     base: "$1_$2",
     from: "__initcall_name() of linux/init.h: counter and line",
   },
+  { pattern: /^(__BTF_ID__.*?__)\d+$/, base: "$1", from: "BTF_ID() of linux/btf_ids.h: counter and line" },
   { pattern: /^(__pi_|__cfi_|__pfx_)(.*)$/, base: "$1$2", from: "prefix symbols keep the name of their function" },
 ];
 

@@ -31,7 +31,8 @@ export const sectionRules: readonly SectionRule[] = [
     reason: "for tools, not for the kernel",
   },
   { pattern: /^\.discard/, class: "ignored", reason: "read by objtool and dropped by the linker" },
-  { pattern: /^\.BTF/, class: "ignored", reason: "types for tools" },
+  // .BTF_ids is another matter: numbers of types that code reads.
+  { pattern: /^\.BTF(\.|$)/, class: "ignored", reason: "types for tools" },
   {
     pattern: /^\.modinfo$/,
     class: "ignored",
@@ -125,4 +126,9 @@ export function isReadOnlyAfterBoot(name: string): boolean {
 /** Per-CPU data: the loader gives a module's own copy another home. */
 export function isPercpu(name: string): boolean {
   return /^\.data\.\.percpu/.test(name);
+}
+
+/** True for content that is zero in an object and written after the kernel is linked: `.BTF_ids`, by resolve_btfids (tools/bpf/resolve_btfids/main.c). */
+export function isFilledAfterLink(section: Section): boolean {
+  return section.name === ".BTF_ids";
 }

@@ -1,6 +1,6 @@
 import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
 import { baseName } from "../diff/names.ts";
-import { classOf } from "../diff/section-classes.ts";
+import { classOf, isFilledAfterLink } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { compareLockstep } from "./lockstep.ts";
@@ -268,7 +268,7 @@ class Matcher implements Proof {
     if (!named && candidatesOf(this.target, atom).length > 0) {
       return `refers to ${describeAddress(this.target, address)} in the target and to ${atom.name} here`;
     }
-    if (atom.kind === "rodata") {
+    if (atom.kind === "rodata" && !isFilledAfterLink(atom.section)) {
       const problem = this.#checkContent(atom, address, findings);
       if (problem !== undefined) return problem;
     }

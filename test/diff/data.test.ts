@@ -373,3 +373,28 @@ test("texts shared by several functions come along with the changed one only onc
   expect(texts.map(({ bytes }) => Buffer.from(bytes).toString())).toEqual(["shared\0"]);
   expect(diff.redirected).toEqual(["f"]);
 });
+
+/** As BTF_ID_LIST() and BTF_ID() of linux/btf_ids.h write it; `number` is a counter and a line, which a patch may move. */
+function typeNumber(list: string, number: number): string {
+  return `
+    asm(".pushsection .BTF_ids,\\"a\\"; .local ${list}; ${list}:"
+        ".local __BTF_ID__struct__${list}__${number}; .type __BTF_ID__struct__${list}__${number}, STT_OBJECT;"
+        ".size __BTF_ID__struct__${list}__${number}, 4; __BTF_ID__struct__${list}__${number}: .zero 4; .popsection");
+    extern unsigned int ${list}[];
+  `;
+}
+
+test("numbers of types stay those of the running kernel; new ones, which nobody would fill in, are refused", async () => {
+  const moved = await diffC(
+    `${typeNumber("known", 17)} int f(int x) { return take(x) + known[0]; }`,
+    `${typeNumber("known", 29)} int f(int x) { return take(x + 1) + known[0]; }`,
+  );
+  expect(moved.refusals).toEqual([]);
+  expect(moved.carried).toEqual(["f"]);
+  expect(moved.routes("f").join()).toContain("original __BTF_ID__struct__known__17");
+  const fresh = await diffC(
+    "int f(int x) { return take(x); }",
+    `${typeNumber("fresh", 29)} int f(int x) { return take(x) + fresh[0]; }`,
+  );
+  expect(fresh.refusals.join()).toContain("SECTION_CHANGED");
+});

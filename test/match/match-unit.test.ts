@@ -241,3 +241,23 @@ test("boot code shows where things are, and does not count as proven", async () 
   expect([proof.matchedCount, proof.functionCount]).toEqual([1, 1]);
   expect(proof.isMatched(atom(unit, "setup"))).toBe(true);
 });
+
+/** As BTF_ID_LIST() and BTF_ID() of linux/btf_ids.h write it; `number` is a counter and a line. */
+function typeNumbers(number: number): string {
+  return `
+    asm(".pushsection .BTF_ids,\\"a\\"; .local numbers; numbers:"
+        ".local __BTF_ID__struct__module__${number}; .type __BTF_ID__struct__module__${number}, STT_OBJECT;"
+        ".size __BTF_ID__struct__module__${number}, 4; __BTF_ID__struct__module__${number}: .zero 4; .popsection");
+    extern unsigned int numbers[];
+  `;
+}
+
+test("numbers of types, which are written after the link, are not compared but found by their name", async () => {
+  const use = "int f(int x) { return take(x) + numbers[0]; }";
+  const linked = linkKernel([compileC(`${typeNumbers(17)} ${use}`, shipped)]);
+  const target = linked.with(linked.addressOf("__BTF_ID__struct__module__17"), [9]);
+  const result = await matched(target, compileC(`${typeNumbers(17)} ${use}`));
+  expect(mismatches(result)).toEqual([]);
+  const number = result.unit.atoms.find(({ section }) => section.name === ".BTF_ids");
+  expect(number === undefined ? undefined : result.proof.addressOf(number)).toBe(target.addressOf("numbers"));
+});
