@@ -1,10 +1,17 @@
 import { ElfFormatError } from "./format-error.ts";
 
+/**
+ * How many times its size all strings of a table may have together. Linkers let a string be the tail of another one; a table that is one long string with
+ * a name at each of its bytes would take gigabytes.
+ */
+const overlapLimit = 64;
+
 /** A string table section (gABI chapter 4, "String Table"); strings are decoded once each. */
 export class StringTable {
   readonly #data: Buffer;
   readonly #base: number;
   readonly #known = new Map<number, string>();
+  #decoded = 0;
 
   /** @param base offset of the table in the file, for messages. */
   constructor(data: Uint8Array, base: number) {
@@ -21,6 +28,9 @@ export class StringTable {
     }
     const end = this.#data.indexOf(0, offset);
     if (end < 0) throw new ElfFormatError("string without an end", this.#base + offset);
+    this.#decoded += end - offset;
+    if (this.#decoded > overlapLimit * this.#data.length)
+      throw new ElfFormatError("strings overlap without end", this.#base + offset, this.#decoded);
     const text = this.#data.toString("latin1", offset, end);
     this.#known.set(offset, text);
     return text;

@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
+import { draftSymbol, emptyDraft } from "../../src/elf/builder.ts";
 import { ElfFormatError } from "../../src/elf/format-error.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
+import { writeObject } from "../../src/elf/writer.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { assemble, compileC } from "../fixtures/compile.ts";
 
@@ -126,4 +128,13 @@ test("an object without symbols, relocations and sections of content is read", a
   const { atoms, tables } = await readUnitObject(assemble(""));
   expect(atoms).toEqual([]);
   expect(tables.size).toBe(0);
+});
+
+test("names that are tails of one endless string do not fill the memory", () => {
+  const length = 300_000;
+  const draft = emptyDraft(new ElfReader(assemble("nop")));
+  draft.stringTable.data = Buffer.concat([Buffer.alloc(1), Buffer.alloc(length, "x"), Buffer.alloc(1)]);
+  draft.symbols = Array.from({ length: 20_000 }, (_, at) => draftSymbol({ name: "", section: 0, nameOffset: 1 + at }));
+  const elf = new ElfReader(writeObject(draft));
+  expect(() => elf.symbols).toThrow("strings overlap without end");
 });
