@@ -29,7 +29,9 @@ export async function buildRpm(plan: PackagePlan, options: RpmOptions): Promise<
   await mkdir(sources, { recursive: true }).catch(rethrowDiskErrors);
   await put(spec, specFile(plan), plan.epoch);
   for (const [name, content] of specSources(plan)) await put(join(sources, name), content, plan.epoch);
-  const defines = { _topdir: folder, _sourcedir: sources, _rpmdir: folder, _srcrpmdir: folder };
+  // A source RPM has the spec with all macros expanded in it, and nothing of it is run: relative names keep this machine's folders out.
+  const at = kind === "binary" ? folder : ".";
+  const defines = { _topdir: at, _sourcedir: join(at, "SOURCES"), _rpmdir: at, _srcrpmdir: at };
   const words = Object.entries(defines).flatMap(([name, value]) => [
     "--define",
     `${name} ${value.replaceAll("%", "%%")}`,
@@ -38,7 +40,7 @@ export async function buildRpm(plan: PackagePlan, options: RpmOptions): Promise<
   const result = await run(
     "rpmbuild",
     [kind === "binary" ? "-bb" : "-bs", ...prebuilt, "--target", plan.architecture.rpm, ...words, spec],
-    { env: { SOURCE_DATE_EPOCH: String(plan.epoch) }, signal, timeout: 600_000 },
+    { cwd: folder, env: { SOURCE_DATE_EPOCH: String(plan.epoch) }, signal, timeout: 600_000 },
   );
   options.onOutput?.(result.all);
   const wanted = kind === "binary" ? plan.architecture.rpm : "";
