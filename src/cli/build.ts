@@ -2,13 +2,11 @@ import type { BuildOptions, BuildResult } from "../module/build-types.ts";
 import { ExitCode } from "../support/errors.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+import { kernelOf, kernelOptions } from "./kernel-options.ts";
 
 /** Options of everything that builds a patch module. */
 export const buildOptions: readonly OptionDefinition[] = [
-  {
-    flags: "--kernel <RELEASE>",
-    description: "kernel to patch: a release, or `newest` for the newest stock one (default: the running kernel)",
-  },
+  ...kernelOptions,
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
@@ -22,14 +20,14 @@ export const buildOptions: readonly OptionDefinition[] = [
     description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
     repeatable: true,
   },
-  { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
   { flags: "--no-install", description: "never install missing packages" },
 ];
 
 export const buildCommand: CommandDefinition = {
   name: "build",
   summary: "make a patch module from a source patch",
-  description: "Makes a patch module for a stock kernel from one or more source patches, and proves that it fits.",
+  description:
+    "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and proves that it fits.",
   arguments: [{ name: "PATCH...", description: "unified diffs against the kernel source, applied in this order" }],
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
@@ -38,6 +36,7 @@ export const buildCommand: CommandDefinition = {
   examples: [
     { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
     { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
+    { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",
@@ -74,7 +73,7 @@ export async function runBuild(
   const { build } = await import("../module/build.ts");
   const request: BuildOptions = {
     patches,
-    kernel: options.text("kernel"),
+    ...kernelOf(options),
     output,
     name: options.text("name"),
     replace: options.flag("replace"),
@@ -82,7 +81,6 @@ export async function runBuild(
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
     skipCompilerCheck: options.flag("skipGccCheck"),
-    image: options.text("image"),
     progress,
     signal,
   };

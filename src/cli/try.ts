@@ -5,6 +5,7 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "./command.ts";
+import { kernelOf } from "./kernel-options.ts";
 import { reportTry } from "./try-report.ts";
 
 export const tryCommand: CommandDefinition = {
@@ -90,9 +91,11 @@ interface Subject {
 
 async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
   const { progress, signal } = context;
-  const { findTargetKernel } = await import("../target/find.ts");
+  const { findKernel } = await import("../module/find-kernel.ts");
   const { tryModule } = await import("../vm/try.ts");
-  const kernel = await findTargetKernel({ kernel: subject.release, progress, signal });
+  const asked = kernelOf(options);
+  const wanted = asked.source === undefined ? { kernel: subject.release } : asked;
+  const kernel = await findKernel({ ...wanted, progress, signal });
   const result = await tryModule({
     kernel,
     modulePath: subject.module,

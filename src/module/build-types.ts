@@ -1,5 +1,6 @@
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
+import type { FindOptions } from "../target/find.ts";
 import type { Warning } from "./warnings.ts";
 
 /** What `build` is asked to do; each field is the command line option of that name. */
@@ -24,6 +25,8 @@ export interface BuildOptions {
   readonly allowLayout?: readonly string[] | undefined;
   /** Kernel image to prove against instead of the one that belongs to the release. */
   readonly image?: string | undefined;
+  /** Kernel source tree of the user's in place of packages. */
+  readonly source?: FindOptions["source"];
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }

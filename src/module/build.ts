@@ -7,13 +7,13 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
-import { findTargetKernel } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
+import { findKernel } from "./find-kernel.ts";
 import { moduleName } from "./module-name.ts";
 import {
   newGlobalsOf,
@@ -53,7 +53,13 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   const output = resolve(options.output ?? ".");
   await requireFolder(output);
 
-  const kernel = await findTargetKernel({ kernel: options.kernel, image: options.image, progress, signal });
+  const kernel = await findKernel({
+    kernel: options.kernel,
+    image: options.image,
+    source: options.source,
+    progress,
+    signal,
+  });
   const compiler = await compareCompiler(kernel.image.banner, signal);
   if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
   else if (!compiler.same)

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import { ModuleObject } from "../match/module-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
-import { KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
 
@@ -34,6 +34,15 @@ export class TargetObjects {
     if (object === "vmlinux") return new VmlinuxObject(image, basename(imagePath));
     const modules = await ShippedModules.open(modulesDir);
     const shipped = modules.find(object);
+    if (modulesDir === undefined) {
+      throw new KmendError({
+        code: "MODULE_NOT_SHIPPED",
+        message: `the module ${object} cannot be patched, since no built modules of kernel ${this.#kernel.release} are known`,
+        why: "code of a module is proven against its .ko file; there are none in the source tree, and none in /lib/modules",
+        hint: "run make modules in the source tree, or install the modules of this kernel",
+        exitCode: ExitCode.refused,
+      });
+    }
     if (shipped === undefined) {
       throw new KmendError({
         code: "MODULE_NOT_SHIPPED",

@@ -6,6 +6,8 @@ import { type Progress, SilentProgress } from "../support/progress.ts";
 import { Debian } from "./distribution/debian.ts";
 import type { Distribution, DistributionContext, KernelFiles, KernelRequest } from "./distribution/distribution.ts";
 import { KernelImage } from "./kernel-image.ts";
+import type { SourceTreeRequest } from "./source-tree.ts";
+import { findInTree, type MakeImage } from "./tree-kernel.ts";
 
 /** The kernel that is to be patched, with its files; none of them is ever changed. */
 export interface TargetKernel extends KernelFiles {
@@ -20,7 +22,7 @@ export interface TargetKernel extends KernelFiles {
 }
 
 export interface FindOptions {
-  /** A release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel (or that of `image`). */
+  /** A release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel (or that of `image` or `source`). */
   readonly kernel?: string | undefined;
   /** Image file to use in place of the one that belongs to the release. */
   readonly image?: string | undefined;
@@ -29,16 +31,21 @@ export interface FindOptions {
   /** Cache folder; default {@link cacheRoot}. */
   readonly cache?: string | undefined;
   readonly distribution?: Distribution | undefined;
+  /** A kernel source tree of the user's in place of a distribution's packages. */
+  readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
+  /** Builds the image of `source` when there is none. */
+  readonly makeImage?: MakeImage | undefined;
 }
 
 /**
- * Finds the target kernel and its files, downloads what is missing, and opens its image.
+ * Finds the target kernel and its files, from packages or from a source tree of the user's, downloads what is missing, and opens its image.
  * @throws KmendError `RUNNING_KERNEL_NOT_PACKAGED` or `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, `IMAGE_OF_OTHER_KERNEL` when image and
  * release do not belong together, and all errors of downloading (exit 5) and of the image.
  */
 export async function findTargetKernel(options: FindOptions = {}): Promise<TargetKernel> {
   const progress = options.progress ?? new SilentProgress();
   const cache = options.cache ?? cacheRoot();
+  if (options.source !== undefined) return findInTree(options.source, options, cache, progress);
   const distribution = options.distribution ?? new Debian();
   const context: DistributionContext = { cache, progress, signal: options.signal };
   const given =

@@ -13,10 +13,10 @@ export interface ShippedModule {
   readonly modfile: string;
 }
 
-/** The modules of one kernel, as its package installs them. */
+/** The modules of one kernel, as its package installs them or as they lie in the tree that they were built in. */
 export class ShippedModules {
-  /** `…/lib/modules/<release>`. */
-  readonly folder: string;
+  /** `…/lib/modules/<release>` or the top of a kernel tree; undefined when the kernel has no modules. */
+  readonly folder: string | undefined;
   /** Loadable modules, in the order of the kernel's build. */
   readonly loadable: readonly ShippedModule[];
   /** Modules that the kernel image contains. */
@@ -24,7 +24,11 @@ export class ShippedModules {
   readonly #byName: ReadonlyMap<string, ShippedModule>;
   readonly #builtinNames: ReadonlySet<string>;
 
-  private constructor(folder: string, loadable: readonly ShippedModule[], builtin: readonly ShippedModule[]) {
+  private constructor(
+    folder: string | undefined,
+    loadable: readonly ShippedModule[],
+    builtin: readonly ShippedModule[],
+  ) {
     this.folder = folder;
     this.loadable = loadable;
     this.builtin = builtin;
@@ -33,13 +37,16 @@ export class ShippedModules {
   }
 
   /**
-   * Reads the lists that depmod(8) starts from, `modules.order` and `modules.builtin`.
+   * Reads the lists that depmod(8) starts from, `modules.order` and `modules.builtin`. A kernel tree has them at its top, the latter after a whole build.
    * @throws KmendError `MODULES_MISSING` when the folder has no list.
    */
-  static async open(folder: string): Promise<ShippedModules> {
+  static async open(folder: string | undefined): Promise<ShippedModules> {
+    if (folder === undefined) return new ShippedModules(undefined, [], []);
+    const builtinList = join(folder, "modules.builtin");
+    const hasBuiltin = !(await isTree(folder)) || (await exists(builtinList));
     const [loadable, builtin] = await Promise.all([
       readList(join(folder, "modules.order")),
-      readList(join(folder, "modules.builtin")),
+      hasBuiltin ? readList(builtinList) : [],
     ]);
     return new ShippedModules(folder, loadable, builtin);
   }
@@ -59,7 +66,8 @@ export class ShippedModules {
    * @throws KmendError `MODULE_FILE_MISSING`.
    */
   async pathOf(module: ShippedModule): Promise<string> {
-    const path = join(this.folder, "kernel", `${module.modfile}.ko`);
+    if (this.folder === undefined) throw new Error("a kernel without modules has none to read");
+    const path = join(this.folder, (await isTree(this.folder)) ? "" : "kernel", `${module.modfile}.ko`);
     for (const suffix of ["", ".xz", ".zst", ".gz"]) if (await exists(path + suffix)) return path + suffix;
     throw new KmendError({
       code: "MODULE_FILE_MISSING",
@@ -77,6 +85,12 @@ export class ShippedModules {
   }
 }
 
+/** The top of a kernel tree has this file; a package's folder of modules has not. */
+function isTree(folder: string): Promise<boolean> {
+  return exists(join(folder, "Kbuild"));
+}
+
+/** Lines are `kernel/fs/fuse/fuse.ko`; in a tree `fs/fuse/fuse.ko` since Linux 5.3 and `fs/fuse/fuse.o` since 6.2. */
 async function readList(path: string): Promise<ShippedModule[]> {
   const text = await readFile(path, "utf8").catch((error: unknown) => {
     throw new KmendError({
@@ -91,5 +105,8 @@ async function readList(path: string): Promise<ShippedModule[]> {
   return text
     .split("\n")
     .filter((line) => line !== "")
-    .map((line) => ({ name: moduleName(line), modfile: line.replace(/^kernel\//, "").replace(/\.ko(\.\w+)?$/, "") }));
+    .map((line) => ({
+      name: moduleName(line),
+      modfile: line.replace(/^kernel\//, "").replace(/(\.ko(\.\w+)?|\.o)$/, ""),
+    }));
 }

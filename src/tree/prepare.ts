@@ -5,7 +5,7 @@ import { exists, rethrowDiskErrors, withLock, writeFileAtomically } from "../sup
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
-import { unpackSource } from "./acquire.ts";
+import { acquireSource, type TreeSource } from "./acquire.ts";
 import { runGuarded, waitForGuarded } from "./guard.ts";
 import { environmentReporter, type KbuildEnvironment, plainEnvironment, recordEnvironment } from "./kbuild.ts";
 
@@ -16,7 +16,7 @@ export interface TreeInputs {
   readonly symversPath: string;
   /** Folder of the cache for this kernel build; the tree is made in it. */
   readonly folder: string;
-  readonly sourceArchive: () => Promise<string>;
+  readonly source: () => Promise<TreeSource>;
 }
 
 /** A configured kernel source tree in which single objects and external modules can be built. Nobody may write into it. */
@@ -118,13 +118,14 @@ async function makeTree(
   const path = join(folder, "tree");
   const log = join(folder, "prepare.log");
   const guard = join(folder, "tree.guard");
-  const archive = await inputs.sourceArchive();
+  const source = await inputs.source();
   await waitForGuarded(guard, progress, signal);
   await rm(finishedPath(inputs), { force: true });
-  await progress.phase("unpack", "Unpack the kernel source", async () => {
+  const title = source.kind === "tree" ? "Copy the kernel source" : "Unpack the kernel source";
+  await progress.phase("unpack", title, async () => {
     await rm(path, { recursive: true, force: true });
     await rm(log, { force: true });
-    await unpackSource(archive, path, guard, signal);
+    await acquireSource(source, path, guard, signal);
   });
   return progress.phase("prepare", "Prepare the kernel tree", async (status) => {
     await copyFile(inputs.configPath, join(path, ".config")).catch(rethrowDiskErrors);

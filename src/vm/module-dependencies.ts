@@ -12,7 +12,8 @@ export interface ModuleIndex {
 }
 
 /** Reads which modules `…/lib/modules/<release>` holds. modules.dep is not asked: a package that was unpacked but never installed has none. */
-export async function indexModules(modulesDir: string): Promise<ModuleIndex> {
+export async function indexModules(modulesDir: string | undefined): Promise<ModuleIndex> {
+  if (modulesDir === undefined) return { files: new Map(), builtin: new Set() };
   const files = new Map<string, string>();
   const names = await readdir(modulesDir, { recursive: true }).catch(() => [] as string[]);
   for (const name of names.sort()) {

@@ -6,8 +6,8 @@ export interface BootableKernel {
   readonly release: string;
   /** The bootable image, `vmlinuz-<release>`. */
   readonly imagePath: string;
-  /** `…/lib/modules/<release>`. */
-  readonly modulesDir: string;
+  /** `…/lib/modules/<release>`, or a kernel tree with built modules; undefined when there are none. */
+  readonly modulesDir: string | undefined;
 }
 
 /** What {@link tryModule} is asked to do. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { Debian } from "../../src/target/distribution/debian.ts";
-import type { DistributionContext, KernelRequest } from "../../src/target/distribution/distribution.ts";
+import type { DistributionContext, KernelFiles, KernelRequest } from "../../src/target/distribution/distribution.ts";
 import { FakeArchive } from "./fake-archive.ts";
 
 let root: string;
@@ -27,6 +27,7 @@ afterEach(async () => {
 });
 
 const debian = (): Debian => new Debian(join(root, "machine"), "amd64");
+const sourceOf = async ({ source }: KernelFiles): Promise<string> => (await source()).path;
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 
 async function offerTwoKernels(): Promise<void> {
@@ -52,10 +53,10 @@ describe("downloading", () => {
     expect(files).toMatchObject({ release: "6.1.0-9-amd64", packageVersion: "6.1.27-1" });
     expect(await readFile(files.imagePath, "utf8")).toBe("image of 6.1.0-9-amd64 6.1.27-1");
     expect(await readFile(files.symversPath, "utf8")).toBe("symvers of 6.1.27-1");
-    expect(await readdir(files.modulesDir)).toEqual(["modules.order"]);
-    expect(await readFile(await files.sourceArchive(), "utf8")).toBe("source of 6.1.27-1");
+    expect(await readdir(files.modulesDir ?? "")).toEqual(["modules.order"]);
+    expect(await readFile(await sourceOf(files), "utf8")).toBe("source of 6.1.27-1");
     const again = await debian().fetch(asked("6.1.0-9-amd64"), context);
-    expect(await again.sourceArchive()).toBe(await files.sourceArchive());
+    expect(await sourceOf(again)).toBe(await sourceOf(files));
     expect(await archive.commands()).toEqual([
       "download linux-image-6.1.0-9-amd64=6.1.27-1 linux-headers-6.1.0-9-amd64=6.1.27-1",
       "download linux-source-6.1=6.1.27-1",
@@ -78,13 +79,13 @@ describe("downloading", () => {
 
   test("what was unpacked stays usable when the archive drops it", async () => {
     const first = await debian().fetch(asked("6.1.0-9-amd64"), context);
-    await first.sourceArchive();
+    await sourceOf(first);
     await rm(join(context.cache, "catalog"), { recursive: true });
     await archive.forget();
     vi.mocked(process.getuid as () => number).mockReturnValue(1000);
     const files = await debian().fetch(asked("6.1.0-9-amd64"), context);
     expect(files.imagePath).toBe(first.imagePath);
-    expect(await files.sourceArchive()).toBe(await first.sourceArchive());
+    expect(await sourceOf(files)).toBe(await sourceOf(first));
   });
 
   test("a truncated download leaves nothing, and the next run repairs it", async () => {
@@ -155,9 +156,9 @@ describe("choosing", () => {
       "6.12.9+deb12-amd64",
     ]);
     const cloud = await debian().fetch(asked("6.1.0-9-cloud-amd64"), context);
-    expect(await readFile(await cloud.sourceArchive(), "utf8")).toBe("source of 6.1.27-1");
+    expect(await readFile(await sourceOf(cloud), "utf8")).toBe("source of 6.1.27-1");
     const backport = await debian().fetch(asked("6.12.9+deb12-amd64"), context);
-    expect(await readFile(await backport.sourceArchive(), "utf8")).toBe("source of 6.12.9-1~deb12u1");
+    expect(await readFile(await sourceOf(backport), "utf8")).toBe("source of 6.12.9-1~deb12u1");
     // Without the meta package the newest plain kernel counts.
     expect(await debian().newest(context)).toBe("6.12.9+deb12-amd64");
   });
@@ -166,7 +167,7 @@ describe("choosing", () => {
     await archive.offerKernel("6.1.0-9-amd64", "6.1.27-1", false);
     await archive.offerKernel("6.1.0-10-amd64", "6.1.38-4");
     const files = await debian().fetch(asked("6.1.0-9-amd64"), context);
-    await expect(files.sourceArchive()).rejects.toMatchObject({
+    await expect(files.source()).rejects.toMatchObject({
       code: "SOURCE_NOT_OFFERED",
       message: expect.stringContaining("linux-source-6.1 in version 6.1.27-1"),
       why: expect.stringContaining("6.1.38-4"),
@@ -217,7 +218,7 @@ describe("installed files", () => {
     const files = await debian().fetch(asked(release), context);
     expect(files.imagePath).toBe(join(root, "machine/boot/vmlinuz-6.1.0-9-amd64"));
     expect(files.symversPath).toBe(join(root, "machine", headers));
-    expect(await files.sourceArchive()).toBe(join(root, "machine/usr/src/linux-source-6.1.tar.xz"));
+    expect(await sourceOf(files)).toBe(join(root, "machine/usr/src/linux-source-6.1.tar.xz"));
     expect(await archive.commands()).toEqual([]);
   });
 
@@ -234,7 +235,7 @@ describe("installed files", () => {
     expect(files.packageVersion).toBe("6.1.27-1");
     expect(files.imagePath).toBe(join(root, "machine/boot/vmlinuz-6.1.0-9-amd64"));
     expect(await readFile(files.symversPath, "utf8")).toBe("symvers of 6.1.27-1");
-    expect(await readFile(await files.sourceArchive(), "utf8")).toBe("source of 6.1.27-1");
+    expect(await readFile(await sourceOf(files), "utf8")).toBe("source of 6.1.27-1");
   });
 
   test("an image that is installed but was deleted is downloaded", async () => {

@@ -34,7 +34,7 @@ beforeEach(() => {
     configPath: join(root, "config"),
     modulesDir: join(root, "modules"),
     symversPath: join(root, "Module.symvers"),
-    sourceArchive: async () => join(root, "source.tar"),
+    source: async () => ({ kind: "archive", path: join(root, "source.tar") }),
   };
 });
 

@@ -65,9 +65,9 @@ beforeEach(async () => {
     configPath: join(root, "config"),
     symversPath: join(root, "symvers"),
     folder: join(root, "kernel"),
-    sourceArchive: async () => {
+    source: async () => {
       asked++;
-      return join(root, "source.tar.xz");
+      return { kind: "archive", path: join(root, "source.tar.xz") };
     },
   };
 });

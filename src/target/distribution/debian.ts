@@ -56,7 +56,10 @@ export class Debian implements Distribution {
       packageVersion: version,
       ...(here ?? (await imageFiles(folders[0] as string, release))),
       symversPath: symversHere ?? join(headersFolder as string, `usr/src/${headers}/Module.symvers`),
-      sourceArchive: once(() => this.#sourceArchive(catalog, release, image, context)),
+      source: once(async () => ({
+        kind: "archive" as const,
+        path: await this.#sourceArchive(catalog, release, image, context),
+      })),
     };
   }
 

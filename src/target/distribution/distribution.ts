@@ -17,6 +17,20 @@ export type KernelRequest =
   | { readonly kind: "newest" }
   | { readonly kind: "release"; readonly release: string };
 
+/** Where the source of a kernel is. */
+export type KernelSource =
+  /** A tar file with one top folder. */
+  | { readonly kind: "archive"; readonly path: string }
+  | {
+      /** A tree of the user's, which is only read. */
+      readonly kind: "tree";
+      readonly path: string;
+      /** What belongs to it, relative to `path`. */
+      readonly files: readonly string[];
+      /** True while the tree is what it was when `files` was read. */
+      readonly isUnchanged: () => Promise<boolean>;
+    };
+
 /** The files of one kernel; all exist when this value is handed out, and all are of the same package version. */
 export interface KernelFiles {
   readonly release: string;
@@ -25,15 +39,15 @@ export interface KernelFiles {
   readonly imagePath: string;
   /** Build configuration. */
   readonly configPath: string;
-  /** Folder `…/lib/modules/<release>`. */
-  readonly modulesDir: string;
+  /** Folder `…/lib/modules/<release>`, or a source tree with built modules; undefined when there are no modules. */
+  readonly modulesDir: string | undefined;
   /** Module.symvers: exported symbols with their CRCs. */
   readonly symversPath: string;
   /**
-   * Path of the source archive (a tar file with one top folder), downloaded on the first call.
+   * The kernel's source, downloaded on the first call.
    * @throws KmendError `SOURCE_NOT_OFFERED` when source of exactly this version is neither installed nor on offer.
    */
-  readonly sourceArchive: () => Promise<string>;
+  readonly source: () => Promise<KernelSource>;
 }
 
 /** What a distribution needs from its caller. */

@@ -1,0 +1,155 @@
+import { mkdir, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { release as runningRelease } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import type { Progress } from "../support/progress.ts";
+import type { KernelSource } from "./distribution/distribution.ts";
+import type { FindOptions, TargetKernel } from "./find.ts";
+import { KernelImage } from "./kernel-image.ts";
+import {
+  type CompanionFiles,
+  describeVersion,
+  findCompanions,
+  findConfig,
+  findImage,
+  readTreeVersion,
+  requireSameVersion,
+  type SourceTreeRequest,
+} from "./source-tree.ts";
+import { readTreeState, type TreeState } from "./tree-state.ts";
+
+/** What {@link MakeImage} is asked for. */
+export interface ImageRequest {
+  readonly source: KernelSource;
+  readonly configPath: string;
+  /** Folder of the cache for what is built from exactly this source and configuration. */
+  readonly folder: string;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Builds a whole kernel, or finds the one that it built before. */
+export type MakeImage = (request: ImageRequest) => Promise<CompanionFiles & { readonly imagePath: string }>;
+
+/** How many states of one tree the cache keeps: the present one, and the one before for whoever goes back to it. */
+const keptStates = 2;
+
+/**
+ * The kernel of a source tree of the user's. The tree is only read: what is made of it lies in a folder of the cache for its present state, so that it
+ * is copied and prepared once for each state.
+ * @throws KmendError of {@link readTreeVersion}, {@link findImage}, {@link requireSameVersion}, {@link findCompanions}.
+ */
+export async function findInTree(
+  source: NonNullable<FindOptions["source"]>,
+  options: FindOptions,
+  cache: string,
+  progress: Progress,
+): Promise<TargetKernel> {
+  const { signal } = options;
+  if (options.kernel === "newest") throw newestOfTree();
+  const request: SourceTreeRequest = {
+    ...source,
+    path: resolve(source.path),
+    image: options.image,
+    kernel: options.kernel,
+  };
+  const { path } = request;
+  const version = await readTreeVersion(path);
+  const states = join(cache, "trees", sha256(path).slice(0, 16));
+  const found = await findImage(request, version, runningRelease());
+  const state = await progress.phase("state", "Read the state of the source tree", () => readTreeState(path, signal));
+  const tree: KernelSource = {
+    kind: "tree",
+    path,
+    files: state.files,
+    isUnchanged: async () => (await readTreeState(path, signal)).digest === state.digest,
+  };
+  const built = found === undefined ? await build(request, tree, state, states, options, progress) : undefined;
+  const imagePath = found ?? (built as { imagePath: string }).imagePath;
+  const image = await progress.phase("image", "Open the kernel image", () =>
+    KernelImage.open(imagePath, cache, signal),
+  );
+  const { release } = image.banner;
+  requireSameVersion(path, version, imagePath, image.banner);
+  const companions = built ?? (await findCompanions(request, imagePath, release));
+  const contents = [companions.configPath, companions.symversPath].map((file) => readFile(file));
+  const key = sha256(state.digest, image.buildId, ...(await Promise.all(contents))).slice(0, 16);
+  const folder = join(states, "kernels", key);
+  await keepRecent(folder);
+  return {
+    ...companions,
+    release,
+    packageVersion: describeVersion(version),
+    imagePath,
+    source: async () => tree,
+    distribution: "source tree",
+    image,
+    buildId: image.buildId,
+    folder,
+  };
+}
+
+async function build(
+  request: SourceTreeRequest,
+  source: KernelSource,
+  state: TreeState,
+  states: string,
+  { makeImage, signal }: FindOptions,
+  progress: Progress,
+): Promise<CompanionFiles & { imagePath: string }> {
+  const { path } = request;
+  const configPath = await findConfig(request, []);
+  if (makeImage === undefined) throw noImage(path);
+  const folder = join(states, "images", sha256(state.digest, await readFile(configPath)).slice(0, 16));
+  await keepRecent(folder);
+  return makeImage({ source, configPath, folder, progress, signal });
+}
+
+function noImage(path: string): KmendError {
+  return new KmendError({
+    code: "IMAGE_MISSING",
+    message: "there is no kernel image of this source tree",
+    where: path,
+    why: "neither the tree nor /boot has one",
+    hint: "give the vmlinuz or vmlinux that was built from this tree with --image FILE",
+    exitCode: ExitCode.usage,
+  });
+}
+
+function newestOfTree(): KmendError {
+  return new KmendError({
+    code: "USAGE",
+    message: "a source tree has no newest kernel",
+    hint: "leave --kernel out, or give the release whose installed image was built from the tree",
+    exitCode: ExitCode.usage,
+  });
+}
+
+/** Marks a folder as used now, and removes its older siblings but for the last one; those that a running build works in stay. */
+async function keepRecent(folder: string): Promise<void> {
+  const parent = dirname(folder);
+  const isNew = !(await exists(folder));
+  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await utimes(folder, new Date(), new Date()).catch(() => {});
+  if (!isNew) return;
+  await sweepTemporaries(parent);
+  const siblings = await Promise.all(
+    (await readdir(parent))
+      .filter((name) => !name.startsWith("."))
+      .map(async (name) => ({ path: join(parent, name), used: (await stat(join(parent, name))).mtimeMs })),
+  );
+  for (const { path } of siblings.sort((a, b) => b.used - a.used).slice(keptStates)) {
+    if (await isInUse(path)) continue;
+    const aside = temporaryBeside(path);
+    await rename(path, aside).catch(() => {});
+    await rm(aside, { recursive: true, force: true });
+  }
+}
+
+/** A running process has a lock or a folder of its own there. */
+async function isInUse(folder: string): Promise<boolean> {
+  await sweepTemporaries(folder);
+  const names = await readdir(folder).catch(() => [] as string[]);
+  return names.some((name) => name.endsWith(".lock") || name.endsWith(".tmp"));
+}
