@@ -111,8 +111,28 @@ class Selector {
       this.#refuse("SHORT_BRANCH", from.name, { target: route.atom.name, section: from.section.name });
     }
     if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
+    if ("name" in from) this.#requireOneMeaning(from, reference);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
+  }
+
+  /**
+   * Where variables share a section, `&array[4]` of `int array[4]` is also the start of the variable behind it, and the relocation of a local symbol only
+   * tells the place. Where a loop compares with it, both have to be the same place in the running kernel.
+   */
+  #requireOneMeaning(user: Atom, reference: Reference): void {
+    const { target } = reference;
+    if (target.kind !== "atom" || target.addend !== 0 || !this.patched.arch.isCompared(user, reference)) return;
+    const { atom } = target;
+    if (atom.symbol?.binding !== 0 || atom.start === 0 || atom.kind === "function") return;
+    const neighbours = this.patched.atomsIn(atom.section.index);
+    const before = neighbours[neighbours.indexOf(atom) - 1];
+    if (before === undefined || before.end !== atom.start || before.symbol === undefined) return;
+    if (!user.references.some((other) => other.target.kind === "atom" && other.target.atom === before)) return;
+    const [first, second] = [this.correlation.originalOf.get(before), this.correlation.originalOf.get(atom)];
+    const areNew = first === undefined && second === undefined;
+    if (areNew || (first?.section === second?.section && first?.end === second?.start)) return;
+    this.#refuse("AMBIGUOUS_PLACE", atom.name, { user: user.name, before: before.name });
   }
 
   /** Refuses a use of what is freed after boot, unless the running kernel's version of the user has it too. */

@@ -47,6 +47,10 @@ export const refusalTexts = {
     why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
     hint: "{advice}",
   },
+  AMBIGUOUS_PLACE: {
+    why: "{user} refers to the place where {before} ends and this variable begins, and nothing shows which of them is meant",
+    hint: "declare it without a section attribute such as __read_mostly, so that it gets a section of its own",
+  },
   SHORT_BRANCH: {
     why: "it has a one-byte jump to {target}, which is in the same section {section}, and the patch module will be further away than that reaches",
     hint: "change the function so that it does not end with a call of {target}, or patch its callers instead",

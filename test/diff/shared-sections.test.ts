@@ -150,3 +150,30 @@ test("an operand with an immediate behind it belongs to its own variable, not to
     "original one+0",
   ]);
 });
+
+const loop = (declarations: string): string => `
+  #define mostly_read __attribute__((section(".data..read_mostly")))
+  ${declarations}
+  void f(void) {
+    for (int *p = numbers; p < numbers + 4; p++) outside(p);
+  #ifdef PATCHED
+    take(7);
+  #endif
+  }
+`;
+const numbers = "static mostly_read int numbers[4] = { 1 };";
+const fresh = "\n#ifdef PATCHED\nstatic __used mostly_read int fresh = 9;\n#endif\n";
+
+test("the end of an array that a new variable follows is refused: it could be the one or the other", async () => {
+  // gcc writes variables in the reverse order of their declaration.
+  const diff = await diffPatched(loop(`${fresh}${numbers}`));
+  expect(diff.refusals).toEqual(["AMBIGUOUS_PLACE fresh"]);
+  expect(diff.selection.refusals[0]?.why).toContain("f refers to the place where numbers ends");
+});
+
+test("the end of an array that the same variable follows as in the running kernel is fine", async () => {
+  const diff = await diffPatched(loop(`static __used mostly_read int behind = 9;\n${numbers}${fresh}`));
+  expect(diff.refusals).toEqual([]);
+  expect(diff.carried).toEqual(["f"]);
+  expect(names(diff.routes("f"))).toContain("original behind+0");
+});

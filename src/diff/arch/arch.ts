@@ -33,6 +33,8 @@ export interface Architecture {
   isBranch(atom: Atom, reference: Reference): boolean;
   /** True when the instruction writes the address itself into memory, where it may outlive the function. */
   isAddressStored(atom: Atom, reference: Reference): boolean;
+  /** True when the instruction compares a register with the address, as a loop does with the end of an array. */
+  isCompared(atom: Atom, reference: Reference): boolean;
   /** Type that a branch without relocation gets when it needs one. */
   readonly branchType: number;
   /** The same for a one-byte distance, which cannot be carried but can be compared. */

@@ -72,6 +72,14 @@ export const x86_64: Architecture = {
     return false;
   },
 
+  isCompared(atom: Atom, { offset, type }: Reference): boolean {
+    if (type !== R.abs32s || atom.kind !== "function") return false;
+    // cmp $imm32, %rax is 3d; cmp $imm32 with another register is 81 /7.
+    return (
+      atom.bytes[offset - 1] === 0x3d || (atom.bytes[offset - 2] === 0x81 && (atom.bytes[offset - 1] ?? 0) >= 0xf8)
+    );
+  },
+
   ftraceEntry(atom: Atom): number | undefined {
     const entry = atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
     // With IBT the function begins with endbr64 (f3 0f 1e fa), and the call comes after it.
