@@ -105,8 +105,6 @@ async function readList(path: string): Promise<ShippedModule[]> {
   return text
     .split("\n")
     .filter((line) => line !== "")
-    .map((line) => ({
-      name: moduleName(line),
-      modfile: line.replace(/^kernel\//, "").replace(/(\.ko(\.\w+)?|\.o)$/, ""),
-    }));
+    .map((line) => line.replace(/^kernel\//, "").replace(/(\.ko(\.\w+)?|\.o)$/, ""))
+    .map((modfile) => ({ name: moduleName(modfile), modfile }));
 }

@@ -1,7 +1,14 @@
-import { mkdir, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readdir, readFile, realpath, rename, rm, stat, utimes } from "node:fs/promises";
 import { release as runningRelease } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
+import {
+  exists,
+  rethrowDiskErrors,
+  sha256,
+  sweepTemporaries,
+  temporaryBeside,
+  writeFileAtomically,
+} from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
 import type { KernelSource } from "./distribution/distribution.ts";
@@ -50,13 +57,14 @@ export async function findInTree(
   if (options.kernel === "newest") throw newestOfTree();
   const request: SourceTreeRequest = {
     ...source,
-    path: resolve(source.path),
+    path: await realpath(source.path).catch(() => resolve(source.path)),
     image: options.image,
     kernel: options.kernel,
   };
   const { path } = request;
   const version = await readTreeVersion(path);
   const states = join(cache, "trees", sha256(path).slice(0, 16));
+  if (!(await exists(join(states, pathFile)))) await writeFileAtomically(join(states, pathFile), path);
   const found = await findImage(request, version, runningRelease());
   const state = await progress.phase("state", "Read the state of the source tree", () => readTreeState(path, signal));
   const tree: KernelSource = {
@@ -126,6 +134,24 @@ function newestOfTree(): KmendError {
   });
 }
 
+/** Name of the file in a tree's part of the cache that tells which tree it is. */
+const pathFile = "path";
+
+/** Removes what the cache keeps of trees that are not there any more. */
+async function forgetLostTrees(trees: string): Promise<void> {
+  for (const name of await readdir(trees).catch(() => [] as string[])) {
+    const folder = join(trees, name);
+    const path = await readFile(join(folder, pathFile), "utf8").catch(() => "");
+    if (path === "" || (await exists(path))) continue;
+    const states = await Promise.all(
+      ["kernels", "images"].map(async (kind) =>
+        (await readdir(join(folder, kind)).catch(() => [] as string[])).map((state) => join(folder, kind, state)),
+      ),
+    );
+    if (!(await Promise.all(states.flat().map(isInUse))).includes(true)) await removeFolder(folder);
+  }
+}
+
 /** Marks a folder as used now, and removes its older siblings but for the last one; those that a running build works in stay. */
 async function keepRecent(folder: string): Promise<void> {
   const parent = dirname(folder);
@@ -134,6 +160,7 @@ async function keepRecent(folder: string): Promise<void> {
   await utimes(folder, new Date(), new Date()).catch(() => {});
   if (!isNew) return;
   await sweepTemporaries(parent);
+  await forgetLostTrees(dirname(dirname(parent)));
   const siblings = await Promise.all(
     (await readdir(parent))
       .filter((name) => !name.startsWith("."))
@@ -141,10 +168,15 @@ async function keepRecent(folder: string): Promise<void> {
   );
   for (const { path } of siblings.sort((a, b) => b.used - a.used).slice(keptStates)) {
     if (await isInUse(path)) continue;
-    const aside = temporaryBeside(path);
-    await rename(path, aside).catch(() => {});
-    await rm(aside, { recursive: true, force: true });
+    await removeFolder(path);
   }
+}
+
+/** Nobody sees a folder that is half gone. */
+async function removeFolder(path: string): Promise<void> {
+  const aside = temporaryBeside(path);
+  await rename(path, aside).catch(() => {});
+  await rm(aside, { recursive: true, force: true });
 }
 
 /** A running process has a lock or a folder of its own there. */

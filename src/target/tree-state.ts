@@ -22,11 +22,13 @@ export async function readTreeState(tree: string, signal?: AbortSignal): Promise
   return (await gitState(tree, signal)) ?? (await folderState(tree, signal));
 }
 
-/** Git as a reader: no lock, no index refresh, no program that the repository's configuration names. */
+/** Git as a reader: no lock, no index refresh, no daemon, and no variable of a git hook that may have called kmend. */
 function git(tree: string, signal: AbortSignal | undefined, ...words: readonly string[]): Promise<string | undefined> {
   const args = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-C", tree, ...words];
-  return run("git", args, { env: { GIT_OPTIONAL_LOCKS: "0" }, signal, allowFailure: true }).then(
-    ({ exitCode, stdout }) => (exitCode === 0 ? stdout : undefined),
+  const { PATH = "", HOME = "" } = process.env;
+  const env = { PATH, HOME, GIT_OPTIONAL_LOCKS: "0" };
+  return run("git", args, { env, cleanEnv: true, signal, allowFailure: true }).then(({ exitCode, stdout }) =>
+    exitCode === 0 ? stdout : undefined,
   );
 }
 

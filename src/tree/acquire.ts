@@ -38,7 +38,7 @@ async function copySource(
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   await writeFile(list, source.files.join("\0")).catch(rethrowDiskErrors);
   const script =
-    'set -o pipefail; tar -C "$1" --no-recursion --null --verbatim-files-from -T "$2" -cf - | tar -C "$3" --no-same-owner -xf -';
+    'set -o pipefail; tar -C "$1" --no-recursion --null --verbatim-files-from -T "$2" --format=posix -cf - | tar -C "$3" --no-same-owner -xf -';
   const words = ["-c", script, "copy", source.path, list, folder];
   const result = await runGuarded(guard, "bash", words, { signal, allowFailure: true });
   await rm(list, { force: true });

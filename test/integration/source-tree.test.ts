@@ -1,0 +1,116 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { BuildResult } from "../../src/module/build-types.ts";
+import { cacheRoot } from "../../src/support/cache.ts";
+import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
+import { kmend } from "../cli/captured.ts";
+import { type Built, Scratch } from "./stock-kernel.ts";
+
+const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
+const zramExample = fileURLToPath(new URL("../../examples/zram-module.patch", import.meta.url));
+const scratch = new Scratch();
+const tree = join(scratch.path, "linux");
+let stock: TargetKernel;
+
+beforeAll(async () => {
+  stock = await findTargetKernel({ kernel: "newest" });
+  const source = await stock.source();
+  mkdirSync(tree);
+  execFileSync("tar", ["-xf", source.path, "-C", tree, "--strip-components=1"], {
+    env: { ...process.env, XZ_DEFAULTS: "-T0" },
+  });
+});
+afterAll(() => {
+  const trees = join(cacheRoot(), "trees");
+  for (const name of readdirSync(trees)) {
+    const path = readFileSync(join(trees, name, "path"), "utf8");
+    if (path.startsWith(scratch.path)) rmSync(join(trees, name), { recursive: true, force: true });
+  }
+  scratch.remove();
+});
+
+/** Names, sizes, modes, and times of content and entry, of everything in the tree. */
+function fingerprint(): string {
+  const lines = execFileSync("find", [tree, "-printf", "%P %s %m %T@ %C@ %l\n"], { maxBuffer: 1 << 28 });
+  return createHash("sha256").update(lines).digest("hex");
+}
+
+/** The stock kernel's files, given one by one as those of a kernel that no package manager knows. */
+const options = (): string[] => {
+  const files = ["--image", stock.imagePath, "--config", stock.configPath, "--symvers", stock.symversPath];
+  return ["--source", tree, ...files];
+};
+
+async function build(patch: string, ...more: readonly string[]): Promise<Built> {
+  const words = ["build", patch, "--json", "--output", scratch.folder(), ...more];
+  const { exitCode, stdout, stderr } = await kmend(...words);
+  return { exitCode, stderr, result: JSON.parse(stdout) as BuildResult };
+}
+
+function expectProven({ exitCode, stderr, result }: Built): BuildResult {
+  expect(exitCode, stderr).toBe(0);
+  expect(result.outcome).toBe("built");
+  expect(result.kernel).toEqual({ release: stock.release, buildId: stock.buildId });
+  expect(result.functions.map(({ name, proven }) => [name, proven])).toEqual([["meminfo_proc_show", true]]);
+  return result;
+}
+
+function git(...words: readonly string[]): void {
+  const who = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgSign=false"];
+  execFileSync("git", ["-C", tree, ...who, ...words], { stdio: "ignore" });
+}
+
+describe("a source tree of the user's", () => {
+  test("builds what the packages build, is not touched, and is prepared once", async () => {
+    const before = fingerprint();
+    const first = expectProven(await build(example, ...options()));
+    expect(first.milliseconds).toHaveProperty("prepare");
+    expect(fingerprint()).toBe(before);
+    const second = expectProven(await build(example, ...options()));
+    expect(second.milliseconds).not.toHaveProperty("prepare");
+    expect(second.module?.sha256).toBe(first.module?.sha256);
+    const { stdout } = await kmend("build", example, "--kernel", "newest", "--json", "--output", scratch.folder());
+    expect((JSON.parse(stdout) as BuildResult).module?.sha256).toBe(first.module?.sha256);
+    expect(fingerprint()).toBe(before);
+  });
+
+  test("a module that is found beside the image is proven as well", async () => {
+    const { exitCode, result, stderr } = await build(zramExample, ...options());
+    expect(exitCode, stderr).toBe(0);
+    expect(new Set(result.functions.map(({ object }) => object))).toEqual(new Set(["zram"]));
+  });
+
+  test("without modules a patch to one is refused with the reason", async () => {
+    const image = join(scratch.folder(), "vmlinuz");
+    writeFileSync(image, readFileSync(stock.imagePath));
+    const words = options().map((word) => (word === stock.imagePath ? image : word));
+    const { exitCode, stderr } = await kmend("build", zramExample, "--output", scratch.folder(), ...words);
+    expect(exitCode, stderr).toBe(4);
+    expect(stderr).toContain("no built modules");
+  });
+
+  test("as a git repository: neither files nor the state of git change", async () => {
+    // The source of a distribution ignores what is not its own.
+    rmSync(join(tree, ".gitignore"));
+    git("init", "-q");
+    git("add", "-f", "Makefile", "Kbuild", "fs/proc");
+    git("commit", "-q", "-m", "kernel");
+    const before = fingerprint();
+    expectProven(await build(example, ...options()));
+    expectProven(await build(example, ...options()));
+    expect(fingerprint()).toBe(before);
+  });
+
+  test("of another version than the image", async () => {
+    const makefile = join(tree, "Makefile");
+    writeFileSync(makefile, readFileSync(makefile, "utf8").replace(/^PATCHLEVEL = .*$/m, "PATCHLEVEL = 99"));
+    const { exitCode, stderr } = await kmend("build", example, "--output", scratch.folder(), ...options());
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(stock.release);
+    expect(stderr).toMatch(/Linux \d+\.99\./);
+  });
+});
