@@ -84,4 +84,15 @@ export const requirements: readonly Requirement[] = [
   program("openssl", ["sign", "test"], "signs modules", "openssl"),
   program("dnf", ["test"], "installs from the repositories that the tests make", "dnf"),
   program("gpg", ["test"], "signs packages and repositories", "gpg"),
+  program("softhsm2-util", ["test"], "is the token in the test of signing with one", "softhsm2"),
+  {
+    name: "OpenSSL's way to tokens",
+    needs: ["test"],
+    why: "lets openssl use a key in a token",
+    evidence: {
+      kind: "file",
+      paths: ["/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so", "/usr/lib/x86_64-linux-gnu/ossl-modules/pkcs11.so"],
+    },
+    packages: { apt: ["libengine-pkcs11-openssl", "pkcs11-provider"] },
+  },
 ];

@@ -36,7 +36,8 @@ export function runProgram(file: string, words: readonly string[], env: Readonly
 export class FreshRoot {
   readonly path = mkdtempSync(join(tmpdir(), "kmend-root-"));
 
-  constructor(running: string) {
+  /** @param running what uname says; undefined leaves `uname` and `insmod` as they are, for a root that is booted. */
+  constructor(running?: string) {
     for (const folder of [
       "bin",
       "etc",
@@ -52,8 +53,9 @@ export class FreshRoot {
     writeFileSync(join(this.path, "var/lib/dpkg/status"), "");
     copyFileSync(which("busybox"), join(this.path, "bin/busybox"));
     execFileSync("chroot", [this.path, "/bin/busybox", "--install", "-s", "/bin"]);
-    this.#copy(which("dash"), "bin/sh");
-    this.#copy(which("dpkg"), "bin/dpkg");
+    this.copyProgram("dash", "sh");
+    this.copyProgram("dpkg");
+    if (running === undefined) return;
     this.program("uname", "cat /etc/running");
     this.program(
       "insmod",
@@ -110,9 +112,10 @@ echo 0 >"/sys/kernel/livepatch/$name/transition"`,
     rmSync(this.path, { recursive: true, force: true });
   }
 
-  /** A program with its libraries. */
-  #copy(from: string, to: string): void {
-    const path = join(this.path, to);
+  /** Copies a program of this machine with its libraries. */
+  copyProgram(name: string, as = name): void {
+    const from = which(name);
+    const path = join(this.path, "bin", as);
     if (existsSync(path)) unlinkSync(path);
     copyFileSync(from, path);
     for (const [library] of execFileSync("ldd", [from], { encoding: "utf8" }).matchAll(/\/lib\S+/g)) {

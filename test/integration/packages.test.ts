@@ -1,13 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readModinfo } from "../../src/elf/modinfo.ts";
 import { findTargetKernel } from "../../src/target/find.ts";
 import { runProgram } from "./fresh-root.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 const builder = join(repository, "compat/kpatch-package-builder");
@@ -214,46 +214,3 @@ test("a refused patch makes no package and ends with 4", async () => {
   expect(output).toContain("refused[INIT_CODE]");
   expect(readdirSync(folder)).toEqual([]);
 });
-
-test("a signed module is the kernel's own sign-file's, byte for byte, and comes out of each package unchanged", async () => {
-  const { tree } = await stockKernel();
-  const folder = scratch.folder();
-  const { result } = await build([example("meminfo-string")], folder);
-  const module = result.module?.path as string;
-  const [key, certificate] = [join(folder, "key.pem"), join(folder, "certificate.pem")];
-  const request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=live patches", "-days", "2"];
-  execFileSync("openssl", [...request, "-keyout", key, "-out", certificate], { stdio: "pipe" });
-  const expected = join(folder, "signed.ko");
-  execFileSync(join(tree.path, "scripts/sign-file"), ["sha256", key, certificate, module, expected]);
-
-  const signing = ["--sign-key", key, "--sign-cert", certificate, "--require-signature"];
-  for (const [format, unpack] of [
-    ["rpm", unpackRpm],
-    ["deb", unpackDeb],
-    ["tar", unpackTar],
-  ] as const) {
-    const output = scratch.folder();
-    const words = ["package", "--format", format, ...signing, "--output", output, module];
-    const ended = runProgram(join(repository, "bin/kmend"), words);
-    expect(ended, ended.output).toMatchObject({ exitCode: 0 });
-    const unpacked = unpack(join(output, readdirSync(output)[0] as string));
-    const [found] = execFileSync("find", [unpacked, "-name", "*.ko"], { encoding: "utf8" }).split("\n");
-    expect(readFileSync(found as string).equals(readFileSync(expected)), format).toBe(true);
-  }
-  const unsigned = runProgram(join(repository, "bin/kmend"), ["package", "--require-signature", "-o", folder, module]);
-  expect(unsigned.exitCode).toBe(7);
-  expect(runProgram("modinfo", [expected]).output).toContain("signer:         live patches");
-  expect(basename(module)).toBe("livepatch-meminfo-string.ko");
-});
-
-function unpackDeb(deb: string): string {
-  const folder = scratch.folder();
-  execFileSync("dpkg-deb", ["-x", deb, folder]);
-  return folder;
-}
-
-function unpackTar(archive: string): string {
-  const folder = scratch.folder();
-  execFileSync("tar", ["-xzf", archive, "-C", folder]);
-  return folder;
-}
