@@ -23,15 +23,20 @@ const steps: readonly (readonly [frame: string, problem: string])[] = [
 export function judgeSeries(
   batch: readonly Candidate[],
   run: SeriesRun,
-): { readonly records: TryRecord[]; readonly diedLoadingTargets: string | undefined } {
+): {
+  readonly records: TryRecord[];
+  readonly diedLoadingTargets: string | undefined;
+  readonly died: string | undefined;
+} {
   const frames = new Map(run.frames.map((frame) => [frame.name, frame]));
   const records: TryRecord[] = [];
   for (const [number, candidate] of batch.entries()) {
     if (!frames.has(`start.${number}`)) break;
-    if (!frames.has(`targets.${number}`)) return { records, diedLoadingTargets: candidate.id };
+    if (!frames.has(`targets.${number}`)) return { records, diedLoadingTargets: candidate.id, died: undefined };
     records.push(judgeEntry(candidate, number, frames, run));
+    if (!frames.has(`end.${number}`)) return { records, diedLoadingTargets: undefined, died: candidate.id };
   }
-  return { records, diedLoadingTargets: undefined };
+  return { records, diedLoadingTargets: undefined, died: undefined };
 }
 
 function judgeEntry(
@@ -57,7 +62,8 @@ function judgeEntry(
       candidate.targets.map((file) => [moduleName(file), isLoaded(file, number, frames, run)]),
     ),
     transitionMilliseconds: transitionTime(log, candidate.name),
-    kernelLog: failure === null ? [] : died ? log.slice(-tailLines) : relevantLines(log),
+    kernelLog:
+      failure === null ? [] : died && findAlarm(log) === undefined ? log.slice(-tailLines) : relevantLines(log),
   };
 }
 

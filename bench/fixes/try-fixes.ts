@@ -44,12 +44,14 @@ export async function tryFixes(options: TryFixesOptions): Promise<TryRecord[]> {
   const index = await indexModules(kernel.modulesDir);
   /** Modules whose loading killed a guest before the patch came. */
   const noTargets = new Set<string>();
+  /** Modules with which a guest died, and how: an emulator under load may die of itself, so they are tried once more, first in a fresh guest. */
+  const deaths = new Map<string, TryRecord>();
   while (waiting.length > 0) {
     const folder = await mkdtemp(join(tmpdir(), "kmend-fixes-"));
     try {
       const accelerator = await chooseAccelerator(kernel.imagePath, join(folder, "trial"));
       const batch = await nextBatch(waiting, options, index, noTargets, folder);
-      const done = await tryBatch(batch, kernel, accelerator, folder, noTargets);
+      const done = await tryBatch(batch, kernel, accelerator, folder, noTargets, deaths);
       for (const record of done) {
         await appendRecord(options.records, record);
         known.set(record.id, record);
@@ -101,13 +103,24 @@ async function tryBatch(
   accelerator: Accelerator,
   folder: string,
   noTargets: Set<string>,
+  deaths: Map<string, TryRecord>,
 ): Promise<TryRecord[]> {
   const run = await runSeries(batch, kernel, accelerator, folder);
-  const { records, diedLoadingTargets } = judgeSeries(batch, run);
+  const { records, diedLoadingTargets, died } = judgeSeries(batch, run);
   if (diedLoadingTargets !== undefined) {
     if (noTargets.has(diedLoadingTargets)) throw new Error(`the guest died before ${diedLoadingTargets}: ${run.end}`);
     noTargets.add(diedLoadingTargets);
   }
   if (records.length === 0 && diedLoadingTargets === undefined) throw new Error(`the guest did not start: ${run.end}`);
-  return records;
+  const last = records.at(-1);
+  if (died !== undefined && last !== undefined && !deaths.has(died)) {
+    deaths.set(died, last);
+    return records.slice(0, -1);
+  }
+  return records.map((record) => {
+    const first = deaths.get(record.id);
+    if (first === undefined) return record;
+    const kernelLog = record.kernelLog.length > 0 ? record.kernelLog : first.kernelLog;
+    return { ...record, kernelLog, firstFailure: first.failure ?? undefined };
+  });
 }
