@@ -15,5 +15,9 @@ export { type Need, type Requirement, requirements } from "./support/requirement
 export { checkRequirements, ensureRequirements, type RequirementStatus } from "./support/requirements.ts";
 export type { FindOptions, TargetKernel } from "./target/find.ts";
 export { findTargetKernel } from "./target/find.ts";
+export { carryOut, type OrderOptions, type OrderOutcome, type PackageOrder } from "./update/package-order.ts";
+export type { PackageChoices, PackagePlan } from "./update/package-plan.ts";
+export { type RepositoryRequest, type RepositoryResult, updateRepository } from "./update/repository.ts";
+export { type PackageFormat, type WriteOptions, type WrittenPackage, writePackage } from "./update/write-package.ts";
 export { tryModule } from "./vm/try.ts";
 export type { BootableKernel, ProbeResult, StalledTask, TryOptions, TryResult } from "./vm/try-types.ts";

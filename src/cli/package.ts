@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { BuildOptions } from "../module/build-types.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Need } from "../support/requirement-table.ts";
 import type { PackageOrder } from "../update/package-order.ts";
@@ -10,6 +11,7 @@ import type { PackageFormat, WrittenPackage } from "../update/write-package.ts";
 import { buildExitCodes, buildOptions } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+import { kernelOf } from "./kernel-options.ts";
 
 /** Options that say who signs modules. */
 export const signOptions: readonly OptionDefinition[] = [
@@ -53,10 +55,8 @@ export const packageCommand: CommandDefinition = {
     },
     ...signOptions,
     { flags: "--require-signature", description: "refuse unsigned modules" },
-    {
-      flags: "--gpg-sign [KEY]",
-      description: "sign RPMs with this gpg key (default: %_gpg_name of your rpm settings)",
-    },
+    { flags: "--gpg-sign", description: "sign RPMs with the key of your rpm settings (%_gpg_name)" },
+    { flags: "--gpg-key <KEY>", description: "sign RPMs with this gpg key" },
     ...buildOptions,
   ],
   examples: [
@@ -155,23 +155,19 @@ async function patchOrder(
 ): Promise<PackageOrder> {
   const { architectures, defaultProfile } = await import("../update/package-name.ts");
   const { moduleName } = await import("../module/module-name.ts");
-  const { findTargetKernel } = await import("../target/find.ts");
-  const { cumulativeModuleName } = await import("../update/package-manifest.ts");
-  const { release } = await findTargetKernel({ kernel: options.text("kernel"), image: options.text("image") });
-  const profile = choices.profile ?? defaultProfile([release]);
+  const kernel = options.text("kernel");
+  const profile = choices.profile ?? (kernel === undefined ? undefined : defaultProfile([kernel]));
   const architecture = architectures[62];
   const named = options.text("name");
-  const name =
-    named === undefined && profile === "kpatch-patch" && architecture !== undefined
-      ? cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1")
-      : moduleName(named, patches);
-  return {
-    choices: { ...choices, profile },
-    files: [],
-    modules: [{ kernel: release, name, patches }],
-    kernels: [],
-    architecture,
-  };
+  const order = { choices: { ...choices, profile }, files: [], kernels: [], architecture };
+  if (named !== undefined || profile !== "kpatch-patch" || architecture === undefined) {
+    return { ...order, modules: [{ kernel, name: moduleName(named, patches), patches }] };
+  }
+  const { findTargetKernel } = await import("../target/find.ts");
+  const { cumulativeModuleName } = await import("../update/package-manifest.ts");
+  const { release } = await findTargetKernel(kernelOf(options));
+  const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");
+  return { ...order, modules: [{ kernel: release, name, patches }] };
 }
 
 async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
@@ -208,6 +204,9 @@ async function prepare(
 ): Promise<void> {
   const { ensureRequirements } = await import("../support/requirements.ts");
   const needs: Need[] = [];
+  if (!buildsNow(format) && options.text("source") !== undefined) {
+    throw usage(`a package of format ${format} is built elsewhere, where the tree of --source is not`);
+  }
   if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0)) needs.push("build");
   if (format === "rpm" || format === "srpm") needs.push("rpm");
   if (format === "deb") needs.push("deb");
@@ -247,8 +246,7 @@ async function packageAll(
   const written: WrittenPackage[] = [];
   for (const plan of plans) {
     const title = `Write ${plan.name} (${format})`;
-    const given = options.text("gpgSign");
-    const gpgKey = given ?? (options.flag("gpgSign") ? "" : undefined);
+    const gpgKey = options.text("gpgKey") ?? (options.flag("gpgSign") ? "" : undefined);
     const output = options.text("output") ?? ".";
     written.push(await progress.phase("package", title, () => writePackage(plan, { format, output, gpgKey, signal })));
   }
@@ -256,14 +254,16 @@ async function packageAll(
   return ExitCode.done;
 }
 
-function buildChoices(options: OptionValues): object {
+function buildChoices(options: OptionValues): Partial<BuildOptions> {
+  const { image, source } = kernelOf(options);
   return {
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
     skipCompilerCheck: options.flag("skipGccCheck"),
-    image: options.text("image"),
+    image,
+    source,
   };
 }
 

@@ -90,16 +90,7 @@ describe("RPMs", () => {
 
   test("dnf installs and upgrades signed packages from a signed repository, and knows what they fix", async () => {
     const repository = join(scratch.folder(), "repository");
-    const about = [
-      "--cve",
-      "CVE-2024-12345",
-      "--cve",
-      "CVE-2023-1234",
-      "--severity",
-      "Important",
-      "--gpg-sign",
-      signer,
-    ];
+    const about = ["--cve", "CVE-2024-12345", "--cve", "CVE-2023-1234", "--severity", "Important", "--gpg-key", signer];
     const first = await packaged("rpm", "1", ...about);
     expect(runProgram("rpm", ["-qp", "--nosignature", "--qf", "%{RSAHEADER:pgpsig}", first]).output).toContain(
       "RSA/SHA",
