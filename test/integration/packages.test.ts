@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -25,7 +24,7 @@ function example(name: string): string {
 
 /** Runs the launcher in a folder, as a user does. */
 function packageBuilder(folder: string, ...words: string[]) {
-  return runProgram("sh", ["-c", 'cd "$0" && exec "$@"', folder, builder, ...words]);
+  return runProgram("sh", ["-c", 'cd "$0" && exec "$@"', folder, builder, ...words], { TMPDIR: scratch.path });
 }
 
 function vermagic(module: Uint8Array): string {
@@ -59,7 +58,7 @@ describe("the announcement of kpatch-package-builder", () => {
     expect(lines[2]).toMatch(/^kpatch-package-builder: writing spec file to \/\S+\/kpatch_\w{6}\.spec\.\.\.$/);
     expect(lines[3]).toBe("kpatch-package-builder: writing kpatch-module-livepatch-test-1-1.x86_64.rpm...");
     const spec = /to (\S+\.spec)\.\.\./.exec(output)?.[1] ?? "";
-    expect(spec.startsWith(tmpdir())).toBe(true);
+    expect(spec.startsWith(scratch.path)).toBe(true);
     expect(existsSync(spec)).toBe(true);
     expect(readdirSync(folder).sort()).toEqual(["kpatch-module-livepatch-test-1-1.x86_64.rpm", "livepatch-test.patch"]);
   });
