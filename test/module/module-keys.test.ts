@@ -33,7 +33,9 @@ test("a static branch with a key of the module is refused with key, function and
     `static struct static_key key; int f(int x) { ${change} if (static_branch(&key)) take(4); return take(x); }`,
   );
   expect(entries.has("__jump_table")).toBe(false);
-  expect(refusals).toMatchObject([{ code: "JUMP_LABEL_MODULE_KEY", what: "f", where: expect.stringMatching(/^fs\/fuse\/dev\.c: f\+0x[0-9a-f]+$/) }]);
+  expect(refusals).toMatchObject([
+    { code: "JUMP_LABEL_MODULE_KEY", what: "f", where: expect.stringMatching(/^fs\/fuse\/dev\.c: f\+0x[0-9a-f]+$/) },
+  ]);
   expect(refusals[0]?.why).toContain("the static key key, which lives in a module");
 });
 
