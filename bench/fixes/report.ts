@@ -16,7 +16,7 @@ const outcomeTexts: Readonly<Record<FixOutcome, string>> = {
   unchanged: "nothing that the kernel runs changes",
   "not-built": "this kernel does not build the file",
   joined: "needs other files, and their common patch is another case",
-  incomplete: "does not compile by itself, nor (where tried) with the files that it seems to need",
+  incomplete: "does not compile by itself, and no small patch that does was found",
   failed: "failed",
 };
 
@@ -34,6 +34,8 @@ export function report(input: ReportInput): string {
     ...outcomeTable(records),
     "",
     ...refusalTable(records),
+    "",
+    `${records.filter(({ outcome, hasEnded }) => outcome === "incomplete" && hasEnded !== true).length} of those that do not compile by themselves were not joined with other files in this run.`,
     "",
     `Of the fixes that are whole and change what the kernel runs: ${percent(share(effective(records)))} built. ` +
       `Of those that change only code: ${percent(share(onlyCode(records)))} built. ` +
