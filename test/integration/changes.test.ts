@@ -85,7 +85,12 @@ test("a header that no unit sees differently changes nothing", async () => {
 });
 
 test("a change that too many units see is refused, and they are named", async () => {
-  const patch = scratch.patch(tree, { "fs/proc/internal.h": append("\nextern int kmend_not_used;\n") });
+  const patch = scratch.patch(tree, {
+    "fs/proc/internal.h": replace(
+      "get_pid_task(proc_pid(inode), PIDTYPE_PID)",
+      "get_pid_task(proc_pid(inode), PIDTYPE_TGID)",
+    ),
+  });
   const words = ["build", patch, "--kernel", "newest", "--max-units", "1", "-o", scratch.folder()];
   const { exitCode, stderr } = await kmend(...words);
   expect(exitCode, stderr).toBe(4);
