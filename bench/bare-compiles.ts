@@ -22,7 +22,7 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
   const tree = await prepareTree(kernel, { compiler: compiler.program });
   await mkdir(folder);
   const change = await applyPatches([await readPatchFile(patchFile)], tree.path, join(folder, "applied"));
-  const cache = new UnitCache(join(kernel.folder, `units-${sha256(compiler.here).slice(0, 8)}`));
+  const cache = new UnitCache(join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`));
   const units = await Promise.all(
     change.files.map(async ({ path }) => {
       const command = await cache.command(path);

@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { applyPatches, readPatchFile } from "../../src/change/patch-files.ts";
 import { mapConcurrently } from "../../src/support/run.ts";
-import { compileUnit, type UnitCache, type UnitCommand } from "../../src/tree/compile.ts";
+import { compileUnit, type UnitCache } from "../../src/tree/compile.ts";
 import type { PreparedTree } from "../../src/tree/prepare.ts";
 import { createShadow, foldersOf } from "../../src/tree/shadow.ts";
+import type { UnitCommand } from "../../src/tree/unit-command.ts";
 
 /** Where the recorded commands are run. */
 export interface BareCompile {
@@ -27,7 +28,7 @@ export async function bareCompile(
   const commands: UnitCommand[] = [];
   for (const source of sources) {
     const command = await cache.command(source);
-    if (command === undefined) return undefined;
+    if (command === undefined || command.needsKbuild === true) return undefined;
     commands.push(command);
   }
   await mkdir(scratch, { recursive: true });

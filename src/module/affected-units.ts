@@ -1,12 +1,12 @@
 import { readFile, realpath } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
-import { preprocessedPath } from "../tree/compile.ts";
 import { includeGraph } from "../tree/include-graph.ts";
 import { runKbuild } from "../tree/kbuild.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
+import { preprocessedPath } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import type { Workshop } from "./unit-pairs.ts";
 
@@ -116,7 +116,7 @@ async function textOf(path: string): Promise<string | undefined> {
 
 /**
  * Makes sure that no unit of the patched shadow read the unpatched version of a changed file: a path with `..` behind a symbolic link leads out of the
- * shadow. Reads the dependency files that the compiler wrote.
+ * shadow. Reads the dependency files that the compiler wrote, or what Kbuild made of them.
  * @throws KmendError `STALE_INCLUDE`
  */
 export async function requireShadowedIncludes(
@@ -127,8 +127,8 @@ export async function requireShadowedIncludes(
 ): Promise<void> {
   const tracked = await realpath(tree);
   for (const object of objects) {
-    const file = join(shadow, dirname(object), `.${object.slice(object.lastIndexOf("/") + 1)}.d`);
-    const text = await readFile(file, "utf8").catch(() => "");
+    const file = join(shadow, dirname(object), `.${basename(object)}`);
+    const text = await readFile(`${file}.d`, "utf8").catch(() => readFile(`${file}.cmd`, "utf8"));
     const suspicious = text.split(/[\s\\]+/).filter((path) => path.includes("/../"));
     for (const path of new Set(suspicious)) {
       const real = await realpath(join(shadow, path)).catch(() => "");

@@ -1,11 +1,12 @@
-import { mkdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { readUnitObject } from "../diff/unit-object.ts";
 import { matchUnit } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { run } from "../support/run.ts";
-import { recordCommands } from "../tree/compile.ts";
-import { createShadow } from "../tree/shadow.ts";
+import { compileAll } from "../tree/compile.ts";
+import { createShadow, foldersOf } from "../tree/shadow.ts";
+import { unitCommands } from "../tree/unit-command.ts";
 import { membershipOf } from "../tree/units.ts";
 import type { Unresolved } from "./resolve.ts";
 import type { Workshop } from "./unit-pairs.ts";
@@ -79,12 +80,12 @@ async function compileOriginal(source: string, workshop: Workshop, number: numbe
   const member = (await membershipOf(tree.environment, tree.path, [source], folder)).get(source);
   if (member === undefined || member.kind === "not-built") return undefined;
   const shadow = join(folder, `definer-${number}-${source.replaceAll("/", "_")}`);
-  await mkdir(shadow, { recursive: true });
-  await createShadow(tree.path, shadow, new Map(), [dirname(source)]);
-  const [recorded] = await recordCommands(tree, shadow, [{ source, object: member.object }], workshop);
-  if (recorded === undefined) return undefined;
+  await createShadow(tree.path, shadow, new Map(), foldersOf(member.object));
+  const [unit] = await unitCommands(tree, shadow, [{ source, object: member.object }], workshop);
+  if (unit === undefined) return undefined;
+  await compileAll(tree, [{ unit, folder: shadow }], workshop);
   const object = await readFile(join(shadow, member.object));
-  await cache.keepObject(recorded, object);
-  await cache.keepCommand(recorded);
+  await cache.keepObject(unit, object);
+  await cache.keepCommand(unit);
   return object;
 }

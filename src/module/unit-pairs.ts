@@ -6,10 +6,10 @@ import { exists } from "../support/cache.ts";
 import { packageFolder } from "../support/package-folder.ts";
 import type { Progress } from "../support/progress.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { mapConcurrently } from "../support/run.ts";
-import { compileUnit, recordCommands, type UnitCache, type UnitCommand } from "../tree/compile.ts";
+import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
+import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
@@ -69,22 +69,10 @@ export async function compileUnits(change: ChangeSet, workshop: Workshop): Promi
   const sorted = sortFiles(change.files);
   const patchedFiles = new Map([...(await authorHeaders(change.files, tree.path)), ...markedFiles(change.files)]);
   const { units, notBuilt, refusals } = await touchedUnits(sorted, patchedFiles, workshop);
-  const shadow = join(folder, "patched");
-  const jobs = Math.max(1, Math.ceil(workshop.jobs / 2));
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
-  await progress.phase("compile", title, async () => {
-    await createShadow(
-      tree.path,
-      shadow,
-      patchedFiles,
-      units.flatMap(({ object }) => foldersOf(object)),
-    );
-    // Both builds at once, sharing the cores.
-    const half = missing.length > 0 ? { ...workshop, jobs } : workshop;
-    const outcomes = await Promise.allSettled([compileOriginals(missing, half), compilePatched(units, shadow, half)]);
-    for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-  });
+  const shadow = join(folder, "patched");
+  await progress.phase("compile", title, () => compileBoth(units, missing, patchedFiles, shadow, workshop));
   const objects = units.map(({ object }) => object);
   await requireShadowedIncludes(objects, shadow, tree.path, new Set(change.files.map(({ path }) => path)));
   const pairs = units.flatMap(({ source, object, command, isNew }) =>
@@ -170,12 +158,41 @@ async function askKbuild(
   );
 }
 
-async function compilePatched(units: readonly TouchedUnit[], shadow: string, workshop: Workshop): Promise<void> {
-  const unrecorded = units.filter((unit) => unit.command === undefined);
-  const recorded = await recordCommands(workshop.tree, shadow, unrecorded, workshop);
-  for (const [index, unit] of unrecorded.entries()) unit.command ??= recorded[index];
-  const rest = units.filter((unit) => !unrecorded.includes(unit));
-  await mapConcurrently(rest, workshop.jobs, (unit) => compileUnit(unit.command as UnitCommand, shadow, workshop));
+/** Compiles all units with the patch, and `missing` without it; those objects are kept. Both builds share the cores. */
+async function compileBoth(
+  units: readonly TouchedUnit[],
+  missing: readonly TouchedUnit[],
+  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  shadow: string,
+  workshop: Workshop,
+): Promise<void> {
+  const { tree, cache, folder } = workshop;
+  const original = join(folder, "original");
+  await createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units));
+  if (missing.length > 0) await createShadow(tree.path, original, new Map(), foldersOfAll(missing));
+  const unknown = units.filter(({ command }) => command === undefined);
+  for (const [folderOfUnit, isNew] of [
+    [shadow, true],
+    [original, false],
+  ] as const) {
+    const asked = unknown.filter((unit) => unit.isNew === isNew);
+    const commands = await unitCommands(tree, folderOfUnit, asked, workshop);
+    for (const [index, unit] of asked.entries()) unit.command = commands[index];
+  }
+  const tasks = units.flatMap((unit): CompileTask[] => {
+    const command = unit.command as UnitCommand;
+    const task = { unit: command, folder: shadow };
+    return missing.includes(unit) ? [{ unit: command, folder: original }, task] : [task];
+  });
+  await compileAll(tree, tasks, workshop);
+  for (const { command, object } of missing) {
+    await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
+    await cache.keepCommand(command as UnitCommand);
+  }
+}
+
+function foldersOfAll(units: readonly TouchedUnit[]): string[] {
+  return units.flatMap(({ object }) => foldersOf(object));
 }
 
 async function withoutOriginal(units: readonly TouchedUnit[], cache: UnitCache): Promise<TouchedUnit[]> {
@@ -192,28 +209,6 @@ const removedUnit = {
 
 function count(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
-
-/** Compiles original units and keeps them. Commands that are not known yet are recorded by Kbuild, which compiles too. */
-async function compileOriginals(units: readonly TouchedUnit[], workshop: Workshop): Promise<void> {
-  const { tree, cache, folder } = workshop;
-  if (units.length === 0) return;
-  const shadow = join(folder, "original");
-  await createShadow(
-    tree.path,
-    shadow,
-    new Map(),
-    units.flatMap(({ object }) => foldersOf(object)),
-  );
-  const unrecorded = units.filter(({ command }) => command === undefined);
-  const rest = units.filter((unit) => !unrecorded.includes(unit));
-  const recorded = await recordCommands(tree, shadow, unrecorded, workshop);
-  await mapConcurrently(rest, workshop.jobs, (unit) => compileUnit(unit.command as UnitCommand, shadow, workshop));
-  for (const [index, unit] of unrecorded.entries()) unit.command = recorded[index];
-  for (const { command, object } of units) {
-    await cache.keepObject(command as UnitCommand, await readFile(join(shadow, object)));
-    await cache.keepCommand(command as UnitCommand);
-  }
 }
 
 /** Headers for authors of patches (kmend's `include/`), where the tree's `include/` has to have them. */

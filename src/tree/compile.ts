@@ -1,94 +1,41 @@
 import { mkdir, readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { exists, makeOnce, sha256, writeFileAtomically } from "../support/cache.ts";
-import { KmendError } from "../support/errors.ts";
-import { run } from "../support/run.ts";
+import { mapConcurrently, run } from "../support/run.ts";
 import { plainEnvironment, runKbuild } from "./kbuild.ts";
-import type { PreparedTree } from "./prepare.ts";
+import { compileError, type KbuildTree, type UnitCommand, unitBuildOptions } from "./unit-command.ts";
 
-/** The shell command that Kbuild recorded for one unit: compiler, then objtool where the kernel runs it per object. */
-export interface UnitCommand {
-  /** Source path relative to the tree. */
-  readonly source: string;
-  readonly command: string;
-  /** Object path relative to the tree, as Kbuild names it. */
-  readonly object: string;
-  /** The module that the unit belongs to, with underscores; undefined for a unit of the kernel image. */
-  readonly module: string | undefined;
-}
-
-/** One function and one variable per section, so that code that moves is not code that changes. */
-export const sectionFlags: readonly string[] = ["-ffunction-sections", "-fdata-sections"];
-
-/** `fs/proc/meminfo.c` → `fs/proc/meminfo.o`. */
-export function objectPath(source: string): string {
-  return source.replace(/\.[cS]$/, ".o");
-}
-
-/** `fs/proc/meminfo.o` → `fs/proc/meminfo.i`, Kbuild's target for preprocessed text. */
-export function preprocessedPath(object: string): string {
-  return object.replace(/\.o$/, ".i");
-}
-
-function commandFile(object: string): string {
-  return join(dirname(object), `.${basename(object)}.cmd`);
+/** One unit to be compiled in a folder that looks like its tree. */
+export interface CompileTask {
+  readonly unit: UnitCommand;
+  readonly folder: string;
 }
 
 /**
- * Compiles units through Kbuild in `folder` and reads the commands that it records.
- * @throws KmendError `COMPILE_FAILED` with the compiler's words.
+ * Compiles many units, on `jobs` cores. Those whose sources Kbuild makes first are left to Kbuild, folder by folder, since several of them may need
+ * the same file.
+ * @throws KmendError `COMPILE_FAILED` of the first that fails.
  */
-export async function recordCommands(
-  tree: Pick<PreparedTree, "environment" | "path">,
-  folder: string,
-  units: readonly { readonly source: string; readonly object: string }[],
+export async function compileAll(
+  tree: KbuildTree,
+  tasks: readonly CompileTask[],
   options: { jobs: number; logFile: string; signal?: AbortSignal | undefined },
-): Promise<UnitCommand[]> {
-  if (units.length === 0) return [];
-  const result = await runKbuild(
-    tree.environment,
-    folder,
-    units.map(({ object }) => object),
-    {
-      compilerFlags: sectionFlags,
-      variables: await objtoolPerUnit(tree.path),
-      jobs: options.jobs,
-      logFile: options.logFile,
-      signal: options.signal,
-      keepGoing: true,
-      allowFailure: true,
-    },
+): Promise<void> {
+  const { jobs, logFile, signal } = options;
+  const byKbuild = tasks.filter(({ unit }) => unit.needsKbuild === true);
+  for (const folder of new Set(byKbuild.map((task) => task.folder))) {
+    const units = byKbuild.filter((task) => task.folder === folder).map(({ unit }) => unit);
+    const settings = await unitBuildOptions(tree.path);
+    const objects = units.map(({ object }) => object);
+    const all = { ...settings, jobs, logFile, signal, keepGoing: true, allowFailure: true };
+    const result = await runKbuild(tree.environment, folder, objects, all);
+    if (result.exitCode !== 0) throw compileError(units.map(({ source }) => source).join(", "), result.all, logFile);
+  }
+  await mapConcurrently(
+    tasks.filter(({ unit }) => unit.needsKbuild !== true),
+    jobs,
+    ({ unit, folder }) => compileUnit(unit, folder, options),
   );
-  if (result.exitCode !== 0)
-    throw compileError(units.map(({ source }) => source).join(", "), result.all, options.logFile);
-  return Promise.all(
-    units.map(async ({ source, object }) =>
-      parseCommand(source, object, await readFile(join(folder, commandFile(object)), "utf8")),
-    ),
-  );
-}
-
-/**
- * With IBT, Kbuild puts off objtool until the kernel is linked (scripts/Makefile.lib, `delay-objtool`). Single units need it at once: it writes jump
- * labels, call sites and unwind data, without which the unit is not what the kernel holds. `--link` is what it is then called with.
- */
-async function objtoolPerUnit(tree: string): Promise<Record<string, string>> {
-  const config = await readFile(join(tree, ".config"), "utf8");
-  const isDelayed = /^CONFIG_X86_KERNEL_IBT=y$/m.test(config);
-  return isDelayed ? { "delay-objtool": "", objtool: "./tools/objtool/objtool --link" } : {};
-}
-
-/** Reads the first line of a `.name.o.cmd` file: `cmd_…` up to 6.3, `savedcmd_…` since. */
-export function parseCommand(source: string, object: string, text: string): UnitCommand {
-  const line = text.slice(0, text.indexOf("\n"));
-  const match = /^(?:saved)?cmd_\S+ := (.*)$/.exec(line);
-  if (match === null) throw new Error(`unexpected start of ${commandFile(object)}: ${line.slice(0, 60)}`);
-  // Make doubles dollars and escapes hashes when it records (scripts/Kbuild.include, make-cmd).
-  const command = (match[1] as string).replaceAll("$$", "$").replaceAll("$(pound)", "#").replaceAll("\\#", "#").trim();
-  const module = /(?:^|\s)-DMODULE(?:\s|$)/.test(command)
-    ? /-DKBUILD_MODNAME='"([^"]+)"'/.exec(command)?.[1]
-    : undefined;
-  return { source, object, command, module };
 }
 
 /**
@@ -116,34 +63,13 @@ export async function compileUnit(
   return result.milliseconds;
 }
 
-function compileError(what: string, output: string, logFile: string): KmendError {
-  if (/No space left on device/.test(output)) {
-    return new KmendError({
-      code: "NO_SPACE",
-      message: "no space left on the disk while compiling",
-      where: what,
-      hint: "free some space, or choose another cache folder with KMEND_CACHE=DIR",
-    });
-  }
-  const lines = output.trimEnd().split("\n");
-  const errors = lines.filter((line) => /: (fatal )?error: /.test(line));
-  const others = lines.filter((line) => /error|Error|No rule/.test(line));
-  return new KmendError({
-    code: "COMPILE_FAILED",
-    message: `${what} does not compile`,
-    where: what,
-    why: (errors.length > 0 ? errors : others.length > 0 ? others : lines).slice(-20).join("\n"),
-    hint: `the full log is ${logFile}`,
-  });
-}
-
 /** Keeps recorded commands and original objects of one prepared tree, so that a later build compiles only what is new. */
 export class UnitCache {
   readonly #folder: string;
 
   /** @param folder folder of the cache for the kernel build and compiler. */
   constructor(folder: string) {
-    this.#folder = join(folder, "units");
+    this.#folder = join(folder, "unit-builds");
   }
 
   async command(source: string): Promise<UnitCommand | undefined> {

@@ -14,6 +14,8 @@ export interface KbuildOptions {
   readonly variables?: Readonly<Record<string, string>> | undefined;
   /** Print the commands instead of their short form. */
   readonly verbose?: boolean | undefined;
+  /** Print what would be run, and run nothing. */
+  readonly dryRun?: boolean | undefined;
   /** Go on with other targets after a failure. */
   readonly keepGoing?: boolean | undefined;
   readonly logFile?: string | undefined;
@@ -93,6 +95,7 @@ export async function runKbuild(
     "--no-print-directory",
     ...(options.jobs === undefined ? [] : [`-j${options.jobs}`]),
     ...(options.keepGoing === true ? ["-k"] : []),
+    ...(options.dryRun === true ? ["-n"] : []),
     "-f",
     "./scripts/Makefile.build",
     // Descending from the top hands on what the directories above export (subdir-ccflags-y).

@@ -68,6 +68,17 @@ test("the callers of a changed function that ftrace cannot redirect are patched 
   for (const name of ["may_create", "vfs_create", "vfs_mkdir"]) expect(names).toContain(name);
 });
 
+test("a unit that includes a file which Kbuild makes first, also when its original is known", async () => {
+  const edits = {
+    "security/apparmor/capability.c": replace(
+      /^int aa_capable\([^{]*\{\n/m,
+      (matched) => `${matched}\tif (cap < 0)\n\t\treturn -EINVAL;\n\n`,
+    ),
+  };
+  for (const time of ["first", "second"])
+    expect(functionNames(await built(edits)), `${time} build`).toContain("aa_capable");
+});
+
 test("a change of comments and white space is none", async () => {
   const output = scratch.folder();
   const edits = { "fs/proc/version.c": all(append("/* nothing */\n"), replace(versionShow, `\n\n\n${versionShow}`)) };

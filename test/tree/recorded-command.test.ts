@@ -1,33 +1,21 @@
 import { expect, test } from "vitest";
-import { objectPath, parseCommand, preprocessedPath } from "../../src/tree/compile.ts";
+import { objectPath, parseCommand, preprocessedPath, readDryRun } from "../../src/tree/unit-command.ts";
 
-test("a command as kernels up to 6.3 record it", () => {
-  const text = "cmd_fs/a.o := gcc -c -o fs/a.o fs/a.c\n\nsource_fs/a.o := fs/a.c\n";
+test("a command with what make had escaped", () => {
+  const text = "gcc -DX='\"$$HOME\"' -DY=\\#1 -DZ=$(pound)2 -c fs/a.c ; ./tools/objtool/objtool fs/a.o";
   expect(parseCommand("fs/a.c", "fs/a.o", text)).toEqual({
     source: "fs/a.c",
     object: "fs/a.o",
-    command: "gcc -c -o fs/a.o fs/a.c",
+    command: "gcc -DX='\"$HOME\"' -DY=#1 -DZ=#2 -c fs/a.c ; ./tools/objtool/objtool fs/a.o",
     module: undefined,
   });
 });
 
-test("a command as later kernels record it, with what make had escaped", () => {
-  const text =
-    "savedcmd_fs/a.o := gcc -DX='\"$$HOME\"' -DY=\\#1 -DZ=$(pound)2 -c fs/a.c ; ./tools/objtool/objtool fs/a.o\n";
-  expect(parseCommand("fs/a.c", "fs/a.o", text).command).toBe(
-    "gcc -DX='\"$HOME\"' -DY=#1 -DZ=#2 -c fs/a.c ; ./tools/objtool/objtool fs/a.o",
-  );
-});
-
 test("the module that a unit belongs to, with underscores", () => {
   const flags = "-DMODULE -DKBUILD_BASENAME='\"dir\"' -DKBUILD_MODNAME='\"nf_conntrack\"'";
-  expect(parseCommand("a.c", "a.o", `cmd_a.o := gcc ${flags} -c a.c\n`).module).toBe("nf_conntrack");
+  expect(parseCommand("a.c", "a.o", `gcc ${flags} -c a.c`).module).toBe("nf_conntrack");
   const builtin = flags.replace("-DMODULE ", "-DMODULES ");
-  expect(parseCommand("a.c", "a.o", `cmd_a.o := gcc ${builtin} -c a.c\n`).module).toBeUndefined();
-});
-
-test("a file without a command is a broken invariant", () => {
-  expect(() => parseCommand("fs/a.c", "fs/a.o", "deps_fs/a.o := \\\n")).toThrow("unexpected start of fs/.a.o.cmd");
+  expect(parseCommand("a.c", "a.o", `gcc ${builtin} -c a.c`).module).toBeUndefined();
 });
 
 test("paths of what is made from a source", () => {
@@ -36,4 +24,24 @@ test("paths of what is made from a source", () => {
     "lib/b.o",
     "fs/a.i",
   ]);
+});
+
+const descent = "make -f ./scripts/Makefile.build obj=fs \\\nneed-builtin=1 \\\nfs/a.o\n";
+const recipe = (object: string, base: string): string =>
+  `set -e;  echo '  CC      ${object}';  gcc -DX='"v"' -c -o ${object}; scripts/basic/fixdep fs/.${base}.o.d ${object} 'gcc -DX='\\''"v"'\\'' -c -o ${object}' > fs/.${base}.o.cmd; rm -f fs/.${base}.o.d\n:\n`;
+
+test("a dry run tells the command that would be recorded, quotes undone", () => {
+  const read = readDryRun(`${descent}${recipe("fs/a.o", "a")}\n`, ["fs/a.o"]);
+  expect(read.makesMore).toBe(false);
+  expect([...read.recorded]).toEqual([["fs/a.o", "gcc -DX='\"v\"' -c -o fs/a.o"]]);
+});
+
+test("a dry run of several objects, one of which make cannot make", () => {
+  const read = readDryRun(`${descent}${recipe("fs/a.o", "a")}${recipe("fs/b.o", "b")}`, ["fs/a.o", "fs/b.o", "fs/c.o"]);
+  expect([...read.recorded.keys()]).toEqual(["fs/a.o", "fs/b.o"]);
+});
+
+test("files that Kbuild makes before the object", () => {
+  const table = "set -e;  echo '  GEN     fs/table.h';  fs/make-table > fs/table.h\n";
+  expect(readDryRun(`${descent}${table}${recipe("fs/a.o", "a")}`, ["fs/a.o"]).makesMore).toBe(true);
 });
