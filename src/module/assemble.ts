@@ -61,7 +61,10 @@ export async function assemble(
     const linkFolder = join(workshop.folder, "link");
     await mkdir(linkFolder, { recursive: true });
     const objects = [...extracts.map(({ object }) => object), tablesOf(request, resolved, symvers)];
-    const linked = await linkModule(tree, template, name, objects, linkFolder, workshop.logFile, signal);
+    const linked = await linkModule({
+      ...{ tree, template, name, objects, symvers, signal },
+      ...{ folder: linkFolder, logFile: workshop.logFile },
+    });
     return addKlpRelocations(
       linked,
       extracts.flatMap(({ klpRelocations }) => klpRelocations),

@@ -7,7 +7,6 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
-import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
@@ -24,6 +23,7 @@ import {
   resolveUnit,
   type UnitPlan,
 } from "./plan.ts";
+import { ReadAhead } from "./read-ahead.ts";
 import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { TargetObjects } from "./target-objects.ts";
@@ -108,17 +108,18 @@ interface Session extends AssemblyRequest {
 
 async function buildChange(session: Session): Promise<BuildResult> {
   const { progress, workshop, kernel, change } = session;
-  const units = await compileUnits(change, workshop);
+  const objects = new TargetObjects(kernel);
+  const ahead = new ReadAhead(kernel.symversPath, objects);
+  const units = await compileUnits(change, workshop, (known) => ahead.start(known));
   const notes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
   if (units.pairs.length === 0) {
     const outcome = units.refusals.length > 0 ? "refused" : "unchanged";
     return result(session, outcome, { units, notes, refusals: units.refusals });
   }
-  const symvers = await readSymvers(kernel.symversPath);
+  const symvers = await ahead.symvers();
   const types = new KernelTypes(kernel);
-  const objects = new TargetObjects(kernel);
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects)),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead)),
     checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
   const newGlobals = new Map(
@@ -161,10 +162,10 @@ async function buildChange(session: Session): Promise<BuildResult> {
 }
 
 /** Diffs and matches all units. */
-async function planUnits(units: CompiledUnits, objects: TargetObjects): Promise<UnitPlan[]> {
+async function planUnits(units: CompiledUnits, objects: TargetObjects, ahead: ReadAhead): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), {});
+    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair));
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

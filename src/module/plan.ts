@@ -5,7 +5,7 @@ import { correlate } from "../diff/correlate.ts";
 import { coldParent } from "../diff/names.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
-import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
@@ -14,6 +14,7 @@ import type { CompilerComparison } from "../target/compiler.ts";
 import type { SymversEntry } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
 import { decideModuleKeys } from "./module-keys.ts";
+import type { ProvenOriginal } from "./read-ahead.ts";
 import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
 import type { UnitPair } from "./unit-pairs.ts";
 
@@ -28,21 +29,25 @@ export interface UnitPlan {
 }
 
 /** An object that stands for the missing original of a unit that the patch adds: it has nothing in it. */
-async function emptyLike(patched: UnitObject): Promise<UnitObject> {
+function emptyLike(patched: UnitObject): UnitObject {
   return { ...patched, atoms: [], atomsIn: () => [], atomAt: () => undefined, tables: new Map() };
 }
 
-/** Diffs and matches one unit; every change that cannot be made is among the refusals of the result. */
-export async function planUnit(pair: UnitPair, target: TargetObject, entrySizes: EntrySizes): Promise<UnitPlan> {
-  const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
-  const original =
-    pair.originalPath === undefined
-      ? await emptyLike(patched)
-      : await readUnitObject(await readFile(pair.originalPath), entrySizes);
+/**
+ * Diffs one unit; every change that cannot be made is among the refusals of the result.
+ * @param proven its original; undefined for a unit that the patch adds.
+ */
+export async function planUnit(
+  pair: UnitPair,
+  target: TargetObject,
+  proven: ProvenOriginal | undefined,
+): Promise<UnitPlan> {
+  const patched = await readUnitObject(await readFile(pair.patchedPath));
+  const original = proven?.unit ?? emptyLike(patched);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
-  const proof = await matchUnit(original, target);
+  const proof = proven?.proof ?? (await matchUnit(original, target));
   return { pair, patched, changes, selection, proof, target };
 }
 

@@ -1,6 +1,7 @@
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../elf/constants.ts";
 import type { Relocation, Section } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
+import { readVersions } from "../elf/symbol-versions.ts";
 import type { SymversEntry } from "../target/symvers.ts";
 
 /** What the finished module has to agree with. */
@@ -46,6 +47,7 @@ export function selfCheck(file: Uint8Array, expected: SelfCheckExpectations): st
     ...checkSections(elf),
     ...checkLivepatchRelocations(elf),
     ...checkOrdinaryRelocations(elf, expected),
+    ...checkVersions(elf, expected),
     ...checkUnwinding(elf),
     ...checkTracing(elf, expected),
   ];
@@ -189,6 +191,18 @@ function checkOrdinaryRelocations(elf: ElfReader, { symvers }: SelfCheckExpectat
     }
   }
   return problems;
+}
+
+/** The loader refuses a module whose version of a symbol, or of the layout of `struct module`, is not the kernel's (kernel/module/version.c). */
+function checkVersions(elf: ElfReader, { symvers }: SelfCheckExpectations): string[] {
+  if (elf.section("__versions") === undefined) return [];
+  const versions = new Map(readVersions(elf).map(({ name, crc }) => [name, crc]));
+  const used = elf.symbols.filter(({ index, section }) => index > 0 && section === SpecialSection.undef);
+  const names = new Set([...versions.keys(), "module_layout", ...used.map(({ name }) => name)]);
+  return [...names].flatMap((name) => {
+    const expected = symvers.get(name)?.crc ?? 0;
+    return expected === 0 || versions.get(name) === expected ? [] : [`it has not the kernel's version of ${name}`];
+  });
 }
 
 /** Without unwind entries for its code, a task sleeping in it could never be moved off it, and unloading would wait for ever. */

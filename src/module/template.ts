@@ -6,6 +6,7 @@ import { run } from "../support/run.ts";
 import { plainEnvironment } from "../tree/kbuild.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import { glueSource } from "./glue.ts";
+import type { ModuleInfoTemplate } from "./module-info.ts";
 
 /** Name of the module that the template is built as; its places in recorded commands are filled with the real one. */
 const templateName = "kmend-template";
@@ -21,6 +22,8 @@ export interface ModuleTemplate {
   readonly common: readonly string[];
   /** Content of `modules.order`: names the module by `.ko` up to 6.1 and by `.o` since. */
   readonly modulesOrder: RecordedStep;
+  /** What modpost wrote for the template, compiled. */
+  readonly moduleInfo: ModuleInfoTemplate;
   readonly link: RecordedStep;
   readonly modpost: RecordedStep;
   readonly compileModuleInfo: RecordedStep;
@@ -90,6 +93,10 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     glue: join(folder, `${templateName}.o`),
     common: (await readdir(folder)).filter((file) => file === ".module-common.o").map((file) => join(folder, file)),
     modulesOrder: { commandFor: (at, name) => renamed(order, built, at, name) },
+    moduleInfo: {
+      object: await readFile(join(folder, `${templateName}.mod.o`)),
+      name: templateName.replaceAll("-", "_"),
+    },
     link: await step(`.${templateName}.o.cmd`),
     modpost: await step(".Module.symvers.cmd"),
     compileModuleInfo: await step(`.${templateName}.mod.o.cmd`),

@@ -15,14 +15,18 @@ import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 
-/** A translation unit that the patch touches, compiled without and with it. */
-export interface UnitPair {
+/** A translation unit that the patch touches, compiled without it. */
+export interface OriginalUnit {
   /** Source path relative to the tree. */
   readonly source: string;
   /** `vmlinux` or the module's name. */
   readonly object: string;
   /** Path of the original object; undefined for a unit that the patch adds. */
   readonly originalPath: string | undefined;
+}
+
+/** A translation unit that the patch touches, compiled without and with it. */
+export interface UnitPair extends OriginalUnit {
   /** Path of the patched object, which is there while the build lasts. */
   readonly patchedPath: string;
 }
@@ -63,8 +67,13 @@ interface TouchedUnit {
 /**
  * Compiles the two builds of every unit that the change touches, and nothing else. Originals and recorded commands come from the cache where it has
  * them. Both builds happen in shadows of the prepared tree, which itself is only read.
+ * @param meanwhile called once the compilers run, with the units whose originals are there already.
  */
-export async function compileUnits(change: ChangeSet, workshop: Workshop): Promise<CompiledUnits> {
+export async function compileUnits(
+  change: ChangeSet,
+  workshop: Workshop,
+  meanwhile: (known: readonly OriginalUnit[]) => void,
+): Promise<CompiledUnits> {
   const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
   const patchedFiles = new Map([...(await authorHeaders(change.files, tree.path)), ...markedFiles(change.files)]);
@@ -72,21 +81,19 @@ export async function compileUnits(change: ChangeSet, workshop: Workshop): Promi
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = join(folder, "patched");
-  await progress.phase("compile", title, () => compileBoth(units, missing, patchedFiles, shadow, workshop));
+  await progress.phase("compile", title, () => compileBoth(units, missing, patchedFiles, shadow, workshop, meanwhile));
   const objects = units.map(({ object }) => object);
   await requireShadowedIncludes(objects, shadow, tree.path, new Set(change.files.map(({ path }) => path)));
-  const pairs = units.flatMap(({ source, object, command, isNew }) =>
-    // One object can be linked into several modules; Kbuild then joins their names by colons, and each has code of its own to be patched.
-    (command?.module ?? "vmlinux").split(":").map(
-      (owner): UnitPair => ({
-        source,
-        object: owner,
-        originalPath: isNew || command === undefined ? undefined : workshop.cache.objectPath(command),
-        patchedPath: join(shadow, object),
-      }),
-    ),
+  const pairs = units.flatMap((unit) =>
+    originalsOf(unit, workshop.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
   );
   return { pairs, refusals, notes: sorted.notes, notBuilt };
+}
+
+/** A unit in each object that it is linked into: Kbuild joins the names of several modules by colons, and each has code of its own to be patched. */
+function originalsOf({ source, command, isNew }: TouchedUnit, cache: UnitCache): OriginalUnit[] {
+  const originalPath = isNew || command === undefined ? undefined : cache.objectPath(command);
+  return (command?.module ?? "vmlinux").split(":").map((object) => ({ source, object, originalPath }));
 }
 
 /** All units that have to be compiled: touched sources that this kernel builds, and units that include a touched file. */
@@ -165,6 +172,7 @@ async function compileBoth(
   patchedFiles: ReadonlyMap<string, Uint8Array | null>,
   shadow: string,
   workshop: Workshop,
+  meanwhile: (known: readonly OriginalUnit[]) => void,
 ): Promise<void> {
   const { tree, cache, folder } = workshop;
   const original = join(folder, "original");
@@ -184,7 +192,9 @@ async function compileBoth(
     const task = { unit: command, folder: shadow };
     return missing.includes(unit) ? [{ unit: command, folder: original }, task] : [task];
   });
-  await compileAll(tree, tasks, workshop);
+  const compiled = compileAll(tree, tasks, workshop);
+  meanwhile(units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)));
+  await compiled;
   for (const { command, object } of missing) {
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
     await cache.keepCommand(command as UnitCommand);

@@ -41,6 +41,23 @@ const kinds: [string, (module: FinishedModule) => void, string][] = [
     "it has no struct module",
   ],
   [
+    "another version of a symbol",
+    ({ add }) => {
+      const data = new Uint8Array(64);
+      data[0] = 2;
+      data.set(Buffer.from("_printk"), 8);
+      add("__versions", data);
+    },
+    "it has not the kernel's version of _printk",
+  ],
+  [
+    "no version of a symbol",
+    ({ add }) => {
+      add("__versions", new Uint8Array(0));
+    },
+    "it has not the kernel's version of _printk",
+  ],
+  [
     "a place that is not zero",
     ({ text }) => {
       text.data[12] = 1;

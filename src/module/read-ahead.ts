@@ -1,0 +1,67 @@
+import { readFile } from "node:fs/promises";
+import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { matchUnit, type Proof } from "../match/match-unit.ts";
+import { readSymvers, type SymversEntry } from "../target/symvers.ts";
+import type { TargetObjects } from "./target-objects.ts";
+import type { OriginalUnit } from "./unit-pairs.ts";
+
+/** The original build of a unit, read, and matched against the target kernel. */
+export interface ProvenOriginal {
+  readonly unit: UnitObject;
+  readonly proof: Proof;
+}
+
+/** How many originals are read ahead: most patches touch fewer, and those of a header would fill the memory. */
+const limit = 8;
+
+/**
+ * What a build needs besides the patched objects. It is read while the compilers of these run, where it takes no time of its own: reading starts with
+ * {@link start}, and errors come out where the result is asked for.
+ */
+export class ReadAhead {
+  readonly #symversPath: string;
+  readonly #objects: TargetObjects;
+  readonly #originals = new Map<string, Promise<ProvenOriginal>>();
+  #symvers: Promise<ReadonlyMap<string, SymversEntry>> | undefined;
+
+  constructor(symversPath: string, objects: TargetObjects) {
+    this.#symversPath = symversPath;
+    this.#objects = objects;
+  }
+
+  /** @param pairs units whose originals are there already. */
+  start(pairs: readonly OriginalUnit[]): void {
+    quietly(this.symvers());
+    for (const { originalPath, object } of pairs.slice(0, limit)) {
+      if (originalPath === undefined) continue;
+      const original = this.#prove(originalPath, object);
+      quietly(original);
+      this.#originals.set(`${object} ${originalPath}`, original);
+    }
+  }
+
+  /** Exported symbols of the target kernel. @throws KmendError `SYMVERS_DAMAGED` */
+  symvers(): Promise<ReadonlyMap<string, SymversEntry>> {
+    this.#symvers ??= readSymvers(this.#symversPath);
+    return this.#symvers;
+  }
+
+  /** The original of a unit; undefined for a unit that the patch adds. */
+  async original({ originalPath, object }: OriginalUnit): Promise<ProvenOriginal | undefined> {
+    if (originalPath === undefined) return undefined;
+    const key = `${object} ${originalPath}`;
+    const known = this.#originals.get(key);
+    this.#originals.delete(key);
+    return known ?? this.#prove(originalPath, object);
+  }
+
+  async #prove(path: string, object: string): Promise<ProvenOriginal> {
+    const unit = await readUnitObject(await readFile(path));
+    return { unit, proof: await matchUnit(unit, await this.#objects.open(object)) };
+  }
+}
+
+/** Keeps an early error from ending the process; whoever awaits the promise still gets it. */
+function quietly(promise: Promise<unknown>): void {
+  promise.catch(() => {});
+}
