@@ -2,17 +2,20 @@ import { mkdir, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
+import { mayChangeTypes } from "../change/type-change.ts";
 import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
 import { UnitCache } from "../tree/compile.ts";
+import { includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
 import { findKernel } from "./find-kernel.ts";
+import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
 import {
   newGlobalsOf,
@@ -26,6 +29,7 @@ import {
 import { ReadAhead } from "./read-ahead.ts";
 import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
+import { sortFiles } from "./sort-files.ts";
 import { TargetObjects } from "./target-objects.ts";
 import { type CompiledUnits, compileUnits, type Workshop } from "./unit-pairs.ts";
 import { findWarnings } from "./warnings.ts";
@@ -107,17 +111,72 @@ interface Session extends AssemblyRequest {
 }
 
 async function buildChange(session: Session): Promise<BuildResult> {
+  const { workshop, change } = session;
+  const followed = await headersToFollow(change.files, workshop);
+  const examination = (await refusedEarly(followed, session)) ?? (await examine(followed, session));
+  const { units, plans, resolved, refusals, notes, symvers } = examination;
+  if (units.pairs.length === 0) {
+    return result(session, refusals.length > 0 ? "refused" : "unchanged", { units, notes, refusals });
+  }
+  const functions = await describeFunctions(plans, resolved);
+  if (refusals.length > 0) {
+    const explained = await explainUnproven(refusals, units.pairs, examination.types, workshop);
+    return result(session, "refused", { units, notes, refusals: explained, functions, resolved });
+  }
+  if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
+    return result(session, "unchanged", { units, notes, functions: [] });
+  }
+  const module = await assemble(session, resolved, symvers);
+  return result(session, "built", { units, notes, functions, resolved, module });
+}
+
+/** All that compiling, comparing and proving tells about a change. */
+interface Examination {
+  readonly units: CompiledUnits;
+  readonly plans: readonly UnitPlan[];
+  readonly resolved: readonly ResolvedUnit[];
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+  readonly symvers: ResolveFacts["symvers"];
+  readonly types: KernelTypes;
+}
+
+/**
+ * Looks at the touched source files alone when a header of the change may reach many more units: a new layout of a type is refused in seconds then, and
+ * not after everything that includes the header has been compiled.
+ * @returns undefined when nothing is known yet.
+ */
+async function refusedEarly(followed: readonly string[], session: Session): Promise<Examination | undefined> {
+  const { workshop, change } = session;
+  const { sources } = sortFiles(change.files);
+  if (followed.length === 0 || sources.length === 0 || !mayChangeTypes(change.files)) return undefined;
+  const graph = await includeGraph(workshop.tree.path, workshop.kernelFolder, workshop.signal);
+  const reached = graph.unitsThatMaySee(followed).length;
+  if (reached < sources.length + manyUnits) return undefined;
+  const folder = join(workshop.folder, "early");
+  await mkdir(folder).catch(rethrowDiskErrors);
+  const early = await examine([], { ...session, workshop: { ...workshop, folder } });
+  if (!early.refusals.some(({ code }) => code === "LAYOUT_CHANGED")) return undefined;
+  const others = `${followed.join(", ")}: ${reached} source files may include it; they were not looked at, since the change is refused without them`;
+  return { ...early, notes: [...early.notes, others] };
+}
+
+/** From how many further source files on a header is worth a look at the touched ones alone. */
+const manyUnits = 12;
+
+/** @param followed changed headers whose units are looked at as well. */
+async function examine(followed: readonly string[], session: Session): Promise<Examination> {
   const { progress, workshop, kernel, change } = session;
   const objects = new TargetObjects(kernel);
   const ahead = new ReadAhead(kernel.symversPath, objects);
-  const units = await compileUnits(change, workshop, (known) => ahead.start(known));
-  const notes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
-  if (units.pairs.length === 0) {
-    const outcome = units.refusals.length > 0 ? "refused" : "unchanged";
-    return result(session, outcome, { units, notes, refusals: units.refusals });
-  }
-  const symvers = await ahead.symvers();
   const types = new KernelTypes(kernel);
+  const units = await compileUnits(change, followed, workshop, (known) => ahead.start(known));
+  const compiledNotes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
+  const symvers = await ahead.symvers();
+  if (units.pairs.length === 0) {
+    const { refusals } = units;
+    return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
+  }
   const [plans, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead)),
     checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
@@ -143,22 +202,13 @@ async function buildChange(session: Session): Promise<BuildResult> {
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? layouts.refusals : []),
   ]);
-  const allNotes = [
-    ...notes,
+  const notes = [
+    ...compiledNotes,
     ...layouts.notes,
     ...plans.flatMap(({ changes }) => changes.notes),
     ...resolved.flatMap((unit) => unit.notes),
   ];
-  const functions = await describeFunctions(plans, resolved);
-  if (refusals.length > 0) {
-    const explained = await explainUnproven(refusals, units.pairs, types, workshop);
-    return result(session, "refused", { units, notes: allNotes, refusals: explained, functions, resolved });
-  }
-  if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
-    return result(session, "unchanged", { units, notes: allNotes, functions: [] });
-  }
-  const module = await assemble(session, resolved, symvers);
-  return result(session, "built", { units, notes: allNotes, functions, resolved, module });
+  return { units, plans, resolved, refusals, notes, symvers, types };
 }
 
 /** Diffs and matches all units. */

@@ -2,16 +2,19 @@ import { namesOnlyAdded } from "../change/additions.ts";
 import type { ChangedFile } from "../change/change-set.ts";
 import { run } from "../support/run.ts";
 import { leftOut } from "../tree/include-graph.ts";
+import { sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./unit-pairs.ts";
 
 /**
  * The changed headers whose including units may change with them: all but those that only add names which no other source file of the tree has, since a
  * unit that compiled without a name does not use it. New inline functions, prototypes and constants are what most fixes change in headers, and
  * thousands of units may include those.
+ * @param files all files of the change.
  * @returns paths relative to the tree.
  */
-export async function headersToFollow(headers: readonly ChangedFile[], workshop: Workshop): Promise<string[]> {
+export async function headersToFollow(files: readonly ChangedFile[], workshop: Workshop): Promise<string[]> {
   const { tree, signal } = workshop;
+  const headers = sortFiles(files).headers.filter(({ kind }) => kind !== "added");
   const adding: { path: string; names: ReadonlySet<string> }[] = [];
   const followed: string[] = [];
   for (const { path, original, patched } of headers) {

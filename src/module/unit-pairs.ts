@@ -12,7 +12,6 @@ import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
-import { headersToFollow } from "./headers-to-follow.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 
 /** A translation unit that the patch touches, compiled without it. */
@@ -67,17 +66,19 @@ interface TouchedUnit {
 /**
  * Compiles the two builds of every unit that the change touches, and nothing else. Originals and recorded commands come from the cache where it has
  * them. Both builds happen in shadows of the prepared tree, which itself is only read.
+ * @param followed changed headers: the units that see a difference in them are touched too.
  * @param meanwhile called once the compilers run, with the units whose originals are there already.
  */
 export async function compileUnits(
   change: ChangeSet,
+  followed: readonly string[],
   workshop: Workshop,
   meanwhile: (known: readonly OriginalUnit[]) => void,
 ): Promise<CompiledUnits> {
   const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
   const patchedFiles = new Map([...(await authorHeaders(change.files, tree.path)), ...markedFiles(change.files)]);
-  const { units, notBuilt, refusals } = await touchedUnits(sorted, patchedFiles, workshop);
+  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, patchedFiles, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = join(folder, "patched");
@@ -99,6 +100,7 @@ function originalsOf({ source, command, isNew }: TouchedUnit, cache: UnitCache):
 /** All units that have to be compiled: touched sources that this kernel builds, and units that include a touched file. */
 async function touchedUnits(
   sorted: SortedFiles,
+  followed: readonly string[],
   patchedFiles: ReadonlyMap<string, Uint8Array | null>,
   workshop: Workshop,
 ): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
@@ -128,10 +130,6 @@ async function touchedUnits(
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
-  const followed = await headersToFollow(
-    sorted.headers.filter(({ kind }) => kind !== "added"),
-    workshop,
-  );
   const included = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
   const affected = included.length === 0 ? [] : await unitsThatSee(included, patchedFiles, workshop);
   for (const { source, member } of affected) {

@@ -47,6 +47,33 @@ describe("a struct of live objects", () => {
     expect(readFileSync(result.module?.path ?? "", "latin1")).toContain("kmend.allow-layout=eventfd_ctx\0");
   });
 
+  test("in a header that many units include is refused before those are compiled", async () => {
+    const change = scratch.patch(stock.tree.path, {
+      "fs/proc/internal.h": replace(
+        "struct proc_dir_entry {\n",
+        "struct proc_dir_entry {\n\tunsigned long kmend_limit;\n",
+      ),
+      "fs/proc/inode.c": replace(
+        /^int use_pde\b|^static inline int use_pde\b/m,
+        (matched) =>
+          `static inline bool kmend_limited(const struct proc_dir_entry *pde) { return pde->kmend_limit; }\n${matched}`,
+      ),
+      "fs/proc/generic.c": replace(
+        /^void proc_remove\([^{]*\{\n/m,
+        (matched) => `${matched}\tif (de && de->kmend_limit)\n\t\treturn;\n`,
+      ),
+    });
+    const { exitCode, result } = await build([change], scratch.folder());
+    expect(exitCode).toBe(4);
+    expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toContain(
+      "LAYOUT_CHANGED struct proc_dir_entry",
+    );
+    expect(result.units.map(({ path }) => path).sort()).toEqual(["fs/proc/generic.c", "fs/proc/inode.c"]);
+    expect(result.notes.join("\n")).toMatch(
+      /fs\/proc\/internal\.h: \d+ source files may include it; they were not looked at/,
+    );
+  });
+
   test("of a module is compared with the module's own types", async () => {
     const path = "drivers/block/zram/zram_drv.";
     const change = scratch.patch(stock.tree.path, {
