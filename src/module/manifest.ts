@@ -1,50 +1,19 @@
 import { type DraftSection, draftSection } from "../elf/builder.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
-import type { ElfReader } from "../elf/reader.ts";
+import {
+  type Manifest,
+  type ManifestFunction,
+  type ManifestSymbol,
+  manifestOwner,
+  manifestSectionName,
+} from "../elf/manifest-note.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
 import type { ResolvedUnit } from "./plan.ts";
 
-/** A function that the module replaces, with what its proof rests on. */
-export interface ManifestFunction {
-  readonly name: string;
-  readonly object: string;
-  readonly unit: string;
-  readonly sympos: number;
-  /** Where the target has it: an address of the kernel image as it is linked, or in a module section number × 2^36 + offset. */
-  readonly address: string;
-  readonly bytes: number;
-  /** SHA-256 of these bytes of the target. */
-  readonly sha256: string;
-}
-
-/** A symbol that the module reaches by livepatch relocation. */
-export interface ManifestSymbol {
-  readonly name: string;
-  readonly object: string;
-  readonly sympos: number;
-  /** Missing for a symbol of another module than the patched one. */
-  readonly address?: string | undefined;
-}
-
-/** What a patch module says about itself; it is in the module, so that a loaded or a stray one can be identified and proven again. */
-export interface Manifest {
-  readonly schema: 1;
-  readonly kmend: string;
-  readonly kernel: { readonly release: string; readonly buildId: string };
-  readonly replace: boolean;
-  /** Types whose change was accepted with --allow-layout. */
-  readonly allowedLayouts: readonly string[];
-  readonly patches: readonly { readonly name: string; readonly sha256: string }[];
-  readonly functions: readonly ManifestFunction[];
-  readonly symbols: readonly ManifestSymbol[];
-}
-
-/** Name of the section and owner of the note. The kernel shows it as `/sys/module/<name>/notes/.note.kmend`. */
-const sectionName = ".note.kmend";
-const owner = "kmend";
+export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 
 /** Collects the manifest from resolved units. */
 export function makeManifest(
@@ -95,7 +64,7 @@ export function addressOf(target: TargetObject, name: string, sympos: number): n
 
 /** The manifest as an ELF note (gABI chapter 5, "Note Section"): sizes, type 1, owner, JSON. */
 export function manifestSection(manifest: Manifest, littleEndian: boolean): DraftSection {
-  const name = Buffer.from(`${owner}\0`);
+  const name = Buffer.from(`${manifestOwner}\0`);
   const text = Buffer.from(JSON.stringify(manifest));
   const header = new Uint8Array(12);
   const view = new DataView(header.buffer);
@@ -103,28 +72,15 @@ export function manifestSection(manifest: Manifest, littleEndian: boolean): Draf
   view.setUint32(4, text.length, littleEndian);
   view.setUint32(8, 1, littleEndian);
   const data = Buffer.concat([header, padded(name), padded(text)]);
-  return draftSection({ name: sectionName, type: SectionType.note, flags: SectionFlag.alloc, alignment: 4, data });
+  return draftSection({
+    name: manifestSectionName,
+    type: SectionType.note,
+    flags: SectionFlag.alloc,
+    alignment: 4,
+    data,
+  });
 }
 
 function padded(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
-}
-
-/** Reads the manifest of a patch module, or undefined when it has none of kmend's. */
-export function readManifest(elf: ElfReader): Manifest | undefined {
-  const section = elf.section(sectionName);
-  if (section === undefined || section.size < 20) return undefined;
-  const view = new DataView(section.data.buffer, section.data.byteOffset, section.data.byteLength);
-  const nameSize = view.getUint32(0, elf.littleEndian);
-  const textSize = view.getUint32(4, elf.littleEndian);
-  const start = 12 + nameSize + ((4 - (nameSize % 4)) % 4);
-  if (start + textSize > section.size) return undefined;
-  try {
-    const manifest = JSON.parse(
-      Buffer.from(section.data.subarray(start, start + textSize)).toString("utf8"),
-    ) as Manifest;
-    return manifest.schema === 1 ? manifest : undefined;
-  } catch {
-    return undefined;
-  }
 }

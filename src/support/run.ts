@@ -15,6 +15,8 @@ export interface RunOptions {
   /** File that gets the command line and everything it prints. */
   readonly logFile?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Keep the program out of this process's group, so that an interrupt from the terminal does not reach it. */
+  readonly ownProcessGroup?: boolean | undefined;
   /** Return a failure instead of throwing it. */
   readonly allowFailure?: boolean | undefined;
 }
@@ -47,6 +49,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     env: { ...options.env, LC_ALL: "C" },
     extendEnv: options.cleanEnv !== true,
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    ...(options.ownProcessGroup === true ? { detached: true } : {}),
     ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),

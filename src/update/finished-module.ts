@@ -2,12 +2,12 @@ import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { readModinfo } from "../elf/modinfo.ts";
+import { isSigned } from "../elf/module-signature.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { longestModuleName } from "../module/module-name.ts";
 import { sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
 import { type Architecture, architectures, checked } from "./package-name.ts";
-import { isSigned } from "./sign-module.ts";
 
 /** SHF_RELA_LIVEPATCH of include/uapi/linux/elf.h. */
 const livepatchFlag = 0x0010_0000;

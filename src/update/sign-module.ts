@@ -1,12 +1,10 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isSigned, signatureMagic } from "../elf/module-signature.ts";
 import { exists } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-
-/** What ends a signed module (kernel/module_signature.c). */
-const magic = Buffer.from("~Module signature appended~\n", "latin1");
 
 /** Who signs modules. */
 export interface ModuleSigner {
@@ -16,11 +14,6 @@ export interface ModuleSigner {
   readonly certificate: string;
   /** Digest, `sha256` unless given; it has to be one that the kernel has built in. */
   readonly hash?: string | undefined;
-}
-
-/** True when a module carries a signature. */
-export function isSigned(module: Uint8Array): boolean {
-  return module.length > magic.length && magic.equals(module.subarray(module.length - magic.length));
 }
 
 /**
@@ -55,7 +48,7 @@ export async function signModule(module: Uint8Array, signer: ModuleSigner, signa
     const trailer = Buffer.alloc(12);
     trailer[2] = 2;
     trailer.writeUInt32BE(signature.length, 8);
-    return Buffer.concat([module, signature, trailer, magic]);
+    return Buffer.concat([module, signature, trailer, signatureMagic]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

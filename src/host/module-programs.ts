@@ -1,0 +1,51 @@
+import { ExitCode, KmendError } from "../support/errors.ts";
+import { findProgram } from "../support/find-program.ts";
+import { run } from "../support/run.ts";
+import { insertFailure } from "./insert-failure.ts";
+
+/** Loading takes as long as the module's own init function does, which may have to wait for other patches. Milliseconds. */
+const insertLimit = 600_000;
+
+/**
+ * Loads a module with insmod(8), kmod(8) or busybox. The program gets a process group of its own: an interrupt from the terminal must not end it
+ * between the load and what kmend then has to take back.
+ * @throws KmendError `LOAD_FAILED`, or `LOAD_FORBIDDEN` (exit 7) when a policy of the kernel is the reason.
+ */
+export async function insertModule(file: string): Promise<void> {
+  const [program, ...words] = await moduleProgram("insmod");
+  const result = await run(program, [...words, file], {
+    allowFailure: true,
+    ownProcessGroup: true,
+    timeout: insertLimit,
+  });
+  if (result.exitCode !== 0) throw insertFailure(file, result.all.trim());
+}
+
+/** Unloads a module. @returns false when it is in use. @throws KmendError `UNLOAD_FAILED`. */
+export async function removeModule(name: string): Promise<boolean> {
+  const [program, ...words] = await moduleProgram("rmmod");
+  const result = await run(program, [...words, name], { allowFailure: true, ownProcessGroup: true, timeout: 60_000 });
+  if (result.exitCode === 0) return true;
+  if (/in use|busy|temporarily unavailable/i.test(result.all)) return false;
+  throw new KmendError({
+    code: "UNLOAD_FAILED",
+    message: `the kernel does not unload ${name}`,
+    why: result.all.trim(),
+    hint: "dmesg shows what the kernel says about it",
+  });
+}
+
+async function moduleProgram(name: string): Promise<readonly [string, ...string[]]> {
+  const own = await findProgram(name);
+  if (own !== undefined) return [own];
+  for (const many of ["kmod", "busybox"]) {
+    const path = await findProgram(many);
+    if (path !== undefined) return [path, name];
+  }
+  throw new KmendError({
+    code: "PROGRAM_MISSING",
+    message: `${name} is not installed`,
+    hint: "install the package kmod",
+    exitCode: ExitCode.environment,
+  });
+}
