@@ -1,0 +1,160 @@
+import { basename } from "node:path";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
+import { ExitCode } from "../../support/errors.ts";
+import { version } from "../../support/version.ts";
+import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
+import { Reporter } from "../reporter.ts";
+import type { Surroundings } from "../run-command-line.ts";
+import { styleFor } from "../style.ts";
+
+const name = "kpatch-build";
+
+interface Choices {
+  readonly archversion?: string;
+  readonly sourcedir?: string;
+  readonly config?: string;
+  readonly vmlinux?: string;
+  readonly jobs?: number;
+  readonly target?: readonly string[];
+  readonly name?: string;
+  readonly output?: string;
+  readonly debug?: number;
+  readonly nonReplace?: true;
+  readonly skipCleanup?: true;
+  readonly skipCompilerCheck?: true;
+  readonly skipGccCheck?: true;
+}
+
+/**
+ * The interface of kpatch-build 0.9.11: source patches in, a patch module out, its words on standard output. What it did by rebuilding the kernel in a
+ * cache of its own, kmend does with the touched units; the source directory is only read.
+ * @returns 0, or 1 for everything else, as the original; standard error tells which.
+ */
+export async function runKpatchBuild(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
+  const { stdout, stderr, signal } = surroundings;
+  const request = parse(words);
+  if (request.kind === "text") {
+    (request.failed ? stderr : stdout).write(request.text);
+    return request.failed ? ExitCode.failure : ExitCode.done;
+  }
+  const { choices, patches } = request;
+  const reporter = new Reporter(stderr, (choices.debug ?? 0) > 1 ? 2 : 1);
+  try {
+    for (const note of notesOn(choices)) reporter.note(note);
+    const { ensureRequirements } = await import("../../support/requirements.ts");
+    await ensureRequirements({ needs: ["build"], install: true, progress: reporter, signal });
+    const { build } = await import("../../module/build.ts");
+    const result = await build({ ...buildRequest(choices, patches), progress: reporter, signal });
+    return tell(result, surroundings, reporter);
+  } catch (thrown) {
+    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
+    const { code, message, where, why, hint } = error;
+    stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    return error.exitCode === ExitCode.interrupted ? ExitCode.interrupted : ExitCode.failure;
+  } finally {
+    reporter.stop();
+  }
+}
+
+type Request =
+  | { readonly kind: "run"; readonly choices: Choices; readonly patches: readonly string[] }
+  | { readonly kind: "text"; readonly text: string; readonly failed: boolean };
+
+function parse(words: readonly string[]): Request {
+  let text = "";
+  const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+  const command = new Command(name)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (output) => {
+        text += output;
+      },
+      writeErr: (output) => {
+        text += output;
+      },
+    })
+    .description("Makes a kernel live patch module from source patches.")
+    .argument("<PATCH...>", "unified diffs against the kernel source, strip level 1")
+    .option("-a, --archversion <VERSION>", "kernel to patch (default: the running one)")
+    .option("-s, --sourcedir <DIR>", "kernel source tree of your own; it is only read")
+    .option("-c, --config <FILE>", "configuration of the kernel (default: .config of the source tree)")
+    .option("-v, --vmlinux <FILE>", "image of the kernel")
+    .option("-j, --jobs <N>", "compilers at once", positive)
+    .option(
+      "-t, --target <TARGET>",
+      "make target (repeatable); only touched files are compiled, so nothing depends on it",
+      collect,
+    )
+    .option("-n, --name <NAME>", "name of the module")
+    .option("-o, --output <DIR>", "folder for the module")
+    .option("-d, --debug", "more output (repeatable)", (_, before: number) => before + 1, 0)
+    .option("-R, --non-replace", "leave earlier patch modules in force")
+    .option("--skip-cleanup", "nothing of yours is changed, so there is nothing to clean up")
+    .option("--skip-compiler-check", "go on with another compiler than the kernel's")
+    .option("--skip-gcc-check", "deprecated: --skip-compiler-check")
+    .version(`Version : ${version()} (kmend)`, "--version", "show the version")
+    .helpOption("-h, --help", "show this help");
+  try {
+    command.parse([...words], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const failed = error.exitCode !== 0;
+    return { kind: "text", text: failed ? `${text}${name} --help shows what there is\n` : text, failed };
+  }
+  return { kind: "run", choices: command.opts<Choices>(), patches: command.args };
+}
+
+function positive(text: string): number {
+  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is no number of jobs.");
+}
+
+function notesOn({ skipGccCheck, target, sourcedir, config }: Choices): string[] {
+  const notes: string[] = [];
+  if (skipGccCheck) notes.push("DEPRECATED: --skip-gcc-check, use --skip-compiler-check instead");
+  if (target !== undefined)
+    notes.push(`--target ${target.join(" ")}: only the touched files are compiled, whatever the target`);
+  if (config !== undefined && sourcedir === undefined)
+    notes.push(`--config ${config} is not used: the packages of a stock kernel have their own`);
+  return notes;
+}
+
+function buildRequest(choices: Choices, patches: readonly string[]): BuildOptions {
+  const { archversion, sourcedir, config, vmlinux, jobs, output } = choices;
+  return {
+    patches,
+    kernel: archversion,
+    image: vmlinux,
+    ...(sourcedir === undefined ? {} : { source: { path: sourcedir, config, symvers: undefined } }),
+    jobs,
+    output,
+    name: choices.name,
+    replace: choices.nonReplace !== true,
+    skipCompilerCheck: choices.skipCompilerCheck === true || choices.skipGccCheck === true,
+  };
+}
+
+/** Says what came out in the words that scripts around kpatch-build look for. */
+function tell(result: BuildResult, { stdout, stderr }: Surroundings, reporter: Reporter): ExitCode {
+  for (const note of result.notes) reporter.note(note);
+  for (const { function: watched, unit, why, hint } of result.warnings)
+    reporter.note(`WARNING: ${watched} (${unit}): ${why}; ${hint}`);
+  for (const { unit, change, name: changed } of result.functions)
+    stdout.write(`${unit.replace(/\.c$/, ".o")}: ${change} function: ${changed}\n`);
+  if (result.outcome === "unchanged") {
+    stderr.write("ERROR: no functional changes found.\n");
+    return ExitCode.failure;
+  }
+  for (const { code, what, where, why, hint } of result.refusals)
+    stderr.write(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
+  if (result.module === null) {
+    stderr.write(`ERROR: ${result.refusals.length} error(s) encountered.\n`);
+    return ExitCode.failure;
+  }
+  const objects = [...new Set(result.units.map(({ object }) => object))].sort();
+  stdout.write(
+    `Patched objects: ${objects.join(" ")}\nBuilding patch module: ${basename(result.module.path)}\nSUCCESS\n`,
+  );
+  return ExitCode.done;
+}
