@@ -131,12 +131,20 @@ export type RefusalCode = keyof typeof refusalTexts;
  * @param values texts for the `{…}` places of `why` and `hint`; a missing one is a programming error.
  */
 export function refuse(code: RefusalCode, what: string, where: string, values: Record<string, string> = {}): Refusal {
+  return { code, what, where, ...fillTexts(code, refusalTexts[code], values) };
+}
+
+/** Fills the `{…}` places of a row's two texts. @param code names the row when a value is missing, which is a programming error. */
+export function fillTexts(
+  code: string,
+  row: { readonly why: string; readonly hint: string },
+  values: Record<string, string>,
+): { readonly why: string; readonly hint: string } {
   const fill = (text: string): string =>
     text.replace(/\{(\w+)\}/g, (_, key: string) => {
       const value = values[key];
       if (value === undefined) throw new Error(`refusal ${code} lacks the value of {${key}}`);
       return value;
     });
-  const row = refusalTexts[code];
-  return { code, what, where, why: fill(row.why), hint: fill(row.hint) };
+  return { why: fill(row.why), hint: fill(row.hint) };
 }

@@ -1,0 +1,120 @@
+import { ExitCode } from "../support/errors.ts";
+import { fillTexts } from "../support/refusals.ts";
+
+interface HostRefusalText {
+  readonly why: string;
+  readonly hint: string;
+  readonly exitCode: ExitCode;
+}
+
+/** Reason and advice of everything that a host refuses before it changes anything. `{…}` places are filled by {@link refuseOnHost}. */
+export const hostRefusalTexts = {
+  NO_LIVEPATCH: {
+    why: "this kernel ({release}) has no live patching: there is no /sys/kernel/livepatch",
+    hint: "boot a kernel with CONFIG_LIVEPATCH=y",
+    exitCode: ExitCode.environment,
+  },
+  FTRACE_OFF: {
+    why: "ftrace is switched off, and live patches redirect functions with it",
+    hint: "sysctl kernel.ftrace_enabled=1",
+    exitCode: ExitCode.environment,
+  },
+  OTHER_RELEASE: {
+    why: "it is made for kernel {made}, and {running} {verb}",
+    hint: "build it for this kernel: kmend build --kernel {running}",
+    exitCode: ExitCode.refused,
+  },
+  OTHER_BUILD: {
+    why: "it is proven for the build {made} of {release}, and this kernel is the build {running}",
+    hint: "build it anew against the image of the running kernel, or boot the kernel it was made for",
+    exitCode: ExitCode.refused,
+  },
+  MODULE_NAME_TOO_LONG: {
+    why: "its name has {length} characters, and the kernel keeps {longest}",
+    hint: "build it under a shorter name: kmend build --name",
+    exitCode: ExitCode.refused,
+  },
+  UNSIGNED: {
+    why: "it carries no signature, and this kernel loads signed modules only ({policy})",
+    hint: "sign it with a key that the kernel trusts: kmend package --sign-key and --sign-cert",
+    exitCode: ExitCode.policy,
+  },
+  LOADING_SWITCHED_OFF: {
+    why: "loading and unloading modules is switched off until the next boot (sysctl kernel.modules_disabled)",
+    hint: "install it with kmend install, so that it is loaded at the next boot",
+    exitCode: ExitCode.policy,
+  },
+  TRANSITION_RUNNING: {
+    why: "the transition of {patch} is not over ({state}), and the kernel makes one at a time",
+    hint: "kmend status shows the tasks it waits for; kmend unload {patch} takes it back",
+    exitCode: ExitCode.environment,
+  },
+  OTHER_BUILD_LOADED: {
+    why: "another build of {name} is loaded, and the kernel takes one module of a name",
+    hint: "kmend unload {name} first, or build this one under another name and use kmend replace",
+    exitCode: ExitCode.refused,
+  },
+  NAME_TAKEN: {
+    why: "a module {name} that is no live patch is loaded",
+    hint: "build it under another name: kmend build --name",
+    exitCode: ExitCode.refused,
+  },
+  DEPENDENCY_MISSING: {
+    why: "it needs the module {module}, which is not loaded",
+    hint: "modprobe {module}",
+    exitCode: ExitCode.environment,
+  },
+  FTRACE_BUSY: {
+    why: "{function} is already redirected by something else than a live patch ({line})",
+    hint: "end the tracing or error injection tool that does it (bpf, kprobes, fault injection, systemtap), then load again",
+    exitCode: ExitCode.environment,
+  },
+  OBJECT_UNSETTLED: {
+    why: "the module {object} that it changes is just being {doing}",
+    hint: "wait until that is done, then load again",
+    exitCode: ExitCode.environment,
+  },
+  TAKES_BACK_OTHERS: {
+    why: "it replaces all loaded patch modules, and does not change what these change: {lost}",
+    hint: "kmend replace FILE if that is meant; else build one module from all patches, or this one with --no-replace",
+    exitCode: ExitCode.refused,
+  },
+  NOT_CUMULATIVE: {
+    why: "{problem}",
+    hint: "build it without --no-replace; kmend load puts it beside the loaded ones",
+    exitCode: ExitCode.refused,
+  },
+  HELD_BY: {
+    why: "the loaded modules {holders} use it",
+    hint: "unload these first",
+    exitCode: ExitCode.refused,
+  },
+} as const satisfies Record<string, HostRefusalText>;
+export type HostRefusalCode = keyof typeof hostRefusalTexts;
+
+/** One reason why a host does not do what it is asked. All of them are told, and nothing is changed. */
+export interface HostRefusal {
+  readonly code: HostRefusalCode;
+  /** The module, or what it is about. */
+  readonly what: string;
+  readonly where: string;
+  readonly why: string;
+  readonly hint: string;
+}
+
+/** Makes a refusal from its row. @param values texts for the `{…}` places; a missing one is a programming error. */
+export function refuseOnHost(
+  code: HostRefusalCode,
+  what: string,
+  where: string,
+  values: Record<string, string> = {},
+): HostRefusal {
+  return { code, what, where, ...fillTexts(code, hostRefusalTexts[code], values) };
+}
+
+/** Exit code for several refusals: a policy first, since no other cure helps before it is met; else that of the first. */
+export function exitCodeOf(refusals: readonly HostRefusal[]): ExitCode {
+  const codes: ExitCode[] = refusals.map(({ code }) => hostRefusalTexts[code].exitCode);
+  if (codes.includes(ExitCode.policy)) return ExitCode.policy;
+  return codes[0] ?? ExitCode.done;
+}

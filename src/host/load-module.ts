@@ -1,0 +1,202 @@
+import { KmendError } from "../support/errors.ts";
+import type { Host } from "./host.ts";
+import { complaintsAbout, newestLogLine, readKernelLog } from "./kernel-log.ts";
+import type { PatchFile } from "./patch-file.ts";
+import type { Preflight } from "./preflight.ts";
+import { removeLoadRecord, writeLoadRecord } from "./records.ts";
+import type { Steps } from "./steps.ts";
+import { type LoadedPatch, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import type { PendingTask } from "./tasks.ts";
+import {
+  defaultTimeoutSeconds,
+  heading,
+  inTransition,
+  setEnabled,
+  unloadModule,
+  type WaitOptions,
+  waitForTransition,
+  whoHoldsUp,
+} from "./transition.ts";
+
+/** How the load of one module ended; notes tell what else the operator should know. */
+export type LoadedOutcome = { readonly notes: readonly string[] } & (
+  | { readonly kind: "planned" }
+  | { readonly kind: "loaded"; readonly milliseconds: number; readonly replaced: readonly string[] }
+  | { readonly kind: "stalled"; readonly tasks: readonly PendingTask[]; readonly error: KmendError }
+  | { readonly kind: "failed"; readonly error: KmendError }
+  | { readonly kind: "interrupted" }
+);
+
+/**
+ * Loads a module that {@link Preflight} found nothing against, and waits for its transition. When that stalls or is interrupted, the patch is turned
+ * round and its module unloaded, so that the system is as before.
+ */
+export async function loadModule(
+  host: Host,
+  file: PatchFile,
+  found: Preflight,
+  steps: Steps,
+  options: WaitOptions,
+): Promise<LoadedOutcome> {
+  const { name, path } = file;
+  if (found.presence === "idle") {
+    await steps.take(`rmmod ${name}`, async () => {
+      if (!(await unloadModule(host, name))) throw stillInUse(name);
+    });
+  }
+  const started = host.now();
+  if (found.presence !== "loading") {
+    const log = newestLogLine(host.root);
+    try {
+      await steps.take(`insmod ${path}`, () => host.insertModule(path));
+    } catch (error) {
+      if (!(error instanceof KmendError)) throw error;
+      return { kind: "failed", error: withKernelLog(host, error, name, log), notes: [] };
+    }
+  }
+  tellWait(steps, name, options);
+  if (steps.dryRun) {
+    for (const other of found.replaces) steps.tell(`rmmod ${other}`);
+    return { kind: "planned", notes: [] };
+  }
+  const patch = await readLoadedPatch(host.root, name);
+  if (patch === undefined) {
+    await unloadModule(host, name);
+    const error = new KmendError({
+      code: "NO_PATCH_APPEARED",
+      message: `${path} was loaded, but the kernel lists no live patch ${name}`,
+      hint: "dmesg shows what the kernel says about it",
+    });
+    return { kind: "failed", error, notes: ["it was unloaded again"] };
+  }
+  const end = await waitForTransition(host, name, options);
+  if (end === "done") return finish(host, file, found, steps, host.now() - started);
+  return takeBack(host, name, steps, options, end);
+}
+
+function tellWait(steps: Steps, name: string, { timeoutSeconds = defaultTimeoutSeconds }: WaitOptions): void {
+  steps.tell(
+    `wait up to ${timeoutSeconds} s for the transition of ${name}, signal its tasks, wait as long again; else echo 0 >${livepatchFolder}/${name}/enabled and rmmod ${name}`,
+  );
+}
+
+async function finish(
+  host: Host,
+  file: PatchFile,
+  found: Preflight,
+  steps: Steps,
+  milliseconds: number,
+): Promise<LoadedOutcome> {
+  const { name } = file;
+  const now = await readLoadedPatch(host.root, name);
+  if (now === undefined || !heading(now)) {
+    const error = new KmendError({
+      code: "TURNED_ROUND",
+      message: `${name} was disabled by somebody else while it was loaded`,
+      hint: "kmend list shows what is loaded now",
+    });
+    return { kind: "failed", error, notes: [] };
+  }
+  const record = { since: new Date().toISOString(), file: file.path, sha256: file.sha256 };
+  await writeLoadRecord(host.root, name, record);
+  const { replaced, notes } = await unloadReplaced(host, found.replaces, steps);
+  return { kind: "loaded", milliseconds: Math.round(milliseconds), replaced, notes };
+}
+
+/** Modules whose patches the kernel has put out of force only take room. */
+async function unloadReplaced(
+  host: Host,
+  names: readonly string[],
+  steps: Steps,
+): Promise<{ readonly replaced: readonly string[]; readonly notes: readonly string[] }> {
+  const listed = new Set((await readLoadedPatches(host.root)).map(({ name }) => name));
+  const idle = new Set((await readIdleModules(host.root)).map(({ name }) => name));
+  const replaced: string[] = [];
+  const notes: string[] = [];
+  for (const name of names) {
+    if (listed.has(name)) {
+      notes.push(`${name} should have been replaced, but the kernel still lists it`);
+      continue;
+    }
+    replaced.push(name);
+    await removeLoadRecord(host.root, name);
+    if (!idle.has(name)) continue;
+    await steps.take(`rmmod ${name}`, async () => {
+      if (!(await unloadModule(host, name)))
+        notes.push(`${name} is replaced, but its module stays in memory: it is in use`);
+    });
+  }
+  return { replaced, notes };
+}
+
+/** Turns a patch round that could not be put in force, and unloads it. */
+async function takeBack(
+  host: Host,
+  name: string,
+  steps: Steps,
+  options: WaitOptions,
+  reason: "stalled" | "interrupted",
+): Promise<LoadedOutcome> {
+  const stuck = await readLoadedPatch(host.root, name);
+  const tasks = stuck === undefined ? [] : whoHoldsUp(host, stuck);
+  options.status?.(reason === "interrupted" ? "interrupted: taking the patch back" : "taking the patch back");
+  await steps.take(`echo 0 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, false));
+  // An interrupt must not keep the patch half applied.
+  const end = await waitForTransition(host, name, { ...options, signal: undefined });
+  const left = await readLoadedPatch(host.root, name);
+  if (end !== "done") return halfway(host, name, left, tasks);
+  let unloaded = false;
+  await steps.take(`rmmod ${name}`, async () => {
+    unloaded = await unloadModule(host, name);
+  });
+  await removeLoadRecord(host.root, name);
+  const notes = [
+    unloaded
+      ? `${name} was taken back and unloaded: the system is as before`
+      : `${name} was taken back, but its module stays in memory: it is in use`,
+  ];
+  if (reason === "interrupted") return { kind: "interrupted", notes };
+  return { kind: "stalled", tasks, error: stalledError(name, tasks, options), notes };
+}
+
+function halfway(
+  host: Host,
+  name: string,
+  patch: LoadedPatch | undefined,
+  tasks: readonly PendingTask[],
+): LoadedOutcome {
+  const holding = patch === undefined || !inTransition(patch) ? tasks : whoHoldsUp(host, patch);
+  const error = new KmendError({
+    code: "TAKING_BACK_STALLED",
+    message: `the transition of ${name} stalls in both directions`,
+    why: "some tasks run the new code and others the original; each is consistent in itself",
+    hint: `see to the tasks that kmend status names; it then ends by itself, and kmend unload ${name} removes the module`,
+  });
+  return { kind: "stalled", tasks: holding, error, notes: [] };
+}
+
+function stalledError(name: string, tasks: readonly PendingTask[], options: WaitOptions): KmendError {
+  const seconds = 2 * (options.timeoutSeconds ?? defaultTimeoutSeconds);
+  return new KmendError({
+    code: "TRANSITION_STALLED",
+    message: `the transition of ${name} did not end within ${seconds} s`,
+    why: `${tasks.length} task${tasks.length === 1 ? "" : "s"} could not be switched`,
+    hint: "see to these tasks and load it again, or give it more time with --timeout",
+  });
+}
+
+function stillInUse(name: string): KmendError {
+  return new KmendError({
+    code: "MODULE_IN_USE",
+    message: `the module ${name} is in memory without its patch, and cannot be unloaded`,
+    why: "it is in use; a patch that was forced stays so until the next boot",
+    hint: "load a build under another name (kmend build --name), or reboot",
+  });
+}
+
+function withKernelLog(host: Host, error: KmendError, name: string, after: number): KmendError {
+  const said = complaintsAbout(readKernelLog(host.root, after), name);
+  if (said.length === 0) return error;
+  const { code, message, hint, exitCode } = error;
+  return new KmendError({ code, message, why: [error.why, ...said].join("\n"), hint, exitCode, cause: error });
+}

@@ -1,0 +1,49 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { withLock, writeFileAtomically } from "../support/cache.ts";
+import { readState } from "./host.ts";
+
+/** What kmend remembers until the next boot: a folder of /run, which is empty then. */
+export const runFolder = "/run/kmend";
+
+/** When and from what a patch module was loaded. */
+export interface LoadRecord {
+  /** When its transition was over, as ISO 8601 in UTC. */
+  readonly since: string;
+  readonly file: string;
+  readonly sha256: string;
+}
+
+function recordPath(root: string, name: string): string {
+  return join(root, runFolder, "loaded", `${name}.json`);
+}
+
+/** Remembers that a patch is in force from now on. */
+export async function writeLoadRecord(root: string, name: string, record: LoadRecord): Promise<void> {
+  await writeFileAtomically(recordPath(root, name), `${JSON.stringify(record)}\n`);
+}
+
+/** What is known about a loaded patch; undefined when something else than kmend loaded it. */
+export async function readLoadRecord(root: string, name: string): Promise<LoadRecord | undefined> {
+  const text = await readState(recordPath(root, name));
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as LoadRecord;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Forgets a patch that was unloaded. */
+export async function removeLoadRecord(root: string, name: string): Promise<void> {
+  await rm(recordPath(root, name), { force: true });
+}
+
+/** Runs what changes the system while no other kmend does. @param onWait is told the process that does. */
+export function withHostLock<Result>(
+  root: string,
+  work: () => Promise<Result>,
+  onWait?: (owner: string) => void,
+): Promise<Result> {
+  return withLock(join(root, runFolder, "lock"), work, onWait);
+}
