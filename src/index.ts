@@ -2,6 +2,12 @@
  * kmend as a library: what the commands do, without printing.
  * @packageDocumentation
  */
+export { type ForceOptions, type ForceResult, force } from "./host/force.ts";
+export { type InstallOptions, type InstallResult, install, uninstall } from "./host/install.ts";
+export { type ChangeOptions, type LoadOptions, type LoadResult, load, replace } from "./host/load.ts";
+export { type ModuleInfo, readModuleInfo } from "./host/module-info.ts";
+export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./host/status.ts";
+export { type UnloadOptions, type UnloadResult, unload } from "./host/unload.ts";
 export { build } from "./module/build.ts";
 export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
 export { type DiffOptions, type DiffResult, diffObjects } from "./module/diff-objects.ts";

@@ -1,10 +1,20 @@
 import { buildCommand } from "./build.ts";
+import { checkCommand } from "./check.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
+import { forceCommand } from "./force.ts";
+import { infoCommand } from "./info.ts";
+import { installCommand, uninstallCommand } from "./install.ts";
+import { listCommand } from "./list.ts";
+import { loadCommand } from "./load.ts";
 import { packageCommand } from "./package.ts";
+import { replaceCommand } from "./replace.ts";
 import { repoCommand } from "./repo.ts";
+import { signalCommand } from "./signal.ts";
+import { statusCommand } from "./status.ts";
 import { tryCommand } from "./try.ts";
+import { unloadCommand } from "./unload.ts";
 import { verifyCommand } from "./verify.ts";
 
 /** Every command, in the order of `kmend --help`. */
@@ -15,6 +25,17 @@ export const commands: readonly CommandDefinition[] = [
   packageCommand,
   repoCommand,
   diffCommand,
+  loadCommand,
+  unloadCommand,
+  replaceCommand,
+  installCommand,
+  uninstallCommand,
+  listCommand,
+  infoCommand,
+  statusCommand,
+  checkCommand,
+  signalCommand,
+  forceCommand,
   doctorCommand,
 ];
 

@@ -84,6 +84,21 @@ export const hostRefusalTexts = {
     hint: "build it without --no-replace; kmend load puts it beside the loaded ones",
     exitCode: ExitCode.refused,
   },
+  NO_LIVE_PATCH: {
+    why: "the module {name} is loaded, but is no live patch",
+    hint: "rmmod {name} unloads an ordinary module",
+    exitCode: ExitCode.usage,
+  },
+  INSTALLED_AS: {
+    why: "the same module is installed for {release} as {file}, and the kernel takes one of a name",
+    hint: "kmend uninstall --kernel {release} {file} first",
+    exitCode: ExitCode.refused,
+  },
+  FILE_NAME: {
+    why: "its file is named {file}, and an installed module's name has letters, digits, dashes and underscores with .ko",
+    hint: "rename the file to {name}.ko",
+    exitCode: ExitCode.usage,
+  },
   HELD_BY: {
     why: "the loaded modules {holders} use it",
     hint: "unload these first",

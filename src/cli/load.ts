@@ -1,0 +1,30 @@
+import type { CommandDefinition } from "./command.ts";
+import { changeExitCodes, changeOf, dryRunOption, requireOneOf, timeoutOption } from "./host-options.ts";
+import { reportChange } from "./host-report.ts";
+
+export const loadCommand: CommandDefinition = {
+  name: "load",
+  summary: "load patch modules into the running kernel",
+  description:
+    "Loads patch modules and waits until every task uses the new code. Looks first whether the kernel, its policy and what is loaded allow it. A transition that stalls is explained, taken back, and the module unloaded.",
+  arguments: [{ name: "[MODULE...]", description: "files (.ko), or names of installed patch modules" }],
+  options: [
+    { flags: "--all", description: "all patch modules that are installed for the running kernel, oldest first" },
+    timeoutOption,
+    dryRunOption,
+  ],
+  examples: [
+    { command: "kmend load livepatch-fix.ko", description: "a file" },
+    { command: "kmend load --dry-run livepatch-fix.ko", description: "look whether it can be loaded" },
+    { command: "kmend load --all", description: "what is installed, as at boot" },
+  ],
+  exitCodes: changeExitCodes,
+  async run(context, operands, options) {
+    const all = options.flag("all");
+    requireOneOf("load", operands, all);
+    const { load } = await import("../host/load.ts");
+    const { exitCode, ...result } = await load({ operands, all, ...changeOf(context, options) });
+    reportChange(context, result);
+    return exitCode;
+  },
+};

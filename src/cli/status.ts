@@ -1,0 +1,71 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import type { CommandContext, CommandDefinition } from "./command.ts";
+import { statusLines } from "./status-report.ts";
+
+/** Milliseconds between two pictures of `--watch`. */
+const watchPause = 1000;
+
+export const statusCommand: CommandDefinition = {
+  name: "status",
+  summary: "show the state of live patching on this system",
+  description:
+    "Shows what is in force function by function, how far a transition has come, and which tasks hold it up, where they are and what would help.",
+  arguments: [],
+  options: [
+    { flags: "--watch", description: "show it anew each second until interrupted" },
+    {
+      flags: "--prometheus <FILE>",
+      description: "write metrics for the textfile collector instead (- is standard output)",
+    },
+  ],
+  examples: [
+    { command: "kmend status --watch", description: "follow a transition" },
+    {
+      command: "kmend status --prometheus /var/lib/prometheus/node-exporter/kmend.prom",
+      description: "metrics, from a timer",
+    },
+  ],
+  exitCodes: {},
+  async run(context, _operands, options) {
+    const { readHostStatus } = await import("../host/status.ts");
+    const target = options.text("prometheus");
+    const watch = options.flag("watch");
+    if ([context.json, watch, target !== undefined].filter(Boolean).length > 1) throw exclusive();
+    if (target !== undefined) {
+      const { prometheusText } = await import("../host/prometheus.ts");
+      const text = prometheusText(await readHostStatus());
+      if (target === "-") context.print(text.trimEnd());
+      else {
+        const { writeFileAtomically } = await import("../support/cache.ts");
+        await writeFileAtomically(target, text);
+      }
+      return ExitCode.done;
+    }
+    if (watch) return follow(context);
+    const status = await readHostStatus();
+    if (context.json) context.printJson(status);
+    else for (const line of statusLines(status, context.style)) context.print(line);
+    return ExitCode.done;
+  },
+};
+
+async function follow(context: CommandContext): Promise<ExitCode> {
+  const { readHostStatus } = await import("../host/status.ts");
+  // On a terminal each picture takes the place of the one before.
+  const clear = process.stdout.isTTY === true ? "\u001b[H\u001b[2J" : "";
+  while (!context.signal.aborted) {
+    context.print(`${clear}${statusLines(await readHostStatus(), context.style).join("\n")}`);
+    await delay(watchPause, undefined, { signal: context.signal }).catch(() => {});
+  }
+  return ExitCode.done;
+}
+
+function exclusive(): KmendError {
+  return new KmendError({
+    code: "USAGE",
+    message: "--json, --watch and --prometheus exclude each other",
+    hint: "kmend status --help shows what there is",
+    exitCode: ExitCode.usage,
+  });
+}

@@ -1,0 +1,215 @@
+import { type Host, readState, thisHost } from "./host.ts";
+import { installedModules, installedReleases } from "./installed.ts";
+import { readKernelLog } from "./kernel-log.ts";
+import { readLoadRecord } from "./records.ts";
+import {
+  hasLivepatch,
+  type IdleModule,
+  type LoadedPatch,
+  type PatchState,
+  readIdleModules,
+  readLoadedPatches,
+} from "./sysfs.ts";
+import { countTasks, type PendingTask } from "./tasks.ts";
+import { heading, inTransition, whoHoldsUp } from "./transition.ts";
+
+/** A function of a loaded patch. */
+export interface FunctionStatus {
+  readonly name: string;
+  readonly object: string;
+  /** Which of several functions of that name, from 1. */
+  readonly sympos: number;
+  /** `patched`: this patch's version runs; `covered`: a patch that was loaded later has its own; `waiting`: its module is not loaded; `off`: the patch is not in force. */
+  readonly state: "patched" | "covered" | "waiting" | "off";
+}
+
+/** A live patch that the kernel lists. */
+export interface PatchStatus {
+  readonly name: string;
+  readonly state: PatchState;
+  /** When it was put in force, as ISO 8601 in UTC; null when neither kmend nor the kernel log knows. */
+  readonly since: string | null;
+  readonly replace: boolean | null;
+  readonly functions: readonly FunctionStatus[];
+  readonly references: number | null;
+  /** The patches that it was made from; empty for a module that kmend did not make. */
+  readonly patches: readonly string[];
+}
+
+/** An installed module. */
+export interface InstalledStatus {
+  readonly release: string;
+  readonly name: string;
+  readonly file: string;
+  /** As ISO 8601 in UTC. */
+  readonly installedAt: string;
+  /**
+   * For the running kernel: `in force`, `covered` when later patch modules change all of its functions, or `not loaded`; for another kernel
+   * `other kernel`; `damaged` when it is no patch module.
+   */
+  readonly state: "in force" | "covered" | "not loaded" | "other kernel" | "damaged";
+  readonly problem: string | null;
+}
+
+/** A running transition. */
+export interface TransitionStatus {
+  readonly name: string;
+  readonly state: PatchState;
+  /** When it began; null when the kernel log does not tell. */
+  readonly since: string | null;
+  /** Null when the tasks cannot be read, as by anybody but root. */
+  readonly pending: number | null;
+  readonly total: number | null;
+  readonly tasks: readonly PendingTask[];
+}
+
+/** The stable `--json` of `kmend list` and `kmend status`. */
+export interface HostStatus {
+  readonly schema: 1;
+  readonly kernel: string;
+  readonly livepatch: boolean;
+  readonly loaded: readonly PatchStatus[];
+  /** Modules that are in memory without their patch: replaced, or taken back. */
+  readonly idle: readonly IdleModule[];
+  readonly installed: readonly InstalledStatus[];
+  readonly transition: TransitionStatus | null;
+}
+
+/** All that the system shows of live patches, as far as the kernel lets this process see it. */
+export async function readHostStatus(host: Host = thisHost()): Promise<HostStatus> {
+  const { root } = host;
+  const patches = await readLoadedPatches(root);
+  const moving = patches.find(inTransition);
+  return {
+    schema: 1,
+    kernel: host.release,
+    livepatch: await hasLivepatch(root),
+    loaded: await Promise.all(patches.map((patch, place) => patchStatus(root, patch, patches.slice(place + 1)))),
+    idle: await readIdleModules(root),
+    installed: await installedStatus(host, patches),
+    transition: moving === undefined ? null : await transitionStatus(host, moving),
+  };
+}
+
+async function patchStatus(root: string, patch: LoadedPatch, later: readonly LoadedPatch[]): Promise<PatchStatus> {
+  const above = new Set(later.filter(heading).flatMap(functionKeys));
+  const functions = patch.objects.flatMap(({ name: object, patched, functions }) =>
+    functions.map(({ name, sympos }) => {
+      const state = !heading(patch)
+        ? "off"
+        : patched === false
+          ? "waiting"
+          : above.has(keyOf(object, name, sympos))
+            ? "covered"
+            : "patched";
+      return { name, object, sympos, state } as const;
+    }),
+  );
+  const { name, state, replace, references } = patch;
+  return {
+    name,
+    state,
+    since: await sinceOf(root, name),
+    replace,
+    functions,
+    references,
+    patches: patch.manifest?.patches.map((source) => source.name) ?? [],
+  };
+}
+
+function keyOf(object: string, name: string, sympos: number): string {
+  return `${object} ${name} ${Math.max(1, sympos)}`;
+}
+
+function functionKeys(patch: LoadedPatch): string[] {
+  return patch.objects.flatMap(({ name: object, functions }) =>
+    functions.map(({ name, sympos }) => keyOf(object, name, sympos)),
+  );
+}
+
+async function sinceOf(root: string, name: string): Promise<string | null> {
+  return (
+    (await readLoadRecord(root, name))?.since ?? (await timeOfLogLine(root, `livepatch: '${name}': patching complete`))
+  );
+}
+
+/** When the last line of the kernel log with this text was written. */
+async function timeOfLogLine(root: string, text: string): Promise<string | null> {
+  const line = readKernelLog(root).findLast((candidate) => candidate.text.includes(text));
+  const uptime = Number((await readState(root, "/proc/uptime"))?.split(" ")[0]);
+  if (line === undefined || !Number.isFinite(uptime)) return null;
+  return new Date(Date.now() - uptime * 1000 + line.time / 1000).toISOString();
+}
+
+async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Promise<readonly InstalledStatus[]> {
+  const active = patches.filter(({ state }) => state === "enabled");
+  const names = new Set(active.map(({ name }) => name));
+  const changed = new Set(active.flatMap(functionKeys));
+  const list: InstalledStatus[] = [];
+  for (const release of await installedReleases(host.root)) {
+    for (const { module, file, installedAt, problem } of await installedModules(host.root, release)) {
+      const functions = module?.manifest?.functions ?? [];
+      const covered =
+        functions.length > 0 && functions.every(({ object, name, sympos }) => changed.has(keyOf(object, name, sympos)));
+      const state =
+        module === undefined
+          ? "damaged"
+          : release !== host.release
+            ? "other kernel"
+            : names.has(module.name)
+              ? "in force"
+              : covered
+                ? "covered"
+                : "not loaded";
+      const name = module?.name ?? file.replace(/\.ko$/, "");
+      const at = new Date(installedAt).toISOString();
+      list.push({ release, name, file, installedAt: at, state, problem: problem ?? null });
+    }
+  }
+  return list;
+}
+
+async function transitionStatus(host: Host, patch: LoadedPatch): Promise<TransitionStatus> {
+  const count = countTasks(host.root, patch.state === "enabling");
+  const verb = patch.state === "enabling" ? "patching" : "unpatching";
+  return {
+    name: patch.name,
+    state: patch.state,
+    since: await timeOfLogLine(host.root, `livepatch: '${patch.name}': starting ${verb} transition`),
+    pending: count?.pending ?? null,
+    total: count?.total ?? null,
+    tasks: whoHoldsUp(host, patch),
+  };
+}
+
+/** What `kmend check` asks. */
+export type Health =
+  | { readonly verdict: "good" }
+  /** A transition is not over. */
+  | { readonly verdict: "transition"; readonly problems: readonly string[] }
+  /** What is installed for this kernel is not in force. */
+  | { readonly verdict: "missing"; readonly problems: readonly string[] }
+  /** The kernel has no live patching, although there is something to load. */
+  | { readonly verdict: "unable"; readonly problems: readonly string[] };
+
+/** Whether all that is installed for the running kernel is in force and no transition is running. */
+export function judgeHealth(status: HostStatus): Health {
+  const missing = status.installed
+    .filter((module) => module.release === status.kernel && ["not loaded", "damaged"].includes(module.state))
+    .map(({ name, state, problem }) => `${name} is installed, but ${problem ?? state}`);
+  if (!status.livepatch && missing.length > 0) {
+    return { verdict: "unable", problems: [`kernel ${status.kernel} has no live patching`, ...missing] };
+  }
+  if (status.transition !== null) {
+    const { name, state, pending } = status.transition;
+    return {
+      verdict: "transition",
+      problems: [`${name} is ${state}${pending === null ? "" : `, ${pending} tasks left`}`],
+    };
+  }
+  const off = status.loaded
+    .filter(({ state }) => state === "disabled")
+    .map(({ name }) => `${name} is loaded, but disabled`);
+  const problems = [...missing, ...off];
+  return problems.length === 0 ? { verdict: "good" } : { verdict: "missing", problems };
+}
