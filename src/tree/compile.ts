@@ -69,7 +69,7 @@ export class UnitCache {
 
   /** @param folder folder of the cache for the kernel build and compiler. */
   constructor(folder: string) {
-    this.#folder = join(folder, "unit-builds");
+    this.#folder = join(folder, "builds");
   }
 
   async command(source: string): Promise<UnitCommand | undefined> {

@@ -79,7 +79,8 @@ export function readDryRun(
   const recorded = new Map<string, string>();
   for (const object of objects) {
     const start = `scripts/basic/fixdep ${dependencyFile(object)} ${object} '`;
-    const at = text.indexOf(start);
+    // A folder on the way down may have a rule for the object too, which the folder's own comes after and overrides.
+    const at = text.lastIndexOf(start);
     if (at < 0) continue;
     const quoted = /^(?:[^']|'\\'')*/.exec(text.slice(at + start.length))?.[0] ?? "";
     recorded.set(object, quoted.replaceAll("'\\''", "'"));

@@ -41,6 +41,13 @@ test("a dry run of several objects, one of which make cannot make", () => {
   expect([...read.recorded.keys()]).toEqual(["fs/a.o", "fs/b.o"]);
 });
 
+test("of two recipes for an object, that of the folder further down counts", () => {
+  const above = recipe("fs/a.o", "a").replaceAll("gcc", "gcc -DFOLDER_ABOVE");
+  expect([...readDryRun(`${above}${recipe("fs/a.o", "a")}`, ["fs/a.o"]).recorded.values()]).toEqual([
+    "gcc -DX='\"v\"' -c -o fs/a.o",
+  ]);
+});
+
 test("files that Kbuild makes before the object", () => {
   const table = "set -e;  echo '  GEN     fs/table.h';  fs/make-table > fs/table.h\n";
   expect(readDryRun(`${descent}${table}${recipe("fs/a.o", "a")}`, ["fs/a.o"]).makesMore).toBe(true);
