@@ -53,6 +53,11 @@ export const sectionRules: readonly SectionRule[] = [
     reason: "one entry per place in the code",
   },
   {
+    pattern: /^runtime_(ptr|shift)_/,
+    class: "table",
+    reason: "places that the kernel fills at boot with the value of a variable (runtime-constants.ts)",
+  },
+  {
     pattern: /^\.orc_header$/,
     class: "ignored",
     reason: "hash of the ORC layout, made anew from the kernel's own headers",
@@ -93,6 +98,15 @@ export const sectionRules: readonly SectionRule[] = [
 /** The rule for a section name, or undefined when the section is ordinary content. */
 export function sectionRule(name: string): SectionRule | undefined {
   return sectionRules.find((rule) => rule.pattern.test(name));
+}
+
+/** Names of sections for the data of C, whose pointers into functions are those of C: of functions, and of labels in jump tables. */
+const dataOfC = /^\.(data|rodata|bss|lbss|ldata|lrodata|init|exit)(\.|$)/;
+
+/** True for a section of the program's own that no rule knows: a list that the linker collects, which may tell the kernel something about code. */
+export function isUnknownList(section: Section): boolean {
+  const isData = (section.flags & (SectionFlag.alloc | SectionFlag.execinstr)) === SectionFlag.alloc;
+  return isData && sectionRule(section.name) === undefined && !dataOfC.test(section.name);
 }
 
 /** Class of one section: by its name first, then by what kind of section it is. */

@@ -3,7 +3,8 @@ import { type Atom, isAnonymousConstant, type Reference } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isGone, isPercpu } from "./section-classes.ts";
+import { type Rewrite, readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
+import { classOf, isGone, isPercpu, isUnknownList } from "./section-classes.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -23,6 +24,8 @@ export interface Selection {
   readonly atoms: readonly Atom[];
   /** Entries of each special table that are about carried code. */
   readonly entries: ReadonlyMap<string, readonly TableEntry[]>;
+  /** Instructions of carried code that are not those of the patched unit. */
+  readonly rewrites: ReadonlyMap<Atom, readonly Rewrite[]>;
   readonly route: (from: Atom | TableEntry, reference: Reference) => Route;
   readonly refusals: readonly Refusal[];
 }
@@ -46,6 +49,7 @@ class Selector {
   readonly #carried = new Set<Atom>();
   readonly #queue: Atom[] = [];
   readonly #entriesOf: ReadonlyMap<Atom, readonly TableEntry[]>;
+  readonly #rewrites = new Map<Atom, Rewrite[]>();
   readonly #refusals: Refusal[] = [];
   readonly patched: UnitObject;
   readonly correlation: Correlation;
@@ -78,20 +82,51 @@ class Selector {
     for (let atom = this.#queue.pop(); atom !== undefined; atom = this.#queue.pop()) {
       for (const reference of atom.references) this.#follow(atom, reference);
       for (const entry of this.#entriesOf.get(atom) ?? []) {
-        for (const reference of entry.references) this.#follow(entry, reference);
+        if (runtimeConstant(entry.table) !== undefined) this.#rewrite(atom, entry);
+        else for (const reference of entry.references) this.#follow(entry, reference);
       }
     }
+    this.#unknownLists();
     const entries = new Map<string, TableEntry[]>();
     for (const [name, table] of this.patched.tables) {
+      if (runtimeConstant(name) !== undefined) continue;
       const kept = table.entries.filter(({ place }) => place !== undefined && this.#carried.has(place.atom));
       if (kept.length > 0) entries.set(name, kept);
     }
     return {
       atoms: this.patched.atoms.filter((atom) => this.#carried.has(atom)),
       entries,
+      rewrites: this.#rewrites,
       route: (from, reference) => this.#route(from, reference),
       refusals: this.#refusals,
     };
+  }
+
+  /** The kernel fills runtime constants of its own code only. */
+  #rewrite(atom: Atom, entry: TableEntry): void {
+    const rewrite = readVariableInstead(this.patched, entry);
+    if (rewrite === undefined) {
+      this.#refuse("RUNTIME_CONSTANT", atom.name, { variable: runtimeConstant(entry.table) ?? "" });
+      return;
+    }
+    const list = this.#rewrites.get(atom);
+    if (list === undefined) this.#rewrites.set(atom, [rewrite]);
+    else list.push(rewrite);
+    this.#follow(atom, rewrite.reference);
+  }
+
+  /** Refuses what a list that is not known says about places in carried code: without it the copy may not work as the code did. */
+  #unknownLists(): void {
+    for (const atom of this.patched.atoms) {
+      if (!isUnknownList(atom.section)) continue;
+      for (const { target } of atom.references) {
+        if (target.kind !== "atom" || !this.#carried.has(target.atom)) continue;
+        const { kind, symbol, start, name } = target.atom;
+        const isEntry = target.addend === (symbol === undefined ? 0 : symbol.value - start);
+        if (kind === "code" || (kind === "function" && !isEntry))
+          this.#refuse("UNKNOWN_SECTION", name, { section: atom.section.name });
+      }
+    }
   }
 
   #carry(atom: Atom): void {

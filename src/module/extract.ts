@@ -1,6 +1,7 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
 import { isExport, isExportPart } from "../diff/exports.ts";
+import { rewritten } from "../diff/runtime-constants.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -105,6 +106,7 @@ class Extractor {
     for (const atom of selection.atoms) {
       const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
       for (const reference of atom.references) this.#relocate(section, offset, atom, reference);
+      for (const { reference } of selection.rewrites.get(atom) ?? []) this.#relocate(section, offset, atom, reference);
     }
     for (const [name, entries] of selection.entries) this.#table(name, entries);
     this.#functionTable();
@@ -143,7 +145,8 @@ class Extractor {
     const { name, type, flags } = homeOf(atom);
     const alignment = Math.max(1, atom.section.alignment);
     const section = this.#section(name, type, flags, alignment);
-    const bytes = withoutResolvedBranches(atom, this.#input.unit);
+    const { unit, selection } = this.#input;
+    const bytes = rewritten(withoutResolvedBranches(atom, unit), selection.rewrites.get(atom) ?? []);
     const offset = this.#append(section, bytes, atom.end - atom.start, alignment, atom.start);
     this.#placed.set(atom, { section, offset });
     for (const symbol of atom.symbols) {

@@ -134,7 +134,8 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   refusals.push(...keys.refusals);
   const users: readonly (Atom | TableEntry)[] = [...selection.atoms, ...[...keys.entries.values()].flat()];
   for (const from of users) {
-    for (const reference of from.references) {
+    const rewrites = "name" in from ? (selection.rewrites.get(from) ?? []) : [];
+    for (const reference of [...from.references, ...rewrites.map((rewrite) => rewrite.reference)]) {
       const route = selection.route(from, reference);
       const reach = reachOf(route);
       if (route.to === "original" && reach !== undefined) reached.set(route.atom.name, reach);

@@ -59,6 +59,14 @@ export const refusalTexts = {
     why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",
     hint: "leave out the source change that causes it, or report the case with the patch and the kernel's release",
   },
+  UNKNOWN_SECTION: {
+    why: "section {section} says something about a place in it, and kmend does not know what the kernel makes of that",
+    hint: "patch another function, or report the case with the patch and the kernel's release",
+  },
+  RUNTIME_CONSTANT: {
+    why: "the value of {variable} is part of its code, which the kernel writes there at boot and not into modules",
+    hint: "make the change in the functions that call it, or read the variable itself in the patched function",
+  },
   SPECIAL_SECTION: {
     why: "{problem}",
     hint: "rewrite the changed function so that it does not need this entry",

@@ -20,6 +20,18 @@ export interface DecodedInstruction {
   readonly isPadding: boolean;
 }
 
+/** An instruction that loads a register from a variable. */
+export interface LoadInstruction {
+  /** Offset of its first byte in the code. */
+  readonly start: number;
+  /** All of it, with zeros for the distance to the variable. */
+  readonly bytes: Uint8Array;
+  /** Offset of that distance in the code, its bytes, and the relocation type that fills it. */
+  readonly offset: number;
+  readonly width: number;
+  readonly type: number;
+}
+
 /** All that the diff has to know about one processor architecture. */
 export interface Architecture {
   readonly name: string;
@@ -43,6 +55,11 @@ export interface Architecture {
   ftraceEntry(atom: Atom): number | undefined;
   /** Bytes from the start of a PC-relative place at `offset` of `code` to the end of its instruction. */
   instructionTail(code: Uint8Array, offset: number): number;
+  /**
+   * For an instruction that loads an address-sized number into a register, the number being at `place` of `code`: the instruction of the same length
+   * that loads the register from a variable. Undefined for any other instruction.
+   */
+  loadInstead?(code: Uint8Array, place: number): LoadInstruction | undefined;
   /** Makes {@link resolvedBranches} and {@link instructions} usable. */
   loadDisassembler(): Promise<void>;
   /** Branches in `code[start, end)` without relocation that leave that range. */

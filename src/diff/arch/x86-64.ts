@@ -1,6 +1,6 @@
 import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import type { Atom, Reference } from "../atoms.ts";
-import type { Architecture, DecodedInstruction, ResolvedBranch } from "./arch.ts";
+import type { Architecture, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -48,6 +48,8 @@ export const x86_64: Architecture = {
   relocationWidth: (type) => widths.get(type),
 
   isPcRelative: (type) => pcRelative.has(type),
+
+  loadInstead: (code, place) => loadOfVariable(code, place),
 
   isBranch(atom: Atom, { offset, type }: Reference): boolean {
     if (type === R.plt32) return true;
@@ -159,4 +161,19 @@ function decode(code: Uint8Array): DecodedInstruction[] {
     decoder.free();
   }
   return list;
+}
+
+/**
+ * `movabs $imm64, %reg` (REX.W B8+r, ten bytes) as `mov variable(%rip), %reg` (REX.W 8B /r, seven bytes) and a three-byte nop: Intel SDM volume 2, MOV
+ * and NOP. Neither touches flags. The register's high bit moves from REX.B to REX.R.
+ */
+function loadOfVariable(code: Uint8Array, place: number): LoadInstruction | undefined {
+  const start = place - 2;
+  const [prefix, opcode] = [code[start], code[start + 1]];
+  if (start < 0 || place + 8 > code.length || prefix === undefined || opcode === undefined) return undefined;
+  if ((prefix & 0xfe) !== 0x48 || (opcode & 0xf8) !== 0xb8) return undefined;
+  const rex = (prefix & 1) === 0 ? 0x48 : 0x4c;
+  const operands = 0x05 | ((opcode & 7) << 3);
+  const bytes = Uint8Array.from([rex, 0x8b, operands, 0, 0, 0, 0, 0x0f, 0x1f, 0x00]);
+  return { start, bytes, offset: start + 3, width: 4, type: R.pc32 };
 }
