@@ -228,7 +228,7 @@ class ChangeFinder {
     const queue = [...this.functions.values()].filter((change) => change.redirected);
     for (let change = queue.shift(); change !== undefined; change = queue.shift()) {
       const { atom, original } = change;
-      if (original === undefined || this.original.arch.ftraceEntry(original) !== undefined) continue;
+      if (original === undefined || this.original.ftraceEntry(original) !== undefined) continue;
       this.functions.set(atom, { ...change, redirected: false });
       const obstacle = this.#obstacleToCallers(atom);
       if (obstacle !== undefined) {

@@ -1,3 +1,4 @@
+import { equalBytes } from "../elf/bytes.ts";
 import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { baseName } from "./names.ts";
@@ -22,6 +23,10 @@ const meaningfulTables: readonly string[] = [
   ".static_call_sites",
   ".smp_locks",
   ".printk_index",
+  "__ftr_fixup",
+  "__mmu_ftr_fixup",
+  "__fw_ftr_fixup",
+  "__lwsync_fixup",
 ];
 
 /** Compares atoms of the two builds of a unit; everything it finds is remembered. */
@@ -31,12 +36,12 @@ export class Comparison {
   /** Pairs that are being compared, and those found equal since the first of them began. */
   readonly #assumed: [Atom, Atom][] = [];
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
-  readonly #widthOf: (type: number) => number;
+  readonly #maskOf: (type: number) => Uint8Array | undefined;
 
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original), entriesByAtom(patched)];
-    this.#widthOf = (type) => patched.arch.relocationWidth(type) ?? 0;
+    this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);
   }
 
   /** The first difference of a pair in content, references, or table entries; null when there is none. */
@@ -71,17 +76,25 @@ export class Comparison {
       return { offset: 0, text: `was ${describeInitial(a)} and is now ${describeInitial(b)}` };
     }
     const common = Math.min(a.bytes.length, b.bytes.length);
-    const masked = new Set<number>();
-    for (const { offset, type, implicit } of [...a.references, ...b.references]) {
-      if (!implicit) continue;
-      for (let at = 0; at < this.#widthOf(type); at++) masked.add(offset + at);
-    }
-    for (let at = 0; at < common; at++) {
-      if (a.bytes[at] !== b.bytes[at] && !masked.has(at))
+    const filled = equalBytes(a.bytes, b.bytes) ? undefined : this.#filledBits(a, b);
+    for (let at = 0; filled !== undefined && at < common; at++) {
+      const differing = (a.bytes[at] as number) ^ (b.bytes[at] as number);
+      if (differing !== 0 && (differing & ~(filled.get(at) ?? 0)) !== 0)
         return { offset: at, text: `differs from byte ${at} (0x${at.toString(16)}) on` };
     }
     if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
     return null;
+  }
+
+  /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there. */
+  #filledBits(a: Atom, b: Atom): Map<number, number> {
+    const filled = new Map<number, number>();
+    for (const { offset, type } of [...a.references, ...b.references]) {
+      this.#maskOf(type)?.forEach((bits, at) => {
+        filled.set(offset + at, (filled.get(offset + at) ?? 0) | bits);
+      });
+    }
+    return filled;
   }
 
   #referenceDifference(left: readonly Reference[], right: readonly Reference[]): Difference | null {

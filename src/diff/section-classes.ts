@@ -39,7 +39,11 @@ export const sectionRules: readonly SectionRule[] = [
     reason: "text about the module; import namespaces are carried by the module room",
   },
   { pattern: /^__versions$/, class: "ignored", reason: "made anew for the patch module" },
-  { pattern: /^__patchable_function_entries$/, class: "ignored", reason: "not used on x86, where __mcount_loc is" },
+  {
+    pattern: /^__patchable_function_entries$/,
+    class: "ignored",
+    reason: "not used on x86, where __mcount_loc is; a table elsewhere (Architecture.ftraceTables)",
+  },
   { pattern: /^\.sframe$/, class: "ignored", reason: "user space unwinding format, not read by the loader" },
   {
     pattern: /^\.static_call_tramp_key$/,
@@ -57,6 +61,17 @@ export const sectionRules: readonly SectionRule[] = [
     class: "table",
     reason: "places that the kernel fills at boot with the value of a variable (runtime-constants.ts)",
   },
+  {
+    pattern: /^(\.s390_(indirect_(jump|call|branches)|return_(mem|reg))|__(mmu_|fw_)?ftr_fixup|__\w+_fixup)$/,
+    class: "table",
+    reason: "places that the kernel rewrites when it boots or a module loads (s390 expolines, PowerPC feature fixups)",
+  },
+  {
+    pattern: /^__ftr_alt_/,
+    class: "companion",
+    reason: "the other version of code that a PowerPC feature fixup names",
+  },
+  { pattern: /^\.opd$/, class: "ignored", reason: "function descriptors, seen through (descriptors.ts)" },
   {
     pattern: /^\.orc_header$/,
     class: "ignored",

@@ -137,15 +137,15 @@ class Selector {
 
   #follow(from: Atom | TableEntry, reference: Reference): void {
     const route = this.#route(from, reference);
-    if (
-      reference.implicit &&
-      reference.type === this.patched.arch.shortBranchType &&
-      "name" in from &&
-      "atom" in route
-    ) {
+    if (reference.implicit && this.patched.arch.isShort(reference.type) && "name" in from && "atom" in route) {
       this.#refuse("SHORT_BRANCH", from.name, { target: route.atom.name, section: from.section.name });
     }
     if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
+    if ((route.to === "original" || route.to === "external") && "name" in from && from.kind === "function") {
+      const problem = this.patched.arch.farProblem(from, reference);
+      const target = route.to === "external" ? route.name : route.atom.name;
+      if (problem !== undefined) this.#refuse("FAR_REFERENCE", from.name, { target, problem });
+    }
     if ("name" in from) this.#requireOneMeaning(from, reference);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
@@ -260,7 +260,7 @@ class Selector {
   #pointsIntoFunction(from: Atom | TableEntry, { offset, type, target }: Reference, atom: Atom): boolean {
     const { arch } = this.patched;
     const isCode = "name" in from && from.kind === "function";
-    const bias = isCode && arch.isPcRelative(type) ? arch.instructionTail(from.bytes, offset) : 0;
+    const bias = isCode && arch.isPcRelative(type) ? arch.instructionTail(from.bytes, offset, type) : 0;
     return target.addend + bias !== (atom.symbol === undefined ? 0 : atom.symbol.value - atom.start);
   }
 

@@ -3,6 +3,7 @@ import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.
 import { type ElfReader, isDefined } from "../elf/reader.ts";
 import type { Architecture } from "./arch/arch.ts";
 import type { Atom, AtomKind } from "./atoms.ts";
+import type { Descriptors } from "./descriptors.ts";
 import { baseName } from "./names.ts";
 import { classOf } from "./section-classes.ts";
 
@@ -17,19 +18,25 @@ interface Range {
  * Cuts all allocated sections but the tables into atoms: at symbols where there are any, at string ends and constant sizes in mergeable sections,
  * else at the offsets that something refers to.
  */
-export function splitIntoAtoms(elf: ElfReader, arch: Architecture): Atom[] {
-  const symbolsIn = groupSymbols(elf);
+export function splitIntoAtoms(elf: ElfReader, arch: Architecture, descriptors: Descriptors): Atom[] {
+  const symbolsIn = groupSymbols(elf, arch, descriptors);
   const sections = elf.sections.filter((section) => {
     const sectionClass = classOf(section);
     if (sectionClass === "ignored" || sectionClass === "table") return false;
     return section.size > 0 || isEmptyVariable(section, symbolsIn);
   });
-  const named = new Map(sections.map((section) => [section, namedRanges(section, symbolsIn.get(section.index) ?? [])]));
+  const sites = ftracePlaces(elf, arch);
+  const named = new Map(
+    sections.map((section) => {
+      const ranges = namedRanges(section, symbolsIn.get(section.index) ?? []);
+      return [section, withEntries(ranges, sites.get(section.index) ?? [])];
+    }),
+  );
   const cuts = referencedOffsets(elf, arch, named);
   const atoms: Atom[] = [];
   for (const section of sections) {
-    for (const range of allRanges(elf, section, named.get(section) as Range[], cuts.get(section.index) ?? [])) {
-      atoms.push(makeAtom(section, range));
+    for (const range of allRanges(elf, arch, section, named.get(section) as Range[], cuts.get(section.index) ?? [])) {
+      atoms.push(makeAtom(arch, section, range));
     }
   }
   return atoms;
@@ -41,11 +48,12 @@ function isEmptyVariable(section: Section, symbolsIn: ReadonlyMap<SectionIndex, 
 }
 
 /** Symbols that can name something, by section. */
-function groupSymbols(elf: ElfReader): Map<SectionIndex, ElfSymbol[]> {
+function groupSymbols(elf: ElfReader, arch: Architecture, descriptors: Descriptors): Map<SectionIndex, ElfSymbol[]> {
   const groups = new Map<SectionIndex, ElfSymbol[]>();
-  for (const symbol of elf.symbols) {
-    if (!isDefined(symbol) || symbol.type === SymbolType.section || symbol.type === SymbolType.file) continue;
-    if (symbol.name === "" || symbol.name.startsWith(".L")) continue;
+  for (const own of elf.symbols) {
+    if (!isDefined(own) || own.type === SymbolType.section || own.type === SymbolType.file) continue;
+    if (own.name === "" || own.name.startsWith(".L") || arch.isMappingSymbol(own.name)) continue;
+    const symbol = descriptors.seenThrough(own);
     const list = groups.get(symbol.section);
     if (list === undefined) groups.set(symbol.section, [symbol]);
     else list.push(symbol);
@@ -88,6 +96,40 @@ function namedRanges(section: Section, symbols: readonly ElfSymbol[]): Range[] {
   return ranges;
 }
 
+/** Offsets in code sections that the compiler's lists of ftrace entries name. */
+function ftracePlaces(elf: ElfReader, arch: Architecture): Map<SectionIndex, number[]> {
+  const places = new Map<SectionIndex, number[]>();
+  if (arch.ftraceTables.length === 0) return places;
+  for (const table of elf.sections) {
+    if (!arch.ftraceTables.includes(table.name)) continue;
+    for (const { symbol: index, addend } of elf.relocationsFor(table.index)) {
+      const symbol = elf.symbols[index];
+      if (symbol === undefined || !isDefined(symbol)) continue;
+      const list = places.get(symbol.section);
+      if (list === undefined) places.set(symbol.section, [symbol.value + addend]);
+      else list.push(symbol.value + addend);
+    }
+  }
+  return places;
+}
+
+/**
+ * Functions with the nops that `-fpatchable-function-entry=4,2` puts before their symbol: ftrace keeps a pointer there, so they move with the
+ * function.
+ */
+function withEntries(ranges: Range[], sites: readonly number[]): Range[] {
+  const sorted = [...sites].sort((a, b) => a - b);
+  let next = 0;
+  let end = 0;
+  for (const range of ranges) {
+    while (next < sorted.length && (sorted[next] as number) < end) next++;
+    const site = sorted[next];
+    if (site !== undefined && site < range.start) range.start = site;
+    end = Math.max(end, range.end);
+  }
+  return ranges;
+}
+
 /** Offsets of sections that are not one named range, which something refers to through a section symbol or a label. */
 function referencedOffsets(
   elf: ElfReader,
@@ -111,16 +153,27 @@ function referencedOffsets(
 /** Offset in the symbol's section that a relocation leads to, the processor's PC bias taken out. */
 export function effectiveOffset(arch: Architecture, place: Section, relocation: Relocation, symbol: ElfSymbol): number {
   const inCode = (place.flags & SectionFlag.execinstr) !== 0;
-  const bias = inCode && arch.isPcRelative(relocation.type) ? arch.instructionTail(place.data, relocation.offset) : 0;
+  const bias =
+    inCode && arch.isPcRelative(relocation.type)
+      ? arch.instructionTail(place.data, relocation.offset, relocation.type)
+      : 0;
   return symbol.value + relocation.addend + bias;
 }
 
-function allRanges(elf: ElfReader, section: Section, named: readonly Range[], cuts: readonly number[]): Range[] {
+function allRanges(
+  elf: ElfReader,
+  arch: Architecture,
+  section: Section,
+  named: readonly Range[],
+  cuts: readonly number[],
+): Range[] {
+  const poolEntrySize = arch.poolEntrySize(section.name);
+  if (poolEntrySize !== undefined && section.type !== SectionType.nobits) return equalRanges(section, poolEntrySize);
   const only = named.length === 1 ? named[0] : undefined;
   const mergeable = (section.flags & SectionFlag.merge) !== 0 && section.type !== SectionType.nobits;
   if (only !== undefined && !mergeable) return [{ start: 0, end: section.size, symbols: only.symbols }];
   if (mergeable && (section.flags & SectionFlag.strings) !== 0) return stringRanges(section);
-  if (mergeable && section.entrySize > 0) return constantRanges(section);
+  if (mergeable && section.entrySize > 0) return equalRanges(section, section.entrySize);
   const relocated = elf.relocationsFor(section.index);
   const ranges: Range[] = [];
   let at = 0;
@@ -165,19 +218,19 @@ function stringRanges(section: Section): Range[] {
   return ranges;
 }
 
-function constantRanges(section: Section): Range[] {
+function equalRanges(section: Section, size: number): Range[] {
   const ranges: Range[] = [];
-  for (let start = 0; start < section.size; start += section.entrySize) {
-    ranges.push({ start, end: Math.min(start + section.entrySize, section.size), symbols: [] });
+  for (let start = 0; start < section.size; start += size) {
+    ranges.push({ start, end: Math.min(start + size, section.size), symbols: [] });
   }
   return ranges;
 }
 
-function makeAtom(section: Section, range: Range): Atom {
+function makeAtom(arch: Architecture, section: Section, range: Range): Atom {
   const symbol = namingSymbol(range.symbols);
   const name = symbol?.name ?? `${section.name}+0x${range.start.toString(16)}`;
   return {
-    kind: kindOf(section, symbol),
+    kind: arch.poolEntrySize(section.name) === undefined ? kindOf(section, symbol) : "constant",
     section,
     start: range.start,
     end: range.end,

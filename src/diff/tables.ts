@@ -2,6 +2,7 @@ import { ElfFormatError } from "../elf/format-error.ts";
 import type { Relocation, Section } from "../elf/model.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
+import type { Architecture } from "./arch/arch.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
 import type { EntrySizes } from "./unit-object.ts";
@@ -37,17 +38,25 @@ const fixedSizes: EntrySizes = {
   ".cfi_sites": 4,
   ".kcfi_traps": 4,
   ".orc_unwind_ip": 4,
+  __patchable_function_entries: 8,
+  ".s390_indirect_jump": 4,
+  ".s390_indirect_call": 4,
+  ".s390_indirect_branches": 4,
+  ".s390_return_mem": 4,
+  ".s390_return_reg": 4,
 };
 
 /** Splits all special tables of an object into entries. `.orc_unwind` is read along with `.orc_unwind_ip`. */
 export function readTables(
   elf: ElfReader,
+  arch: Architecture,
   resolve: (place: Section, relocation: Relocation) => Target,
   entrySizes: EntrySizes,
 ): Map<string, Table> {
   const tables = new Map<string, Table>();
   for (const section of elf.sections) {
-    if (classOf(section) !== "table" || section.size === 0 || section.name === ".orc_unwind") continue;
+    const isTable = classOf(section) === "table" || arch.ftraceTables.includes(section.name);
+    if (!isTable || section.size === 0 || section.name === ".orc_unwind") continue;
     if (section.data.length !== section.size) {
       throw new ElfFormatError(`table ${section.name} without content`, section.offset, section.size);
     }

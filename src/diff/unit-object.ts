@@ -5,6 +5,7 @@ import { KmendError } from "../support/errors.ts";
 import type { Architecture } from "./arch/arch.ts";
 import { architectureOf } from "./arch/index.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
+import { Descriptors } from "./descriptors.ts";
 import { classOf } from "./section-classes.ts";
 import { effectiveOffset, splitIntoAtoms } from "./split.ts";
 import { readTables, type Table } from "./tables.ts";
@@ -22,6 +23,12 @@ export interface UnitObject {
   readonly atomsIn: (section: SectionIndex) => readonly Atom[];
   /** Special tables by section name. */
   readonly tables: ReadonlyMap<string, Table>;
+  /** Offset in a function of its ftrace call, or undefined when ftrace cannot redirect it. */
+  readonly ftraceEntry: (atom: Atom) => number | undefined;
+  /** Symbols that tell code from data, by section and in order of their places. */
+  readonly mappingSymbols: ReadonlyMap<SectionIndex, readonly ElfSymbol[]>;
+  /** True when functions are called through descriptors (ELF V1 of 64-bit PowerPC). */
+  readonly hasDescriptors: boolean;
 }
 
 /**
@@ -38,7 +45,8 @@ export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = 
     });
   }
   const arch = architectureOf(elf.header.machine);
-  const atoms = splitIntoAtoms(elf, arch);
+  const descriptors = new Descriptors(elf);
+  const atoms = splitIntoAtoms(elf, arch, descriptors);
   const bySection = new Map<SectionIndex, Atom[]>();
   for (const atom of atoms) {
     const list = bySection.get(atom.section.index);
@@ -48,12 +56,29 @@ export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = 
   const atomsIn = (section: SectionIndex): readonly Atom[] => bySection.get(section) ?? [];
   const atomAt = (section: SectionIndex, offset: number): Atom | undefined => nearestAtom(atomsIn(section), offset);
   const resolve = (place: Section, relocation: Relocation): Target =>
-    resolveTarget(elf, arch, atomAt, place, relocation);
+    resolveTarget(elf, arch, descriptors, atomAt, place, relocation);
 
   for (const [index, list] of bySection) attachRelocations(elf, elf.sections[index] as Section, list, resolve);
-  await attachResolvedBranches(arch, bySection);
-  const tables = readTables(elf, resolve, entrySizes);
-  return { elf, arch, atoms, atomAt, atomsIn, tables };
+  const mappingSymbols = groupMappingSymbols(elf, arch);
+  await attachResolvedBranches(arch, elf.littleEndian, mappingSymbols, bySection);
+  const tables = readTables(elf, arch, resolve, entrySizes);
+  const sites = ftraceSites(tables);
+  const ftraceEntry = (atom: Atom): number | undefined => arch.ftraceEntry(atom, sites.get(atom) ?? []);
+  return { elf, arch, atoms, atomAt, atomsIn, tables, ftraceEntry, mappingSymbols, hasDescriptors: descriptors.exist };
+}
+
+/** Places that the compiler or objtool lists for ftrace, by the function that they are in. */
+function ftraceSites(tables: ReadonlyMap<string, Table>): Map<Atom, number[]> {
+  const sites = new Map<Atom, number[]>();
+  for (const name of ["__patchable_function_entries", "__mcount_loc"]) {
+    for (const { place } of tables.get(name)?.entries ?? []) {
+      if (place === undefined) continue;
+      const list = sites.get(place.atom);
+      if (list === undefined) sites.set(place.atom, [place.offset]);
+      else list.push(place.offset);
+    }
+  }
+  return sites;
 }
 
 /** The atom with the greatest start that is not behind `offset`; the first one for an offset before all of them. */
@@ -71,6 +96,7 @@ function nearestAtom(atoms: readonly Atom[], offset: number): Atom | undefined {
 function resolveTarget(
   elf: ElfReader,
   arch: Architecture,
+  descriptors: Descriptors,
   atomAt: UnitObject["atomAt"],
   place: Section,
   relocation: Relocation,
@@ -84,6 +110,11 @@ function resolveTarget(
   }
   // A named symbol says itself which atom is meant; a section symbol only says where.
   const offset = symbol.type === 3 ? effectiveOffset(arch, place, relocation, symbol) : symbol.value;
+  const code = descriptors.codeAt(symbol.section, offset);
+  if (code.section !== symbol.section) {
+    const atom = atomAt(code.section, code.offset);
+    if (atom !== undefined) return { kind: "atom", atom, addend: code.offset - atom.start };
+  }
   const atom = atomAt(symbol.section, offset);
   if (atom === undefined) {
     const section = elf.sections[symbol.section] as Section;
@@ -122,6 +153,8 @@ function attachRelocations(
  */
 async function attachResolvedBranches(
   arch: Architecture,
+  littleEndian: boolean,
+  mappingSymbols: UnitObject["mappingSymbols"],
   bySection: ReadonlyMap<SectionIndex, readonly Atom[]>,
 ): Promise<void> {
   for (const atoms of bySection.values()) {
@@ -129,22 +162,32 @@ async function attachResolvedBranches(
     const isCode = (section.flags & SectionFlag.execinstr) !== 0;
     if (!isCode || atoms.length < 2 || classOf(section) !== "content") continue;
     await arch.loadDisassembler();
+    const marks = mappingSymbols.get(section.index) ?? [];
+    const isData = (at: number): boolean => marks.findLast(({ value }) => value <= at)?.name.startsWith("$d") === true;
     for (const atom of atoms) {
       const taken = new Set(atom.references.map(({ offset }) => offset));
       const added: Reference[] = [];
-      for (const branch of arch.resolvedBranches(section.data, atom.start, atom.end)) {
+      for (const branch of arch.resolvedBranches(section.data, atom.start, atom.end, littleEndian)) {
         const offset = branch.offset - atom.start;
         const target = nearestAtom(atoms, branch.target);
-        if (taken.has(offset) || target === undefined) continue;
-        const type = branch.width === 4 ? arch.branchType : arch.shortBranchType;
-        added.push({
-          offset,
-          type,
-          target: { kind: "atom", atom: target, addend: branch.target - target.start - branch.width },
-          implicit: true,
-        });
+        const isInside = branch.target >= 0 && branch.target < section.size;
+        if (taken.has(offset) || target === undefined || !isInside || isData(branch.offset)) continue;
+        const addend = branch.target - target.start + branch.addend;
+        added.push({ offset, type: branch.type, target: { kind: "atom", atom: target, addend }, implicit: true });
       }
       if (added.length > 0) atom.references = [...atom.references, ...added].sort((a, b) => a.offset - b.offset);
     }
   }
+}
+
+function groupMappingSymbols(elf: ElfReader, arch: Architecture): Map<SectionIndex, ElfSymbol[]> {
+  const groups = new Map<SectionIndex, ElfSymbol[]>();
+  for (const symbol of elf.symbols) {
+    if (!isDefined(symbol) || !arch.isMappingSymbol(symbol.name)) continue;
+    const list = groups.get(symbol.section);
+    if (list === undefined) groups.set(symbol.section, [symbol]);
+    else list.push(symbol);
+  }
+  for (const list of groups.values()) list.sort((a, b) => a.value - b.value);
+  return groups;
 }

@@ -23,6 +23,7 @@ export async function compareLockstep(
   await arch.loadDisassembler();
   const left = arch.instructions(atom.bytes);
   const right = arch.instructions(theirs);
+  if (left === undefined || right === undefined) return false;
   const referenceAt = new Map(atom.references.map((reference) => [reference.offset, reference]));
   const moved = new Map<number, number>();
   const jumps: { from: number; to: number }[] = [];

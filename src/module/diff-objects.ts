@@ -91,7 +91,15 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
   const refusals = [...changes.refusals, ...selection.refusals, ...unit.refusals];
   const isEmpty = selection.atoms.length === 0;
   const outcome = refusals.length > 0 ? "refused" : isEmpty ? "unchanged" : "changed";
-  const extract = outcome === "changed" ? extractOf(unit, object) : undefined;
+  if (patched.hasDescriptors && options.output !== undefined) {
+    throw new KmendError({
+      code: "ARCHITECTURE",
+      message: "an extract of an object with function descriptors (PowerPC ELF V1) cannot be written",
+      why: "no kernel of that ABI has livepatch: it needs ELF V2",
+      hint: "leave out --output to compare the objects, or build them with -mabi=elfv2",
+    });
+  }
+  const extract = outcome === "changed" && !patched.hasDescriptors ? extractOf(unit, object) : undefined;
   if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract.object);
   const listedChanges = [...changes.functions.values()].filter(({ atom }) => selection.atoms.includes(atom));
   return {

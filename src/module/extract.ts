@@ -1,6 +1,6 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
-import { isExport, isExportPart } from "../diff/exports.ts";
+import { isExport } from "../diff/exports.ts";
 import { rewritten } from "../diff/runtime-constants.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
@@ -13,8 +13,9 @@ import {
   emptyDraft,
   type ObjectDraft,
 } from "../elf/builder.ts";
-import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import { Binding, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import { writeObject } from "../elf/writer.ts";
+import { homeOf } from "./home-section.ts";
 import type { KlpSymbol, Reach } from "./resolve.ts";
 
 /** A function of the patch module that replaces one of the kernel. */
@@ -137,18 +138,20 @@ class Extractor {
     at += gap;
     this.#sizes.set(section, at + size);
     if (section.type === SectionType.nobits) section.memorySize = at + size;
-    else this.#contents.get(section)?.push(new Uint8Array(gap).fill(isCode ? 0xcc : 0), bytes);
+    else
+      this.#contents.get(section)?.push(new Uint8Array(gap).fill(isCode ? this.#input.unit.arch.codeFill : 0), bytes);
     return at;
   }
 
   #place(atom: Atom): void {
-    const { name, type, flags } = homeOf(atom);
+    const { name, type, flags } = homeOf(atom, this.#input.unit.arch.poolEntrySize(atom.section.name) !== undefined);
     const alignment = Math.max(1, atom.section.alignment);
     const section = this.#section(name, type, flags, alignment);
     const { unit, selection } = this.#input;
     const bytes = rewritten(withoutResolvedBranches(atom, unit), selection.rewrites.get(atom) ?? []);
     const offset = this.#append(section, bytes, atom.end - atom.start, alignment, atom.start);
     this.#placed.set(atom, { section, offset });
+    this.#mappingSymbols(atom, section, offset);
     for (const symbol of atom.symbols) {
       const isNew = symbol.binding !== Binding.local && !this.#input.redirections.some((entry) => entry.atom === atom);
       const drafted = draftSymbol({
@@ -162,6 +165,18 @@ class Extractor {
       });
       this.#draft.symbols.push(drafted);
       if (symbol === atom.symbol) this.#named.set(atom, drafted);
+    }
+  }
+
+  /** `$x` and `$d` of AArch64: linkers that work around processor errata look only at what these mark as code. */
+  #mappingSymbols(atom: Atom, section: DraftSection, offset: number): void {
+    const marks = this.#input.unit.mappingSymbols.get(atom.section.index);
+    if (marks === undefined || atom.kind === "bss") return;
+    const first = marks.findLast(({ value }) => value <= atom.start);
+    const inside = marks.filter(({ value }) => value > atom.start && value < atom.end);
+    for (const { name, value } of first === undefined ? inside : [first, ...inside]) {
+      const place = offset + Math.max(value, atom.start) - atom.start;
+      this.#draft.symbols.push(draftSymbol({ name, section, value: place }));
     }
   }
 
@@ -185,7 +200,7 @@ class Extractor {
         }
         const home = this.#placed.get(route.atom);
         if (home === undefined) throw new Error(`${route.atom.name} is referred to but not carried`);
-        if (reference.implicit && type !== unit.arch.branchType)
+        if (reference.implicit && unit.arch.isShort(type))
           throw new Error(`short branch to ${route.atom.name} cannot be carried`);
         this.#rela(section, {
           offset,
@@ -229,7 +244,7 @@ class Extractor {
     const at = this.#append(places, new Uint8Array(8), 8, 8, 0);
     this.#rela(places, {
       offset: at,
-      type: RelocationX86.abs64,
+      type: this.#input.unit.arch.pointerType,
       symbol: this.#sectionSymbols.get(section) as DraftSymbol,
       addend: offset,
     });
@@ -276,7 +291,9 @@ class Extractor {
     const table = this.#input.unit.tables.get(name);
     if (table === undefined) return;
     const { section: like } = table;
-    const section = this.#section(name, SectionType.progbits, like.flags, like.alignment);
+    // The order of a linked section means nothing once all code is in .text.
+    const flags = like.flags & ~(SectionFlag.linkOrder | SectionFlag.group);
+    const section = this.#section(name, SectionType.progbits, flags, like.alignment);
     section.entrySize = like.entrySize;
     for (const entry of entries) {
       const offset = this.#append(section, entry.bytes, entry.bytes.length, 1, 0);
@@ -341,7 +358,8 @@ class Extractor {
           view.setUint32(index * 8 + (this.#draft.littleEndian ? 0 : 4), field, this.#draft.littleEndian);
         else if (field !== undefined) {
           const symbol = this.#sectionSymbols.get(field.section) as DraftSymbol;
-          this.#rela(table, { offset: at + index * 8, type: RelocationX86.abs64, symbol, addend: field.offset });
+          const type = this.#input.unit.arch.pointerType;
+          this.#rela(table, { offset: at + index * 8, type, symbol, addend: field.offset });
         }
       });
     }
@@ -358,28 +376,15 @@ interface Pointer {
   readonly offset: number;
 }
 
-/**
- * Section of the patch module that an atom goes to. Functions all go to `.text`: the loader treats lock prefixes only there
- * (module_finalize(), arch/x86/kernel/module.c).
- */
-function homeOf(atom: Atom): { name: string; type: number; flags: number } {
-  const { section } = atom;
-  const flags = section.flags & (SectionFlag.alloc | SectionFlag.write | SectionFlag.execinstr);
-  if (atom.kind === "function") return { name: ".text", type: SectionType.progbits, flags };
-  if (atom.kind === "bss") return { name: ".bss", type: SectionType.nobits, flags };
-  if (isExportPart(atom)) return { name: section.name, type: section.type, flags };
-  if (atom.kind === "string" || atom.kind === "constant") return { name: ".rodata", type: SectionType.progbits, flags };
-  if (/^\.rodata/.test(section.name)) return { name: ".rodata", type: SectionType.progbits, flags: SectionFlag.alloc };
-  if (/^\.data/.test(section.name)) return { name: ".data", type: SectionType.progbits, flags };
-  return { name: section.name, type: section.type, flags };
-}
-
 /** Content with zeros where the assembler had resolved a branch that becomes a relocation. */
 function withoutResolvedBranches(atom: Atom, unit: UnitObject): Uint8Array {
   if (!atom.references.some(({ implicit }) => implicit)) return atom.bytes;
   const bytes = Uint8Array.from(atom.bytes);
   for (const { offset, type, implicit } of atom.references) {
-    if (implicit) bytes.fill(0, offset, offset + (unit.arch.relocationWidth(type) ?? 0));
+    if (!implicit) continue;
+    unit.arch.relocationMask(type, unit.elf.littleEndian)?.forEach((bits, at) => {
+      bytes[offset + at] = (bytes[offset + at] ?? 0) & ~bits;
+    });
   }
   return bytes;
 }

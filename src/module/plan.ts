@@ -125,7 +125,11 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   const reached = new Map<string, Reach>();
   const reachOriginal = (atom: Atom): Reach => remember(originals, atom, () => resolveOriginal(atom, context));
   const reachExternal = (name: string, weak: boolean): Reach =>
-    remember(externals, name, () => resolveExternal(name, weak, context));
+    remember(externals, name, () =>
+      plan.patched.arch.loaderSymbols.has(name)
+        ? { by: "loader", name, proof: "made for each module by its loader" }
+        : resolveExternal(name, weak, context),
+    );
   const reachOf = (route: Route): Reach | undefined => {
     if (route.to === "original") return reachOriginal(route.atom);
     return route.to === "external" ? reachExternal(route.name, route.weak) : undefined;

@@ -52,8 +52,12 @@ export const refusalTexts = {
     hint: "declare it without a section attribute such as __read_mostly, so that it gets a section of its own",
   },
   SHORT_BRANCH: {
-    why: "it has a one-byte jump to {target}, which is in the same section {section}, and the patch module will be further away than that reaches",
+    why: "it has a short jump to {target}, which is in the same section {section}, and the patch module will be further away than that reaches",
     hint: "change the function so that it does not end with a call of {target}, or patch its callers instead",
+  },
+  FAR_REFERENCE: {
+    why: "the patch module is loaded far from {target}, and this function {problem}",
+    hint: "build both objects with the options that the kernel's modules are built with, and with the ones named here",
   },
   SECTION_CHANGED: {
     why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",

@@ -81,7 +81,7 @@ test("a tail call within the section that the assembler made a short jump is a r
   expect(jump?.target).toMatchObject({ kind: "atom", atom: { name: "first" } });
 });
 
-test("a changed function with a one-byte jump to another one of its section is refused", async () => {
+test("a changed function with a short jump to another one of its section is refused", async () => {
   const diff = await diffPatched(`
     __sched noinline int first(int x) { return take(x); }
     __sched int second(int x) {
@@ -93,7 +93,7 @@ test("a changed function with a one-byte jump to another one of its section is r
   `);
   expect(diff.redirected).toEqual(["second"]);
   expect(diff.refusals).toEqual(["SHORT_BRANCH second"]);
-  expect(diff.selection.refusals[0]?.why).toContain("one-byte jump to first, which is in the same section .sched.text");
+  expect(diff.selection.refusals[0]?.why).toContain("short jump to first, which is in the same section .sched.text");
 });
 
 test("variables of one section are cut apart, a new one between them is no change of the others", async () => {

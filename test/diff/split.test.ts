@@ -24,7 +24,7 @@ test("a prefix belongs to the function behind it", async () => {
   `;
   expect(await pieces(source, ".text.f")).toEqual(["function f 0-22"]);
   const { arch, atoms } = await readUnitObject(assemble(source));
-  expect(arch.ftraceEntry(atoms[0] as never)).toBe(16);
+  expect(arch.ftraceEntry(atoms[0] as never, [])).toBe(16);
 });
 
 test("a changed function with a prefix is carried with it, and referred to at its entry", async () => {

@@ -70,6 +70,6 @@ test.each(forms)("%s: the distance from its place to its end is known", (form) =
   const [relocation] = elf.relocationsFor(text?.index as never);
   const end = elf.symbols.find(({ name }) => name === "end")?.value ?? 0;
   expect(relocation).toBeDefined();
-  const tail = x86_64.instructionTail(text?.data as Uint8Array, relocation?.offset ?? 0);
+  const tail = x86_64.instructionTail(text?.data as Uint8Array, relocation?.offset ?? 0, relocation?.type ?? 0);
   expect(tail).toBe(end - (relocation?.offset ?? 0));
 });

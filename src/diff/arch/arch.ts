@@ -1,13 +1,15 @@
 import type { Atom, Reference } from "../atoms.ts";
 
-/** A branch whose distance the assembler wrote itself, since both ends are in one section. */
+/** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
-  /** Offset of the distance field in the section. */
+  /** Offset of the place in the section, as a relocation would name it. */
   readonly offset: number;
-  /** Bytes of the distance field: 1 or 4. */
-  readonly width: number;
+  /** Relocation type that says the same. */
+  readonly type: number;
   /** Offset in the section that it leads to. */
   readonly target: number;
+  /** Addend of that relocation when its symbol is exactly at the target. */
+  readonly addend: number;
 }
 
 /** One decoded instruction, as far as the comparison needs it. */
@@ -39,22 +41,39 @@ export interface Architecture {
   readonly machine: number;
   /** Bytes that a relocation of this type fills; 0 for a type that fills nothing. Undefined for an unknown type. */
   relocationWidth(type: number): number | undefined;
+  /** The bits that a relocation of this type fills, as bytes with ones there. Undefined for an unknown type and for one that fills nothing. */
+  relocationMask(type: number, littleEndian: boolean): Uint8Array | undefined;
   /** True when the value is relative to the place. */
   isPcRelative(type: number): boolean;
   /** True for the type of a call or jump (rather than of data or an address taken). */
   isBranch(atom: Atom, reference: Reference): boolean;
+  /** True when it reaches only its own section: it can be compared, but what it leads to cannot move away from it. */
+  isShort(type: number): boolean;
   /** True when the instruction writes the address itself into memory, where it may outlive the function. */
   isAddressStored(atom: Atom, reference: Reference): boolean;
   /** True when the instruction compares a register with the address, as a loop does with the end of an array. */
   isCompared(atom: Atom, reference: Reference): boolean;
-  /** Type that a branch without relocation gets when it needs one. */
-  readonly branchType: number;
-  /** The same for a one-byte distance, which cannot be carried but can be compared. */
-  readonly shortBranchType: number;
-  /** Offset in the atom of its ftrace call, or undefined when ftrace cannot redirect it. */
-  ftraceEntry(atom: Atom): number | undefined;
-  /** Bytes from the start of a PC-relative place at `offset` of `code` to the end of its instruction. */
-  instructionTail(code: Uint8Array, offset: number): number;
+  /** Why code that is loaded far away cannot make this reference to what stays in the kernel; undefined when it can. */
+  farProblem(atom: Atom, reference: Reference): string | undefined;
+  /** Relocation type of a 64-bit pointer. */
+  readonly pointerType: number;
+  /** Byte between functions; executing it is a fault. */
+  readonly codeFill: number;
+  /** Further sections, beyond those of section-classes.ts, that are tables here: the lists of ftrace entries that the compiler makes. */
+  readonly ftraceTables: readonly string[];
+  /** Bytes per entry of a section of addresses that the compiler shares between functions (the TOC), or undefined when it is no such section. */
+  poolEntrySize(section: string): number | undefined;
+  /** True for symbols that only tell code from data, such as `$x` and `$d`. */
+  isMappingSymbol(name: string): boolean;
+  /** Undefined symbols that the linker or the module loader defines for each module. */
+  readonly loaderSymbols: ReadonlySet<string>;
+  /**
+   * Offset in the atom of its ftrace call, or undefined when ftrace cannot redirect it.
+   * @param sites offsets in the atom that an ftrace table lists.
+   */
+  ftraceEntry(atom: Atom, sites: readonly number[]): number | undefined;
+  /** What the addend of a PC-relative relocation at `offset` of `code` leaves out: on x86 the bytes up to the end of the instruction. */
+  instructionTail(code: Uint8Array, offset: number, type: number): number;
   /**
    * For an instruction that loads an address-sized number into a register, the number being at `place` of `code`: the instruction of the same length
    * that loads the register from a variable. Undefined for any other instruction.
@@ -63,7 +82,7 @@ export interface Architecture {
   /** Makes {@link resolvedBranches} and {@link instructions} usable. */
   loadDisassembler(): Promise<void>;
   /** Branches in `code[start, end)` without relocation that leave that range. */
-  resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[];
-  /** All instructions from the first byte on. */
-  instructions(code: Uint8Array): DecodedInstruction[];
+  resolvedBranches(code: Uint8Array, start: number, end: number, littleEndian: boolean): ResolvedBranch[];
+  /** All instructions from the first byte on; undefined where kmend has no disassembler. */
+  instructions(code: Uint8Array): DecodedInstruction[] | undefined;
 }

@@ -42,10 +42,27 @@ function disassembler(): Iced {
 export const x86_64: Architecture = {
   name: "x86_64",
   machine: Machine.x86_64,
-  branchType: R.plt32,
-  shortBranchType: R.pc8,
+  pointerType: R.abs64,
+  /** int3. */
+  codeFill: 0xcc,
+  // __mcount_loc does this here; what the compiler lists has been of use to the build alone.
+  ftraceTables: [],
+  loaderSymbols: new Set(["_GLOBAL_OFFSET_TABLE_"]),
 
   relocationWidth: (type) => widths.get(type),
+
+  relocationMask(type: number): Uint8Array | undefined {
+    const width = widths.get(type) ?? 0;
+    return width === 0 ? undefined : new Uint8Array(width).fill(0xff);
+  },
+
+  isShort: (type) => type === R.pc8,
+
+  farProblem: () => undefined,
+
+  poolEntrySize: () => undefined,
+
+  isMappingSymbol: () => false,
 
   isPcRelative: (type) => pcRelative.has(type),
 
@@ -124,7 +141,9 @@ export const x86_64: Architecture = {
   resolvedBranches(code: Uint8Array, start: number, end: number): ResolvedBranch[] {
     return decode(code.subarray(start, end)).flatMap(({ offset, length, branch }) => {
       if (branch === undefined || (branch.target >= 0 && branch.target < end - start)) return [];
-      return [{ offset: start + offset + length - branch.width, width: branch.width, target: start + branch.target }];
+      const type = branch.width === 4 ? R.plt32 : R.pc8;
+      const field = start + offset + length - branch.width;
+      return [{ offset: field, type, target: start + branch.target, addend: -branch.width }];
     });
   },
 
