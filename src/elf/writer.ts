@@ -24,9 +24,11 @@ export function writeObject(draft: ObjectDraft): Uint8Array {
 
   const ordered = [...draft.symbols.filter(isLocalSymbol), ...draft.symbols.filter((symbol) => !isLocalSymbol(symbol))];
   const symbolNumber = new Map(ordered.map((symbol, at) => [symbol, at + 1]));
-  const table = symbolTable(draft, ordered, numberOf);
+  // clang keeps the names of symbols and of sections in one table.
+  const strings = draft.stringTable === draft.nameTable ? names : StringTableBuilder.from(draft.stringTable.data);
+  const table = symbolTable(draft, ordered, numberOf, strings);
   contents.set(draft.symbolTable, table.symbols);
-  contents.set(draft.stringTable, table.strings);
+  contents.set(draft.stringTable, strings.finish());
   contents.set(draft.nameTable, names.finish());
   for (const section of draft.sections) {
     if (section.type === SectionType.rela) contents.set(section, relocationEntries(draft, section, symbolNumber));
@@ -122,9 +124,9 @@ function symbolTable(
   draft: ObjectDraft,
   ordered: readonly DraftSymbol[],
   numberOf: ReadonlyMap<DraftSection, number>,
-): { symbols: Uint8Array; strings: Uint8Array; indices: Uint8Array } {
+  strings: StringTableBuilder,
+): { symbols: Uint8Array; indices: Uint8Array } {
   const little = draft.littleEndian;
-  const strings = StringTableBuilder.from(draft.stringTable.data);
   const symbols = new Uint8Array((ordered.length + 1) * SYM_SIZE);
   const view = new DataView(symbols.buffer);
   const indices = new Uint8Array((ordered.length + 1) * 4);
@@ -149,7 +151,7 @@ function symbolTable(
     putI64(view, place + 8, symbol.value, little);
     putI64(view, place + 16, symbol.size, little);
   });
-  return { symbols, strings: strings.finish(), indices };
+  return { symbols, indices };
 }
 
 function relocationEntries(

@@ -191,11 +191,14 @@ class Extractor {
         this.#rela(section, { offset, type, symbol: draftSymbol({ name: "", section: 0 }), addend });
         return;
       case "inside": {
-        const named = "name" in from && isExport(from) ? this.#named.get(route.atom) : undefined;
+        // modpost wants to see which global symbol is exported, and a linker adds the local entry only to the symbol that has one.
+        const localEntry = unit.arch.localEntry(route.atom.symbol?.other ?? 0);
+        const isNamed = ("name" in from && isExport(from)) || (localEntry !== 0 && route.atom.kind === "function");
+        const named = isNamed ? this.#named.get(route.atom) : undefined;
         if (named !== undefined) {
-          // modpost wants to see which global symbol is exported.
           const entry = (route.atom.symbol?.value ?? route.atom.start) - route.atom.start;
-          this.#rela(section, { offset, type, symbol: named, addend: addend - entry });
+          const past = reference.implicit && addend - entry === localEntry ? localEntry : 0;
+          this.#rela(section, { offset, type, symbol: named, addend: addend - entry - past });
           return;
         }
         const home = this.#placed.get(route.atom);

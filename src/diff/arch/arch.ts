@@ -65,6 +65,8 @@ export interface Architecture {
   poolEntrySize(section: string): number | undefined;
   /** True for symbols that only tell code from data, such as `$x` and `$d`. */
   isMappingSymbol(name: string): boolean;
+  /** Bytes from the address of a function with this st_other to the place that calls within a module enter it at. */
+  localEntry(other: number): number;
   /** Undefined symbols that the linker or the module loader defines for each module. */
   readonly loaderSymbols: ReadonlySet<string>;
   /**

@@ -22,6 +22,7 @@ export function plainArchitecture(
   | "ftraceTables"
   | "poolEntrySize"
   | "isMappingSymbol"
+  | "localEntry"
   | "loaderSymbols"
   | "ftraceEntry"
   | "instructionTail"
@@ -41,6 +42,7 @@ export function plainArchitecture(
     ftraceTables: ["__patchable_function_entries"],
     poolEntrySize: () => undefined,
     isMappingSymbol: () => false,
+    localEntry: () => 0,
     loaderSymbols: new Set(),
     ftraceEntry: entrySite,
     instructionTail: (_code, _offset, type) => relocations.rule(type)?.bias ?? 0,

@@ -75,6 +75,9 @@ export const ppc64: Architecture = {
   poolEntrySize: (section) => (section === ".toc" ? 8 : undefined),
   loaderSymbols: new Set([".TOC."]),
 
+  // ELF V2 ABI, 3.4.1, STO_PPC64_LOCAL: the three high bits are a power of two of bytes; 0 and 1 mean that both entries are one.
+  localEntry: (other) => ((1 << (other >> 5)) >> 2) << 2,
+
   ftraceEntry: (atom, sites) => entrySite(atom, sites) ?? entryCall(atom, ["_mcount"]),
 
   farProblem(atom: Atom, reference: Reference): string | undefined {

@@ -64,6 +64,8 @@ export const x86_64: Architecture = {
 
   isMappingSymbol: () => false,
 
+  localEntry: () => 0,
+
   isPcRelative: (type) => pcRelative.has(type),
 
   loadInstead: (code, place) => loadOfVariable(code, place),
