@@ -139,7 +139,7 @@ class ChangeFinder {
 
   #pairedData(before: Atom, atom: Atom, sectionClass: string): void {
     if (isElsewhere(before, atom)) {
-      this.#refuse("DATA_MOVED", atom.name, { from: before.section.name, to: atom.section.name });
+      this.#refuse("DATA_MOVED", declaredName(atom), { from: before.section.name, to: atom.section.name });
       return;
     }
     const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
@@ -150,8 +150,8 @@ class ChangeFinder {
     else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
       const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
       if (oldSize !== newSize)
-        this.#refuse("DATA_SIZE_CHANGED", atom.name, { oldSize: `${oldSize}`, newSize: `${newSize}` });
-      else this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
+        this.#refuse("DATA_SIZE_CHANGED", declaredName(atom), { oldSize: `${oldSize}`, newSize: `${newSize}` });
+      else this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
     }
   }
 
@@ -280,8 +280,10 @@ class ChangeFinder {
       const outside = uses.filter(({ user }) => !this.functions.has(user)).map(({ user }) => user);
       const isStored = uses.some(({ user, reference }) => this.patched.arch.isAddressStored(user, reference));
       if (outside.length > 0)
-        this.#refuse("RODATA_SHARED", atom.name, { users: [...new Set(outside.map(({ name }) => name))].join(", ") });
-      else if (isStored) this.#refuse("DATA_CHANGED", atom.name, { section: atom.section.name });
+        this.#refuse("RODATA_SHARED", declaredName(atom), {
+          users: [...new Set(outside.map(declaredName))].join(", "),
+        });
+      else if (isStored) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
       else if (uses.length > 0) {
         this.notes.push(
           `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,
@@ -302,6 +304,12 @@ function isElsewhere(before: Atom, after: Atom): boolean {
   const [from, to] = [before.section.name, after.section.name];
   const becomesWritable = isReadOnlyAfterBoot(from) && isWritable(after) && !isReadOnlyAfterBoot(to);
   return becomesWritable || isPercpu(from) !== isPercpu(to);
+}
+
+/** The name in the source: MODULE_DEVICE_TABLE() gives a table a second, global one (include/linux/module.h). */
+function declaredName(atom: Atom): string {
+  const isAlias = (name: string): boolean => /^__mod_.*_device_table$/.test(name);
+  return isAlias(atom.name) ? (atom.symbols.find(({ name }) => !isAlias(name))?.name ?? atom.name) : atom.name;
 }
 
 function isLocalConstant(atom: Atom): boolean {

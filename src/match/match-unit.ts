@@ -3,6 +3,7 @@ import { baseName } from "../diff/names.ts";
 import { classOf, isFilledAfterLink } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
+import { Binding } from "../elf/constants.ts";
 import { compareLockstep } from "./lockstep.ts";
 import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
 
@@ -268,7 +269,9 @@ class Matcher implements Proof {
     if (!named && candidatesOf(this.target, atom).length > 0) {
       return `refers to ${describeAddress(this.target, address)} in the target and to ${atom.name} here`;
     }
-    if (atom.kind === "rodata" && !isFilledAfterLink(atom.section)) {
+    // A weak constant may be another unit's in the linked kernel; the name at the address has said that it is the one in force.
+    const isOverridden = named && atom.symbol?.binding === Binding.weak;
+    if (atom.kind === "rodata" && !isFilledAfterLink(atom.section) && !isOverridden) {
       const problem = this.#checkContent(atom, address, findings);
       if (problem !== undefined) return problem;
     }

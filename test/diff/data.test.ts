@@ -343,3 +343,17 @@ test("numbers of types stay those of the running kernel; new ones, which nobody 
   );
   expect(fresh.refusals.join()).toContain("SECTION_CHANGED");
 });
+
+test("a device table is refused under the name that it has in the source", async () => {
+  const diff = await diffPatched(`
+    struct id { int vendor, data; };
+    #ifdef PATCHED
+    static const struct id my_ids[] = { { 1, 2 }, { 3, 5 }, { 0 } };
+    #else
+    static const struct id my_ids[] = { { 1, 2 }, { 3, 4 }, { 0 } };
+    #endif
+    extern typeof(my_ids) __mod_usb__my_ids_device_table __attribute__((unused, alias("my_ids")));
+    const struct id *first(int x) { return x ? my_ids : 0; }
+  `);
+  expect(diff.refusals).toEqual(["DATA_CHANGED my_ids"]);
+});

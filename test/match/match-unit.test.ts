@@ -261,3 +261,27 @@ test("numbers of types, which are written after the link, are not compared but f
   const number = result.unit.atoms.find(({ section }) => section.name === ".BTF_ids");
   expect(number === undefined ? undefined : result.proof.addressOf(number)).toBe(target.addressOf("numbers"));
 });
+
+test("a weak constant that another unit overrides is the one that the kernel has", async () => {
+  const unit = compileC(`
+    struct proto { int (*call)(int); int number; };
+    const struct proto chosen __attribute__((weak));
+    const struct proto *get(int x) { return x ? &chosen : 0; }
+  `);
+  const other = compileC(`
+    struct proto { int (*call)(int); int number; };
+    static int call(int x) { return x + 7; }
+    const struct proto chosen = { call, 3 };
+  `);
+  const target = linkKernel([unit, other]);
+  const result = await matched(target, unit);
+  expect(mismatches(result)).toEqual([]);
+  expect(result.proof.addressOf(atom(result.unit, "chosen"))).toBe(target.addressOf("chosen"));
+});
+
+test("a constant of other content under the same name is a difference, unless it is weak", async () => {
+  const text = (number: number): string =>
+    `const int chosen[] = { ${number}, 2 }; const int *get(int x) { return x ? chosen : 0; }`;
+  const found = mismatches(await matched(linkKernel([compileC(text(5))]), compileC(text(4))));
+  expect(found).toEqual([expect.stringContaining("chosen differs at +0x0")]);
+});
