@@ -13,6 +13,8 @@ export interface Guest {
   readonly folder: string;
   /** Memory in MiB; default 512. */
   readonly megabytes?: number | undefined;
+  /** Kernel parameters besides those that every guest gets. */
+  readonly parameters?: readonly string[] | undefined;
   /** Wall time limit in seconds. */
   readonly timeoutSeconds: number;
   /** Receives what the guest writes to its second serial line. True: all is said, and the guest need not shut down. */
@@ -44,7 +46,14 @@ export function qemuArguments(guest: Guest): string[] {
     ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", `${guest.megabytes ?? 512}`],
     ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
     ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
-    ...["-kernel", guest.imagePath, "-initrd", guest.initramfs, "-append", kernelParameters.join(" ")],
+    ...[
+      "-kernel",
+      guest.imagePath,
+      "-initrd",
+      guest.initramfs,
+      "-append",
+      [...kernelParameters, ...(guest.parameters ?? [])].join(" "),
+    ],
   ];
 }
 

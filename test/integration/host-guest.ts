@@ -1,0 +1,155 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { chmodSync, copyFileSync, cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
+import { run } from "../../src/support/run.ts";
+import type { TargetKernel } from "../../src/target/find.ts";
+import type { PreparedTree } from "../../src/tree/prepare.ts";
+import { guestOpening } from "../../src/vm/guest-script.ts";
+import { findAlarm } from "../../src/vm/kernel-log.ts";
+import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
+import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
+import { runGuest } from "../../src/vm/qemu.ts";
+import { FrameDecoder } from "../../src/vm/serial-frames.ts";
+import { FreshRoot } from "./fresh-root.ts";
+import type { Scratch } from "./stock-kernel.ts";
+
+const repository = fileURLToPath(new URL("../..", import.meta.url));
+
+/** How one step of a guest's script ended. */
+export interface Step {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a guest left behind. */
+export interface HostRun {
+  /** A step by its name. */
+  step(name: string): Step;
+  /** Its standard output as JSON. */
+  json<Result>(name: string): Result;
+  /** The kernel log from the first step to the last. */
+  readonly log: readonly string[];
+}
+
+/** A guest that is a host of patch modules: the stock kernel with busybox, Node and kmend. */
+export interface HostPlan {
+  readonly kernel: TargetKernel;
+  readonly scratch: Scratch;
+  /** Files that the guest has in /modules. */
+  readonly files?: readonly string[];
+  /** The kernel's own modules, in /modules too, with their dependencies as `NAME.ko`. */
+  readonly kernelModules?: readonly string[];
+  /**
+   * What the guest does, in sh. `step NAME COMMAND...` runs a command and sends how it ended; `shows NAME TEXT` does so with shell text;
+   * `kmend` is there.
+   */
+  readonly script: string;
+  readonly parameters?: readonly string[];
+  readonly timeoutSeconds?: number;
+  /** Alarms in the kernel log that this run is about. */
+  readonly expectedAlarms?: RegExp;
+}
+
+/** Boots a host, runs the script to its end, and requires that the kernel found nothing to complain about. */
+export async function runHost(plan: HostPlan): Promise<HostRun> {
+  const { kernel, scratch } = plan;
+  const token = randomBytes(6).toString("hex");
+  const folder = scratch.folder();
+  const root = new FreshRoot();
+  try {
+    installKmend(root);
+    mkdirSync(join(root.path, "modules"));
+    for (const file of plan.files ?? []) copyFileSync(file, join(root.path, "modules", basename(file)));
+    const index = await indexModules(kernel.modulesDir);
+    for (const path of await resolveModules(index, plan.kernelModules ?? [], scratch.folder())) {
+      copyFileSync(path, join(root.path, "modules", basename(path)));
+    }
+    writeFileSync(join(root.path, "init"), initScript(token, plan.script));
+    chmodSync(join(root.path, "init"), 0o755);
+    const initramfs = join(folder, "initramfs.cpio");
+    execFileSync("sh", ["-c", 'find . | cpio --create --format=newc --owner=+0:+0 --quiet >"$0"', initramfs], {
+      cwd: root.path,
+    });
+    const decoder = new FrameDecoder(token);
+    const accelerator = await chooseAccelerator(kernel.imagePath, join(folder, "trial"));
+    const end = await runGuest({
+      accelerator,
+      imagePath: kernel.imagePath,
+      initramfs,
+      folder,
+      megabytes: 1536,
+      timeoutSeconds: plan.timeoutSeconds ?? 400,
+      parameters: plan.parameters ?? [],
+      onData: (piece) => {
+        decoder.push(piece);
+        return decoder.find("done") !== undefined;
+      },
+    });
+    const said = decoder.frames.map(({ name, status, text: output }) => `${name}: ${status}\n${output}`).join("\n");
+    expect(decoder.find("done"), `${said}\n${end.console}\n${end.stderr}`).toBeDefined();
+    const step = (name: string): Step => {
+      const out = decoder.find(`${name}.out`);
+      if (out === undefined) throw new Error(`the guest did not come to ${name}: ${said}`);
+      return { exitCode: out.status, stdout: out.text, stderr: decoder.find(`${name}.err`)?.text ?? "" };
+    };
+    const log = (decoder.find("log")?.text ?? "").split("\n");
+    const alarms = log.filter((line) => findAlarm([line]) !== undefined && plan.expectedAlarms?.test(line) !== true);
+    expect(alarms, log.join("\n")).toEqual([]);
+    return { step, log, json: (name) => JSON.parse(step(name).stdout) };
+  } finally {
+    root.remove();
+  }
+}
+
+/** Node with its libraries, and the built program with its folder, as an administrator would install them. */
+function installKmend(root: FreshRoot): void {
+  root.copyProgram("node");
+  const home = join(root.path, "opt/kmend");
+  for (const part of ["bin/kmend", "package.json", "compat"]) {
+    mkdirSync(dirname(join(home, part)), { recursive: true });
+    cpSync(join(repository, part), join(home, part), { recursive: true, verbatimSymlinks: true });
+  }
+  mkdirSync(join(home, "dist", "chunks"), { recursive: true });
+  copyFileSync(join(repository, "dist/cli.js"), join(home, "dist/cli.js"));
+  for (const name of readdirSync(join(repository, "dist/chunks")).filter((file) => file.endsWith(".js"))) {
+    copyFileSync(join(repository, "dist/chunks", name), join(home, "dist/chunks", name));
+  }
+  root.program("kmend", 'exec node /opt/kmend/bin/kmend "$@"');
+  root.program("kpatch", 'exec node /opt/kmend/compat/kpatch "$@"');
+}
+
+function initScript(token: string, script: string): string {
+  return `${guestOpening(token)}
+step() {
+  step_name=$1; shift
+  "$@" >/tmp/step.out 2>/tmp/step.err
+  step_status=$?
+  send "$step_name.out" $step_status </tmp/step.out
+  send "$step_name.err" 0 </tmp/step.err
+}
+shows() { step "$1" sh -c "$2"; }
+export HOME=/root
+cd /modules
+tell booted
+${script}
+dmesg | send log 0
+tell done
+sleep 100
+poweroff -f
+`;
+}
+
+/** Compiles the modules of test/fixtures/host-modules for a kernel. @returns the folder with the `.ko` files. */
+export async function buildFixtures(tree: PreparedTree, scratch: Scratch): Promise<string> {
+  const folder = scratch.folder();
+  const fixtures = join(repository, "test/fixtures/host-modules");
+  cpSync(fixtures, folder, { recursive: true });
+  const names = readdirSync(fixtures).filter((name) => name.endsWith(".c"));
+  writeFileSync(join(folder, "Makefile"), `obj-m := ${names.map((name) => name.replace(/\.c$/, ".o")).join(" ")}\n`);
+  await run("make", [...tree.makeArguments, `M=${folder}`, "modules"], { cwd: tree.path });
+  return folder;
+}

@@ -1,0 +1,225 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { InstallResult } from "../../src/host/install.ts";
+import type { LoadResult } from "../../src/host/load.ts";
+import type { ModuleInfo } from "../../src/host/module-info.ts";
+import type { HostStatus } from "../../src/host/status.ts";
+import type { UnloadResult } from "../../src/host/unload.ts";
+import { type HostRun, runHost } from "./host-guest.ts";
+import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+
+const scratch = new Scratch();
+let run: HostRun;
+let release: string;
+
+function example(name: string): string {
+  return fileURLToPath(new URL(`../../examples/${name}.patch`, import.meta.url));
+}
+
+async function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
+  const { exitCode, result, stderr } = await build(patches.map(example), scratch.folder(), "--name", name, ...more);
+  expect(exitCode, stderr).toBe(0);
+  return result.module?.path as string;
+}
+
+/** The same module as if it were made for another kernel whose release is as long. */
+function forOtherKernel(path: string): string {
+  const other = release.replace(/\d(?=\D*$)/, (digit) => String((Number(digit) + 1) % 10));
+  const text = readFileSync(path).toString("latin1").replaceAll(release, other);
+  return scratch.file("livepatch-other.ko", Buffer.from(text, "latin1"));
+}
+
+beforeAll(async () => {
+  const { kernel } = await stockKernel();
+  release = kernel.release;
+  const a = await module("livepatch-a", ["meminfo-string"], "--no-replace");
+  const files = [
+    a,
+    await module("livepatch-b", ["cmdline-helper"], "--no-replace"),
+    await module("livepatch-both", ["meminfo-string", "cmdline-helper"]),
+    await module("livepatch-zram", ["zram-module"], "--no-replace"),
+    forOtherKernel(a),
+    scratch.file("livepatch-damaged.ko", readFileSync(a).subarray(0, 9000)),
+  ];
+  run = await runHost({
+    kernel,
+    scratch,
+    files,
+    kernelModules: ["zram"],
+    script: `
+look() { shows "$1" 'grep -o -i "^memfree" /proc/meminfo; cut -c 1-9 /proc/cmdline; ls /sys/kernel/livepatch; ls -d /sys/module/livepatch_*'; }
+look start
+step dry-run kmend load --dry-run livepatch-a.ko
+step other kmend load --json livepatch-other.ko
+step damaged kmend load livepatch-damaged.ko
+step load kmend load --json livepatch-a.ko livepatch-b.ko
+look stacked
+step again kmend load --json livepatch-a.ko
+step list kmend list --json
+step not-cumulative kmend replace --json livepatch-b.ko
+step replace kmend replace --json livepatch-both.ko
+look replaced
+step install kmend install --json livepatch-both.ko
+shows installed 'stat -c "%a %u:%g %n" /var/lib/kpatch/*/*; ls -A /var/lib/kpatch/*'
+step install-other kmend install livepatch-other.ko
+step unload kmend unload --json livepatch-both
+look unloaded
+step missing kmend check
+step zram kmend load --json livepatch-zram.ko
+insmod zsmalloc.ko
+insmod zram.ko
+shows zram-state 'cat /sys/block/zram0/initstate'
+step info kmend info --json livepatch-zram
+step metrics kmend status --prometheus -
+step lost kmend load --json livepatch-both.ko
+step load-all kmend load --all --json
+look booted
+step good kmend check
+step uninstall kmend uninstall --json livepatch_both
+shows uninstalled 'ls -A /var/lib'
+step unload-all kmend unload --all --json
+look end
+shows zram-end 'cat /sys/block/zram0/initstate'
+step absent kmend unload livepatch-a
+`,
+  });
+});
+afterAll(() => scratch.remove());
+
+/** The lines of a look: MemFree, cmdline, live patches, modules. */
+function look(name: string): string {
+  return run.step(name).stdout.trim().replaceAll("\n", " ").replaceAll("/sys/module/", "+");
+}
+
+describe("load", () => {
+  test("a dry run tells the steps and changes nothing", () => {
+    expect(look("start")).toBe("MemFree console=t");
+    const { exitCode, stdout } = run.step("dry-run");
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^insmod livepatch-a\.ko\nwait up to 60 s /);
+  });
+
+  test("a module of another kernel is refused", () => {
+    expect(run.step("other").exitCode).toBe(4);
+    const [refused] = run.json<LoadResult>("other").modules;
+    expect(refused).toMatchObject({ name: "livepatch_a", outcome: "refused" });
+    expect(refused?.refusals.map(({ code }) => code)).toEqual(["OTHER_RELEASE"]);
+  });
+
+  test("a damaged file is refused", () => {
+    const { exitCode, stderr } = run.step("damaged");
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/NOT_A_PATCH_MODULE.*it is damaged/);
+  });
+
+  test("two modules stand beside each other", () => {
+    expect(run.step("load").exitCode, run.step("load").stderr).toBe(0);
+    const { modules, outcome } = run.json<LoadResult>("load");
+    expect(outcome).toBe("done");
+    expect(modules.map(({ name, outcome: became }) => [name, became])).toEqual([
+      ["livepatch_a", "loaded"],
+      ["livepatch_b", "loaded"],
+    ]);
+    expect(look("stacked")).toBe("MemFREE console=( livepatch_a livepatch_b +livepatch_a +livepatch_b");
+  });
+
+  test("what is in force already is left alone", () => {
+    expect(run.json<LoadResult>("again").modules[0]).toMatchObject({ outcome: "already", milliseconds: null });
+  });
+});
+
+test("list tells states, functions and times", () => {
+  const { loaded, installed, transition, kernel } = run.json<HostStatus>("list");
+  expect({ kernel, installed, transition }).toEqual({ kernel: release, installed: [], transition: null });
+  expect(loaded.map(({ name, state, replace }) => ({ name, state, replace }))).toEqual([
+    { name: "livepatch_a", state: "enabled", replace: false },
+    { name: "livepatch_b", state: "enabled", replace: false },
+  ]);
+  expect(loaded[0]?.functions).toEqual([{ name: "meminfo_proc_show", object: "vmlinux", sympos: 1, state: "patched" }]);
+  expect(loaded[0]?.patches).toEqual(["meminfo-string.patch"]);
+  expect(Date.parse(loaded[0]?.since ?? "")).toBeGreaterThan(0);
+});
+
+describe("replace", () => {
+  test("wants a cumulative module", () => {
+    expect(run.step("not-cumulative").exitCode).toBe(4);
+    const [refused] = run.json<LoadResult>("not-cumulative").modules;
+    expect(refused?.refusals.map(({ code }) => code)).toEqual(["NOT_CUMULATIVE"]);
+  });
+
+  test("puts one module in the place of all and unloads these", () => {
+    expect(run.step("replace").exitCode, run.step("replace").stderr).toBe(0);
+    const [replaced] = run.json<LoadResult>("replace").modules;
+    expect(replaced).toMatchObject({ outcome: "loaded", replaced: ["livepatch_a", "livepatch_b"] });
+    expect(look("replaced")).toBe("MemFREE console=( livepatch_both +livepatch_both");
+  });
+});
+
+describe("install", () => {
+  test("puts the module where it is loaded at boot", () => {
+    const { modules } = run.json<InstallResult>("install");
+    const path = `/var/lib/kpatch/${release}/livepatch-both.ko`;
+    expect(modules).toMatchObject([{ name: "livepatch_both", path, outcome: "installed" }]);
+    expect(run.step("installed").stdout).toBe(`644 0:0 ${path}\nlivepatch-both.ko\n`);
+    expect(run.step("install-other").exitCode).toBe(4);
+  });
+
+  test("check tells what is not in force", () => {
+    expect(run.step("missing").exitCode).toBe(1);
+    expect(run.step("missing").stderr).toContain("livepatch_both is installed, but not loaded");
+    expect(run.step("good").exitCode, run.step("good").stderr).toBe(0);
+  });
+
+  test("load --all loads it", () => {
+    expect(run.step("unload").exitCode).toBe(0);
+    expect(run.json<UnloadResult>("unload").modules).toMatchObject([{ name: "livepatch_both", outcome: "unloaded" }]);
+    expect(look("unloaded")).toBe("MemFree console=t");
+    expect(run.json<LoadResult>("load-all").modules).toMatchObject([
+      { name: "livepatch_both", outcome: "loaded", replaced: ["livepatch_zram"] },
+    ]);
+    expect(run.json<LoadResult>("load-all").modules[0]?.notes.join()).toContain("initstate_show (livepatch_zram)");
+    expect(look("booted")).toBe(look("replaced"));
+  });
+
+  test("uninstall leaves nothing behind, and what is loaded stays", () => {
+    const { modules } = run.json<InstallResult>("uninstall");
+    expect(modules).toMatchObject([{ outcome: "uninstalled", notes: [expect.stringContaining("stays loaded")] }]);
+    expect(run.step("uninstalled").stdout).not.toContain("kpatch");
+  });
+});
+
+describe("a module that is loaded after its patch", () => {
+  test("is told, and patched when it comes", () => {
+    const [loaded] = run.json<LoadResult>("zram").modules;
+    expect(loaded).toMatchObject({ outcome: "loaded", replaced: [] });
+    expect(loaded?.notes).toContain("zram is not loaded: its functions change when it is");
+    expect(run.step("zram-state").stdout).toBe("empty\n");
+    const info = run.json<ModuleInfo>("info");
+    expect(info.loaded?.functions).toEqual([{ name: "initstate_show", object: "zram", sympos: 1, state: "patched" }]);
+    expect(info.manifest?.kernel.release).toBe(release);
+  });
+
+  test("metrics", () => {
+    const { stdout } = run.step("metrics");
+    expect(stdout).toContain("kmend_livepatch_supported 1\n");
+    expect(stdout).toContain('kmend_patch_enabled{name="livepatch_zram",state="enabled"} 1\n');
+    expect(stdout).toContain('kmend_patch_functions{name="livepatch_zram",state="patched"} 1\n');
+  });
+});
+
+test("a cumulative module does not take back what others change without being told to", () => {
+  expect(run.step("lost").exitCode).toBe(4);
+  const [refused] = run.json<LoadResult>("lost").modules;
+  expect(refused?.refusals).toMatchObject([
+    { code: "TAKES_BACK_OTHERS", why: expect.stringContaining("initstate_show (livepatch_zram)") },
+  ]);
+});
+
+test("unload --all goes back to the kernel as it was booted", () => {
+  const { modules } = run.json<UnloadResult>("unload-all");
+  expect(modules.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual(["livepatch_both unloaded"]);
+  expect(look("end")).toBe("MemFree console=t");
+  expect(run.step("zram-end").stdout).toBe("0\n");
+  expect(run.step("absent").exitCode).toBe(3);
+});
