@@ -118,7 +118,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   if (units.pairs.length === 0) {
     return result(session, refusals.length > 0 ? "refused" : "unchanged", { units, notes, refusals });
   }
-  const functions = await describeFunctions(plans, resolved);
+  const functions = describeFunctions(plans, resolved);
   if (refusals.length > 0) {
     const explained = await explainUnproven(refusals, units.pairs, examination.types, workshop);
     return result(session, "refused", { units, notes, refusals: explained, functions, resolved });

@@ -9,6 +9,7 @@ import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { readSymvers, type SymversEntry } from "../target/symvers.ts";
+import { changedLines } from "./changed-lines.ts";
 import { extractUnit, type KlpRelocation } from "./extract.ts";
 import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./plan.ts";
 
@@ -33,8 +34,12 @@ export interface DiffResult {
   readonly outcome: "changed" | "unchanged" | "refused";
   readonly changedFunctions: readonly {
     readonly name: string;
+    /** What differs first, with the source line where the object has line information. */
     readonly reason: string;
+    /** Place of the first difference in the patched function, in bytes from its symbol. */
     readonly offset: number | null;
+    /** `file.c:12`. */
+    readonly line: string | null;
   }[];
   readonly newFunctions: readonly string[];
   readonly newData: readonly string[];
@@ -101,13 +106,23 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
   }
   const extract = outcome === "changed" && !patched.hasDescriptors ? extractOf(unit, object) : undefined;
   if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract.object);
+  const lines = changedLines(patched, changes.functions.values());
   const listedChanges = [...changes.functions.values()].filter(({ atom }) => selection.atoms.includes(atom));
   return {
     schema: 1,
     outcome,
     changedFunctions: listedChanges
       .filter(({ change }) => change === "changed")
-      .map(({ atom, reason, differsAt }) => ({ name: atom.name, reason, offset: differsAt ?? null })),
+      .map(({ atom, reason, differsAt }) => {
+        const line = lines.get(atom) ?? null;
+        const entry = (atom.symbol?.value ?? atom.start) - atom.start;
+        return {
+          name: atom.name,
+          reason: line === null ? reason : `${reason} (${line})`,
+          offset: differsAt === undefined ? null : differsAt - entry,
+          line,
+        };
+      }),
     newFunctions: listedChanges.filter(({ change }) => change === "new").map(({ atom }) => atom.name),
     newData: selection.atoms
       .filter((atom) => (atom.kind === "data" || atom.kind === "bss") && atom.symbol !== undefined)
