@@ -11,6 +11,8 @@ export interface Difference {
   readonly offset: number;
   /** One clause for a person, such as `calls kfree_sensitive instead of kfree`. */
   readonly text: string;
+  /** The same thing is referred to, at another place. */
+  readonly isMoved?: boolean;
 }
 
 /** Tables whose entries change what code does without a change of its bytes. The other tables only repeat what the code shows. */
@@ -37,10 +39,12 @@ export class Comparison {
   readonly #assumed: [Atom, Atom][] = [];
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
   readonly #maskOf: (type: number) => Uint8Array | undefined;
+  readonly #instructionAlignment: number;
 
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original), entriesByAtom(patched)];
+    this.#instructionAlignment = patched.arch.instructionAlignment;
     this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);
   }
 
@@ -79,11 +83,15 @@ export class Comparison {
     const filled = equalBytes(a.bytes, b.bytes) ? undefined : this.#filledBits(a, b);
     for (let at = 0; filled !== undefined && at < common; at++) {
       const differing = (a.bytes[at] as number) ^ (b.bytes[at] as number);
-      if (differing !== 0 && (differing & ~(filled.get(at) ?? 0)) !== 0)
-        return { offset: at, text: `differs from byte ${at} (0x${at.toString(16)}) on` };
+      if (differing !== 0 && (differing & ~(filled.get(at) ?? 0)) !== 0) return this.#differsFrom(at, b);
     }
     if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
     return null;
+  }
+
+  #differsFrom(at: number, { kind }: Atom): Difference {
+    const offset = kind === "function" || kind === "code" ? at - (at % this.#instructionAlignment) : at;
+    return { offset, text: `differs from byte ${offset} (0x${offset.toString(16)}) on` };
   }
 
   /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there. */
@@ -103,7 +111,8 @@ export class Comparison {
       const [x, y] = [left[at] as Reference, right[at] as Reference];
       if (x.offset !== y.offset || x.type !== y.type || !this.targetsEqual(x.target, y.target)) {
         const offset = Math.min(x.offset, y.offset);
-        return { offset, text: describeReferences(x, y) };
+        const isMoved = x.offset !== y.offset && this.targetsEqual(x.target, y.target);
+        return { offset, text: describeReferences(x, y), isMoved };
       }
     }
     const extra = right[count] ?? left[count];
@@ -157,7 +166,8 @@ export class Comparison {
 
 function earliest(a: Difference | null, b: Difference | null): Difference | null {
   if (a === null || b === null) return a ?? b;
-  return b.offset <= a.offset + 8 ? b : a;
+  // Another target says more than the bytes of the same instruction; the same target further down only follows from them.
+  return b.offset <= a.offset + 8 && b.isMoved !== true ? b : a;
 }
 
 function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {

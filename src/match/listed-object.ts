@@ -28,8 +28,11 @@ export class ListedObject implements TargetObject {
         address: symbol.address,
         sympos: totals.get(symbol.name) === 1 ? 0 : list.length + 1,
       };
-      this.#byName.set(symbol.name, [...list, entry]);
-      this.#byAddress.set(symbol.address, [...(this.#byAddress.get(symbol.address) ?? []), entry]);
+      list.push(entry);
+      this.#byName.set(symbol.name, list);
+      const here = this.#byAddress.get(symbol.address);
+      if (here === undefined) this.#byAddress.set(symbol.address, [entry]);
+      else here.push(entry);
     }
   }
 

@@ -2,13 +2,14 @@ import { readFile } from "node:fs/promises";
 import { findChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { selectCarried } from "../diff/select.ts";
-import { readUnitObject } from "../diff/unit-object.ts";
+import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
 import { ListedObject, listedProof } from "../match/listed-object.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
-import { readSymvers, type SymversEntry } from "../target/symvers.ts";
+import { parseSymvers, type SymversEntry } from "../target/symvers.ts";
 import { changedLines } from "./changed-lines.ts";
 import { extractUnit, type KlpRelocation } from "./extract.ts";
 import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./plan.ts";
@@ -62,12 +63,14 @@ export interface DiffResult {
 
 /**
  * Compares two builds of one translation unit, without a kernel tree or image, and writes what a patch module needs of the second.
- * @throws ElfFormatError, KmendError `FILE_MISSING`, `SYMBOL_TABLE`.
+ * @throws ElfFormatError, KmendError `FILE_MISSING`, `SYMBOL_TABLE`, `DIFFERENT_MACHINES`, `SYMVERS_DAMAGED`.
  */
 export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
   const object = options.object ?? "vmlinux";
-  const original = await readUnitObject(await readInput(options.original));
-  const patched = await readUnitObject(await readInput(options.patched));
+  requireObjectName(object);
+  const original = await readUnit(options.original);
+  const patched = await readUnit(options.patched);
+  requireSameMachine(original, patched, options);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, options.patched, object);
   const selection = selectCarried(patched, correlation, changes, options.patched, object);
@@ -76,7 +79,10 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
       ? ownSymbols(original)
       : readSymbolTable(await readInput(options.symtab), options.symtab, object);
   const target = new ListedObject(object, listed, options.symtab ?? options.original);
-  const symvers = options.symvers === undefined ? new Map<string, SymversEntry>() : await readSymvers(options.symvers);
+  const symvers =
+    options.symvers === undefined
+      ? new Map<string, SymversEntry>()
+      : parseSymvers(Buffer.from(await readInput(options.symvers)).toString("utf8"), options.symvers);
   const plan: UnitPlan = {
     pair: { source: options.patched, object, originalPath: options.original, patchedPath: options.patched },
     patched,
@@ -138,6 +144,46 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
     refusals,
     notes: [...changes.notes, ...unit.notes],
   };
+}
+
+/** What the kernel's loader reads from the name of a livepatch section: 55 characters without a dot, `-` written as `_` (kernel/livepatch/core.c). */
+function requireObjectName(object: string): void {
+  if (/^\w{1,55}$/.test(object)) return;
+  throw new KmendError({
+    code: "USAGE",
+    message: `${JSON.stringify(object)} is not the name of a kernel object`,
+    why: "livepatch sections name an object by up to 55 letters, digits and underscores",
+    hint: "give vmlinux, or the module's name as in /proc/modules",
+    exitCode: ExitCode.usage,
+  });
+}
+
+/** Reads a unit; errors name the file. */
+async function readUnit(path: string): Promise<UnitObject> {
+  const file = await readInput(path);
+  try {
+    return await readUnitObject(file);
+  } catch (error) {
+    if (error instanceof ElfFormatError) throw error.in(path);
+    if (!(error instanceof KmendError) || error.where !== undefined) throw error;
+    const { code, message, why, hint, exitCode } = error;
+    throw new KmendError({ code, message, where: path, why, hint, exitCode, cause: error });
+  }
+}
+
+/** @throws KmendError `DIFFERENT_MACHINES` when the two cannot be builds of one unit for one kernel. */
+function requireSameMachine(original: UnitObject, patched: UnitObject, options: DiffOptions): void {
+  const describe = ({ elf, arch }: UnitObject): string =>
+    `${arch.name}, ${elf.littleEndian ? "little" : "big"}-endian, e_flags 0x${elf.header.flags.toString(16)}`;
+  const [before, after] = [describe(original), describe(patched)];
+  if (before === after) return;
+  throw new KmendError({
+    code: "DIFFERENT_MACHINES",
+    message: `${options.original} and ${options.patched} are not for the same machine`,
+    why: `the one is ${before}, the other ${after}`,
+    hint: "give two builds of one source file, made by the same compiler with the same options",
+    exitCode: ExitCode.usage,
+  });
 }
 
 async function readInput(path: string): Promise<Uint8Array> {

@@ -57,6 +57,8 @@ export interface Architecture {
   farProblem(atom: Atom, reference: Reference): string | undefined;
   /** Relocation type of a 64-bit pointer. */
   readonly pointerType: number;
+  /** Instructions start at multiples of this. */
+  readonly instructionAlignment: number;
   /** Byte between functions; executing it is a fault. */
   readonly codeFill: number;
   /** Further sections, beyond those of section-classes.ts, that are tables here: the lists of ftrace entries that the compiler makes. */

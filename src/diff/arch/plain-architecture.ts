@@ -18,6 +18,7 @@ export function plainArchitecture(
   | "isAddressStored"
   | "isCompared"
   | "farProblem"
+  | "instructionAlignment"
   | "codeFill"
   | "ftraceTables"
   | "poolEntrySize"
@@ -38,6 +39,7 @@ export function plainArchitecture(
     isAddressStored: (atom) => atom.kind !== "function",
     isCompared: (atom, { type }) => atom.kind === "function" && relocations.rule(type)?.kind !== "branch",
     farProblem: () => undefined,
+    instructionAlignment: 4,
     codeFill: 0,
     ftraceTables: ["__patchable_function_entries"],
     poolEntrySize: () => undefined,

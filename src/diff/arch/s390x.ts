@@ -55,6 +55,7 @@ export const s390x: Architecture = {
   name: "s390x",
   machine: Machine.s390,
   pointerType: 22,
+  instructionAlignment: 2,
   codeFill: 0x07,
   loaderSymbols: new Set(["_GLOBAL_OFFSET_TABLE_"]),
 

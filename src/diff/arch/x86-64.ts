@@ -43,6 +43,7 @@ export const x86_64: Architecture = {
   name: "x86_64",
   machine: Machine.x86_64,
   pointerType: R.abs64,
+  instructionAlignment: 1,
   /** int3. */
   codeFill: 0xcc,
   // __mcount_loc does this here; what the compiler lists has been of use to the build alone.
