@@ -8,7 +8,10 @@ import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
 import { kmend } from "../cli/captured.ts";
 
-/** The newest stock kernel on offer, with its prepared source tree. */
+/** Which stock kernel the tests are about: the newest on offer, unless KMEND_TEST_KERNEL names a release. */
+export const testedKernel = process.env["KMEND_TEST_KERNEL"] ?? "newest";
+
+/** That stock kernel, with its prepared source tree. */
 export interface StockKernel {
   readonly kernel: TargetKernel;
   readonly tree: PreparedTree;
@@ -23,7 +26,7 @@ export function stockKernel(): Promise<StockKernel> {
 }
 
 async function prepare(): Promise<StockKernel> {
-  const kernel = await findTargetKernel({ kernel: "newest" });
+  const kernel = await findTargetKernel({ kernel: testedKernel });
   const { program } = await compareCompiler(kernel.image.banner);
   return { kernel, tree: await prepareTree(kernel, { compiler: program }) };
 }
@@ -122,7 +125,7 @@ export interface Built {
 
 /** Runs `kmend build` for the newest stock kernel. */
 export async function build(patches: readonly string[], output: string, ...more: readonly string[]): Promise<Built> {
-  const words = ["build", ...patches, "--kernel", "newest", "--json", "--output", output, ...more];
+  const words = ["build", ...patches, "--kernel", testedKernel, "--json", "--output", output, ...more];
   const { exitCode, stdout, stderr } = await kmend(...words);
   return { exitCode, stderr, result: JSON.parse(stdout) as BuildResult };
 }

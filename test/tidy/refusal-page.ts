@@ -1,3 +1,4 @@
+import { hostRefusalTexts } from "../../src/host/host-refusals.ts";
 import { type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
 
 const head = `# What kmend refuses, and what to do
@@ -11,14 +12,25 @@ Words in capitals stand for what a message fills in. This page is made from the 
 \`npx vitest run --project unit test/tidy -u\` writes it anew.
 `;
 
+const hostHead = `# What a host refuses
+
+\`kmend load\`, \`replace\`, \`unload\` and \`install\` look before they change anything. They tell all reasons at once, in \`refusals\` of \`--json\` too,
+and the system stays as it is. This part is made from the table in \`src/host/host-refusals.ts\`.
+`;
+
 /** Text of docs/refusals.md. */
 export function refusalPage(): string {
   const codes = Object.keys(refusalTexts).sort() as RefusalCode[];
-  const sections = codes.map((code) => {
-    const { why, hint } = refusalTexts[code];
-    return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}\n`;
+  const hostCodes = Object.keys(hostRefusalTexts).sort() as (keyof typeof hostRefusalTexts)[];
+  const hostSections = hostCodes.map((code) => {
+    const { exitCode } = hostRefusalTexts[code];
+    return `${section(code, hostRefusalTexts[code])}\nExit code ${exitCode}.\n`;
   });
-  return [head, ...sections].join("\n");
+  return [head, ...codes.map((code) => section(code, refusalTexts[code])), hostHead, ...hostSections].join("\n");
+}
+
+function section(code: string, { why, hint }: { readonly why: string; readonly hint: string }): string {
+  return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}\n`;
 }
 
 /** A row's text with its `{place}`s in capitals; a row that is all filled in by the case gets `otherwise`. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { hostRefusalTexts } from "../../src/host/host-refusals.ts";
 import { refusalTexts } from "../../src/support/refusals.ts";
 import { refusalPage } from "./refusal-page.ts";
 import { read, root, typeScriptFiles } from "./source-files.ts";
@@ -10,8 +11,9 @@ test("the page about refusals is that of the table", async () => {
 
 test("every row of the table is used", () => {
   const sources = typeScriptFiles("src")
-    .filter((path) => path !== "src/support/refusals.ts")
+    .filter((path) => path !== "src/support/refusals.ts" && path !== "src/host/host-refusals.ts")
     .map(read)
     .join("\n");
-  expect(Object.keys(refusalTexts).filter((code) => !sources.includes(`"${code}"`))).toEqual([]);
+  const codes = [...Object.keys(refusalTexts), ...Object.keys(hostRefusalTexts)];
+  expect(codes.filter((code) => !sources.includes(`"${code}"`))).toEqual([]);
 });
