@@ -1,5 +1,5 @@
 import { type Host, readState, thisHost } from "./host.ts";
-import { installedModules, installedReleases } from "./installed.ts";
+import { type InstalledModule, installedModules, installedReleases } from "./installed.ts";
 import { readKernelLog } from "./kernel-log.ts";
 import { readLoadRecord } from "./records.ts";
 import {
@@ -44,7 +44,7 @@ export interface InstalledStatus {
   /** As ISO 8601 in UTC. */
   readonly installedAt: string;
   /**
-   * For the running kernel: `in force`, `covered` when later patch modules change all of its functions, or `not loaded`; for another kernel
+   * For the running kernel: `in force`, `covered` when a cumulative one that came later changes all of its functions, or `not loaded`; for another kernel
    * `other kernel`; `damaged` when it is no patch module.
    */
   readonly state: "in force" | "covered" | "not loaded" | "other kernel" | "damaged";
@@ -144,29 +144,60 @@ async function timeOfLogLine(root: string, text: string): Promise<string | null>
 async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Promise<readonly InstalledStatus[]> {
   const active = patches.filter(({ state }) => state === "enabled");
   const names = new Set(active.map(({ name }) => name));
-  const changed = new Set(active.flatMap(functionKeys));
   const list: InstalledStatus[] = [];
   for (const release of await installedReleases(host.root)) {
-    for (const { module, file, installedAt, problem } of await installedModules(host.root, release)) {
-      const functions = module?.manifest?.functions ?? [];
-      const covered =
-        functions.length > 0 && functions.every(({ object, name, sympos }) => changed.has(keyOf(object, name, sympos)));
+    const modules = await installedModules(host.root, release);
+    const cumulative = release === host.release ? await cumulativePatches(host.root, active, modules) : [];
+    for (const entry of modules) {
+      const { module, file, problem } = entry;
+      const name = module?.name ?? file.replace(/\.ko$/, "");
       const state =
         module === undefined
           ? "damaged"
           : release !== host.release
             ? "other kernel"
-            : names.has(module.name)
+            : names.has(name)
               ? "in force"
-              : covered
+              : cumulative.some((patch) => covers(patch, entry))
                 ? "covered"
                 : "not loaded";
-      const name = module?.name ?? file.replace(/\.ko$/, "");
-      const at = new Date(installedAt).toISOString();
-      list.push({ release, name, file, installedAt: at, state, problem: problem ?? null });
+      const installedAt = new Date(entry.installedAt).toISOString();
+      list.push({ release, name, file, installedAt, state, problem: problem ?? null });
     }
   }
   return list;
+}
+
+/** A loaded patch that replaced all before it. */
+interface CumulativePatch {
+  readonly functions: ReadonlySet<string>;
+  /** What was installed before this time, it has replaced; milliseconds since 1970. */
+  readonly after: number;
+}
+
+async function cumulativePatches(
+  root: string,
+  active: readonly LoadedPatch[],
+  installed: readonly InstalledModule[],
+): Promise<readonly CumulativePatch[]> {
+  const patches = active.filter(({ replace }) => replace === true);
+  return Promise.all(
+    patches.map(async (patch) => {
+      // Modules are loaded in the order of their installation, so a later one is missing although this one was loaded after its installation.
+      const own = installed.find(({ module }) => module?.name === patch.name);
+      const since = own?.installedAt ?? Date.parse((await sinceOf(root, patch.name)) ?? "");
+      return { functions: new Set(functionKeys(patch)), after: since };
+    }),
+  );
+}
+
+function covers(patch: CumulativePatch, { module, installedAt }: InstalledModule): boolean {
+  const functions = module?.manifest?.functions ?? [];
+  return (
+    functions.length > 0 &&
+    installedAt <= patch.after &&
+    functions.every(({ object, name, sympos }) => patch.functions.has(keyOf(object, name, sympos)))
+  );
 }
 
 async function transitionStatus(host: Host, patch: LoadedPatch): Promise<TransitionStatus> {

@@ -50,10 +50,8 @@ kmend load patches-parks.ko 2>/dev/null &
 while [ ! -d /sys/kernel/livepatch/patches_parks ]; do sleep 1; done
 kill -9 $(pidof node)
 look killed-waiting
-step busy kmend unload --dry-run patches_parks
 (sleep 6; release parks) &
 step adopt kmend load --json patches-parks.ko
-step in-force kmend check
 
 park
 step stuck kmend unload --timeout 2 --json patches_parks
@@ -123,10 +121,8 @@ describe("a task parked inside of a function that the patch changes", () => {
 describe("kill -9", () => {
   test("while a load waits: the next load goes on with it", () => {
     expect(run.step("killed-waiting").stdout).toBe(inForce);
-    expect(run.step("busy").stdout).toContain("echo 0 >/sys/kernel/livepatch/patches_parks/enabled");
     expect(run.step("adopt").exitCode, run.step("adopt").stderr).toBe(0);
     expect(run.json<LoadResult>("adopt").modules).toMatchObject([{ outcome: "loaded" }]);
-    expect(run.step("in-force").exitCode).toBe(0);
   });
 
   test("before rmmod: the module is told as left over, and the next load unloads it first", () => {
