@@ -57,12 +57,14 @@ export function reportChange(context: CommandContext, result: ChangeResult): voi
       const { code, message, why, hint } = error;
       context.printProblem({ kind: "error", code, message, where: undefined, why, hint });
     }
-    if (!result.dryRun || refusals.length > 0) {
-      const seconds = typeof milliseconds === "number" ? ` in ${(milliseconds / 1000).toFixed(1)} s` : "";
-      const others = replaced.length === 0 ? "" : `, replaced ${replaced.join(", ")}`;
-      context.print(`${name}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}`);
-    }
     for (const line of taskLines(stalledTasks)) context.print(line);
+    if (result.dryRun && refusals.length === 0) continue;
+    // The last line of all tells the outcome with its reason: scripts keep it as the message.
+    const seconds = typeof milliseconds === "number" ? ` in ${(milliseconds / 1000).toFixed(1)} s` : "";
+    const others = replaced.length === 0 ? "" : `, replaced ${replaced.join(", ")}`;
+    const reasons = [...refusals.map(({ why }) => why), ...(error?.message === undefined ? [] : [error.message])];
+    const reason = reasons.length === 0 ? "" : `: ${reasons.join("; ")}`;
+    context.print(`${name}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}${reason}`);
   }
   if (result.modules.length === 0) context.print("nothing to do");
 }

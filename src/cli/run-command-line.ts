@@ -41,7 +41,8 @@ export async function runCommandLine(words: readonly string[], surroundings: Sur
     return await request.command.run(context, request.operands, request.options);
   } catch (thrown) {
     reporter?.stop();
-    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
+    const known = asKmendError(thrown);
+    const error = signal.aborted && known.exitCode !== ExitCode.interrupted ? interruptedError() : known;
     if (json) stdout.write(`${JSON.stringify(errorToJson(error), null, 2)}\n`);
     stderr.write(formatProblem(problemOf(error), styleFor(stderr)));
     if (verbosity === 3) stderr.write(`${traceOf(thrown)}\n`);

@@ -109,7 +109,7 @@ async function unloadReplaced(
   names: readonly string[],
   steps: Steps,
 ): Promise<{ readonly replaced: readonly string[]; readonly notes: readonly string[] }> {
-  const listed = new Set((await readLoadedPatches(host.root)).map(({ name }) => name));
+  const listed = await stillListed(host, names);
   const idle = new Set((await readIdleModules(host.root)).map(({ name }) => name));
   const replaced: string[] = [];
   const notes: string[] = [];
@@ -127,6 +127,16 @@ async function unloadReplaced(
     });
   }
   return { replaced, notes };
+}
+
+/** The kernel takes replaced patches off its list from a work item, a moment after the transition. */
+async function stillListed(host: Host, names: readonly string[]): Promise<ReadonlySet<string>> {
+  for (let tries = 0; ; tries++) {
+    const patches = await readLoadedPatches(host.root);
+    const left = new Set(patches.map(({ name }) => name).filter((name) => names.includes(name)));
+    if (left.size === 0 || tries >= 40) return left;
+    await host.sleep(50);
+  }
 }
 
 /** Turns a patch round that could not be put in force, and unloads it. */

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { exists } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
@@ -113,7 +114,7 @@ async function sourcesOf(host: Host, options: LoadOptions): Promise<readonly Sou
  * @throws KmendError `NO_SUCH_MODULE` (exit 2), `NOT_A_PATCH_MODULE`
  */
 export async function openOperand(host: Pick<Host, "root" | "release">, operand: string): Promise<PatchFile> {
-  if (await exists(operand)) return readPatchFile(operand);
+  if (await exists(operand)) return readPatchFile(resolve(operand));
   const installed = operand.includes("/") ? undefined : await findInstalled(host.root, host.release, operand);
   if (installed !== undefined) return installed.module ?? readPatchFile(installed.path);
   throw new KmendError({
@@ -140,9 +141,9 @@ async function loadOne(
   if (found.refusals.length > 0) return { ...base, outcome: "refused", refusals: found.refusals };
   if (found.presence === "loaded") return { ...base, outcome: "already" };
   const title = found.presence === "loading" ? `Wait for ${source.name}` : `Load ${source.name}`;
-  const outcome = await options.progress.phase(`load ${source.name}`, title, (status) =>
-    loadModule(host, source, found, steps, { ...options, status }),
-  );
+  const outcome = await options.progress
+    .phase(`load ${source.name}`, title, (status) => loadModule(host, source, found, steps, { ...options, status }))
+    .catch(asFailure);
   return { ...base, ...fieldsOf(outcome), notes: [...found.notes, ...outcome.notes] };
 }
 
@@ -161,11 +162,18 @@ function fieldsOf(outcome: LoadedOutcome): Partial<LoadedModule> & Pick<LoadedMo
   }
 }
 
+/** What goes wrong with one module must not keep the others out. */
+function asFailure(error: unknown): LoadedOutcome {
+  if (error instanceof KmendError) return { kind: "failed", error, notes: [] };
+  throw error;
+}
+
 function blank(name: string, file: string): Omit<LoadedModule, "outcome"> {
   return { name, file, milliseconds: null, replaced: [], refusals: [], error: null, stalledTasks: [], notes: [] };
 }
 
-function detailsOf({ code, message, why = "", hint = "" }: KmendError): NonNullable<LoadedModule["error"]> {
+/** An error as a part of a result. */
+export function detailsOf({ code, message, why = "", hint = "" }: KmendError): NonNullable<LoadedModule["error"]> {
   return { code, message, why, hint };
 }
 

@@ -49,8 +49,10 @@ async function waitOnce(host: Host, name: string, limit: number, options: WaitOp
     const elapsed = host.now() - started;
     if (elapsed >= limit) return "stalled";
     if (options.status !== undefined && elapsed >= told) {
-      told = elapsed + 1000;
+      const before = host.now();
       const count = countTasks(host.root, patch.state === "enabling");
+      // Looking at very many tasks takes its time, which is not to hold up the transition's end.
+      told = elapsed + Math.max(1000, 10 * (host.now() - before));
       if (count !== undefined) options.status(`${count.pending} of ${count.total} tasks still have to switch`);
     }
     await host.sleep(elapsed < 2000 ? quickPoll : slowPoll);

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { exists } from "../support/cache.ts";
-import { ExitCode } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { type Host, namesIn, readState, readSwitch, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal, refuseOnHost } from "./host-refusals.ts";
 import { kernelModuleName } from "./installed.ts";
-import { type ChangeOptions, interrupted, type LoadedModule, requireRoot } from "./load.ts";
+import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireRoot } from "./load.ts";
 import { readPatchFile } from "./patch-file.ts";
 import { removeLoadRecord, withHostLock } from "./records.ts";
 import { Steps } from "./steps.ts";
@@ -61,9 +61,11 @@ export async function unload(options: UnloadOptions): Promise<UnloadResult> {
     const gone = new Set<string>();
     for (const name of await namesToUnload(host, options)) {
       if (options.signal?.aborted === true) throw interrupted();
-      const result = await progress.phase(`unload ${name}`, `Unload ${name}`, (status) =>
-        unloadOne(host, name, gone, steps, { ...options, status }),
-      );
+      const result = await progress
+        .phase(`unload ${name}`, `Unload ${name}`, (status) =>
+          unloadOne(host, name, gone, steps, { ...options, status }),
+        )
+        .catch((error: unknown) => failed(name, error));
       if (result.outcome === "unloaded" || result.outcome === "planned") gone.add(name);
       modules.push(result);
     }
@@ -86,6 +88,13 @@ async function namesToUnload(host: Host, options: UnloadOptions): Promise<readon
   }
   const others = [...wanted].filter((name) => !loaded.includes(name));
   return [...loaded.filter((name) => wanted.has(name)), ...others];
+}
+
+/** What goes wrong with one module must not keep the others in. */
+function failed(name: string, error: unknown): UnloadedModule {
+  if (!(error instanceof KmendError) || error.exitCode === ExitCode.interrupted) throw error;
+  const rest = { milliseconds: null, refusals: [], stalledTasks: [], notes: [] };
+  return { name, outcome: "failed", error: detailsOf(error), ...rest };
 }
 
 async function unloadOne(
