@@ -7,8 +7,12 @@ const numberedTail = /\.\d+(?=\.|$)/g;
 
 /** Macros that put a counter, a line number or both inside of a name. */
 const counterNames: readonly { readonly pattern: RegExp; readonly base: string; readonly from: string }[] = [
-  { pattern: /^(__UNIQUE_ID_[^.]*?)\d+$/, base: "$1", from: "__UNIQUE_ID() of linux/compiler.h" },
-  { pattern: /^(__UNIQUE_ID_[^.]*?)\d+(\.\d+)$/, base: "$1", from: "a static local named by __UNIQUE_ID()" },
+  {
+    pattern: /^((?:.+\.)?__UNIQUE_ID_[^.]*?)\d+$/,
+    base: "$1",
+    from: "__UNIQUE_ID() of linux/compiler.h; clang puts the function of a static local before it",
+  },
+  { pattern: /^(__UNIQUE_ID_[^.]*?)\d+(\.\d+)$/, base: "$1", from: "a static local named by __UNIQUE_ID(), by gcc" },
   {
     pattern: /^(__initcall__kmod_.*?)__\d+_\d+_(.*)$/,
     base: "$1_$2",
@@ -66,7 +70,7 @@ const specialNames = new Set(specialStatics.map(({ name }) => name));
 
 /** True for statics that {@link specialStatics} lists, in gcc's form (`__warned.12`) and clang's (`function.__warned`). */
 export function isSpecialStatic(name: string): boolean {
-  if (name.startsWith("__UNIQUE_ID_ddebug")) return true;
+  if (/(^|\.)__UNIQUE_ID_ddebug/.test(name)) return true;
   const base = baseName(name);
   if (base !== name && specialNames.has(base)) return true;
   const dot = base.lastIndexOf(".");

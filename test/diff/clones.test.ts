@@ -13,6 +13,7 @@ test.each([
   ["version2", "version2"],
   ["v1.2beta", "v1.2beta"],
   ["__UNIQUE_ID_ddebug1234.56", "__UNIQUE_ID_ddebug"],
+  ["probe.__UNIQUE_ID_ddebug875", "probe.__UNIQUE_ID_ddebug"],
   ["__UNIQUE_ID___addressable_start77", "__UNIQUE_ID___addressable_start"],
   ["__initcall__kmod_meminfo__312_162_proc_meminfo_init5", "__initcall__kmod_meminfo_proc_meminfo_init5"],
 ])("%s and its renumbered versions share %s", (name, base) => {
@@ -28,7 +29,15 @@ test("the parent of a cold part is named before .cold", () => {
 });
 
 test("only numbered names are special statics: a variable of that very name is an ordinary one", () => {
-  for (const name of ["__warned.5", "__func__.0", "_rs.12", "CSWTCH.4", "function.__warned", "__UNIQUE_ID_ddebug7"])
+  for (const name of [
+    "__warned.5",
+    "__func__.0",
+    "_rs.12",
+    "CSWTCH.4",
+    "function.__warned",
+    "__UNIQUE_ID_ddebug7",
+    "f.__UNIQUE_ID_ddebug875",
+  ])
     expect([name, isSpecialStatic(name)]).toEqual([name, true]);
   for (const name of ["__warned", "_rs", "descriptor", "count.5", "CSWTCHES.1", "__key2.1"])
     expect([name, isSpecialStatic(name)]).toEqual([name, false]);
