@@ -53,3 +53,8 @@ export function rewritten(bytes: Uint8Array, rewrites: readonly Rewrite[]): Uint
   for (const rewrite of rewrites) copy.set(rewrite.bytes, rewrite.offset);
   return copy;
 }
+
+/** True for a reference of an instruction that is replaced by another. */
+export function isRewritten({ offset }: Reference, rewrites: readonly Rewrite[]): boolean {
+  return rewrites.some((rewrite) => offset >= rewrite.offset && offset < rewrite.offset + rewrite.bytes.length);
+}

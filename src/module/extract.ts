@@ -1,7 +1,7 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
 import { isExport } from "../diff/exports.ts";
-import { rewritten } from "../diff/runtime-constants.ts";
+import { isRewritten, rewritten } from "../diff/runtime-constants.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -106,8 +106,10 @@ class Extractor {
     for (const atom of selection.atoms) this.#place(atom);
     for (const atom of selection.atoms) {
       const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
-      for (const reference of atom.references) this.#relocate(section, offset, atom, reference);
-      for (const { reference } of selection.rewrites.get(atom) ?? []) this.#relocate(section, offset, atom, reference);
+      const rewrites = selection.rewrites.get(atom) ?? [];
+      const kept = atom.references.filter((reference) => !isRewritten(reference, rewrites));
+      for (const reference of kept) this.#relocate(section, offset, atom, reference);
+      for (const { reference } of rewrites) this.#relocate(section, offset, atom, reference);
     }
     for (const [name, entries] of selection.entries) this.#table(name, entries);
     this.#functionTable();

@@ -1,12 +1,15 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import type { Route, Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
+import type { UnitObject } from "../diff/unit-object.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
+import { branchOnKey, type KeyBranch, withKeyBranches } from "./key-branches.ts";
 import type { Reach } from "./resolve.ts";
 
 /** Entries of a unit that can be carried, and what became of the others. */
 export interface KeyDecision {
-  readonly entries: Selection["entries"];
+  /** What is carried, with other code where the kernel could not have written its own. */
+  readonly selection: Selection;
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
 }
@@ -15,16 +18,19 @@ export interface KeyDecision {
  * A patched module's symbols get their addresses only when that module is there; by then the kernel has set up the patch module's jump labels, static
  * calls and alternatives. Entries of those tables that need such a symbol cannot be carried as they are:
  * - a static call goes on through its trampoline, which the kernel keeps up to date too, so without the entry it does the same with one jump more;
- * - a tracepoint's jump label stays off: the patched function no longer triggers it, which is noted;
+ * - a jump label becomes a branch that reads its key each time (key-branches.ts), where there is room for it;
+ * - without room, a tracepoint's jump label stays off: the patched function no longer triggers it, which is noted;
  * - any other jump label, and an alternative, is refused.
  */
 export function decideModuleKeys(
   selection: Selection,
+  unit: UnitObject,
   object: string,
   unitPath: string,
   reachOf: (route: Route) => Reach | undefined,
 ): KeyDecision {
-  if (object === "vmlinux") return { entries: selection.entries, refusals: [], notes: [] };
+  if (object === "vmlinux") return { selection, refusals: [], notes: [] };
+  const branches: KeyBranch[] = [];
   const refusals: Refusal[] = [];
   const notes = new Set<string>();
   const entries = new Map<string, readonly TableEntry[]>();
@@ -36,6 +42,11 @@ export function decideModuleKeys(
           if (key === undefined) return true;
           const where = entry.place?.atom.name ?? unitPath;
           if (table === ".static_call_sites") return false;
+          const branch = table === "__jump_table" ? branchOnKey(entry, unit, selection) : undefined;
+          if (branch !== undefined) {
+            branches.push(branch);
+            return false;
+          }
           if (table === "__jump_table" && key.startsWith("__tracepoint_")) {
             notes.add(
               `${where}: the tracepoint ${key.slice("__tracepoint_".length)} of ${object} no longer fires in the patched function`,
@@ -53,7 +64,7 @@ export function decideModuleKeys(
         });
     if (kept.length > 0) entries.set(table, kept);
   }
-  return { entries, refusals, notes: [...notes] };
+  return { selection: withKeyBranches({ ...selection, entries }, branches), refusals, notes: [...notes] };
 }
 
 /** Unit, function and offset that an entry is about. */

@@ -134,11 +134,12 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
     if (route.to === "original") return reachOriginal(route.atom);
     return route.to === "external" ? reachExternal(route.name, route.weak) : undefined;
   };
-  const keys = decideModuleKeys(selection, pair.object, pair.source, reachOf);
+  const keys = decideModuleKeys(selection, plan.patched, pair.object, pair.source, reachOf);
   refusals.push(...keys.refusals);
-  const users: readonly (Atom | TableEntry)[] = [...selection.atoms, ...[...keys.entries.values()].flat()];
+  const { atoms, entries } = keys.selection;
+  const users: readonly (Atom | TableEntry)[] = [...atoms, ...[...entries.values()].flat()];
   for (const from of users) {
-    const rewrites = "name" in from ? (selection.rewrites.get(from) ?? []) : [];
+    const rewrites = "name" in from ? (keys.selection.rewrites.get(from) ?? []) : [];
     for (const reference of [...from.references, ...rewrites.map((rewrite) => rewrite.reference)]) {
       const route = selection.route(from, reference);
       const reach = reachOf(route);
@@ -154,7 +155,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   }
   return {
     plan,
-    selection: { ...selection, entries: keys.entries },
+    selection: keys.selection,
     redirections,
     reachOriginal,
     reachExternal,

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import type { Route } from "../../src/diff/select.ts";
+import type { Atom } from "../../src/diff/atoms.ts";
+import type { Route, Selection } from "../../src/diff/select.ts";
 import { decideModuleKeys, type KeyDecision } from "../../src/module/module-keys.ts";
 import type { Reach } from "../../src/module/resolve.ts";
 import { diffPatched } from "../diff/diff-units.ts";
@@ -8,7 +9,7 @@ import { diffPatched } from "../diff/diff-units.ts";
 const macros = readFileSync(new URL("../fixtures/kernel-tables.h", import.meta.url), "utf8");
 
 /** Decides for a unit of the module `fuse` whose own symbols are reached by livepatch relocations, those of others by the loader. */
-async function decide(source: string, object = "fuse"): Promise<KeyDecision> {
+async function decide(source: string, object = "fuse"): Promise<KeyDecision & Pick<Selection, "entries">> {
   const diff = await diffPatched(`${macros}\n#line 1\n${source}`);
   expect(diff.refusals).toEqual([]);
   const reachOf = (route: Route): Reach | undefined => {
@@ -16,7 +17,8 @@ async function decide(source: string, object = "fuse"): Promise<KeyDecision> {
     if (route.to !== "original") return undefined;
     return { by: "klp", symbol: { object, name: route.atom.name, sympos: 0, offset: 0 }, proof: "" };
   };
-  return decideModuleKeys(diff.selection, object, "fs/fuse/dev.c", reachOf);
+  const decision = decideModuleKeys(diff.selection, diff.patched, object, "fs/fuse/dev.c", reachOf);
+  return { ...decision, entries: decision.selection.entries };
 }
 
 const change = "\n#ifdef PATCHED\n x = x * 3 + 1;\n#endif\n";
@@ -28,9 +30,63 @@ test("in the kernel image everything can be carried", async () => {
   expect([refusals, notes]).toEqual([[], []]);
 });
 
-test("a static branch with a key of the module is refused with key, function and unit", async () => {
+/** Unwind data for `f` as objtool writes it: one entry for all of it, with a table entry of its own size. */
+const unwind = `
+  asm(".pushsection .orc_unwind_ip,\\"a\\"\\n.long f - .\\n.popsection\\n"
+      ".pushsection .orc_unwind,\\"a\\"\\n.word 8, 0\\n.byte 0x55, 1\\n.popsection");
+`;
+
+/** Bytes of a jump with its displacement as zero. */
+const jump = "e900000000";
+
+test("a static branch with a key of the module reads the key in code of its own", async () => {
+  const { entries, refusals, selection } = await decide(`
+    static struct static_key key;
+    int f(int x) { ${change} if (static_branch(&key)) take(4); return take(x); }
+    ${unwind}
+  `);
+  expect(refusals).toEqual([]);
+  expect(entries.has("__jump_table")).toBe(false);
+  const [f, code] = ["f", "by its key"].map((name) => selection.atoms.find((atom) => atom.name.endsWith(name))) as [
+    Atom,
+    Atom,
+  ];
+  const [rewrite] = selection.rewrites.get(f) ?? [];
+  expect(Buffer.from(rewrite?.bytes ?? []).toString("hex")).toBe(jump);
+  expect(rewrite?.reference).toMatchObject({
+    offset: (rewrite?.offset ?? 0) + 1,
+    target: { kind: "atom", atom: code, addend: -4 },
+  });
+  expect(Buffer.from(code.bytes).toString("hex")).toBe(`833d0000000000${"0f8500000000"}${jump}`);
+  const targets = code.references.map(({ offset, target }) =>
+    target.kind === "atom" ? [offset, target.atom.name, target.addend] : [],
+  );
+  expect(targets[0]).toEqual([2, "key", -5]);
+  expect(targets[1]).toEqual([9, "f", expect.any(Number)]);
+  expect(targets[2]).toEqual([14, "f", (rewrite?.offset ?? 0) + 5 - 4]);
+  const unwinding = entries.get(".orc_unwind_ip") ?? [];
+  expect(unwinding.map(({ place }) => place?.atom.name)).toEqual(["f", code.name]);
+  expect(unwinding[1]?.partner).toEqual(unwinding[0]?.partner);
+});
+
+test("a static branch that is taken while its key is off goes there when the key reads zero", async () => {
+  const { selection, refusals } = await decide(`
+    static struct static_key key;
+    int f(int x) { ${change} if (static_branch_likely(&key)) take(4); return take(x); }
+    ${unwind}
+  `);
+  expect(refusals).toEqual([]);
+  const code = selection.atoms.find(({ name }) => name.endsWith("by its key"));
+  expect(Buffer.from(code?.bytes ?? []).toString("hex")).toBe(`833d0000000000${"0f8400000000"}${jump}`);
+  expect(code?.references[0]?.target).toMatchObject({ addend: -5 });
+});
+
+test.each([
+  ["without unwind data for it", "static_branch", ""],
+  ["that has two bytes only", "short_static_branch", unwind],
+])("a static branch with a key of the module, %s, is refused with key, function and unit", async (_, macro, more) => {
   const { entries, refusals } = await decide(
-    `static struct static_key key; int f(int x) { ${change} if (static_branch(&key)) take(4); return take(x); }`,
+    `static struct static_key key; int f(int x) { ${change} if (${macro}(&key)) take(4); return take(x); } ${more}`,
   );
   expect(entries.has("__jump_table")).toBe(false);
   expect(refusals).toMatchObject([
@@ -55,7 +111,7 @@ test("a static branch with a key of the kernel, or a new one of the patch, is ca
   expect(entries.get("__jump_table")).toHaveLength(2);
 });
 
-test("a tracepoint of the module falls silent, which is noted once for each function", async () => {
+test("a tracepoint of the module without room for a jump falls silent, which is noted once for each function", async () => {
   const { entries, refusals, notes } = await decide(`
     static struct static_key __tracepoint_fuse_request;
     int f(int x) { ${change} if (static_branch(&__tracepoint_fuse_request)) take(4); if (static_branch(&__tracepoint_fuse_request)) take(5); return take(x); }

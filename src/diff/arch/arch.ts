@@ -22,6 +22,27 @@ export interface DecodedInstruction {
   readonly isPadding: boolean;
 }
 
+/** A place in emitted code that a relocation fills, and what is added to the target because of where the place is in its instruction. */
+export interface EmittedPlace {
+  readonly offset: number;
+  readonly type: number;
+  readonly bias: number;
+}
+
+/** A static branch's place in the code, which can become a jump to code that reads the key. */
+export interface BranchSite {
+  /** Its length. */
+  readonly bytes: number;
+  readonly jump: EmittedPlace & { readonly bytes: Uint8Array };
+  /** Code that compares a 32-bit counter with zero and goes to `taken` or back. */
+  readonly readingKey: (isTakenWhileOff: boolean) => {
+    readonly bytes: Uint8Array;
+    readonly key: EmittedPlace;
+    readonly taken: EmittedPlace;
+    readonly back: EmittedPlace;
+  };
+}
+
 /** An instruction that loads a register from a variable. */
 export interface LoadInstruction {
   /** Offset of its first byte in the code. */
@@ -83,6 +104,8 @@ export interface Architecture {
    * that loads the register from a variable. Undefined for any other instruction.
    */
   loadInstead?(code: Uint8Array, place: number): LoadInstruction | undefined;
+  /** The static branch at a place of `code`; undefined when there is no room for a jump to other code. */
+  branchSite?(code: Uint8Array, place: number): BranchSite | undefined;
   /** Makes {@link resolvedBranches} and {@link instructions} usable. */
   loadDisassembler(): Promise<void>;
   /** Branches in `code[start, end)` without relocation that leave that range. */

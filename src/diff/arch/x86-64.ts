@@ -1,6 +1,6 @@
 import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import type { Atom, Reference } from "../atoms.ts";
-import type { Architecture, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
+import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -70,6 +70,8 @@ export const x86_64: Architecture = {
   isPcRelative: (type) => pcRelative.has(type),
 
   loadInstead: (code, place) => loadOfVariable(code, place),
+
+  branchSite: (code, place) => staticBranch(code, place),
 
   isBranch(atom: Atom, { offset, type }: Reference): boolean {
     if (type === R.plt32) return true;
@@ -198,4 +200,33 @@ function loadOfVariable(code: Uint8Array, place: number): LoadInstruction | unde
   const operands = 0x05 | ((opcode & 7) << 3);
   const bytes = Uint8Array.from([rex, 0x8b, operands, 0, 0, 0, 0, 0x0f, 0x1f, 0x00]);
   return { start, bytes, offset: start + 3, width: 4, type: R.pc32 };
+}
+
+/** The five-byte nop that stands for a static branch which is off, and the jump of one that is on (arch/x86/include/asm/jump_label.h). */
+const branchNop = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+const jumpOpcode = 0xe9;
+
+/**
+ * `jmp rel32` over the place, and `cmpl $0, key(%rip)`, `jne` or `je taken`, `jmp back` (Intel SDM volume 2). Displacements count from the end of their
+ * instruction: four bytes behind their place, five for the comparison, which has a byte of immediate.
+ */
+function staticBranch(code: Uint8Array, place: number): BranchSite | undefined {
+  const here = code.subarray(place, place + branchNop.length);
+  const isNop = branchNop.every((byte, index) => here[index] === byte);
+  if (here.length < branchNop.length || (!isNop && here[0] !== jumpOpcode)) return undefined;
+  const branch = { type: R.plt32, bias: -4 };
+  return {
+    bytes: branchNop.length,
+    jump: { bytes: Uint8Array.from([jumpOpcode, 0, 0, 0, 0]), offset: 1, ...branch },
+    readingKey: (isTakenWhileOff) => ({
+      bytes: Uint8Array.from([
+        ...[0x83, 0x3d, 0, 0, 0, 0, 0],
+        ...[0x0f, isTakenWhileOff ? 0x84 : 0x85, 0, 0, 0, 0],
+        ...[jumpOpcode, 0, 0, 0, 0],
+      ]),
+      key: { offset: 2, type: R.pc32, bias: -5 },
+      taken: { offset: 9, ...branch },
+      back: { offset: 14, ...branch },
+    }),
+  };
 }
