@@ -10,7 +10,8 @@ import { SectionFlag, SectionType } from "../elf/constants.ts";
 export function homeOf(atom: Atom, isPool: boolean): { name: string; type: number; flags: number } {
   const { section } = atom;
   const flags = section.flags & (SectionFlag.alloc | SectionFlag.write | SectionFlag.execinstr);
-  if (atom.kind === "function") return { name: ".text", type: SectionType.progbits, flags };
+  if (atom.kind === "function" || /^\.text(\.|$)/.test(section.name))
+    return { name: ".text", type: SectionType.progbits, flags };
   if (atom.kind === "bss") return { name: ".bss", type: SectionType.nobits, flags };
   if (isExportPart(atom)) return { name: section.name, type: section.type, flags };
   // A section of addresses that functions share, such as the TOC, keeps its name: the linker finds it by that.

@@ -1,7 +1,9 @@
+import { basename } from "node:path";
 import type { Atom, Reference } from "../diff/atoms.ts";
 import type { Route, Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
+import { sourceLines } from "../elf/line-table.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { branchOnKey, type KeyBranch, withKeyBranches } from "./key-branches.ts";
 import type { Reach } from "./resolve.ts";
@@ -55,8 +57,8 @@ export function decideModuleKeys(
           }
           refusals.push(
             table === "__jump_table"
-              ? refuse("JUMP_LABEL_MODULE_KEY", where, placeOf(entry, unitPath), { key })
-              : refuse("SPECIAL_SECTION", where, placeOf(entry, unitPath), {
+              ? refuse("JUMP_LABEL_MODULE_KEY", where, placeOf(entry, unitPath, unit), { key })
+              : refuse("SPECIAL_SECTION", where, placeOf(entry, unitPath, unit), {
                   problem: `its entry in ${table} needs ${key} of ${object}, whose address is not known when the kernel uses the table`,
                 }),
           );
@@ -67,9 +69,13 @@ export function decideModuleKeys(
   return { selection: withKeyBranches({ ...selection, entries }, branches), refusals, notes: [...notes] };
 }
 
-/** Unit, function and offset that an entry is about. */
-function placeOf({ place }: TableEntry, unitPath: string): string {
-  return place === undefined ? unitPath : `${unitPath}: ${place.atom.name}+0x${place.offset.toString(16)}`;
+/** Unit, function, offset and source line that an entry is about, as far as they are known. */
+function placeOf({ place }: TableEntry, unitPath: string, { elf }: UnitObject): string {
+  if (place === undefined) return unitPath;
+  const { atom, offset } = place;
+  const [source] = sourceLines(elf, [{ section: atom.section.index, offset: atom.start + offset }]);
+  const line = source === undefined ? "" : ` (${basename(source.file)}:${source.line})`;
+  return `${unitPath}: ${atom.name}+0x${offset.toString(16)}${line}`;
 }
 
 /** Tables that the kernel uses before it writes the livepatch relocations of a module. */

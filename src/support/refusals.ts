@@ -88,7 +88,7 @@ export const refusalTexts = {
     hint: "keep the static variable and its use as they are in the original function",
   },
   JUMP_LABEL_MODULE_KEY: {
-    why: "it uses the static key {key}, which lives in a module, and the kernel sets up jump labels before it knows that address",
+    why: "it uses the static key {key}, which lives in a module: the kernel sets up jump labels before it knows that address, and the two bytes at this place have no room for a branch that reads the key",
     hint: "use static_key_enabled() instead of the static branch at this place",
   },
   CALLBACK_TWICE: {

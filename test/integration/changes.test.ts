@@ -172,3 +172,27 @@ test("code of a module reaches what only that module has, and is relocated when 
   const verdict = await tried(result, "--probe", probe, "--module", "zram");
   expect(verdict.probes[0]?.loaded).toBe("and no other");
 });
+
+test("a tracepoint of a module fires in its patched function, when it is on", async () => {
+  const result = await built({
+    "fs/ext4/fsync.c": replace(
+      "\ttrace_ext4_sync_file_enter(file, datasync);\n",
+      (matched) => `${matched}\tpr_notice("kmend saw it\\n");\n`,
+    ),
+  });
+  expect(readPatchModule(modulePath(result)).livepatchSymbols).toContain("ext4.__tracepoint_ext4_sync_file_exit,0");
+  const probe = [
+    "[ -d t ] || { mkdir t m; mount -t tracefs t t; truncate -s 16M disk; mke2fs -F disk; mount -t ext4 -o loop disk m; } >/dev/null 2>&1",
+    "count() { echo > t/trace; dd if=/dev/zero of=m/f bs=1 count=1 conv=fsync 2>/dev/null; grep -c ext4_sync_file_exit: t/trace; }",
+    "turn() { echo $1 > t/events/ext4/ext4_sync_file_exit/enable; }",
+    "turn 0; off=$(count); turn 1; on=$(count); turn 0; last=$(count)",
+    "all=$(dmesg | grep -c 'kmend saw it'); echo $off $on $last $((all - $(cat seen 2>/dev/null || echo 0))); echo $all > seen",
+  ].join("; ");
+  const verdict = await tried(
+    result,
+    "--probe",
+    probe,
+    ...["loop", "crc32c_generic", "ext4"].flatMap((name) => ["--module", name]),
+  );
+  expect(verdict.probes[0]).toMatchObject({ before: "0 1 0 0", loaded: "0 1 0 3", after: "0 1 0 0" });
+});

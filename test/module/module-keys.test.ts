@@ -10,7 +10,7 @@ const macros = readFileSync(new URL("../fixtures/kernel-tables.h", import.meta.u
 
 /** Decides for a unit of the module `fuse` whose own symbols are reached by livepatch relocations, those of others by the loader. */
 async function decide(source: string, object = "fuse"): Promise<KeyDecision & Pick<Selection, "entries">> {
-  const diff = await diffPatched(`${macros}\n#line 1\n${source}`);
+  const diff = await diffPatched(`${macros}\n#line 1\n${source}`, ["-g"]);
   expect(diff.refusals).toEqual([]);
   const reachOf = (route: Route): Reach | undefined => {
     if (route.to === "external") return { by: "loader", name: route.name, proof: "" };
@@ -90,7 +90,11 @@ test.each([
   );
   expect(entries.has("__jump_table")).toBe(false);
   expect(refusals).toMatchObject([
-    { code: "JUMP_LABEL_MODULE_KEY", what: "f", where: expect.stringMatching(/^fs\/fuse\/dev\.c: f\+0x[0-9a-f]+$/) },
+    {
+      code: "JUMP_LABEL_MODULE_KEY",
+      what: "f",
+      where: expect.stringMatching(/^fs\/fuse\/dev\.c: f\+0x[0-9a-f]+ \(<stdin>:\d+\)$/),
+    },
   ]);
   expect(refusals[0]?.why).toContain("the static key key, which lives in a module");
 });
