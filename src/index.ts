@@ -10,7 +10,8 @@ export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./hos
 export { type UnloadOptions, type UnloadResult, unload } from "./host/unload.ts";
 export { build } from "./module/build.ts";
 export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
-export { type DiffOptions, type DiffResult, diffObjects } from "./module/diff-objects.ts";
+export type { DiffResult } from "./module/compare-objects.ts";
+export { type DiffOptions, diffObjects } from "./module/diff-objects.ts";
 export type { Manifest } from "./module/manifest.ts";
 export { type VerifiedItem, type VerifyOptions, type VerifyResult, verifyModule } from "./module/verify.ts";
 export type { ErrorDetails } from "./support/errors.ts";

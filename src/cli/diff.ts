@@ -1,4 +1,4 @@
-import type { DiffResult } from "../module/diff-objects.ts";
+import type { DiffResult } from "../module/compare-objects.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { formatTable } from "./table.ts";

@@ -1,4 +1,5 @@
-import { SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import { SectionFlag, SectionType, SYM_SIZE, SymbolType } from "../elf/constants.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { type ElfReader, isDefined } from "../elf/reader.ts";
 import type { Architecture } from "./arch/arch.ts";
@@ -54,11 +55,20 @@ function groupSymbols(elf: ElfReader, arch: Architecture, descriptors: Descripto
     if (!isDefined(own) || own.type === SymbolType.section || own.type === SymbolType.file) continue;
     if (own.name === "" || own.name.startsWith(".L") || arch.isMappingSymbol(own.name)) continue;
     const symbol = descriptors.seenThrough(own);
+    if (symbol.value < 0 || symbol.value > (elf.sections[symbol.section]?.size ?? 0)) {
+      throw new ElfFormatError(`symbol ${own.index} lies outside of its section`, offsetOf(elf, own), symbol.value);
+    }
     const list = groups.get(symbol.section);
     if (list === undefined) groups.set(symbol.section, [symbol]);
     else list.push(symbol);
   }
   return groups;
+}
+
+/** Place of a symbol table entry in the file. */
+function offsetOf(elf: ElfReader, symbol: ElfSymbol): number {
+  const table = elf.sections.find(({ type }) => type === SectionType.symtab);
+  return (table?.offset ?? 0) + symbol.index * SYM_SIZE;
 }
 
 function isPrefix(symbol: ElfSymbol): boolean {

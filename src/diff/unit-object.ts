@@ -1,4 +1,4 @@
-import { SectionFlag, SpecialSection } from "../elf/constants.ts";
+import { SectionFlag, SectionType, SpecialSection } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
@@ -160,7 +160,7 @@ async function attachResolvedBranches(
   for (const atoms of bySection.values()) {
     const section = (atoms[0] as Atom).section;
     const isCode = (section.flags & SectionFlag.execinstr) !== 0;
-    if (!isCode || atoms.length < 2 || classOf(section) !== "content") continue;
+    if (!isCode || section.type === SectionType.nobits || atoms.length < 2 || classOf(section) !== "content") continue;
     await arch.loadDisassembler();
     const marks = mappingSymbols.get(section.index) ?? [];
     const isData = (at: number): boolean => marks.findLast(({ value }) => value <= at)?.name.startsWith("$d") === true;

@@ -90,6 +90,9 @@ function indexByName(sections: readonly Section[]): Map<string, Section> {
   return map;
 }
 
+/** 64 MiB. The largest that kernels ask for is a huge page, 2 MiB; what is written with it grows by as much. */
+const largestAlignment = 1 << 26;
+
 function readSections(bytes: Bytes, header: FileHeader): Section[] {
   const raw: Omit<Section, "name">[] = [];
   for (let index = 0; index < header.sectionCount; index++) {
@@ -105,6 +108,8 @@ function readSections(bytes: Bytes, header: FileHeader): Section[] {
     if (alignment > 1 && !Number.isInteger(Math.log2(alignment))) {
       throw new ElfFormatError(`alignment of section ${index} is no power of two`, at + 48, alignment);
     }
+    if (alignment > largestAlignment)
+      throw new ElfFormatError(`absurd alignment of section ${index}`, at + 48, alignment);
     raw.push({
       index: index as SectionIndex,
       nameOffset: bytes.u32(at),

@@ -7,7 +7,8 @@ import { draftOf, draftSection, draftSymbol } from "../../src/elf/builder.ts";
 import type { Section } from "../../src/elf/model.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { type DiffResult, diffObjects } from "../../src/module/diff-objects.ts";
+import type { DiffResult } from "../../src/module/compare-objects.ts";
+import { diffObjects } from "../../src/module/diff-objects.ts";
 import { dumpObject } from "../fixtures/arch/dump.ts";
 import { compileFor, type Machine, machines, relink, toolchain } from "../fixtures/arch/machines.ts";
 
