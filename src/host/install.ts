@@ -1,7 +1,7 @@
 import { chmod, chown, mkdir, open, readFile, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
-import { ExitCode } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { findProgram } from "../support/find-program.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
@@ -80,7 +80,7 @@ async function change(
   const host = options.host ?? thisHost();
   const progress = options.progress ?? new SilentProgress();
   const dryRun = options.dryRun === true;
-  const release = options.kernel ?? host.release;
+  const release = checkedRelease(options.kernel ?? host.release);
   requireRoot(host, dryRun);
   const steps = new Steps(dryRun);
   const all = async (): Promise<InstallResult> => {
@@ -101,6 +101,17 @@ async function change(
   };
   if (dryRun) return all();
   return withHostLock(host.root, all, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
+}
+
+/** A release becomes the name of a folder that is written to and swept. @throws KmendError `USAGE`. */
+function checkedRelease(release: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._+~-]*$/.test(release)) return release;
+  throw new KmendError({
+    code: "USAGE",
+    message: `"${release}" is no release of a kernel`,
+    hint: "give it as uname -r prints it",
+    exitCode: ExitCode.usage,
+  });
 }
 
 async function installOne(host: Host, release: string, file: PatchFile, steps: Steps): Promise<InstalledOutcome> {

@@ -47,7 +47,8 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   const add = (code: HostRefusalCode, values: Record<string, string> = {}): void => {
     refusals.push(refuseOnHost(code, file.name, file.path, values));
   };
-  if (!(await hasLivepatch(root))) add("NO_LIVEPATCH", { release: host.release });
+  const able = await hasLivepatch(root);
+  if (!able) add("NO_LIVEPATCH", { release: host.release });
   if ((await readSwitch(root, "/proc/sys/kernel/ftrace_enabled")) === false) add("FTRACE_OFF");
   await checkKernel(host, file, add, notes);
   const policy = await readSignaturePolicy(root);
@@ -68,7 +69,7 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   const others = patches.filter((patch) => patch !== own && heading(patch));
   const replaces = file.manifest?.replace === true ? others.map(({ name }) => name) : [];
   // What is there already changes nothing more.
-  if (presence !== "loaded" && presence !== "loading") {
+  if (able && presence !== "loaded" && presence !== "loading") {
     await checkSurroundings(host, file, patches, add, notes);
     checkOthers(file, others, intent, add, notes);
   }

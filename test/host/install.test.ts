@@ -81,6 +81,14 @@ describe("what speaks against an install", () => {
     ]);
   });
 
+  test("a release that leads elsewhere", async () => {
+    host.write("etc/a.ko", "");
+    for (const change of [install, uninstall]) {
+      await expect(change({ host, operands: ["a"], kernel: "../../../etc" })).rejects.toMatchObject({ code: "USAGE" });
+    }
+    expect(host.has("etc/a.ko")).toBe(true);
+  });
+
   test("anybody but root", async () => {
     host.privileged = false;
     const operands = [patchFile(files, { name: "a" })];

@@ -80,7 +80,10 @@ const ofOneModule: ReadonlySet<string> = new Set([
 ]);
 
 async function translated(command: string, words: readonly string[]): Promise<readonly string[]> {
-  if (command === "signal" && words.length === 0) return ["signal"];
+  if (command === "signal") {
+    if (words.length > 0) throw wrong("signal takes no arguments");
+    return ["signal"];
+  }
   if (!ofOneModule.has(command)) throw wrong(`there is no command ${command}`);
   if ((command === "load" || command === "unload") && words.length === 1 && words[0] === "--all") {
     return [command, "--all"];
