@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { systemErrorCode } from "../support/errors.ts";
+import { readState } from "./host.ts";
 
 /** One line of the kernel log. */
 export interface LogLine {
@@ -60,4 +61,17 @@ export function complaintsAbout(lines: readonly LogLine[], name: string): readon
     .map(({ text }) => text)
     .filter((text) => text.includes(name) || /\b(?:livepatch|ftrace):/.test(text));
   return [...new Set(about)].filter((text) => !/tainting kernel|loading out-of-tree module/.test(text));
+}
+
+/** When the last line of the kernel log with this text was written, as ISO 8601 in UTC; null when there is none that can be read. */
+export async function timeOfLogLine(root: string, text: string): Promise<string | null> {
+  const line = readKernelLog(root).findLast((candidate) => candidate.text.includes(text));
+  const uptime = Number((await readState(root, "/proc/uptime"))?.split(" ")[0]);
+  if (line === undefined || !Number.isFinite(uptime)) return null;
+  return new Date(Date.now() - uptime * 1000 + line.time / 1000).toISOString();
+}
+
+/** When the last transition of a patch began, as {@link timeOfLogLine}. */
+export function transitionStart(root: string, name: string, enabling: boolean): Promise<string | null> {
+  return timeOfLogLine(root, `livepatch: '${name}': starting ${enabling ? "patching" : "unpatching"} transition`);
 }

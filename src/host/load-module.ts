@@ -1,6 +1,6 @@
-import { KmendError } from "../support/errors.ts";
+import { KmendError, messageOf } from "../support/errors.ts";
 import type { Host } from "./host.ts";
-import { complaintsAbout, newestLogLine, readKernelLog } from "./kernel-log.ts";
+import { complaintsAbout, newestLogLine, readKernelLog, transitionStart } from "./kernel-log.ts";
 import type { PatchFile } from "./patch-file.ts";
 import type { Preflight } from "./preflight.ts";
 import { removeLoadRecord, writeLoadRecord } from "./records.ts";
@@ -98,9 +98,13 @@ async function finish(
     return { kind: "failed", error, notes: [] };
   }
   const record = { since: new Date().toISOString(), file: file.path, sha256: file.sha256 };
-  await writeLoadRecord(host.root, name, record);
+  // The patch is in force, whether that can be written down or not.
+  const unwritten = await writeLoadRecord(host.root, name, record).then(
+    () => [],
+    (error: unknown) => [`the time of the load is not remembered: ${messageOf(error)}`],
+  );
   const { replaced, notes } = await unloadReplaced(host, found.replaces, steps);
-  return { kind: "loaded", milliseconds: Math.round(milliseconds), replaced, notes };
+  return { kind: "loaded", milliseconds: Math.round(milliseconds), replaced, notes: [...unwritten, ...notes] };
 }
 
 /** Modules whose patches the kernel has put out of force only take room. */
@@ -149,6 +153,7 @@ async function takeBack(
 ): Promise<LoadedOutcome> {
   const stuck = await readLoadedPatch(host.root, name);
   const tasks = stuck === undefined ? [] : whoHoldsUp(host, stuck);
+  const since = await transitionStart(host.root, name, true);
   options.status?.(reason === "interrupted" ? "interrupted: taking the patch back" : "taking the patch back");
   await steps.take(`echo 0 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, false));
   // An interrupt must not keep the patch half applied.
@@ -166,7 +171,7 @@ async function takeBack(
       : `${name} was taken back, but its module stays in memory: it is in use`,
   ];
   if (reason === "interrupted") return { kind: "interrupted", notes };
-  return { kind: "stalled", tasks, error: stalledError(name, tasks, options), notes };
+  return { kind: "stalled", tasks, error: stalledError(name, tasks, options, since), notes };
 }
 
 function halfway(
@@ -185,12 +190,17 @@ function halfway(
   return { kind: "stalled", tasks: holding, error, notes: [] };
 }
 
-function stalledError(name: string, tasks: readonly PendingTask[], options: WaitOptions): KmendError {
+function stalledError(
+  name: string,
+  tasks: readonly PendingTask[],
+  options: WaitOptions,
+  since: string | null,
+): KmendError {
   const seconds = 2 * (options.timeoutSeconds ?? defaultTimeoutSeconds);
   return new KmendError({
     code: "TRANSITION_STALLED",
     message: `the transition of ${name} did not end within ${seconds} s`,
-    why: `${tasks.length} task${tasks.length === 1 ? "" : "s"} could not be switched`,
+    why: `${tasks.length} task${tasks.length === 1 ? " has" : "s have"} not switched${since === null ? "" : ` since ${since}`}`,
     hint: "see to these tasks and load it again, or give it more time with --timeout",
   });
 }

@@ -1,6 +1,6 @@
-import { type Host, readState, thisHost } from "./host.ts";
+import { type Host, thisHost } from "./host.ts";
 import { type InstalledModule, installedModules, installedReleases } from "./installed.ts";
-import { readKernelLog } from "./kernel-log.ts";
+import { timeOfLogLine, transitionStart } from "./kernel-log.ts";
 import { readLoadRecord } from "./records.ts";
 import {
   hasLivepatch,
@@ -133,14 +133,6 @@ async function sinceOf(root: string, name: string): Promise<string | null> {
   );
 }
 
-/** When the last line of the kernel log with this text was written. */
-async function timeOfLogLine(root: string, text: string): Promise<string | null> {
-  const line = readKernelLog(root).findLast((candidate) => candidate.text.includes(text));
-  const uptime = Number((await readState(root, "/proc/uptime"))?.split(" ")[0]);
-  if (line === undefined || !Number.isFinite(uptime)) return null;
-  return new Date(Date.now() - uptime * 1000 + line.time / 1000).toISOString();
-}
-
 async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Promise<readonly InstalledStatus[]> {
   const active = patches.filter(({ state }) => state === "enabled");
   const names = new Set(active.map(({ name }) => name));
@@ -202,11 +194,10 @@ function covers(patch: CumulativePatch, { module, installedAt }: InstalledModule
 
 async function transitionStatus(host: Host, patch: LoadedPatch): Promise<TransitionStatus> {
   const count = countTasks(host.root, patch.state === "enabling");
-  const verb = patch.state === "enabling" ? "patching" : "unpatching";
   return {
     name: patch.name,
     state: patch.state,
-    since: await timeOfLogLine(host.root, `livepatch: '${patch.name}': starting ${verb} transition`),
+    since: await transitionStart(host.root, patch.name, patch.state === "enabling"),
     pending: count?.pending ?? null,
     total: count?.total ?? null,
     tasks: whoHoldsUp(host, patch),

@@ -5,6 +5,7 @@ import { SilentProgress } from "../support/progress.ts";
 import { type Host, namesIn, readState, readSwitch, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal, refuseOnHost } from "./host-refusals.ts";
 import { kernelModuleName } from "./installed.ts";
+import { transitionStart } from "./kernel-log.ts";
 import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireRoot } from "./load.ts";
 import { readPatchFile } from "./patch-file.ts";
 import { removeLoadRecord, withHostLock } from "./records.ts";
@@ -184,6 +185,7 @@ async function putBack(
 ): Promise<Pick<UnloadedModule, "outcome" | "stalledTasks" | "error" | "notes">> {
   const stuck = await readLoadedPatch(host.root, name);
   const stalledTasks = stuck === undefined ? [] : whoHoldsUp(host, stuck);
+  const since = await transitionStart(host.root, name, false);
   options.status(`${reason === "interrupted" ? "interrupted: " : ""}putting the patch back in force`);
   await steps.take(`echo 1 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, true));
   const end = await waitForTransition(host, name, { ...options, signal: undefined });
@@ -196,7 +198,7 @@ async function putBack(
     ? {
         code: "TRANSITION_STALLED",
         message: `the transition back from ${name} did not end within ${seconds} s`,
-        why: `${stalledTasks.length} task${stalledTasks.length === 1 ? "" : "s"} could not be switched`,
+        why: `${stalledTasks.length} task${stalledTasks.length === 1 ? " has" : "s have"} not switched${since === null ? "" : ` since ${since}`}`,
         hint: "see to these tasks and unload it again, or give it more time with --timeout",
       }
     : {

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,6 +8,7 @@ import type { LoadResult } from "../../src/host/load.ts";
 import type { ModuleInfo } from "../../src/host/module-info.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import type { UnloadResult } from "../../src/host/unload.ts";
+import { signModule } from "../../src/update/sign-module.ts";
 import { buildFixtures, type HostRun, runHost } from "./host-guest.ts";
 import { build, Scratch, stockKernel } from "./stock-kernel.ts";
 
@@ -31,6 +33,15 @@ function forOtherKernel(path: string): string {
   return scratch.file("livepatch-other.ko", Buffer.from(text, "latin1"));
 }
 
+/** The module with a signature of a key that no kernel knows. */
+async function signed(path: string): Promise<string> {
+  const folder = scratch.folder();
+  const [key, certificate] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  const words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody"];
+  execFileSync("openssl", [...words, "-keyout", key, "-out", certificate], { stdio: "pipe" });
+  return scratch.file("livepatch-signed.ko", await signModule(readFileSync(path), { key, certificate }));
+}
+
 beforeAll(async () => {
   const { kernel, tree } = await stockKernel();
   release = kernel.release;
@@ -42,6 +53,7 @@ beforeAll(async () => {
     await module("livepatch-zram", ["zram-module"], "--no-replace"),
     forOtherKernel(a),
     join(await buildFixtures(tree, scratch), "redirects.ko"),
+    await signed(a),
     scratch.file("livepatch-damaged.ko", readFileSync(a).subarray(0, 9000)),
   ];
   run = await runHost({
@@ -81,6 +93,15 @@ shows uninstalled 'ls -A /var/lib'
 step unload-all kmend unload --all --json
 look end
 shows zram-end 'cat /sys/block/zram0/initstate'
+mount -t securityfs securityfs /sys/kernel/security
+echo 1 >/sys/module/module/parameters/sig_enforce
+echo integrity >/sys/kernel/security/lockdown
+step unsigned kmend load --json livepatch-a.ko
+step foreign kmend load --json livepatch-signed.ko
+echo nobody:x:65534:65534::/:/bin/sh >>/etc/passwd
+shows list-nobody 'su nobody -c "kmend list"'
+shows load-nobody 'su nobody -c "kmend load livepatch-a.ko"'
+look forbidden
 `,
   });
 });
@@ -208,4 +229,30 @@ test("unload --all goes back to the kernel as it was booted", () => {
   expect(modules.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual(["livepatch_both unloaded"]);
   expect(look("end")).toBe("MemFree console=t");
   expect(run.step("zram-end").stdout).toBe("0\n");
+});
+
+describe("where only signed modules are loaded", () => {
+  test("one without a signature is refused before the kernel is asked", () => {
+    expect(run.step("unsigned").exitCode).toBe(7);
+    expect(run.json<LoadResult>("unsigned").modules[0]).toMatchObject({
+      outcome: "refused",
+      refusals: [{ code: "UNSIGNED", why: expect.stringContaining("module.sig_enforce, lockdown: integrity") }],
+    });
+  });
+
+  test("the kernel does not know the key of a signature", () => {
+    expect(run.step("foreign").exitCode).toBe(7);
+    expect(run.json<LoadResult>("foreign").modules[0]).toMatchObject({
+      outcome: "failed",
+      error: { code: "LOAD_FORBIDDEN", why: expect.stringContaining("of a key that it trusts") },
+    });
+    expect(look("forbidden")).toBe(look("end"));
+  });
+});
+
+test("anybody may look, and only root may change", () => {
+  expect(run.step("list-nobody").exitCode, run.step("list-nobody").stderr).toBe(0);
+  expect(run.step("list-nobody").stdout).toContain("Loaded patch modules:\n  none");
+  expect(run.step("load-nobody").exitCode).toBe(5);
+  expect(run.step("load-nobody").stderr).toContain("NOT_ROOT");
 });
