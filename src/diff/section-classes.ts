@@ -147,6 +147,14 @@ export function isOnceData(name: string): boolean {
   return /^\.data\.\.?once$|^\.data\.\.?unlikely$/.test(name);
 }
 
+/**
+ * What the undefined behaviour sanitizer reports: source places and descriptions of types. gcc names them (`.data..Lubsan_data3`, `.data.rel.local.…`),
+ * clang leaves them without a name. Writing only marks a place as reported.
+ */
+export function isSanitizerData(name: string): boolean {
+  return /^\.data\.(rel\.(local\.)?)?\.L(ubsan_(data|type)|__unnamed_)\d+$/.test(name);
+}
+
 /** Data that nothing may write once the kernel has booted. */
 export function isReadOnlyAfterBoot(name: string): boolean {
   return /^\.rodata|^\.data\.\.ro_after_init|^\.data\.rel\.ro/.test(name);

@@ -4,7 +4,7 @@ import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { coldParent } from "./names.ts";
 import { type Rewrite, readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
-import { classOf, isGone, isPercpu, isUnknownList } from "./section-classes.ts";
+import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -206,13 +206,23 @@ class Selector {
       });
       return false;
     }
-    if (isWritable(atom) && atom.symbol === undefined) {
+    if (isWritable(atom) && atom.symbol === undefined && !this.#isReport(atom, from)) {
       this.#refuse("SPECIAL_SECTION", atom.name, {
         problem: `${user} refers to unnamed writable data in ${atom.section.name}`,
       });
       return false;
     }
     return true;
+  }
+
+  /** True for data of the undefined behaviour sanitizer, which its handlers get: a copy serves as well. */
+  #isReport(atom: Atom, from: Atom | TableEntry): boolean {
+    if (!isSanitizerData(atom.section.name)) return false;
+    const user = "name" in from ? from : from.place?.atom;
+    // A place names the type that it is about.
+    if (user !== undefined && isSanitizerData(user.section.name)) return true;
+    const calls = user?.references ?? [];
+    return calls.some(({ target }) => target.kind === "external" && target.name.startsWith("__ubsan_handle_"));
   }
 
   #route(from: Atom | TableEntry, reference: Reference): Route {

@@ -104,7 +104,7 @@ export const x86_64: Architecture = {
     );
   },
 
-  ftraceEntry(atom: Atom): number | undefined {
+  ftraceEntry(atom: Atom, sites: readonly number[]): number | undefined {
     const entry = atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
     // With IBT the function begins with endbr64 (f3 0f 1e fa), and the call comes after it.
     const after =
@@ -112,10 +112,11 @@ export const x86_64: Architecture = {
         ? entry + 4
         : entry;
     for (const { offset, target } of atom.references) {
-      if (offset > after + 2) return undefined;
+      if (offset > after + 2) break;
       if (target.kind === "external" && target.name === "__fentry__" && offset > after) return after;
     }
-    return undefined;
+    // With `gcc -mnop-mcount` or `objtool --mnop` a nop stands there, and only the table tells that it is ftrace's.
+    return sites.includes(after) && isFiveByteNop(atom.bytes, after) ? after : undefined;
   },
 
   async loadDisassembler(): Promise<void> {
@@ -202,8 +203,14 @@ function loadOfVariable(code: Uint8Array, place: number): LoadInstruction | unde
   return { start, bytes, offset: start + 3, width: 4, type: R.pc32 };
 }
 
-/** The five-byte nop that stands for a static branch which is off, and the jump of one that is on (arch/x86/include/asm/jump_label.h). */
-const branchNop = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/** `nopl 0(%rax,%rax,1)`: stands for a static branch that is off, and for a call of ftrace that is (arch/x86/include/asm/nops.h, BYTES_NOP5). */
+const fiveByteNop = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+function isFiveByteNop(code: Uint8Array, place: number): boolean {
+  return fiveByteNop.every((byte, index) => code[place + index] === byte);
+}
+
+/** `jmp rel32`: a static branch that is on. */
 const jumpOpcode = 0xe9;
 
 /**
@@ -211,12 +218,11 @@ const jumpOpcode = 0xe9;
  * instruction: four bytes behind their place, five for the comparison, which has a byte of immediate.
  */
 function staticBranch(code: Uint8Array, place: number): BranchSite | undefined {
-  const here = code.subarray(place, place + branchNop.length);
-  const isNop = branchNop.every((byte, index) => here[index] === byte);
-  if (here.length < branchNop.length || (!isNop && here[0] !== jumpOpcode)) return undefined;
+  if (place + fiveByteNop.length > code.length) return undefined;
+  if (!isFiveByteNop(code, place) && code[place] !== jumpOpcode) return undefined;
   const branch = { type: R.plt32, bias: -4 };
   return {
-    bytes: branchNop.length,
+    bytes: fiveByteNop.length,
     jump: { bytes: Uint8Array.from([jumpOpcode, 0, 0, 0, 0]), offset: 1, ...branch },
     readingKey: (isTakenWhileOff) => ({
       bytes: Uint8Array.from([
