@@ -1,3 +1,4 @@
+import { Binding, SymbolType } from "../elf/constants.ts";
 import type { Atom, Reference } from "./atoms.ts";
 import { isSpecialStatic } from "./names.ts";
 import { isOnceData } from "./section-classes.ts";
@@ -20,8 +21,10 @@ export interface Correlation {
  */
 export function correlate(original: UnitObject, patched: UnitObject): Correlation {
   const pairs = new Pairs();
-  const originals = groupByIdentity(original.atoms);
-  const patcheds = groupByIdentity(patched.atoms);
+  const [files, patchedFiles] = [original, patched].map(filesOf) as [SourceFiles, SourceFiles];
+  const several = files.count > 1 && files.count === patchedFiles.count;
+  const originals = groupByIdentity(original.atoms, several ? files : undefined);
+  const patcheds = groupByIdentity(patched.atoms, several ? patchedFiles : undefined);
   const usersBefore = indexUsers(original);
   const usersAfter = indexUsers(patched);
   const open: [Atom[], Atom[]][] = [];
@@ -83,17 +86,36 @@ export function isWritable(atom: Atom): boolean {
   return atom.kind === "data" || atom.kind === "bss";
 }
 
-/** Code with code, data with data; a variable may move between .bss, .data and .rodata, which the comparison then sees. */
-function identityOf(atom: Atom): string {
-  const isCode = atom.kind === "function" || atom.kind === "code";
-  return `${isCode ? "code" : "data"} ${atom.base}`;
+/** Which source a local symbol is of, in an object that `ld -r` made of several: by the symbol's number, the number of the source. */
+interface SourceFiles {
+  readonly count: number;
+  readonly numberOf: ReadonlyMap<number, number>;
 }
 
-function groupByIdentity(atoms: readonly Atom[]): Map<string, Atom[]> {
+/** Local symbols stand behind the STT_FILE symbol of their source (gABI chapter 4, "Symbol Table"). */
+function filesOf({ elf }: UnitObject): SourceFiles {
+  const numberOf = new Map<number, number>();
+  let count = 0;
+  for (const symbol of elf.symbols) {
+    if (symbol.binding !== Binding.local) break;
+    if (symbol.type === SymbolType.file) count++;
+    else numberOf.set(symbol.index, count);
+  }
+  return { count, numberOf };
+}
+
+/** Code with code, data with data; a variable may move between .bss, .data and .rodata, which the comparison then sees. */
+function identityOf(atom: Atom, files: SourceFiles | undefined): string {
+  const isCode = atom.kind === "function" || atom.kind === "code";
+  const file = files?.numberOf.get(atom.symbol?.index ?? 0) ?? "";
+  return `${isCode ? "code" : "data"} ${atom.base} ${file}`;
+}
+
+function groupByIdentity(atoms: readonly Atom[], files: SourceFiles | undefined): Map<string, Atom[]> {
   const groups = new Map<string, Atom[]>();
   for (const atom of atoms) {
     if (!isCorrelatable(atom)) continue;
-    const identity = identityOf(atom);
+    const identity = identityOf(atom, files);
     const list = groups.get(identity);
     if (list === undefined) groups.set(identity, [atom]);
     else list.push(atom);
