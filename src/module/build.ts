@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import type { EntrySizes } from "../diff/unit-object.ts";
 import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
@@ -14,6 +15,7 @@ import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
+import { entrySizesOf } from "./entry-sizes.ts";
 import { findKernel } from "./find-kernel.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
@@ -168,7 +170,8 @@ const manyUnits = 12;
 async function examine(followed: readonly string[], session: Session): Promise<Examination> {
   const { progress, workshop, kernel, change } = session;
   const objects = new TargetObjects(kernel);
-  const ahead = new ReadAhead(kernel.symversPath, objects);
+  const entrySizes = await entrySizesOf(kernel);
+  const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes);
   const types = new KernelTypes(kernel);
   const units = await compileUnits(change, followed, workshop, (known) => ahead.start(known));
   const compiledNotes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
@@ -178,7 +181,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead)),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
     checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
   const newGlobals = new Map(
@@ -212,10 +215,15 @@ async function examine(followed: readonly string[], session: Session): Promise<E
 }
 
 /** Diffs and matches all units. */
-async function planUnits(units: CompiledUnits, objects: TargetObjects, ahead: ReadAhead): Promise<UnitPlan[]> {
+async function planUnits(
+  units: CompiledUnits,
+  objects: TargetObjects,
+  ahead: ReadAhead,
+  entrySizes: EntrySizes,
+): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair));
+    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes);
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

@@ -5,7 +5,7 @@ import { correlate } from "../diff/correlate.ts";
 import { coldParent } from "../diff/names.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
-import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
@@ -36,13 +36,15 @@ function emptyLike(patched: UnitObject): UnitObject {
 /**
  * Diffs one unit; every change that cannot be made is among the refusals of the result.
  * @param proven its original; undefined for a unit that the patch adds.
+ * @param entrySizes of the target's special tables.
  */
 export async function planUnit(
   pair: UnitPair,
   target: TargetObject,
   proven: ProvenOriginal | undefined,
+  entrySizes: EntrySizes,
 ): Promise<UnitPlan> {
-  const patched = await readUnitObject(await readFile(pair.patchedPath));
+  const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
   const original = proven?.unit ?? emptyLike(patched);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import { readSymvers, type SymversEntry } from "../target/symvers.ts";
 import type { TargetObjects } from "./target-objects.ts";
@@ -21,11 +21,14 @@ const limit = 8;
 export class ReadAhead {
   readonly #symversPath: string;
   readonly #objects: TargetObjects;
+  readonly #entrySizes: EntrySizes;
   readonly #originals = new Map<string, Promise<ProvenOriginal>>();
   #symvers: Promise<ReadonlyMap<string, SymversEntry>> | undefined;
 
-  constructor(symversPath: string, objects: TargetObjects) {
+  /** @param entrySizes of the target's special tables. */
+  constructor(symversPath: string, objects: TargetObjects, entrySizes: EntrySizes) {
     this.#symversPath = symversPath;
+    this.#entrySizes = entrySizes;
     this.#objects = objects;
   }
 
@@ -56,7 +59,7 @@ export class ReadAhead {
   }
 
   async #prove(path: string, object: string): Promise<ProvenOriginal> {
-    const unit = await readUnitObject(await readFile(path));
+    const unit = await readUnitObject(await readFile(path), this.#entrySizes);
     return { unit, proof: await matchUnit(unit, await this.#objects.open(object)) };
   }
 }
