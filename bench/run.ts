@@ -5,11 +5,19 @@ import type { Benchmark } from "./benchmark.ts";
 /** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some, and `npm run bench -- fixes OPTIONS` the one on real fixes. */
 const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   build: async () => (await import("./build.ts")).buildBenchmark,
+  diff: async () => (await import("./diff.ts")).diffBenchmark,
 };
 
 /** Takes long and has options of its own: runs only when it is the first word. */
 if (process.argv[2] === "fixes") {
   await (await import("./fixes.ts")).fixes(process.argv.slice(3));
+  process.exit();
+}
+
+/** What the benchmark of `diff` runs in a process of its own. */
+if (process.argv[2] === "measure-pairs") {
+  const { measurePairs } = await import("./diff/measure-pairs.ts");
+  console.log(JSON.stringify(await measurePairs(process.argv[3] as string)));
   process.exit();
 }
 

@@ -126,6 +126,17 @@ export function isUnknownList(section: Section): boolean {
 
 /** Class of one section: by its name first, then by what kind of section it is. */
 export function classOf(section: Section): SectionClass {
+  let known = classes.get(section);
+  if (known === undefined) {
+    known = judgeClass(section);
+    classes.set(section, known);
+  }
+  return known;
+}
+
+const classes = new WeakMap<Section, SectionClass>();
+
+function judgeClass(section: Section): SectionClass {
   if (section.type === SectionType.group || (section.flags & SectionFlag.alloc) === 0) return "ignored";
   const known = section.type === SectionType.progbits || section.type === SectionType.nobits;
   if (!known && section.type !== SectionType.initArray && section.type !== SectionType.finiArray) {

@@ -93,11 +93,13 @@ class Extractor {
   readonly #placed = new Map<Atom, { section: DraftSection; offset: number }>();
   readonly #outside = new Map<string, DraftSymbol>();
   readonly #named = new Map<Atom, DraftSymbol>();
+  readonly #redirected: ReadonlySet<Atom>;
   readonly #klp: KlpRelocation[] = [];
   readonly #tableBytes: Record<string, number> = {};
 
   constructor(input: ExtractInput) {
     this.#input = input;
+    this.#redirected = new Set(input.redirections.map(({ atom }) => atom));
     this.#draft = emptyDraft(input.unit.elf);
   }
 
@@ -155,7 +157,7 @@ class Extractor {
     this.#placed.set(atom, { section, offset });
     this.#mappingSymbols(atom, section, offset);
     for (const symbol of atom.symbols) {
-      const isNew = symbol.binding !== Binding.local && !this.#input.redirections.some((entry) => entry.atom === atom);
+      const isNew = symbol.binding !== Binding.local && !this.#redirected.has(atom);
       const drafted = draftSymbol({
         name: symbol.name,
         section,

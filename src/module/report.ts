@@ -8,14 +8,16 @@ export function describeFunctions(plans: readonly UnitPlan[], resolved: readonly
   for (const plan of plans) {
     const lines = changedLines(plan.patched, plan.changes.functions.values());
     const redirections = resolved.find((unit) => unit.plan === plan)?.redirections ?? [];
+    const symposOf = new Map(redirections.map(({ atom, sympos }) => [atom, sympos]));
+    const carried = new Set(plan.selection.atoms);
     for (const change of plan.changes.functions.values()) {
-      if (!plan.selection.atoms.includes(change.atom)) continue;
+      if (!carried.has(change.atom)) continue;
       const line = lines.get(change.atom);
       functions.push({
         name: change.atom.name,
         object: plan.pair.object,
         unit: plan.pair.source,
-        sympos: redirections.find(({ atom }) => atom === change.atom)?.sympos ?? 0,
+        sympos: symposOf.get(change.atom) ?? 0,
         change: change.change,
         proven: change.original === undefined || plan.proof.isMatched(change.original),
         reason: line === undefined ? change.reason : `${change.reason} (${line})`,
