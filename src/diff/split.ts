@@ -163,10 +163,10 @@ function referencedOffsets(
 /** Offset in the symbol's section that a relocation leads to, the processor's PC bias taken out. */
 export function effectiveOffset(arch: Architecture, place: Section, relocation: Relocation, symbol: ElfSymbol): number {
   const inCode = (place.flags & SectionFlag.execinstr) !== 0;
-  const bias =
-    inCode && arch.isPcRelative(relocation.type)
-      ? arch.instructionTail(place.data, relocation.offset, relocation.type)
-      : 0;
+  const inInstruction = inCode && arch.isPcRelative(relocation.type);
+  const bias = inInstruction
+    ? arch.instructionTail(place.data, relocation.offset, relocation.type)
+    : arch.tableBias(place.name, relocation.offset);
   return symbol.value + relocation.addend + bias;
 }
 

@@ -229,6 +229,41 @@ test.skipIf(toolchain(machines.ppc64le) === undefined)(
   },
 );
 
+/** Three functions with a feature fixup each, as <asm/feature-fixups.h> makes them: four distances from the start of the entry. */
+const fixups = (change: number): string => String.raw`
+#define FIXUP(bit, other)                                                                              \
+  asm volatile("97: nop\n98:\n.pushsection __ftr_alt_97,\"ax\"\n.align 2\n99: " other "\n100:\n.popsection\n"  \
+               ".pushsection __ftr_fixup,\"a\"\n.align 3\n101:\n.8byte " #bit "\n.8byte " #bit "\n"      \
+               ".8byte 97b-101b\n.8byte 98b-101b\n.8byte 99b-101b\n.8byte 100b-101b\n.popsection\n"      \
+               "102: lwsync\n.pushsection __lwsync_fixup,\"a\"\n.align 3\n103: .8byte 102b-103b\n.popsection")
+extern int outside(int);
+int first(int x) { FIXUP(1, "sync"); return outside(x) + 1; }
+int second(int x) { FIXUP(2, "isync"); return outside(x + ${change}); }
+int third(int x) { FIXUP(3, "sync"); return outside(x) + 3; }`;
+
+test.skipIf(toolchain(machines.ppc64le) === undefined)(
+  "feature fixups go with their function, and so does the other code they name (PowerPC)",
+  async () => {
+    const machine = machines.ppc64leFar;
+    const { result, extract } = await diffFiles(compileFor(machine, [], fixups(1)), compileFor(machine, [], fixups(2)));
+    expect(result.changedFunctions.map(({ name }) => name)).toEqual(["second"]);
+    if (extract === undefined) throw new Error("no extract");
+    const table = section(extract, "__ftr_fixup");
+    expect(table.size).toBe(48);
+    expect(Buffer.from(table.data.subarray(0, 16)).toString("hex")).toBe("02000000000000000200000000000000");
+    expect(section(extract, "__lwsync_fixup").size).toBe(8);
+    const other = section(extract, "__ftr_alt_97");
+    const [start, end] = extract
+      .relocationsFor(table.index)
+      .slice(2)
+      .map(({ addend, offset }) => addend - offset);
+    // isync is 4c 00 01 2c. Its end is the start of the third's, which therefore comes along; the first's does not.
+    expect(Buffer.from(other.data.subarray(start, end)).toString("hex")).toBe("2c01004c");
+    expect(start).toBe(0);
+    expect(other.size).toBe(8);
+  },
+);
+
 test.skipIf(toolchain(machines.ppc64) === undefined)(
   "a symbol of a function descriptor is its code (PowerPC, ELF V1)",
   async () => {

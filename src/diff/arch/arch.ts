@@ -106,6 +106,11 @@ export interface Architecture {
   loadInstead?(code: Uint8Array, place: number): LoadInstruction | undefined;
   /** The static branch at a place of `code`; undefined when there is no room for a jump to other code. */
   branchSite?(code: Uint8Array, place: number): BranchSite | undefined;
+  /**
+   * The same for a distance in a table: what has to be added to an addend at `offset` of the section to get the offset that is meant, where the table
+   * counts from the start of its entry instead of from the field.
+   */
+  tableBias(section: string, offset: number): number;
   /** Makes {@link resolvedBranches} and {@link instructions} usable. */
   loadDisassembler(): Promise<void>;
   /** Branches in `code[start, end)` without relocation that leave that range. */

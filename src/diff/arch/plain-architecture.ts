@@ -27,6 +27,7 @@ export function plainArchitecture(
   | "loaderSymbols"
   | "ftraceEntry"
   | "instructionTail"
+  | "tableBias"
   | "loadDisassembler"
   | "instructions"
 > {
@@ -48,6 +49,7 @@ export function plainArchitecture(
     loaderSymbols: new Set(),
     ftraceEntry: entrySite,
     instructionTail: (_code, _offset, type) => relocations.rule(type)?.bias ?? 0,
+    tableBias: () => 0,
     loadDisassembler: () => Promise.resolve(),
     instructions: () => undefined,
   };

@@ -65,6 +65,7 @@ const rel24 = 10;
 const rel14 = 11;
 const tocTypes: ReadonlySet<number> = new Set([47, 48, 49, 50, 63, 64]);
 const nop = 0x60000000;
+const fixupEntrySize = 48;
 
 export const ppc64: Architecture = {
   ...plainArchitecture(table),
@@ -79,6 +80,9 @@ export const ppc64: Architecture = {
   localEntry: (other) => ((1 << (other >> 5)) >> 2) << 2,
 
   ftraceEntry: (atom, sites) => entrySite(atom, sites) ?? entryCall(atom, ["_mcount"]),
+
+  // struct fixup_entry of arch/powerpc/include/asm/feature-fixups.h: mask, value, and four distances from the start of the entry.
+  tableBias: (section, offset) => (/^__(mmu_|fw_)?ftr_fixup$/.test(section) ? -(offset % fixupEntrySize) : 0),
 
   farProblem(atom: Atom, reference: Reference): string | undefined {
     const { target, type, offset } = reference;

@@ -68,6 +68,8 @@ export const x86_64: Architecture = {
 
   localEntry: () => 0,
 
+  tableBias: () => 0,
+
   isPcRelative: (type) => pcRelative.has(type),
 
   loadInstead: (code, place) => loadOfVariable(code, place),
