@@ -80,8 +80,7 @@ step unload kmend unload --json livepatch-both
 look unloaded
 step missing kmend check
 step zram kmend load --json livepatch-zram.ko
-insmod zsmalloc.ko
-insmod zram.ko
+kernel_modules
 shows zram-state 'cat /sys/block/zram0/initstate'
 step info kmend info --json livepatch-zram
 step lost kmend load --json livepatch-both.ko
