@@ -14,6 +14,7 @@ import {
   setEnabled,
   unloadModule,
   type WaitOptions,
+  waitForReversal,
   waitForTransition,
   whoHoldsUp,
 } from "./transition.ts";
@@ -156,8 +157,7 @@ async function takeBack(
   const since = await transitionStart(host.root, name, true);
   options.status?.(reason === "interrupted" ? "interrupted: taking the patch back" : "taking the patch back");
   await steps.take(`echo 0 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, false));
-  // An interrupt must not keep the patch half applied.
-  const end = await waitForTransition(host, name, { ...options, signal: undefined });
+  const end = await waitForReversal(host, name, options);
   const left = await readLoadedPatch(host.root, name);
   if (end !== "done") return halfway(host, name, left, tasks);
   let unloaded = false;

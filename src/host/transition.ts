@@ -38,6 +38,15 @@ export async function waitForTransition(host: Host, name: string, options: WaitO
   return waitOnce(host, name, limit, options);
 }
 
+/**
+ * Waits for a transition that was turned round. It gets the usual time at least, however short the operator's limit was: giving up on it would leave the patch
+ * half applied. An interrupt does not end it either.
+ */
+export function waitForReversal(host: Host, name: string, options: WaitOptions): Promise<WaitOutcome> {
+  const timeoutSeconds = Math.max(options.timeoutSeconds ?? 0, defaultTimeoutSeconds);
+  return waitForTransition(host, name, { status: options.status, timeoutSeconds });
+}
+
 /** Waits for one time limit, in milliseconds. */
 async function waitOnce(host: Host, name: string, limit: number, options: WaitOptions): Promise<WaitOutcome> {
   const started = host.now();

@@ -17,6 +17,7 @@ import {
   inTransition,
   setEnabled,
   unloadModule,
+  waitForReversal,
   waitForTransition,
   whoHoldsUp,
 } from "./transition.ts";
@@ -188,7 +189,7 @@ async function putBack(
   const since = await transitionStart(host.root, name, false);
   options.status(`${reason === "interrupted" ? "interrupted: " : ""}putting the patch back in force`);
   await steps.take(`echo 1 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, true));
-  const end = await waitForTransition(host, name, { ...options, signal: undefined });
+  const end = await waitForReversal(host, name, options);
   const now = await readLoadedPatch(host.root, name);
   const whole = end === "done" && now?.state === "enabled";
   const notes = whole ? [`${name} is in force as before`] : [];
