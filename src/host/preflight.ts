@@ -58,6 +58,7 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   if (length > longestModuleName) {
     add("MODULE_NAME_TOO_LONG", { length: String(length), longest: String(longestModuleName) });
   }
+  await waitForComing(host, file.name);
   const patches = await readLoadedPatches(root);
   const own = patches.find(({ name }) => name === file.name);
   for (const patch of patches) {
@@ -97,6 +98,17 @@ async function checkKernel(host: Host, file: PatchFile, add: Add, notes: string[
   if (running === undefined) notes.push("this kernel shows no build id: only its release was compared");
   else if (made.buildId !== running) {
     add("OTHER_BUILD", { release: made.release, made: made.buildId || "(none)", running });
+  }
+}
+
+/** How long another load of the same module gets to come to an end, in milliseconds: its kmend was killed, and its insmod goes on alone. */
+const comingLimit = 10_000;
+
+async function waitForComing(host: Host, name: string): Promise<void> {
+  const started = host.now();
+  while ((await readState(host.root, "/sys/module", name, "initstate")) === "coming") {
+    if (host.now() - started >= comingLimit) return;
+    await host.sleep(100);
   }
 }
 

@@ -233,6 +233,22 @@ describe("a transition that does not end", () => {
     expect(host.done).toEqual(["insmod a"]);
   });
 
+  test("an insmod that outlives its kmend is waited for", async () => {
+    const path = file({ name: "a" });
+    await host.insertModule(path);
+    const show = (state: string, value: string): void => {
+      host.write("sys/module/a/initstate", `${state}\n`);
+      for (const name of ["enabled", "transition"]) host.write(`sys/kernel/livepatch/a/${name}`, `${value}\n`);
+    };
+    show("coming", "0");
+    host.onSleep = () => {
+      if (host.read("sys/module/a/initstate") === "coming") show("live", "1");
+    };
+    const { modules } = await load({ host, operands: [path] });
+    expect(modules[0]?.outcome).toBe("loaded");
+    expect(host.done).toEqual(["insmod a"]);
+  });
+
   test("a module that was left without its patch is unloaded first", async () => {
     const path = file({ name: "a" });
     await load({ host, operands: [path] });

@@ -46,7 +46,7 @@ send interrupted.err 0 </tmp/interrupted.err
 look taken-back
 
 kmend load patches-parks.ko 2>/dev/null &
-while [ ! -d /sys/kernel/livepatch/patches_parks ]; do sleep 1; done
+until [ "$(cat /sys/kernel/livepatch/patches_parks/enabled)" = 1 ]; do sleep 1; done 2>/dev/null
 kill -9 $(pidof node)
 look killed-waiting
 # The reader goes when the second load holds the lock, which it takes over from the dead one, and has looked around.
