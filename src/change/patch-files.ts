@@ -1,9 +1,9 @@
-import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-import type { ChangedFile, ChangeSet } from "./change-set.ts";
+import { type ChangedFile, type ChangeSet, changedFile, readOriginal, type SourceOverlay } from "./change-set.ts";
 import { type NamedFile, scanPatch } from "./patch-scan.ts";
 
 /** One patch file that was read and understood. */
@@ -17,10 +17,10 @@ export interface PatchFile {
 
 /**
  * Reads a unified diff.
- * @param strip how many leading folders of its file names to drop, as patch -p does.
+ * @param strip how many leading folders of its file names to drop, as patch -p does; `all` for patch without that option.
  * @throws KmendError `PATCH_MISSING`, `PATCH_EMPTY`, `PATCH_BINARY`, `PATCH_MALFORMED`, `PATCH_PATH`
  */
-export async function readPatchFile(name: string, strip = 1): Promise<PatchFile> {
+export async function readPatchFile(name: string, strip: number | "all" = 1): Promise<PatchFile> {
   const content = await readFile(name).catch((error: unknown) => {
     const missing = systemErrorCode(error) === "ENOENT";
     throw new KmendError({
@@ -61,7 +61,7 @@ export async function readPatchFile(name: string, strip = 1): Promise<PatchFile>
   return { name, content, files: touchedFiles(name, text, strip) };
 }
 
-function touchedFiles(name: string, text: string, strip: number): PatchFile["files"] {
+function touchedFiles(name: string, text: string, strip: number | "all"): PatchFile["files"] {
   let named: NamedFile[];
   try {
     named = scanPatch(text);
@@ -87,9 +87,10 @@ function malformed(name: string, why: string, cause?: unknown): KmendError {
 }
 
 /** Drops `strip` leading folders; null for /dev/null. Names that leave the tree are refused. */
-function stripped(patch: string, file: string, strip: number): string | null {
+function stripped(patch: string, file: string, level: number | "all"): string | null {
   if (file === "/dev/null" || file === "") return null;
   const parts = file.split("/").filter((part, index) => part !== "" || index === 0);
+  const strip = level === "all" ? Math.max(0, parts.length - 1) : level;
   const path = normalize(parts.slice(strip).join("/"));
   if (parts.length <= strip || path.startsWith("..") || isAbsolute(path)) {
     throw new KmendError({
@@ -105,6 +106,8 @@ function stripped(patch: string, file: string, strip: number): string | null {
 /**
  * Applies patches in order to copies of the files that they touch; the tree is only read.
  * @param work a private folder.
+ * @param options of patch(1).
+ * @param earlier content of files that differ from the tree before the patches already; null for one that is gone.
  * @throws KmendError `PATCH_DOES_NOT_APPLY` with file and hunk, `PATCH_REVERSED`
  */
 export async function applyPatches(
@@ -112,27 +115,22 @@ export async function applyPatches(
   tree: string,
   work: string,
   options: readonly string[] = ["-p1"],
+  earlier: SourceOverlay = new Map(),
 ): Promise<ChangeSet> {
   const touched = new Set<string>();
   const notes: string[] = [];
   for (const patch of patches) {
     for (const file of patch.files) {
-      for (const path of [file.old, file.new]) if (path !== null) await copyFromTree(path, touched, tree, work);
+      for (const path of [file.old, file.new])
+        if (path !== null) await copyFromTree(path, touched, tree, work, earlier);
     }
     notes.push(...(await applyOne(patch, work, options)));
   }
   const files: ChangedFile[] = [];
   for (const path of [...touched].sort()) {
-    const original = await readFile(join(tree, path)).catch(() => null);
+    const original = await readOriginal(tree, path, earlier);
     const patched = await readFile(join(work, path)).catch(() => null);
-    if (original === null && patched === null) continue;
-    if (original !== null && patched !== null && original.equals(patched)) continue;
-    files.push({
-      path,
-      kind: original === null ? "added" : patched === null ? "deleted" : "modified",
-      original,
-      patched,
-    });
+    files.push(...changedFile(path, original, patched));
   }
   return {
     files,
@@ -141,11 +139,21 @@ export async function applyPatches(
   };
 }
 
-async function copyFromTree(path: string, touched: Set<string>, tree: string, work: string): Promise<void> {
+async function copyFromTree(
+  path: string,
+  touched: Set<string>,
+  tree: string,
+  work: string,
+  earlier: SourceOverlay,
+): Promise<void> {
   if (touched.has(path)) return;
   touched.add(path);
   await mkdir(dirname(join(work, path)), { recursive: true }).catch(rethrowDiskErrors);
-  if (await exists(join(tree, path))) await copyFile(join(tree, path), join(work, path)).catch(rethrowDiskErrors);
+  const known = earlier.get(path);
+  if (known !== undefined) {
+    if (known !== null) await writeFile(join(work, path), known).catch(rethrowDiskErrors);
+  } else if (await exists(join(tree, path)))
+    await copyFile(join(tree, path), join(work, path)).catch(rethrowDiskErrors);
 }
 
 async function applyOne(patch: PatchFile, work: string, options: readonly string[]): Promise<string[]> {

@@ -1,6 +1,7 @@
 import { buildCommand } from "./build.ts";
 import { checkCommand } from "./check.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
+import { createCommand } from "./create.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { forceCommand } from "./force.ts";
@@ -24,6 +25,7 @@ export const commands: readonly CommandDefinition[] = [
   verifyCommand,
   packageCommand,
   repoCommand,
+  createCommand,
   diffCommand,
   loadCommand,
   unloadCommand,

@@ -65,6 +65,11 @@ export class OptionValues {
     this.#values = values;
   }
 
+  /** Everything, for a command that hands it on. */
+  all(): Readonly<Record<string, unknown>> {
+    return this.#values;
+  }
+
   text(name: string): string | undefined {
     const value = this.#values[name];
     return typeof value === "string" ? value : undefined;

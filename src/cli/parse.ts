@@ -63,7 +63,8 @@ export function parseCommandLine(words: readonly string[], table: readonly Comma
   return request;
 }
 
-function toOption(definition: OptionDefinition): Option {
+/** The row of an option as commander knows it. */
+export function toOption(definition: OptionDefinition): Option {
   const option = new Option(definition.flags, definition.description);
   if (definition.flags.includes("--verbose")) {
     return option.argParser((_value, previous: number | undefined) => (previous ?? 0) + 1);

@@ -31,6 +31,8 @@ export interface Manifest {
   /** Types whose change was accepted with --allow-layout. */
   readonly allowedLayouts: readonly string[];
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
+  /** Patch modules that have to be in force before this one, oldest first. */
+  readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
 }

@@ -123,7 +123,7 @@ class Matcher implements Proof {
         const place = address - entryOffset(atom) + offset;
         const value = width === 0 ? undefined : this.target.valueAt(place, width, this.#unit.arch.isPcRelative(type));
         if (value?.kind !== "address") continue;
-        const inferred = value.address - target.addend + entryOffset(target.atom);
+        const inferred = this.#running(value.address - target.addend + entryOffset(target.atom));
         if (!candidatesOf(this.target, target.atom).includes(inferred)) continue;
         this.#atoms.set(target.atom, inferred);
         found = true;
@@ -229,10 +229,14 @@ class Matcher implements Proof {
         : `refers to ${value.name} in the target and to ${atom.name} here`;
     }
     const base = value.address - target.addend;
-    const address = base + entryOffset(atom);
+    const address = this.#running(base + entryOffset(atom));
     if (isAnonymousConstant(atom) || (atom.kind === "code" && atom.symbol === undefined))
       return this.#checkContent(atom, base, findings);
     return this.#checkNamed(atom, address, findings);
+  }
+
+  #running(address: number): number {
+    return this.target.canonical?.(address) ?? address;
   }
 
   #checkExternal(name: string, addend: number, value: PlaceValue, findings: Findings): string | undefined {
@@ -243,7 +247,7 @@ class Matcher implements Proof {
       findings.externals.set(name, value);
       return undefined;
     }
-    const address = value.address - addend;
+    const address = this.#running(value.address - addend);
     const known = this.#externals.get(name) ?? findings.externals.get(name);
     if (known?.kind === "address" && known.address !== address) {
       return `${name} is at ${formatAddress(address)} here and at ${formatAddress(known.address)} elsewhere`;

@@ -44,6 +44,11 @@ export class ModuleObject implements TargetObject {
     }
   }
 
+  /** Address of a place in a section. */
+  static addressIn(section: number, offset: number): number {
+    return addressIn(section, offset);
+  }
+
   symbolsNamed(name: string): readonly TargetSymbol[] {
     return this.#byName.get(name) ?? [];
   }

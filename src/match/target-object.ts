@@ -4,6 +4,8 @@ export interface TargetSymbol {
   readonly address: number;
   /** 0 when the name is unique in the object, else its position (from 1) among all symbols of that name, counted as the kernel counts. */
   readonly sympos: number;
+  /** The patch module that added it to the running kernel; undefined for what the object itself has. */
+  readonly from?: string | undefined;
 }
 
 /** What a relocation place of the target holds: an address, or (in a module, before loading) an outside symbol. */
@@ -32,6 +34,10 @@ export interface TargetObject {
    * @param pcRelative the place's own address is added to what it holds.
    */
   valueAt(address: number, width: number, pcRelative: boolean): PlaceValue | undefined;
+  /** Address of the code that runs for that of a function; only where patch modules are in force. */
+  canonical?(address: number): number;
+  /** The shipped function that the code at an address replaces. */
+  shippedAt?(address: number): { readonly object: TargetObject; readonly address: number } | undefined;
 }
 
 /** Reads a little-endian signed value of 1, 2, 4 or 8 bytes. */

@@ -40,7 +40,7 @@ export async function assemble(
   resolved: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
-  const { workshop, kernel, name, tree, output } = request;
+  const { workshop, kernel, name, tree, output, options } = request;
   const { signal, progress } = workshop;
   const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
     moduleTemplate(tree, workshop.toolchainFolder, signal),
@@ -56,6 +56,12 @@ export async function assemble(
         number,
         reachOriginal: unit.reachOriginal,
         reachExternal: unit.reachExternal,
+      }),
+    );
+    options.onObjects?.(
+      extracts.map(({ object }, number) => {
+        const { source, object: target } = (resolved[number] as ResolvedUnit).plan.pair;
+        return { kind: "extracted", unit: source, object: target, content: object };
       }),
     );
     const linkFolder = join(workshop.folder, "link");
@@ -94,7 +100,8 @@ function tablesOf(
   symvers: ResolveFacts["symvers"],
 ): Uint8Array {
   const { options, kernel, change } = request;
-  const replace = options.replace !== false;
+  const replace = options.replace !== false && options.earlier === undefined;
+  const after = options.earlier?.modules.map((module) => ({ name: module.name, sha256: sha256(module.content) }));
   const counts = resolved.map(({ redirections, plan }) => ({
     functions: redirections.length,
     callbacks: plan.changes.callbacks.length,
@@ -104,6 +111,7 @@ function tablesOf(
     replace,
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
+    ...(after === undefined ? {} : { after }),
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
   return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);

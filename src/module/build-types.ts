@@ -1,7 +1,33 @@
+import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import type { FindOptions } from "../target/find.ts";
+import type { FindOptions, TargetKernel } from "../target/find.ts";
 import type { Warning } from "./warnings.ts";
+
+/**
+ * Reads a change.
+ * @param tree the kernel's source, as it was without any update.
+ * @param work a private folder.
+ */
+export type ReadChange = (tree: string, work: string) => Promise<ChangeSet>;
+
+/** What runs on the target kernel already. */
+export interface EarlierUpdates {
+  /** Source files that differ from the kernel's own with them. */
+  readonly files: SourceOverlay;
+  /** Their patch modules, oldest first. */
+  readonly modules: readonly { readonly name: string; readonly content: Uint8Array }[];
+}
+
+/** An object file of a build: `original` or `patched` of a unit, or what was `extracted` from it. */
+export interface KeptObject {
+  readonly kind: "original" | "patched" | "extracted";
+  /** Source file of the unit. */
+  readonly unit: string;
+  /** `vmlinux` or the module's name. */
+  readonly object: string;
+  readonly content: Uint8Array;
+}
 
 /** What `build` is asked to do; each field is the command line option of that name. */
 export interface BuildOptions {
@@ -27,6 +53,14 @@ export interface BuildOptions {
   readonly image?: string | undefined;
   /** Kernel source tree of the user's in place of packages. */
   readonly source?: FindOptions["source"];
+  /** Reads the change, in place of `patches`. */
+  readonly change?: ReadChange | undefined;
+  /** The target kernel when it is known already. */
+  readonly target?: TargetKernel | undefined;
+  /** Updates that are in force, on top of which this one goes; the module then does not replace any. */
+  readonly earlier?: EarlierUpdates | undefined;
+  /** Called with the objects of each unit before they are gone. */
+  readonly onObjects?: ((objects: readonly KeptObject[]) => void) | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }

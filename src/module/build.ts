@@ -1,11 +1,13 @@
-import { mkdir, rm, stat } from "node:fs/promises";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
+import { ElfReader } from "../elf/reader.ts";
+import { functionsInForce, type PatchInForce } from "../match/stacked-object.ts";
 import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
@@ -13,7 +15,7 @@ import { UnitCache } from "../tree/compile.ts";
 import { includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
-import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
+import type { BuildOptions, BuildResult, BuiltFunction, EarlierUpdates } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { findKernel } from "./find-kernel.ts";
@@ -47,7 +49,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   const progress = options.progress ?? new SilentProgress();
   const { signal } = options;
   const patches = await Promise.all(options.patches.map((name) => readPatchFile(name)));
-  if (patches.length === 0) {
+  if (patches.length === 0 && options.change === undefined) {
     throw new KmendError({
       code: "NO_PATCH",
       message: "no patch was given",
@@ -59,13 +61,8 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   const output = resolve(options.output ?? ".");
   await requireFolder(output);
 
-  const kernel = await findKernel({
-    kernel: options.kernel,
-    image: options.image,
-    source: options.source,
-    progress,
-    signal,
-  });
+  const { kernel: release, image, source } = options;
+  const kernel = options.target ?? (await findKernel({ kernel: release, image, source, progress, signal }));
   const compiler = await compareCompiler(kernel.image.banner, signal);
   if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
   else if (!compiler.same)
@@ -83,11 +80,11 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   try {
     const change = await progress.phase("patch", "Apply the patch", () =>
-      applyPatches(patches, tree.path, join(folder, "applied")),
+      (options.change ?? ((path, work) => applyPatches(patches, path, work)))(tree.path, join(folder, "applied")),
     );
     const workshop: Workshop = {
       tree,
-      cache: new UnitCache(toolchainFolder),
+      ...workOn(options.earlier, toolchainFolder),
       folder,
       kernelFolder: kernel.folder,
       toolchainFolder,
@@ -106,6 +103,33 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   }
 }
 
+/** Originals that contain earlier updates are no originals of the kernel's, and are kept apart. */
+function workOn(earlier: EarlierUpdates | undefined, folder: string): Pick<Workshop, "cache" | "earlier"> {
+  if (earlier === undefined || earlier.files.size === 0) return { cache: new UnitCache(folder), earlier: new Map() };
+  const state = [...earlier.files].sort(([one], [other]) => (one < other ? -1 : 1));
+  const key = sha256(
+    ...state.flatMap(([path, content]) => [path, "\0", content === null ? "" : sha256(content), "\0"]),
+  );
+  return { cache: new UnitCache(join(folder, "series", key.slice(0, 16))), earlier: earlier.files };
+}
+
+/** @throws KmendError `EARLIER_UPDATE` for an earlier patch module that kmend cannot read. */
+function patchesInForce(earlier: EarlierUpdates | undefined): PatchInForce[] {
+  return (earlier?.modules ?? []).map(({ name, content }) => {
+    try {
+      const elf = new ElfReader(content);
+      return { name, elf, file: content, functions: functionsInForce(elf) };
+    } catch (error) {
+      throw new KmendError({
+        code: "EARLIER_UPDATE",
+        message: `the patch module ${name} of an earlier update cannot be read: ${messageOf(error)}`,
+        hint: "only patch modules that kmend made can be built upon",
+        cause: error,
+      });
+    }
+  });
+}
+
 interface Session extends AssemblyRequest {
   readonly compiler: CompilerComparison;
   readonly progress: Progress;
@@ -117,6 +141,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   const followed = await headersToFollow(change.files, workshop);
   const examination = (await refusedEarly(followed, session)) ?? (await examine(followed, session));
   const { units, plans, resolved, refusals, notes, symvers } = examination;
+  await tellObjects(session, units);
   if (units.pairs.length === 0) {
     return result(session, refusals.length > 0 ? "refused" : "unchanged", { units, notes, refusals });
   }
@@ -130,6 +155,15 @@ async function buildChange(session: Session): Promise<BuildResult> {
   }
   const module = await assemble(session, resolved, symvers);
   return result(session, "built", { units, notes, functions, resolved, module });
+}
+
+async function tellObjects({ options }: Session, { pairs }: CompiledUnits): Promise<void> {
+  if (options.onObjects === undefined) return;
+  for (const { source: unit, object, originalPath, patchedPath } of pairs) {
+    const patched = { kind: "patched", unit, object, content: await readFile(patchedPath) } as const;
+    if (originalPath === undefined) options.onObjects([patched]);
+    else options.onObjects([{ kind: "original", unit, object, content: await readFile(originalPath) }, patched]);
+  }
 }
 
 /** All that compiling, comparing and proving tells about a change. */
@@ -169,7 +203,7 @@ const manyUnits = 12;
 /** @param followed changed headers whose units are looked at as well. */
 async function examine(followed: readonly string[], session: Session): Promise<Examination> {
   const { progress, workshop, kernel, change } = session;
-  const objects = new TargetObjects(kernel);
+  const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier));
   const entrySizes = await entrySizesOf(kernel);
   const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes);
   const types = new KernelTypes(kernel);

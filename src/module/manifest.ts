@@ -18,27 +18,31 @@ export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 /** Collects the manifest from resolved units. */
 export function makeManifest(
   units: readonly ResolvedUnit[],
-  facts: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches">,
+  facts: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches" | "after">,
 ): Manifest {
   const functions: ManifestFunction[] = [];
   const symbols = new Map<string, ManifestSymbol>();
   for (const { plan, redirections, reached } of units) {
     const { target, pair } = plan;
     for (const { oldName, sympos, address, size } of redirections) {
+      // What was matched may be the code of an earlier patch module; what can be looked at again is the kernel's own function.
+      const shipped = target.shippedAt?.(address) ?? { object: target, address };
+      const bytes = shipped.object === target ? size : (shipped.object.roomAt(shipped.address) ?? 0);
       functions.push({
         name: oldName,
         object: pair.object,
         unit: pair.source,
         sympos,
-        address: formatAddress(address),
-        bytes: size,
-        sha256: digestAt(target, address, size) ?? "",
+        address: formatAddress(shipped.address),
+        bytes,
+        sha256: digestAt(shipped.object, shipped.address, bytes) ?? "",
       });
     }
     for (const reach of reached.values()) {
       if (reach.by !== "klp") continue;
       const { name, object, sympos } = reach.symbol;
-      const address = object === target.name ? addressOf(target, name, sympos) : undefined;
+      const found = object === target.name ? addressOf(target, name, sympos) : undefined;
+      const address = found === undefined ? undefined : (target.shippedAt?.(found)?.address ?? found);
       symbols.set(`${object} ${name} ${sympos}`, {
         name,
         object,

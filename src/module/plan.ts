@@ -115,7 +115,9 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       const address = proof.addressOf(change.original) as number;
       const here = target.symbolsAt(address);
       const symbol = here.find(({ name }) => name === change.original?.name) ?? here[0];
-      if (symbol !== undefined) {
+      if (symbol?.from !== undefined) {
+        refusals.push(refuse("ADDED_BY_EARLIER", symbol.name, pair.source, { module: symbol.from }));
+      } else if (symbol !== undefined) {
         const { original } = change;
         const size = original.end - (original.symbol?.value ?? original.start);
         redirections.push({ atom: change.atom, oldName: symbol.name, sympos: symbol.sympos, address, size });
@@ -215,6 +217,7 @@ function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFact
         : `it belongs to ${home}; reach it from code of that object`;
     return refuse("MISSING_SYMBOL", name, where, { object, advice });
   }
+  if (kind === "added") return refuse("ADDED_BY_EARLIER", name, where, { module: candidates[0]?.from ?? "" });
   if (kind === "ambiguous") {
     return refuse("AMBIGUOUS_SYMBOL", name, where, {
       count: `${candidates.length}`,

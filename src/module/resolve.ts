@@ -22,7 +22,8 @@ export interface KlpSymbol {
 }
 
 export interface Unresolved {
-  readonly kind: "missing" | "ambiguous" | "unproven";
+  /** `added`: an earlier patch module brought it. */
+  readonly kind: "missing" | "ambiguous" | "unproven" | "added";
   readonly name: string;
   readonly object: string;
   readonly candidates: readonly TargetSymbol[];
@@ -107,6 +108,7 @@ export function resolveExternal(name: string, weak: boolean, context: ResolveCon
 }
 
 function klp(target: TargetObject, symbol: TargetSymbol, proof: string): Reach {
+  if (symbol.from !== undefined) return unresolved("added", symbol.name, target, [symbol]);
   return { by: "klp", symbol: { object: target.name, name: symbol.name, sympos: symbol.sympos, offset: 0 }, proof };
 }
 

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { ModuleObject } from "../match/module-object.ts";
+import { type PatchInForce, StackedObject } from "../match/stacked-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -9,10 +10,13 @@ import { ShippedModules } from "../target/shipped-module.ts";
 /** Opens the objects of one target kernel, each once. */
 export class TargetObjects {
   readonly #kernel: TargetKernel;
+  readonly #inForce: readonly PatchInForce[];
   readonly #opened = new Map<string, Promise<TargetObject>>();
 
-  constructor(kernel: TargetKernel) {
+  /** @param inForce patch modules that run on the kernel, oldest first. */
+  constructor(kernel: TargetKernel, inForce: readonly PatchInForce[] = []) {
     this.#kernel = kernel;
+    this.#inForce = inForce;
   }
 
   /**
@@ -30,6 +34,12 @@ export class TargetObjects {
   }
 
   async #read(object: string): Promise<TargetObject> {
+    const shipped = await this.#shipped(object);
+    const patches = this.#inForce.filter(({ functions }) => functions.some((entry) => entry.object === object));
+    return patches.length === 0 ? shipped : new StackedObject(shipped, patches);
+  }
+
+  async #shipped(object: string): Promise<TargetObject> {
     const { image, imagePath, modulesDir } = this.#kernel;
     if (object === "vmlinux") return new VmlinuxObject(image, basename(imagePath));
     const modules = await ShippedModules.open(modulesDir);

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { ChangedFile, ChangeSet } from "../change/change-set.ts";
+import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
 import { packageFolder } from "../support/package-folder.ts";
@@ -42,6 +42,8 @@ export interface CompiledUnits {
 export interface Workshop {
   readonly tree: PreparedTree;
   readonly cache: UnitCache;
+  /** Files of updates that are in force: part of both builds. */
+  readonly earlier: SourceOverlay;
   /** Private folder of this build. */
   readonly folder: string;
   /** Folder of the cache for this kernel build. */
@@ -77,14 +79,21 @@ export async function compileUnits(
 ): Promise<CompiledUnits> {
   const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
-  const patchedFiles = new Map([...(await authorHeaders(change.files, tree.path)), ...markedFiles(change.files)]);
+  const earlierFiles = await markedFiles(workshop.earlier, tree.path);
+  const patchedFiles = new Map([
+    ...(await authorHeaders(change.files, tree.path)),
+    ...earlierFiles,
+    ...(await markedFiles(new Map(change.files.map(({ path, patched }) => [path, patched])), tree.path)),
+  ]);
   const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, patchedFiles, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = join(folder, "patched");
-  await progress.phase("compile", title, () => compileBoth(units, missing, patchedFiles, shadow, workshop, meanwhile));
+  await progress.phase("compile", title, () =>
+    compileBoth(units, missing, { patchedFiles, earlierFiles }, shadow, workshop, meanwhile),
+  );
   const objects = units.map(({ object }) => object);
-  await requireShadowedIncludes(objects, shadow, tree.path, new Set(change.files.map(({ path }) => path)));
+  await requireShadowedIncludes(objects, shadow, tree.path, new Set(patchedFiles.keys()));
   const pairs = units.flatMap((unit) =>
     originalsOf(unit, workshop.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
   );
@@ -167,7 +176,7 @@ async function askKbuild(
 async function compileBoth(
   units: readonly TouchedUnit[],
   missing: readonly TouchedUnit[],
-  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  { patchedFiles, earlierFiles }: Readonly<Record<"patchedFiles" | "earlierFiles", SourceOverlay>>,
   shadow: string,
   workshop: Workshop,
   meanwhile: (known: readonly OriginalUnit[]) => void,
@@ -175,7 +184,7 @@ async function compileBoth(
   const { tree, cache, folder } = workshop;
   const original = join(folder, "original");
   await createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units));
-  if (missing.length > 0) await createShadow(tree.path, original, new Map(), foldersOfAll(missing));
+  if (missing.length > 0) await createShadow(tree.path, original, earlierFiles, foldersOfAll(missing));
   const unknown = units.filter(({ command }) => command === undefined);
   for (const [folderOfUnit, isNew] of [
     [shadow, true],
@@ -241,13 +250,12 @@ async function authorHeaders(files: readonly ChangedFile[], tree: string): Promi
   return found;
 }
 
-/** Files with their new content; C files with `#line` directives that keep old line numbers. */
-function markedFiles(files: readonly ChangedFile[]): Map<string, Uint8Array | null> {
-  return new Map(
-    files.map(({ path, original, patched }) => {
-      const marked =
-        original !== null && patched !== null && /\.[ch]$/.test(path) ? keepLineNumbers(original, patched) : patched;
-      return [path, marked];
-    }),
-  );
+/** Files with their new content; C files with `#line` directives that keep the line numbers of the kernel's own source. */
+async function markedFiles(files: SourceOverlay, tree: string): Promise<Map<string, Uint8Array | null>> {
+  const marked = new Map<string, Uint8Array | null>();
+  for (const [path, content] of files) {
+    const original = content === null || !/\.[ch]$/.test(path) ? null : await readOriginal(tree, path, new Map());
+    marked.set(path, content === null || original === null ? content : keepLineNumbers(original, content));
+  }
+  return marked;
 }

@@ -23,6 +23,10 @@ export const refusalTexts = {
     why: "code in {section} ran once at boot (or module load) and its memory is gone: patching it changes nothing",
     hint: "leave this part out of the patch, or repair its effect at load time in a pre-patch callback",
   },
+  ADDED_BY_EARLIER: {
+    why: "the patch module {module} of an earlier update brought it, and the kernel finds only what it was built with for another module",
+    hint: "undo that update, and make one update of both patches",
+  },
   DATA_CHANGED: {
     why: "the running kernel already holds and may have modified this data in {section}; a new initial value would not reach it",
     hint: "set the new value from a pre-patch callback, or move the decision into the code that reads the data",

@@ -33,6 +33,8 @@ export interface FindOptions {
   readonly distribution?: Distribution | undefined;
   /** A kernel source tree of the user's in place of a distribution's packages. */
   readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
+  /** Compilers at once when an image is built; default all cores. */
+  readonly jobs?: number | undefined;
   /** Builds the image of `source` when there is none. */
   readonly makeImage?: MakeImage | undefined;
 }

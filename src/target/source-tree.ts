@@ -12,6 +12,10 @@ export interface SourceTreeRequest {
   readonly config?: string | undefined;
   readonly image?: string | undefined;
   readonly symvers?: string | undefined;
+  /** Folder with built modules. */
+  readonly modules?: string | undefined;
+  /** Further arguments of every `make` in the tree. */
+  readonly makeFlags?: readonly string[] | undefined;
   /** Release whose installed image is meant. */
   readonly kernel?: string | undefined;
   /** Where installed kernels are looked for; `/` but in tests. */
@@ -169,7 +173,7 @@ export async function findCompanions(
   );
   const fromTree = resolve(image).startsWith(`${resolve(path)}/`);
   const order = fromTree ? [path, ...installed] : [...installed, path];
-  return { configPath, symversPath, modulesDir: await firstWithModules(order) };
+  return { configPath, symversPath, modulesDir: request.modules ?? (await firstWithModules(order)) };
 }
 
 /**

@@ -32,6 +32,9 @@ export interface ImageRequest {
   readonly configPath: string;
   /** Folder of the cache for what is built from exactly this source and configuration. */
   readonly folder: string;
+  readonly makeFlags?: readonly string[] | undefined;
+  /** Compilers at once; default all cores. */
+  readonly jobs?: number | undefined;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -82,11 +85,16 @@ export async function findInTree(
   requireSameVersion(path, version, imagePath, image.banner);
   const companions = built ?? (await findCompanions(request, imagePath, release));
   const contents = [companions.configPath, companions.symversPath].map((file) => readFile(file));
-  const key = sha256(state.digest, image.buildId, ...(await Promise.all(contents))).slice(0, 16);
+  const { makeFlags = [] } = request;
+  const key = sha256(state.digest, image.buildId, ...(await Promise.all(contents)), ...flagsKey(makeFlags)).slice(
+    0,
+    16,
+  );
   const folder = join(states, "kernels", key);
   await keepRecent(folder);
   return {
     ...companions,
+    makeFlags,
     release,
     packageVersion: describeVersion(version),
     imagePath,
@@ -103,15 +111,22 @@ async function build(
   source: KernelSource,
   state: TreeState,
   states: string,
-  { makeImage, signal }: FindOptions,
+  { makeImage, jobs, signal }: FindOptions,
   progress: Progress,
 ): Promise<CompanionFiles & { imagePath: string }> {
   const { path } = request;
   const configPath = await findConfig(request, []);
   if (makeImage === undefined) throw noImage(path);
-  const folder = join(states, "images", sha256(state.digest, await readFile(configPath)).slice(0, 16));
+  const { makeFlags = [] } = request;
+  const key = sha256(state.digest, await readFile(configPath), ...flagsKey(makeFlags)).slice(0, 16);
+  const folder = join(states, "images", key);
   await keepRecent(folder);
-  return makeImage({ source, configPath, folder, progress, signal });
+  return makeImage({ source, configPath, folder, makeFlags, jobs, progress, signal });
+}
+
+/** Other flags make other objects. */
+function flagsKey(flags: readonly string[]): string[] {
+  return flags.flatMap((flag) => ["\0", flag]);
 }
 
 function noImage(path: string): KmendError {

@@ -14,6 +14,10 @@ export interface ImageInputs {
   readonly configPath: string;
   /** Folder of the cache for this source and configuration. */
   readonly folder: string;
+  /** Further arguments of make. */
+  readonly makeFlags?: readonly string[] | undefined;
+  /** Compilers at once; default all cores. */
+  readonly jobs?: number | undefined;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -76,12 +80,12 @@ async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
       tell();
       const timer = setInterval(tell, statusMilliseconds);
       try {
-        await runMake(tree, goals, { guard, log, signal });
+        await runMake(tree, [...(inputs.makeFlags ?? []), ...goals], { guard, log, signal });
       } finally {
         clearInterval(timer);
       }
     };
-    const jobs = `-j${availableParallelism()}`;
+    const jobs = `-j${inputs.jobs ?? availableParallelism()}`;
     const config = join(tree, ".config");
     await copyFile(inputs.configPath, config).catch(rethrowDiskErrors);
     await make("olddefconfig");

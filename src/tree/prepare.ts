@@ -16,6 +16,8 @@ export interface TreeInputs {
   readonly symversPath: string;
   /** Folder of the cache for this kernel build; the tree is made in it. */
   readonly folder: string;
+  /** Further arguments of every `make`; kernels with other ones have other folders. */
+  readonly makeFlags?: readonly string[] | undefined;
   readonly source: () => Promise<TreeSource>;
 }
 
@@ -92,19 +94,19 @@ async function readFinished(inputs: TreeInputs, compiler: Compiler): Promise<Pre
     const finished = JSON.parse(await readFile(finishedPath(inputs), "utf8")) as Finished;
     // A moved cache is not usable: the tree's own records name the old place.
     const usable = finished.format === format && finished.path === path && isSame(finished.compiler, compiler);
-    if (usable && (await exists(path))) return treeOf(finished);
+    if (usable && (await exists(path))) return treeOf(finished, inputs.makeFlags);
   } catch {
     // Not there, or half-written by a full disk: the tree is made anew.
   }
   return undefined;
 }
 
-function treeOf({ path, release, compiler, environment }: Finished): PreparedTree {
-  return { path, release, environment, makeArguments: makeArguments(release, compiler) };
+function treeOf({ path, release, compiler, environment }: Finished, flags: readonly string[] = []): PreparedTree {
+  return { path, release, environment, makeArguments: makeArguments(release, compiler, flags) };
 }
 
-function makeArguments(release: string, compiler: Compiler): string[] {
-  return [`KERNELRELEASE=${release}`, `CC=${compiler.program}`];
+function makeArguments(release: string, compiler: Compiler, flags: readonly string[] = []): string[] {
+  return [...flags, `KERNELRELEASE=${release}`, `CC=${compiler.program}`];
 }
 
 async function makeTree(
@@ -131,7 +133,7 @@ async function makeTree(
     await copyFile(inputs.configPath, join(path, ".config")).catch(rethrowDiskErrors);
     const make = async (...goals: string[]): Promise<void> => {
       status(`make ${goals.at(-1)}`);
-      await runMake(path, [...makeArguments(release, compiler), ...goals], guard, log, signal);
+      await runMake(path, [...makeArguments(release, compiler, inputs.makeFlags), ...goals], guard, log, signal);
     };
     await make("olddefconfig");
     await requirePatchedSource(inputs.configPath, path, release);
@@ -139,10 +141,15 @@ async function makeTree(
     await copyFile(inputs.symversPath, join(path, "Module.symvers")).catch(rethrowDiskErrors);
     const reporter = join(folder, "environment.mk");
     await writeFile(reporter, environmentReporter()).catch(rethrowDiskErrors);
-    const environment = await recordEnvironment(path, makeArguments(release, compiler), reporter, signal);
+    const environment = await recordEnvironment(
+      path,
+      makeArguments(release, compiler, inputs.makeFlags),
+      reporter,
+      signal,
+    );
     const finished: Finished = { format, path, release, compiler, environment };
     await writeFileAtomically(finishedPath(inputs), JSON.stringify(finished));
-    return treeOf(finished);
+    return treeOf(finished, inputs.makeFlags);
   });
 }
 

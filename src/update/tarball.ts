@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
+import { rethrowDiskErrors, sha256, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 import { metadataText } from "./metadata.ts";
@@ -30,14 +30,31 @@ export async function buildTarball(plan: PackagePlan, folder: string, signal?: A
     await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
     await writeFile(path, content).catch(rethrowDiskErrors);
   }
-  const plain = join(folder, `${base}.tar`);
-  const fixed = ["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX", `--mtime=@${plan.epoch}`];
-  await run("tar", ["--format=ustar", "--sort=name", ...fixed, "-cf", plain, "-C", folder, base], { signal });
-  await run("gzip", ["-9", "-n", plain], { signal });
   const path = join(folder, tarballFileName(plan));
-  await rename(`${plain}.gz`, path);
+  await packFolder(folder, base, plan.epoch, path, signal);
   await rm(join(folder, base), { recursive: true });
   return path;
+}
+
+/**
+ * Packs the folder `base` of `folder`: ustar, sorted, root's, everything of one time.
+ * @param epoch seconds since 1970.
+ * @param path of the archive, which is there whole or not at all.
+ * @throws KmendError `PROGRAM_FAILED`
+ */
+export async function packFolder(
+  folder: string,
+  base: string,
+  epoch: number,
+  path: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const plain = join(folder, `${base}.tar`);
+  const fixed = ["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX", `--mtime=@${epoch}`];
+  await run("tar", ["--format=ustar", "--sort=name", ...fixed, "-cf", plain, "-C", folder, base], { signal });
+  await run("gzip", ["-9", "-n", plain], { signal });
+  if (dirname(path) === folder) await rename(`${plain}.gz`, path);
+  else await writeFileAtomically(path, await readFile(`${plain}.gz`));
 }
 
 /** Most bytes that an archive may unpack to. */

@@ -8,6 +8,7 @@ export type CompatibleProgram = (words: readonly string[], surroundings: Surroun
 /** Names that kmend can be called by besides its own (links in compat/), and what then runs. */
 export const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {
   "kpatch-build": async () => (await import("./kpatch-build.ts")).runKpatchBuild,
+  "ksplice-create": async () => (await import("./ksplice-create.ts")).runKspliceCreate,
   kpatch: async () => (await import("./kpatch.ts")).runKpatch,
   "kpatch-package-builder": async () => (await import("./kpatch-package-builder.ts")).runPackageBuilder,
 };

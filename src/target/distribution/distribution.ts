@@ -43,6 +43,8 @@ export interface KernelFiles {
   readonly modulesDir: string | undefined;
   /** Module.symvers: exported symbols with their CRCs. */
   readonly symversPath: string;
+  /** Further arguments of every `make` for this kernel. */
+  readonly makeFlags?: readonly string[] | undefined;
   /**
    * The kernel's source, downloaded on the first call.
    * @throws KmendError `SOURCE_NOT_OFFERED` when source of exactly this version is neither installed nor on offer.

@@ -1,0 +1,44 @@
+import { OptionValues } from "../command.ts";
+import { createLines, runCreate } from "../create.ts";
+import { createOptions } from "../create-options.ts";
+import { formatProblem } from "../problem.ts";
+import { styleFor } from "../style.ts";
+import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { usageError } from "./ksplice-usage.ts";
+
+/** The interface of ksplice-create 0.9.9, as its manual describes it. */
+export const runKspliceCreate = kspliceProgram({
+  name: "ksplice-create",
+  description: "Makes an update of the running kernel from a change to its source.",
+  argument: { name: "KERNEL_SOURCE", description: "original source of the running kernel; it is only read" },
+  options: createOptions,
+  async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
+    const { stderr, signal } = surroundings;
+    if (operand === undefined) throw usageError("ksplice-create", "KERNEL_SOURCE is missing");
+    const given = new OptionValues({ ...options.all(), install: true });
+    const result = await runCreate({ progress: reporter, signal }, operand, given);
+    reporter.stop();
+    const { build, notes, outcome } = result;
+    if (!raw && verbosity >= 0) for (const note of [...notes, ...(build?.notes ?? [])]) reporter.note(note);
+    for (const { code, what, where, why, hint } of build?.refusals ?? []) {
+      if (!raw) warn(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
+    }
+    if (outcome === "unchanged") {
+      warn("No changes detected.\n");
+      return KspliceExit.unchanged;
+    }
+    if (outcome === "refused") {
+      warn(
+        raw
+          ? `OTHER\n${(build?.refusals ?? []).map(({ code, what }) => `${code} ${what}`).join("\n")}\n`
+          : "Aborting: the change cannot be made in a running kernel\n",
+      );
+      return KspliceExit.failure;
+    }
+    if (verbosity >= 0 && build !== null) {
+      for (const { name, object, change } of build.functions) print(`${change} function: ${name} (${object})`);
+    }
+    for (const line of createLines(result)) print(line);
+    return KspliceExit.done;
+  },
+});

@@ -1,0 +1,119 @@
+import { Command, CommanderError } from "commander";
+import { ExitCode } from "../../support/errors.ts";
+import { version } from "../../support/version.ts";
+import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
+import { OptionValues } from "../command.ts";
+import { toOption } from "../parse.ts";
+import { asKmendError, formatProblem, interruptedError, traceOf } from "../problem.ts";
+import { Reporter, type Verbosity } from "../reporter.ts";
+import type { Surroundings } from "../run-command-line.ts";
+import { styleFor } from "../style.ts";
+
+/** Exit codes of the ksplice programs: 66 when nothing changed, 255 for every failure. */
+export const KspliceExit = { done: 0, usage: 1, unchanged: 66, failure: 255 } as const;
+
+/** One of the ksplice programs. */
+export interface KspliceProgram {
+  readonly name: string;
+  readonly description: string;
+  readonly argument: ArgumentDefinition | undefined;
+  readonly options: readonly OptionDefinition[];
+  /** @returns the exit code. */
+  run(session: KspliceSession): Promise<number>;
+}
+
+/** One call of a program. */
+export interface KspliceSession {
+  readonly operand: string | undefined;
+  readonly options: OptionValues;
+  readonly reporter: Reporter;
+  readonly surroundings: Surroundings;
+  /** -1 for `-q`, 1 for `-v`, 2 for `-vv`. */
+  readonly verbosity: number;
+  /** `--raw-errors`. */
+  readonly raw: boolean;
+  print(line: string): void;
+  warn(text: string): void;
+}
+
+/** Options that all of the programs have. */
+const commonOptions: readonly OptionDefinition[] = [
+  { flags: "-v, --verbose", description: "tell each step (repeatable, at most twice)" },
+  { flags: "-q, --quiet", description: "tell less" },
+  { flags: "--raw-errors", description: "print a failure as a code alone" },
+];
+
+/** Version of the programs' interface, as --api-version prints it. */
+const apiVersion = 2;
+
+/** Makes a program out of its description: options, help, version, and how failures end. */
+export function kspliceProgram(
+  program: KspliceProgram,
+): (words: readonly string[], surroundings: Surroundings) => Promise<ExitCode> {
+  return async (words, surroundings) => (await runProgram(program, words, surroundings)) as ExitCode;
+}
+
+async function runProgram(
+  program: KspliceProgram,
+  words: readonly string[],
+  surroundings: Surroundings,
+): Promise<number> {
+  const { stdout, stderr, signal } = surroundings;
+  let text = "";
+  const command = new Command(program.name)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (output) => {
+        text += output;
+      },
+      writeErr: (output) => {
+        text += output;
+      },
+    })
+    .description(program.description)
+    .version(`Ksplice version ${version()} (kmend)`, "--version", "show the version")
+    .helpOption("-?, --help", "show this help")
+    .option("--api-version", "show the version of this interface");
+  const { argument } = program;
+  if (argument !== undefined) command.argument(`[${argument.name}]`, argument.description);
+  for (const option of [...program.options, ...commonOptions]) command.addOption(toOption(option));
+  try {
+    command.parse([...words], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    const isVersion = error.code === "commander.version";
+    (isVersion ? stdout : stderr).write(
+      isVersion ? text : `${text}${error.exitCode === 0 ? "" : `${command.helpInformation()}`}`,
+    );
+    return isVersion ? KspliceExit.done : KspliceExit.usage;
+  }
+  const options = new OptionValues(command.opts());
+  if (options.flag("apiVersion")) {
+    stdout.write(`${apiVersion}\n`);
+    return KspliceExit.done;
+  }
+  const verbosity = options.flag("quiet") ? -1 : Math.min(2, options.integer("verbose") ?? 0);
+  const raw = options.flag("rawErrors");
+  const reporter = new Reporter(stderr, raw ? 0 : ((verbosity + 1) as Verbosity));
+  try {
+    return await program.run({
+      operand: command.args[0],
+      ...{ options, reporter, surroundings, verbosity, raw },
+      print: (line) => void stdout.write(`${line}\n`),
+      warn: (line) => void stderr.write(line),
+    });
+  } catch (thrown) {
+    reporter.stop();
+    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
+    const { code, message, where, why, hint } = error;
+    if (raw) stderr.write(`OTHER\n${message}\n`);
+    else stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    if (verbosity === 2) stderr.write(`${traceOf(thrown)}\n`);
+    if (error.exitCode === ExitCode.interrupted) return KspliceExit.usage;
+    if (error.code !== "USAGE") return KspliceExit.failure;
+    if (!raw) stderr.write(command.helpInformation());
+    return KspliceExit.usage;
+  } finally {
+    reporter.stop();
+  }
+}
