@@ -1,3 +1,4 @@
+import { applyCommand, undoCommand, viewCommand } from "./apply.ts";
 import { buildCommand } from "./build.ts";
 import { checkCommand } from "./check.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
@@ -26,6 +27,9 @@ export const commands: readonly CommandDefinition[] = [
   packageCommand,
   repoCommand,
   createCommand,
+  applyCommand,
+  undoCommand,
+  viewCommand,
   diffCommand,
   loadCommand,
   unloadCommand,

@@ -10,13 +10,19 @@ export const infoCommand: CommandDefinition = {
   summary: "show all that is known about a patch module",
   description:
     "Shows a patch module's manifest, what the kernel shows of it while it is loaded, and whether the loaded one is the same build as the file.",
-  arguments: [{ name: "MODULE", description: "a file (.ko), or the name of a loaded or installed patch module" }],
+  arguments: [
+    {
+      name: "MODULE",
+      description: "a file (.ko), an update (ksplice-ID.tar.gz), or the name of a loaded or installed patch module",
+    },
+  ],
   options: [],
   examples: [{ command: "kmend info livepatch-fix.ko", description: "what a file holds" }],
   exitCodes: {},
   async run(context, operands) {
     const { readModuleInfo } = await import("../host/module-info.ts");
-    const info = await readModuleInfo(operands[0] as string);
+    const { withModuleFiles } = await import("../update/update-bundle.ts");
+    const info = await withModuleFiles(operands, ([file]) => readModuleInfo(file as string));
     if (context.json) context.printJson(info);
     else for (const line of infoLines(info, context.style)) context.print(line);
     return ExitCode.done;

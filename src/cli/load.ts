@@ -7,7 +7,12 @@ export const loadCommand: CommandDefinition = {
   summary: "load patch modules into the running kernel",
   description:
     "Loads patch modules and waits until every task uses the new code. Looks first whether the kernel, its policy and what is loaded allow it. A transition that stalls is explained, taken back, and the module unloaded.",
-  arguments: [{ name: "[MODULE...]", description: "files (.ko), or names of installed patch modules" }],
+  arguments: [
+    {
+      name: "[MODULE...]",
+      description: "files (.ko), updates (ksplice-ID.tar.gz), or names of installed patch modules",
+    },
+  ],
   options: [
     { flags: "--all", description: "all patch modules that are installed for the running kernel, oldest first" },
     timeoutOption,
@@ -23,7 +28,10 @@ export const loadCommand: CommandDefinition = {
     const all = options.flag("all");
     requireOneOf("load", operands, all);
     const { load } = await import("../host/load.ts");
-    const { exitCode, ...result } = await load({ operands, all, ...changeOf(context, options) });
+    const { withModuleFiles } = await import("../update/update-bundle.ts");
+    const { exitCode, ...result } = await withModuleFiles(operands, (files) =>
+      load({ operands: files, all, ...changeOf(context, options) }),
+    );
     reportChange(context, result);
     return exitCode;
   },

@@ -139,6 +139,8 @@ async function ordersFor(
   }
   if (/\.(tar\.gz|tgz)$/.test(first)) {
     if (!alone) throw usage("an archive stands alone");
+    const { isUpdateArchive, moduleInto } = await import("../update/update-bundle.ts");
+    if (await isUpdateArchive(first)) return [{ ...none, files: [await moduleInto(first, folder)] }];
     const { unpackTarball } = await import("../update/tarball.ts");
     return [{ ...none, files: await unpackTarball(first, folder, context.signal) }];
   }

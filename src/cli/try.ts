@@ -13,7 +13,9 @@ export const tryCommand: CommandDefinition = {
   summary: "try a patch or a patch module in a virtual machine",
   description:
     "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after. Patches are built first.",
-  arguments: [{ name: "FILE...", description: "source patches, or one patch module (.ko)" }],
+  arguments: [
+    { name: "FILE...", description: "source patches, one patch module (.ko), or one update (ksplice-ID.tar.gz)" },
+  ],
   options: [
     {
       flags: "--probe <CMD>",
@@ -40,25 +42,38 @@ export const tryCommand: CommandDefinition = {
     [ExitCode.stalled]: "the verdict is `failed`",
   },
   async run(context, operands, options) {
-    const modules = operands.filter((file) => /\.ko$/.test(file));
-    if (modules.length === 0) return tryPatches(context, operands, options);
-    const [module] = modules;
-    if (module === undefined || operands.length > 1) {
-      throw new KmendError({
-        code: "USAGE",
-        message: "one patch module, or patches, but not both",
-        hint: "kmend try --help shows what there is",
-        exitCode: ExitCode.usage,
-      });
+    const { isUpdatePath, withModuleFiles } = await import("../update/update-bundle.ts");
+    const [first] = operands;
+    if (first !== undefined && (await isUpdatePath(first))) {
+      return withModuleFiles(operands, (files) => tryFiles(context, files, options));
     }
-    const { ensureRequirements } = await import("../support/requirements.ts");
-    const { progress, signal } = context;
-    const { releaseOfModule } = await import("../vm/patch-module.ts");
-    const release = options.text("kernel") ?? (await releaseOfModule(module));
-    await ensureRequirements({ needs: ["try"], install: options.flag("install"), progress, signal });
-    return boot(context, options, { release, module, objects: [] });
+    return tryFiles(context, operands, options);
   },
 };
+
+async function tryFiles(
+  context: CommandContext,
+  operands: readonly string[],
+  options: OptionValues,
+): Promise<ExitCode> {
+  const modules = operands.filter((file) => /\.ko$/.test(file));
+  if (modules.length === 0) return tryPatches(context, operands, options);
+  const [module] = modules;
+  if (module === undefined || operands.length > 1) {
+    throw new KmendError({
+      code: "USAGE",
+      message: "one patch module, or patches, but not both",
+      hint: "kmend try --help shows what there is",
+      exitCode: ExitCode.usage,
+    });
+  }
+  const { ensureRequirements } = await import("../support/requirements.ts");
+  const { progress, signal } = context;
+  const { releaseOfModule } = await import("../vm/patch-module.ts");
+  const release = options.text("kernel") ?? (await releaseOfModule(module));
+  await ensureRequirements({ needs: ["try"], install: options.flag("install"), progress, signal });
+  return boot(context, options, { release, module, objects: [] });
+}
 
 async function tryPatches(
   context: CommandContext,

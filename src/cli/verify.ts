@@ -6,7 +6,7 @@ export const verifyCommand: CommandDefinition = {
   summary: "repeat the proof of a patch module",
   description:
     "Holds a patch module that kmend built against a kernel again, from the manifest in the module: every replaced function must have the bytes that were matched, and every symbol must be found where it was. Needs neither source nor compiler.",
-  arguments: [{ name: "MODULE", description: "the patch module (.ko)" }],
+  arguments: [{ name: "MODULE", description: "the patch module (.ko), or an update (ksplice-ID.tar.gz)" }],
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
     { flags: "--image <FILE>", description: "kernel image to prove against" },
@@ -16,13 +16,16 @@ export const verifyCommand: CommandDefinition = {
   async run(context, operands, options) {
     const { verifyModule } = await import("../module/verify.ts");
     const { progress, signal } = context;
-    const result = await verifyModule({
-      module: operands[0] as string,
-      kernel: options.text("kernel"),
-      image: options.text("image"),
-      progress,
-      signal,
-    });
+    const { withModuleFiles } = await import("../update/update-bundle.ts");
+    const result = await withModuleFiles(operands, ([file]) =>
+      verifyModule({
+        module: file as string,
+        kernel: options.text("kernel"),
+        image: options.text("image"),
+        progress,
+        signal,
+      }),
+    );
     if (context.json) context.printJson(result);
     else {
       const { items, kernel, builtFor } = result;

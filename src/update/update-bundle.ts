@@ -129,6 +129,20 @@ export async function isUpdatePath(path: string): Promise<boolean> {
   return info?.isFile() === true && /\.(tar\.gz|tgz)$/.test(path);
 }
 
+/** Whether an archive is an update, and not one that `kmend package` wrote: those have no manifest of this kind. */
+export async function isUpdateArchive(path: string): Promise<boolean> {
+  const names = await readTarball(path).catch(() => new Map<string, Buffer>());
+  return names.has(manifestFile);
+}
+
+/** Writes the patch module of an update into a folder. @returns its path. @throws KmendError `BAD_UPDATE` */
+export async function moduleInto(path: string, folder: string): Promise<string> {
+  const { manifest, module } = await readUpdate(path);
+  const file = join(folder, basename(manifest.module.file));
+  await writeFile(file, module, { mode: 0o600 }).catch(rethrowDiskErrors);
+  return file;
+}
+
 /**
  * Gives `work` patch modules as files, where operands may be updates: the module of each is put into a private folder that is gone afterwards.
  * @throws KmendError of {@link readUpdate}

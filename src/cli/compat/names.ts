@@ -9,6 +9,9 @@ export type CompatibleProgram = (words: readonly string[], surroundings: Surroun
 export const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {
   "kpatch-build": async () => (await import("./kpatch-build.ts")).runKpatchBuild,
   "ksplice-create": async () => (await import("./ksplice-create.ts")).runKspliceCreate,
+  "ksplice-apply": async () => (await import("./ksplice-apply.ts")).runKspliceApply,
+  "ksplice-undo": async () => (await import("./ksplice-undo.ts")).runKspliceUndo,
+  "ksplice-view": async () => (await import("./ksplice-view.ts")).runKspliceView,
   kpatch: async () => (await import("./kpatch.ts")).runKpatch,
   "kpatch-package-builder": async () => (await import("./kpatch-package-builder.ts")).runPackageBuilder,
 };

@@ -1,0 +1,40 @@
+import { writeFile } from "node:fs/promises";
+import { readKernelLog } from "../../host/kernel-log.ts";
+import { messageOf } from "../../support/errors.ts";
+import { changeLines } from "../update-report.ts";
+import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { usageError } from "./ksplice-usage.ts";
+
+/** The interface of ksplice-apply 0.9.9. */
+export const runKspliceApply = kspliceProgram({
+  name: "ksplice-apply",
+  description: "Applies an update to the running kernel.",
+  argument: { name: "TARBALL|DIR", description: "update, or the folder it was unpacked to" },
+  options: [
+    { flags: "--partial", description: "also when target modules are not loaded" },
+    { flags: "--debug", description: "keep what the kernel says about it" },
+    { flags: "--debugfile <FILE>", description: "where to keep it (default: ksplice-debug.log); implies --debug" },
+  ],
+  async run({ operand, options, reporter, surroundings, print, warn, raw }) {
+    if (operand === undefined) throw usageError("ksplice-apply", "an update is missing");
+    const { applyUpdate } = await import("../updates.ts");
+    const { signal } = surroundings;
+    const result = await applyUpdate({ path: operand, partial: options.flag("partial"), progress: reporter, signal });
+    reporter.stop();
+    if (result.outcome === "aborted") {
+      if (raw) warn(`${result.cause}\n`);
+      else
+        for (const line of [`Error applying Ksplice update ${result.id}:`, ...changeLines(result)]) warn(`${line}\n`);
+    } else print(result.outcome === "already" ? `Ksplice update ${result.id} already applied.` : "Done!");
+    const debugFile = options.text("debugfile") ?? (options.flag("debug") ? "ksplice-debug.log" : undefined);
+    if (debugFile !== undefined) {
+      const log = readKernelLog("/").map(({ text }) => text);
+      const saved = await writeFile(debugFile, `${[JSON.stringify(result, null, 2), ...log].join("\n")}\n`).then(
+        () => `Debugging output saved to ${debugFile}`,
+        (error: unknown) => `Debugging output cannot be saved: ${messageOf(error)}`,
+      );
+      if (!raw) warn(`${saved}\n`);
+    }
+    return result.outcome === "aborted" ? KspliceExit.failure : KspliceExit.done;
+  },
+});

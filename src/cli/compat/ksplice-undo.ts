@@ -1,0 +1,32 @@
+import { changeLines } from "../update-report.ts";
+import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { usageError } from "./ksplice-usage.ts";
+
+/** The interface of ksplice-undo 0.9.9. */
+export const runKspliceUndo = kspliceProgram({
+  name: "ksplice-undo",
+  description: "Takes an update out of the running kernel.",
+  argument: { name: "ID", description: "identifier of the update" },
+  options: [],
+  async run({ operand, reporter, surroundings, print, warn, raw }) {
+    if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
+    const { undoUpdate } = await import("../updates.ts");
+    const result = await undoUpdate(operand, { progress: reporter, signal: surroundings.signal });
+    reporter.stop();
+    if (result.outcome === "absent") {
+      warn(
+        raw
+          ? `OTHER\nKsplice id ${result.id} is not present in the kernel\n`
+          : `Ksplice id ${result.id} is not present in the kernel\n`,
+      );
+      return KspliceExit.usage;
+    }
+    if (result.outcome !== "aborted") {
+      print("Done!");
+      return KspliceExit.done;
+    }
+    if (raw) warn(`${result.cause}\n`);
+    else for (const line of [`Error undoing Ksplice update ${result.id}:`, ...changeLines(result)]) warn(`${line}\n`);
+    return KspliceExit.failure;
+  },
+});

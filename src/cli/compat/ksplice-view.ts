@@ -1,0 +1,29 @@
+import { bundleLines, stateLines, updateLines } from "../update-report.ts";
+import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { usageError } from "./ksplice-usage.ts";
+
+/** The interface of ksplice-view 0.9.9. */
+export const runKspliceView = kspliceProgram({
+  name: "ksplice-view",
+  description: "Lists the applied updates, or shows one.",
+  argument: undefined,
+  options: [
+    { flags: "--id <ID>", description: "state and source patch of an update" },
+    { flags: "--file <TARBALL|DIR>", description: "what is in an update: functions, proof, source patch" },
+  ],
+  async run({ options, verbosity, print }) {
+    const id = options.text("id");
+    const file = options.text("file");
+    if (id !== undefined && file !== undefined) throw usageError("ksplice-view", "--id and --file exclude each other");
+    if (file !== undefined) {
+      const { readUpdate } = await import("../../update/update-bundle.ts");
+      for (const line of bundleLines(await readUpdate(file))) print(line);
+      return KspliceExit.done;
+    }
+    const { appliedUpdates } = await import("../updates.ts");
+    const updates = await appliedUpdates();
+    const lines = id === undefined ? updateLines(updates, verbosity < 0) : stateLines(id, updates);
+    for (const line of lines) print(line);
+    return KspliceExit.done;
+  },
+});
