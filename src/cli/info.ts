@@ -22,7 +22,12 @@ export const infoCommand: CommandDefinition = {
   async run(context, operands) {
     const { readModuleInfo } = await import("../host/module-info.ts");
     const { withModuleFiles } = await import("../update/update-bundle.ts");
-    const info = await withModuleFiles(operands, ([file]) => readModuleInfo(file as string));
+    const [operand = ""] = operands;
+    const info = await withModuleFiles(operands, async ([file]) => {
+      const found = await readModuleInfo(file as string);
+      // The file of an update's module is gone after this.
+      return file === operand || found.file === null ? found : { ...found, file: { ...found.file, path: operand } };
+    });
     if (context.json) context.printJson(info);
     else for (const line of infoLines(info, context.style)) context.print(line);
     return ExitCode.done;

@@ -20,8 +20,13 @@ export function changeLines({ cause, details, tasks, id }: UpdateChangeResult): 
 export function updateLines(updates: readonly AppliedUpdate[], short: boolean): string[] {
   return updates.map(({ id, description, state }) => {
     const text = description.split("\n")[0] || "no description available";
-    return short ? id : `${id}: ${text}${state === "applied" ? "" : ` (${state})`}`;
+    return short ? id : `${id}: ${printable(text)}${state === "applied" ? "" : ` (${state})`}`;
   });
+}
+
+/** An update comes from elsewhere: what a terminal would obey is shown as a question mark. */
+function printable(line: string): string {
+  return line.replaceAll(/\p{Cc}/gu, (sign) => (sign === "\t" || sign === "\n" ? sign : "?"));
 }
 
 /** State and source patch of one update. */
@@ -30,7 +35,11 @@ export function stateLines(wanted: string, updates: readonly AppliedUpdate[]): s
   const found = updates.find(({ id }) => id.replaceAll("-", "_") === plain);
   if (found === undefined) return [`Ksplice id ${wanted} is not present in the kernel.`];
   const patch = found.patch ?? "";
-  return [`Ksplice id ${found.id} is present in the kernel and is ${found.state}.`, "", ...patch.trimEnd().split("\n")];
+  return [
+    `Ksplice id ${found.id} is present in the kernel and is ${found.state}.`,
+    "",
+    ...patch.trimEnd().split("\n"),
+  ].map(printable);
 }
 
 /** What an update holds. */
@@ -50,5 +59,5 @@ export function bundleLines({ manifest, description, patch, files }: UpdateBundl
     ...[...files.keys()].filter((name) => name.startsWith("debug/")).map((name) => `object ${name}`),
     "",
     ...patch.toString("utf8").trimEnd().split("\n"),
-  ];
+  ].map(printable);
 }

@@ -64,6 +64,11 @@ export const hostRefusalTexts = {
     hint: "modprobe {module}",
     exitCode: ExitCode.environment,
   },
+  EARLIER_MISSING: {
+    why: "it was built on top of the patch module {name}, which is not in force",
+    hint: "load that one first: its code is part of this one's functions, and the rest of it is not",
+    exitCode: ExitCode.refused,
+  },
   FTRACE_BUSY: {
     why: "{function} is already redirected by something else than a live patch ({line})",
     hint: "end the tracing or error injection tool that does it (bpf, kprobes, fault injection, systemtap), then load again",

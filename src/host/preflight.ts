@@ -73,6 +73,9 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   if (able && presence !== "loaded" && presence !== "loading") {
     await checkSurroundings(host, file, patches, add, notes);
     checkOthers(file, others, intent, add, notes);
+    for (const { name } of file.manifest?.after ?? []) {
+      if (!others.some((other) => other.name === name.replaceAll("-", "_"))) add("EARLIER_MISSING", { name });
+    }
   }
   if (intent === "replace") checkCumulative(file, add);
   return { presence, refusals, notes, replaces };

@@ -34,6 +34,8 @@ beforeAll(async () => {
   // What the distribution's package has is a line that names no function.
   writeFileSync(join(config, "System.map"), "ffffffffffffffff B The real System.map is elsewhere\n");
   // A few files of the tree are in a repository, and the others are unknown to it: adding all of them takes longer than the rest of the test.
+  // The list of the distribution's package ignores all of them.
+  rmSync(join(tree, ".gitignore"));
   git("init", "--quiet");
   git("add", "Makefile", "Kbuild", "fs/proc");
   git("commit", "--quiet", "-m", "original");
