@@ -11,9 +11,9 @@ const kernelOption: OptionDefinition = {
 
 export const installCommand: CommandDefinition = {
   name: "install",
-  summary: "install patch modules, to be loaded at boot",
+  summary: "install patch modules for their kernel",
   description:
-    "Copies patch modules into /var/lib/kpatch/RELEASE, from where they are loaded whenever that kernel boots. Does not load them now.",
+    "Copies patch modules into /var/lib/kpatch/RELEASE, from where `kmend load --all`, or the service of the kpatch package at boot, loads them when that kernel runs. Does not load them now.",
   arguments: [{ name: "FILE...", description: "patch modules (.ko)" }],
   options: [kernelOption, dryRunOption],
   examples: [{ command: "kmend install livepatch-fix.ko", description: "for the running kernel" }],
@@ -32,7 +32,7 @@ export const installCommand: CommandDefinition = {
 export const uninstallCommand: CommandDefinition = {
   name: "uninstall",
   summary: "remove installed patch modules",
-  description: "Removes patch modules from those that are loaded at boot. What is loaded stays loaded.",
+  description: "Removes installed patch modules. What is loaded stays loaded.",
   arguments: [{ name: "MODULE...", description: "names or file names of installed patch modules" }],
   options: [kernelOption, dryRunOption],
   examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],

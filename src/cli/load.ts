@@ -21,7 +21,7 @@ export const loadCommand: CommandDefinition = {
   examples: [
     { command: "kmend load livepatch-fix.ko", description: "a file" },
     { command: "kmend load --dry-run livepatch-fix.ko", description: "look whether it can be loaded" },
-    { command: "kmend load --all", description: "what is installed, as at boot" },
+    { command: "kmend load --all", description: "what is installed for the running kernel" },
   ],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {

@@ -11,7 +11,7 @@ import { styleFor } from "../style.ts";
 const usage = `usage: kpatch <command> [<args>]
 
   install [-k|--kernel-version=<kernel version>] <module>
-      install a patch module, to be loaded at boot
+      install a patch module for its kernel
   uninstall [-k|--kernel-version=<kernel version>] <module>
       remove an installed patch module
   load --all | <module>
