@@ -1,14 +1,7 @@
-import type { Atom, Reference, Target } from "./atoms.ts";
+import type { Atom, Target } from "./atoms.ts";
+import type { Rewrite } from "./rewrites.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
-
-/** Bytes of carried code that are not those of the patched unit, and what they refer to. */
-export interface Rewrite {
-  /** First byte in the atom. */
-  readonly offset: number;
-  readonly bytes: Uint8Array;
-  readonly reference: Reference;
-}
 
 /** Tables of places that the kernel fills at boot with the value of a variable (include/asm-generic/runtime-const.h, since Linux 6.11). */
 const tableName = /^runtime_(ptr|shift)_(.+)$/;
@@ -44,17 +37,4 @@ function variable(unit: UnitObject, name: string, addend: number): Target {
 
 function entryOf(atom: Atom): number {
   return atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
-}
-
-/** The code of an atom with its rewritten instructions. */
-export function rewritten(bytes: Uint8Array, rewrites: readonly Rewrite[]): Uint8Array {
-  if (rewrites.length === 0) return bytes;
-  const copy = Uint8Array.from(bytes);
-  for (const rewrite of rewrites) copy.set(rewrite.bytes, rewrite.offset);
-  return copy;
-}
-
-/** True for a reference of an instruction that is replaced by another. */
-export function isRewritten({ offset }: Reference, rewrites: readonly Rewrite[]): boolean {
-  return rewrites.some((rewrite) => offset >= rewrite.offset && offset < rewrite.offset + rewrite.bytes.length);
 }

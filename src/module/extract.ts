@@ -1,7 +1,7 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../diff/author-marks.ts";
 import { isExport } from "../diff/exports.ts";
-import { isRewritten, rewritten } from "../diff/runtime-constants.ts";
+import { isRewritten, rewritten } from "../diff/rewrites.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";

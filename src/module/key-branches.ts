@@ -1,5 +1,5 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
-import type { Rewrite } from "../diff/runtime-constants.ts";
+import type { Rewrite } from "../diff/rewrites.ts";
 import type { Selection } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";

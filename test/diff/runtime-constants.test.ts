@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { x86_64 } from "../../src/diff/arch/x86-64.ts";
-import { rewritten } from "../../src/diff/runtime-constants.ts";
+import { rewritten } from "../../src/diff/rewrites.ts";
 import { diffPatched } from "./diff-units.ts";
 
 const macros = `

@@ -27,8 +27,8 @@ beforeAll(async () => {
 });
 afterAll(() => scratch.remove());
 
-test("a function that checks user addresses works in a patch module", async (context) => {
-  if (!(await exists(join(tree, "arch/x86/include/asm/runtime-const.h")))) context.skip("no kernel of 6.11 or later");
+test("a function that checks user addresses works in a patch module", async () => {
+  const hasConstants = await exists(join(tree, "arch/x86/include/asm/runtime-const.h"));
   const patch = scratch.patch(tree, {
     "fs/readdir.c": replace(
       /^static bool filldir64\([^{]*\{\n/m,
@@ -38,7 +38,7 @@ test("a function that checks user addresses works in a patch module", async (con
   const { exitCode, result, stderr } = await build([patch], scratch.folder(), "--kernel", release);
   expect(exitCode, stderr).toBe(0);
   expect(result.functions.map(({ name }) => name)).toEqual(["filldir64"]);
-  expect(result.symbols.map(({ name }) => name)).toContain("USER_PTR_MAX");
+  expect(result.symbols.some(({ name }) => name === "USER_PTR_MAX")).toBe(hasConstants);
   const path = result.module?.path ?? "";
   expect(readFileSync(path).includes(Buffer.from("efcdab8967452301", "hex")), "the assembler's number").toBe(false);
   const probe = "mkdir -p seen hidden-by-kmend && ls";
