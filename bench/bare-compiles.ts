@@ -2,9 +2,8 @@ import { mkdir, readdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { applyPatches, readPatchFile } from "../src/change/patch-files.ts";
-import { sha256 } from "../src/support/cache.ts";
 import { mapConcurrently, run } from "../src/support/run.ts";
-import { compareCompiler } from "../src/target/compiler.ts";
+import { compareCompiler, toolchainFolder } from "../src/target/compiler.ts";
 import type { TargetKernel } from "../src/target/find.ts";
 import { compileUnit, UnitCache } from "../src/tree/compile.ts";
 import { plainEnvironment } from "../src/tree/kbuild.ts";
@@ -22,7 +21,7 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
   const tree = await prepareTree(kernel, { compiler: compiler.program });
   await mkdir(folder);
   const change = await applyPatches([await readPatchFile(patchFile)], tree.path, join(folder, "applied"));
-  const cache = new UnitCache(join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`));
+  const cache = new UnitCache(toolchainFolder(kernel.folder, compiler));
   const units = await Promise.all(
     change.files.map(async ({ path }) => {
       const command = await cache.command(path);

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheRoot, sha256 } from "../../src/support/cache.ts";
 import { type Progress, SilentProgress } from "../../src/support/progress.ts";
-import { compareCompiler } from "../../src/target/compiler.ts";
+import { compareCompiler, toolchainFolder } from "../../src/target/compiler.ts";
 import { Debian } from "../../src/target/distribution/debian.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { UnitCache } from "../../src/tree/compile.ts";
@@ -45,6 +45,6 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   const corpus = await progress.phase("corpus", "Compare the two versions", async () =>
     makeCorpus((await newer.source()).path, tree, kernel.folder, join(folder, "corpus"), within),
   );
-  const cache = new UnitCache(join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`));
+  const cache = new UnitCache(toolchainFolder(kernel.folder, compiler));
   return { pair, kernel, tree, corpus, cache, folder };
 }

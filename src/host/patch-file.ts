@@ -1,11 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { type Manifest, readManifest } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { isSigned } from "../elf/module-signature.ts";
+import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
-import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
 
 /** A patch module in a file. */
 export interface PatchFile {
@@ -31,16 +30,7 @@ export interface PatchFile {
  * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2) for a missing file, a damaged one, or a module that is no live patch.
  */
 export async function readPatchFile(path: string): Promise<PatchFile> {
-  let content: Buffer;
-  try {
-    content = await readFile(path);
-  } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === "ENOENT") throw notAPatchModule(path, "there is no such file", error);
-    if (code === "EISDIR") throw notAPatchModule(path, "it is a folder", error);
-    throw error;
-  }
-  return patchFile(path, content);
+  return patchFile(path, await readPatchModuleFile(path));
 }
 
 /** {@link readPatchFile} of content that is at hand. */
@@ -68,14 +58,4 @@ export function patchFile(path: string, content: Uint8Array): PatchFile {
     if (error instanceof ElfFormatError) throw notAPatchModule(path, `it is damaged or no module (${error.message})`);
     throw error;
   }
-}
-
-function notAPatchModule(path: string, problem: string, cause?: unknown): KmendError {
-  return new KmendError({
-    code: "NOT_A_PATCH_MODULE",
-    message: `${path} is not a patch module: ${problem}`,
-    hint: "kmend build makes one from a patch; kmend list shows the installed ones",
-    exitCode: ExitCode.usage,
-    cause,
-  });
 }

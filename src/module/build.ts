@@ -10,7 +10,7 @@ import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "..
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import { type CompilerComparison, compareCompiler, requireSameCompiler } from "../target/compiler.ts";
+import { type CompilerComparison, compareCompiler, requireSameCompiler, toolchainFolder } from "../target/compiler.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
@@ -76,7 +76,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
   await rm(logFile, { force: true });
-  const toolchainFolder = join(kernel.folder, `toolchain-${sha256(compiler.here).slice(0, 8)}`);
+  const compiled = toolchainFolder(kernel.folder, compiler);
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   try {
     const change = await progress.phase("patch", "Apply the patch", () =>
@@ -84,10 +84,10 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     );
     const workshop: Workshop = {
       tree,
-      ...workOn(options.earlier, toolchainFolder),
+      ...workOn(options.earlier, compiled),
       folder,
       kernelFolder: kernel.folder,
-      toolchainFolder,
+      toolchainFolder: compiled,
       maxUnits: options.maxUnits ?? 500,
       jobs: options.jobs ?? availableParallelism(),
       logFile,

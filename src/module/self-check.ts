@@ -1,5 +1,6 @@
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../elf/constants.ts";
 import type { Relocation, Section } from "../elf/model.ts";
+import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readVersions } from "../elf/symbol-versions.ts";
 import type { SymversEntry } from "../target/symvers.ts";
@@ -53,22 +54,13 @@ export function selfCheck(file: Uint8Array, expected: SelfCheckExpectations): st
   ];
 }
 
-/** The `key=value` texts of `.modinfo`. */
-export function readModinfo(elf: ElfReader): Map<string, string> {
-  const map = new Map<string, string>();
-  const section = elf.section(".modinfo");
-  for (const text of Buffer.from(section?.data ?? [])
-    .toString("latin1")
-    .split("\0")) {
-    const equals = text.indexOf("=");
-    if (equals > 0) map.set(text.slice(0, equals), text.slice(equals + 1));
-  }
-  return map;
+function firstValues(elf: ElfReader): Map<string, string | undefined> {
+  return new Map([...readModinfo(elf)].map(([key, values]) => [key, values[0]]));
 }
 
 function checkInformation(elf: ElfReader, { name, release }: SelfCheckExpectations): string[] {
   const problems: string[] = [];
-  const info = readModinfo(elf);
+  const info = firstValues(elf);
   if (name.length > 55) problems.push(`the name ${name} is longer than 55 characters`);
   if (info.get("livepatch") !== "Y") problems.push("modinfo does not mark it as a livepatch module");
   if (info.get("license") !== "GPL")
@@ -88,7 +80,7 @@ function compareWithShipped(elf: ElfReader, shipped: Uint8Array | undefined): st
   if (shipped === undefined) return [];
   const other = new ElfReader(shipped);
   const problems: string[] = [];
-  const [ours, theirs] = [readModinfo(elf).get("vermagic"), readModinfo(other).get("vermagic")];
+  const [ours, theirs] = [firstValues(elf).get("vermagic"), firstValues(other).get("vermagic")];
   if (ours !== theirs) problems.push(`vermagic is "${ours}", and the kernel's own modules have "${theirs}"`);
   const [size, shippedSize] = [elf, other].map((file) => file.section(".gnu.linkonce.this_module")?.size);
   if (size !== shippedSize)

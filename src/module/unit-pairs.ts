@@ -183,8 +183,10 @@ async function compileBoth(
 ): Promise<void> {
   const { tree, cache, folder } = workshop;
   const original = join(folder, "original");
-  await createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units));
-  if (missing.length > 0) await createShadow(tree.path, original, earlierFiles, foldersOfAll(missing));
+  await Promise.all([
+    createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units)),
+    missing.length === 0 ? undefined : createShadow(tree.path, original, earlierFiles, foldersOfAll(missing)),
+  ]);
   const unknown = units.filter(({ command }) => command === undefined);
   for (const [folderOfUnit, isNew] of [
     [shadow, true],

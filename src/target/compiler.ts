@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 import type { KernelBanner } from "./banner.ts";
@@ -46,6 +48,11 @@ export function requireSameCompiler(comparison: CompilerComparison): void {
     hint: `install the kernel's compiler (${namedProgram(comparison.kernel)}); --skip-gcc-check goes on and leaves the verdict to the proof`,
     exitCode: ExitCode.environment,
   });
+}
+
+/** Folder of the cache for what this machine's compiler made for the kernel whose folder is `kernelFolder`. */
+export function toolchainFolder(kernelFolder: string, { here }: CompilerComparison): string {
+  return join(kernelFolder, `toolchain-${sha256(here).slice(0, 8)}`);
 }
 
 /** The program that a compiler line begins with: `gcc-12` of `gcc-12 (Debian 12.2.0-9) 12.2.0`; `gcc` for the older form `gcc version 4.9.2 (…)`. */

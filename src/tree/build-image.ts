@@ -5,8 +5,7 @@ import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../support
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
 import { acquireSource, type TreeSource } from "./acquire.ts";
-import { runGuarded, waitForGuarded } from "./guard.ts";
-import { plainEnvironment } from "./kbuild.ts";
+import { type MakeOptions, makeInTree, waitForGuarded } from "./guard.ts";
 
 /** What an image is built from. */
 export interface ImageInputs {
@@ -126,32 +125,17 @@ function requireLivepatch(config: string, where: string): void {
   });
 }
 
-async function runMake(
-  tree: string,
-  goals: readonly string[],
-  { guard, log, signal }: { guard: string; log: string; signal: AbortSignal | undefined },
-): Promise<void> {
-  const result = await runGuarded(guard, "make", goals, {
-    cwd: tree,
-    env: plainEnvironment(),
-    cleanEnv: true,
-    logFile: log,
-    signal,
-    allowFailure: true,
-  });
-  signal?.throwIfAborted();
-  if (result.exitCode === 0) return;
-  const lines = result.all.trimEnd().split("\n");
-  if (lines.some((line) => /No space left on device/.test(line)))
-    rethrowDiskErrors(new Error("No space left on device"));
-  const errors = lines.filter((line) => /error|Error|No rule/.test(line));
+async function runMake(tree: string, goals: readonly string[], options: MakeOptions): Promise<void> {
+  const failed = await makeInTree(tree, goals, options);
+  if (failed === undefined) return;
+  const errors = failed.lines.filter((line) => /error|Error|No rule/.test(line));
   throw new KmendError({
     code: "IMAGE_BUILD_FAILED",
     message: `the kernel cannot be built from this tree: make ${goals.at(-1)} failed`,
     where: tree,
-    why: (errors.length > 0 ? errors : lines).slice(-10).join("\n"),
-    hint: `the full log is ${log}; --image FILE names an image that was built elsewhere`,
+    why: (errors.length > 0 ? errors : failed.lines).slice(-10).join("\n"),
+    hint: `the full log is ${options.log}; --image FILE names an image that was built elsewhere`,
     exitCode: ExitCode.environment,
-    cause: result,
+    cause: failed.cause,
   });
 }

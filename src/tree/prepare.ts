@@ -6,8 +6,8 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
 import { acquireSource, type TreeSource } from "./acquire.ts";
-import { runGuarded, waitForGuarded } from "./guard.ts";
-import { environmentReporter, type KbuildEnvironment, plainEnvironment, recordEnvironment } from "./kbuild.ts";
+import { type MakeOptions, makeInTree, waitForGuarded } from "./guard.ts";
+import { environmentReporter, type KbuildEnvironment, recordEnvironment } from "./kbuild.ts";
 
 /** What a tree is prepared from. A target kernel has all of it. */
 export interface TreeInputs {
@@ -133,7 +133,7 @@ async function makeTree(
     await copyFile(inputs.configPath, join(path, ".config")).catch(rethrowDiskErrors);
     const make = async (...goals: string[]): Promise<void> => {
       status(`make ${goals.at(-1)}`);
-      await runMake(path, [...makeArguments(release, compiler, inputs.makeFlags), ...goals], guard, log, signal);
+      await runMake(path, [...makeArguments(release, compiler, inputs.makeFlags), ...goals], { guard, log, signal });
     };
     await make("olddefconfig");
     await requirePatchedSource(inputs.configPath, path, release);
@@ -176,33 +176,16 @@ async function requirePatchedSource(configPath: string, tree: string, release: s
   });
 }
 
-async function runMake(
-  tree: string,
-  args: readonly string[],
-  guard: string,
-  log: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const result = await runGuarded(guard, "make", args, {
-    cwd: tree,
-    env: plainEnvironment(),
-    cleanEnv: true,
-    logFile: log,
-    signal,
-    allowFailure: true,
-  });
-  signal?.throwIfAborted();
-  if (result.exitCode === 0) return;
-  const lines = result.all.trimEnd().split("\n");
-  if (lines.some((line) => /No space left on device/.test(line)))
-    rethrowDiskErrors(new Error("No space left on device"));
+async function runMake(tree: string, goals: readonly string[], options: MakeOptions): Promise<void> {
+  const failed = await makeInTree(tree, goals, options);
+  if (failed === undefined) return;
   throw new KmendError({
     code: "PREPARE_FAILED",
-    message: `the kernel source cannot be prepared: make ${args.at(-1)} failed`,
+    message: `the kernel source cannot be prepared: make ${goals.at(-1)} failed`,
     where: tree,
-    why: lines.slice(-20).join("\n"),
-    hint: `kmend doctor shows whether a build tool is missing; the full log is ${log}`,
+    why: failed.lines.slice(-20).join("\n"),
+    hint: `kmend doctor shows whether a build tool is missing; the full log is ${options.log}`,
     exitCode: ExitCode.environment,
-    cause: result,
+    cause: failed.cause,
   });
 }

@@ -1,12 +1,12 @@
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { isSigned } from "../elf/module-signature.ts";
+import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { longestModuleName } from "../module/module-name.ts";
 import { sha256 } from "../support/cache.ts";
-import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import { KmendError } from "../support/errors.ts";
 import { type Architecture, architectures, checked } from "./package-name.ts";
 
 /** SHF_RELA_LIVEPATCH of include/uapi/linux/elf.h. */
@@ -38,12 +38,7 @@ export interface FinishedModule {
  * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2), `MODULE_UNFIT`
  */
 export async function readFinishedModule(path: string): Promise<FinishedModule> {
-  const content = await readFile(path).catch((error: unknown) => {
-    if (systemErrorCode(error) === "ENOENT") throw notAModule(path, "there is no such file", error);
-    if (systemErrorCode(error) === "EISDIR") throw notAModule(path, "it is a folder", error);
-    throw error;
-  });
-  return finishedModule(path, content);
+  return finishedModule(path, await readPatchModuleFile(path));
 }
 
 /** {@link readFinishedModule} of content that is at hand. */
@@ -52,16 +47,16 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
   try {
     elf = new ElfReader(content);
   } catch (error) {
-    if (error instanceof ElfFormatError) throw notAModule(path, "it is not a kernel module", error);
+    if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
     throw error;
   }
   const info = readModinfo(elf);
   const first = (key: string): string => info.get(key)?.[0] ?? "";
-  if (!info.has("livepatch")) throw notAModule(path, "its .modinfo does not mark it as a live patch");
+  if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
   const file = basename(path);
   const name = first("name");
   const release = first("vermagic").split(" ")[0] ?? "";
-  if (release === "") throw notAModule(path, "it does not say which kernel it was made for");
+  if (release === "") throw notAPatchModule(path, "it does not say which kernel it was made for");
   const architecture = architectures[elf.header.machine];
   const problems = [
     /^[A-Za-z0-9_-]+\.ko$/.test(file) ? "" : "its file name is not letters, digits, dashes and underscores with .ko",
@@ -103,14 +98,4 @@ function lateJumpTables(elf: ElfReader): boolean {
     ({ name, flags }) =>
       (flags & livepatchFlag) !== 0 && name.endsWith(".__jump_table") && !name.startsWith(".klp.rela.vmlinux."),
   );
-}
-
-function notAModule(path: string, problem: string, cause?: unknown): KmendError {
-  return new KmendError({
-    code: "NOT_A_PATCH_MODULE",
-    message: `${path} is not a patch module: ${problem}`,
-    hint: "kmend build makes one from a patch",
-    exitCode: ExitCode.usage,
-    cause,
-  });
 }

@@ -1,6 +1,8 @@
 import { ElfFormatError } from "../elf/format-error.ts";
-import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
-import { modinfoOf, moduleName } from "./module-file.ts";
+import { readModinfo } from "../elf/modinfo.ts";
+import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
+import { KmendError } from "../support/errors.ts";
+import { moduleName } from "./module-file.ts";
 
 /** What a patch module's .modinfo says. */
 export interface PatchModuleInfo {
@@ -14,12 +16,7 @@ export interface PatchModuleInfo {
 
 /** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`. */
 export async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
-  const info = await modinfoOf(path).catch((error: unknown) => {
-    if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
-    if (systemErrorCode(error) === "ENOENT") throw notAPatchModule(path, "there is no such file", error);
-    if (systemErrorCode(error) === "EISDIR") throw notAPatchModule(path, "it is a folder", error);
-    throw error;
-  });
+  const info = modinfo(path, await readPatchModuleFile(path));
   if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
   return {
     name: info.get("name")?.[0] ?? moduleName(path),
@@ -46,12 +43,11 @@ export async function inspectPatchModuleFor(path: string, release: string): Prom
   });
 }
 
-function notAPatchModule(path: string, problem: string, cause?: unknown): KmendError {
-  return new KmendError({
-    code: "NOT_A_PATCH_MODULE",
-    message: `${path} is not a patch module: ${problem}`,
-    hint: "kmend build makes one from a patch",
-    exitCode: ExitCode.usage,
-    cause,
-  });
+function modinfo(path: string, content: Uint8Array): ReturnType<typeof readModinfo> {
+  try {
+    return readModinfo(content);
+  } catch (error) {
+    if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
+    throw error;
+  }
 }

@@ -59,7 +59,7 @@ test("with --json an error is also an object on standard output", async () => {
       message: "/nowhere/livepatch-x.ko is not a patch module: there is no such file",
       where: null,
       why: null,
-      hint: "kmend build makes one from a patch",
+      hint: "kmend build makes one from a patch; kmend list shows the installed ones",
     },
   });
   expect(stderr).toMatch(/^error\[NOT_A_PATCH_MODULE\]: /);

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { draftOf, draftSection } from "../../src/elf/builder.ts";
 import { SectionType, SpecialSection } from "../../src/elf/constants.ts";
@@ -8,8 +7,7 @@ import { readVersions } from "../../src/elf/symbol-versions.ts";
 import { writeObject } from "../../src/elf/writer.ts";
 import { moduleInfoObject } from "../../src/module/module-info.ts";
 import { type ModuleTemplate, moduleTemplate } from "../../src/module/template.ts";
-import { sha256 } from "../../src/support/cache.ts";
-import { compareCompiler } from "../../src/target/compiler.ts";
+import { compareCompiler, toolchainFolder } from "../../src/target/compiler.ts";
 import { readSymvers, type SymversEntry } from "../../src/target/symvers.ts";
 import { stockKernel } from "./stock-kernel.ts";
 
@@ -18,8 +16,8 @@ let symvers: ReadonlyMap<string, SymversEntry>;
 
 beforeAll(async () => {
   const { kernel, tree } = await stockKernel();
-  const { here } = await compareCompiler(kernel.image.banner);
-  template = await moduleTemplate(tree, join(kernel.folder, `toolchain-${sha256(here).slice(0, 8)}`));
+  const compiler = await compareCompiler(kernel.image.banner);
+  template = await moduleTemplate(tree, toolchainFolder(kernel.folder, compiler));
   symvers = await readSymvers(kernel.symversPath);
 });
 
