@@ -18,7 +18,7 @@ export interface TextualChange {
  * a new file.
  * @param original folder with the original files.
  * @param earlier what differs from these before the change already.
- * @throws KmendError `EXTENSION` (exit 2) for an extension that no file can have, or has.
+ * @throws KmendError `EXTENSION` (exit 2) for an extension that no file has.
  */
 export async function readExtension(
   tree: string,
@@ -27,9 +27,6 @@ export async function readExtension(
   earlier: SourceOverlay,
   signal?: AbortSignal,
 ): Promise<TextualChange> {
-  if (extension === "" || extension.includes("/")) {
-    throw extensionError(`"${extension}" cannot be the end of a file's name`);
-  }
   const quoted = extension.replaceAll(/[*?[\]\\]/g, "\\$&");
   const args = [tree, "-name", ".git", "-prune", "-o", "-type", "f", "-name", `?*${quoted}`, "-printf", "%P\\0"];
   const found = (await run("find", args, { signal })).stdout.split("\0").filter((path) => path !== "");
@@ -52,6 +49,12 @@ export async function readExtension(
   };
 }
 
+/** @throws KmendError `EXTENSION_NAME` (exit 2) for an extension that no file can have. */
+export function requireExtension(extension: string): void {
+  if (extension !== "" && !extension.includes("/")) return;
+  throw extensionError(`"${extension}" cannot be the end of a file's name`, "EXTENSION_NAME");
+}
+
 /** Diff of content with a file; diff(1) ends with 1 when there are differences. */
 async function unifiedDiff(
   path: string,
@@ -69,9 +72,9 @@ async function unifiedDiff(
   throw extensionError(`${after} cannot be compared: ${result.stderr.trim()}`);
 }
 
-function extensionError(message: string): KmendError {
+function extensionError(message: string, code = "EXTENSION"): KmendError {
   return new KmendError({
-    code: "EXTENSION",
+    code,
     message,
     hint: "copy the file to FILE.EXT, edit the copy, and give .EXT with --diffext",
     exitCode: ExitCode.usage,

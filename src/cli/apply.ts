@@ -85,7 +85,10 @@ function finish(context: CommandContext, result: UpdateChangeResult): ExitCode {
       message: `update ${id}: nothing was changed`,
       why: changeLines(result).join("\n"),
     });
-  } else context.print(`update ${id}: ${outcome === "already" ? "applied already" : outcome}`);
+  } else {
+    for (const note of result.notes) context.progress.note(note);
+    context.print(`update ${id}: ${outcome === "already" ? "applied already" : outcome}`);
+  }
   if (outcome === "absent") return ExitCode.unchanged;
   if (outcome !== "aborted") return ExitCode.done;
   if (cause === "code_busy") return ExitCode.stalled;

@@ -6,10 +6,11 @@ import { readLoadRecord } from "../host/records.ts";
 import { type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../host/sysfs.ts";
 import type { PendingTask } from "../host/tasks.ts";
 import { heading } from "../host/transition.ts";
-import { unload } from "../host/unload.ts";
-import { rethrowDiskErrors, writeFileAtomically } from "../support/cache.ts";
-import { kernelNameOf, readUpdate, type UpdateBundle, withModuleFiles } from "../update/update-bundle.ts";
-import { parseUpdateManifest, type UpdateManifest } from "../update/update-manifest.ts";
+import { type UnloadedModule, unload } from "../host/unload.ts";
+import { writeFileAtomically } from "../support/cache.ts";
+import { messageOf } from "../support/errors.ts";
+import { readUpdate, type UpdateBundle, withModuleFiles } from "../update/update-bundle.ts";
+import { kernelNameOf, parseUpdateManifest, type UpdateManifest } from "../update/update-manifest.ts";
 
 /** Why an update was not applied, or not undone: a word for programs; {@link abortTexts} has a paragraph for each. */
 export type AbortCode = keyof typeof abortTexts;
@@ -17,7 +18,7 @@ export type AbortCode = keyof typeof abortTexts;
 /** A paragraph for each cause, for a person. */
 export const abortTexts = {
   no_match:
-    "The update does not fit what is running: it was made for another kernel build, or a function that it changes has been changed since by another update which it was not built upon. Make the update again from the source of what is running (with --series when it goes on top of another update).",
+    "The update does not fit what is running: it was made for another kernel build, another build of it is loaded, or a function that it changes has been changed since by another update which it was not built upon. Make the update again from the source of what is running (with --series when it goes on top of another update).",
   code_busy:
     "Some tasks stayed in functions that the update changes, so the kernel could not switch them to the new code in time. The update was taken back. Try again when these tasks are less busy, or after they have been stopped.",
   target_not_loaded:
@@ -26,11 +27,12 @@ export const abortTexts = {
     "The update was built on top of others that are not applied, or of which another build is applied. Apply those first, the oldest first.",
   module_busy:
     "Updates that were applied later were built on top of this one, so it has to stay until they are undone. Undo the newest first.",
-  already_reversed: "The module of the update is in memory, but not in force, and could not be removed.",
+  already_reversed:
+    "The module of the update is in memory without being in force, and could not be removed: something still uses it. Undo the update again later; until then it changes nothing.",
   forbidden:
     "The kernel, or its security policy, does not allow this module to be loaded: a signature is missing, or loading modules is switched off.",
   not_ready:
-    "The system is not ready for an update: another one is just being applied, function tracing is in the way, or the kernel has no live patching.",
+    "The system is not ready for an update: another one is just being applied, a module is just being loaded or is missing, function tracing is in the way, or the kernel has no live patching.",
   unexpected:
     "The kernel refused for a reason that is not among the known ones; the messages of the kernel may tell more.",
 } as const;
@@ -76,12 +78,12 @@ export async function applyUpdate(options: ApplyOptions): Promise<UpdateChangeRe
     const problem = await problemWith(host, manifest, running, options.partial === true);
     if (problem !== undefined) return aborted(id, ...problem);
   }
-  const result = await withModuleFiles([options.path], (files) => load({ ...options, operands: files, host }));
+  const result = await withModuleFiles([bundle], (files) => load({ ...options, operands: files, host }));
   const [module] = result.modules as readonly [LoadedModule];
   if (module.outcome === "loaded" || module.outcome === "already") {
-    await remember(host, bundle);
     const outcome = module.outcome === "loaded" ? "applied" : "already";
-    return { ...blank(id), outcome, notes: module.notes };
+    const notes = [...module.notes, ...(await remember(host, bundle))];
+    return { ...blank(id), outcome, notes };
   }
   if (module.outcome === "stalled")
     return { ...aborted(id, "code_busy", describe(module)), tasks: module.stalledTasks };
@@ -131,9 +133,12 @@ async function problemWith(
 function causeOf({ refusals, error }: LoadedModule): AbortCode {
   const codes = new Set<string>([...refusals.map(({ code }) => code), error?.code ?? ""]);
   const has = (...names: readonly string[]): boolean => names.some((name) => codes.has(name));
+  if (has("EARLIER_MISSING")) return "missing_update";
+  if (has("MODULE_IN_USE")) return "already_reversed";
   if (has("UNSIGNED", "LOADING_SWITCHED_OFF", "LOAD_FORBIDDEN")) return "forbidden";
   if (has("OTHER_RELEASE", "OTHER_BUILD", "OTHER_BUILD_LOADED", "NAME_TAKEN")) return "no_match";
-  if (has("NO_LIVEPATCH", "FTRACE_OFF", "FTRACE_BUSY", "TRANSITION_RUNNING", "OBJECT_UNSETTLED")) return "not_ready";
+  if (has("NO_LIVEPATCH", "FTRACE_OFF", "FTRACE_BUSY", "TRANSITION_RUNNING", "OBJECT_UNSETTLED", "DEPENDENCY_MISSING"))
+    return "not_ready";
   return "unexpected";
 }
 
@@ -150,12 +155,18 @@ function aborted(id: string, cause: AbortCode, details: readonly string[]): Upda
   return { ...blank(id), outcome: "aborted", cause, details };
 }
 
-async function remember(host: Host, { manifest, patch, description }: UpdateBundle): Promise<void> {
+/** Keeps what `ksplice-view` shows. An update that is in force stays so where that cannot be written. @returns a remark then. */
+async function remember(host: Host, { manifest, patch, description }: UpdateBundle): Promise<string[]> {
   const folder = join(host.root, updatesFolder, manifest.id);
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
-  await writeFileAtomically(join(folder, "patch"), patch);
-  await writeFileAtomically(join(folder, "description"), description);
-  await writeFileAtomically(join(folder, "manifest.json"), JSON.stringify(manifest));
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFileAtomically(join(folder, "patch"), patch);
+    await writeFileAtomically(join(folder, "description"), description);
+    await writeFileAtomically(join(folder, "manifest.json"), JSON.stringify(manifest));
+    return [];
+  } catch (error) {
+    return [`its patch and description cannot be kept for ksplice-view: ${messageOf(error)}`];
+  }
 }
 
 /** An update that is applied, or was: as much as is known of it. */
@@ -233,18 +244,15 @@ export async function undoUpdate(
   }
   const details = [...module.refusals.map(({ why }) => why), ...(module.error === null ? [] : [module.error.message])];
   if (module.outcome === "stalled") return { ...aborted(id, "code_busy", details), tasks: module.stalledTasks };
-  const codes = module.refusals.map(({ code }) => code);
-  const inUse = codes.includes("HELD_BY") || module.error?.code === "MODULE_IN_USE";
-  const cause = inUse
-    ? own === undefined
-      ? "already_reversed"
-      : "module_busy"
-    : codes.includes("TRANSITION_RUNNING")
-      ? "not_ready"
-      : codes.includes("LOADING_SWITCHED_OFF")
-        ? "forbidden"
-        : "unexpected";
-  return aborted(id, cause, details);
+  return aborted(id, causeOfFailedUndo(module, own !== undefined), details);
+}
+
+function causeOfFailedUndo({ refusals, error }: UnloadedModule, wasInForce: boolean): AbortCode {
+  const codes = refusals.map(({ code }) => code);
+  if (error?.code === "MODULE_IN_USE") return "already_reversed";
+  if (codes.includes("HELD_BY")) return wasInForce ? "module_busy" : "already_reversed";
+  if (codes.includes("TRANSITION_RUNNING")) return "not_ready";
+  return codes.includes("LOADING_SWITCHED_OFF") ? "forbidden" : "unexpected";
 }
 
 /** Loaded patches that were built on top of an update: their manifests say so, also those of modules that something else loaded. */

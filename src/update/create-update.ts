@@ -2,7 +2,7 @@ import { randomInt } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { readExtension, type TextualChange } from "../change/extension.ts";
+import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { readPatchOptions } from "../change/patch-options.ts";
@@ -75,6 +75,7 @@ export async function createUpdate(options: CreateOptions): Promise<CreateResult
   const progress = options.progress ?? new SilentProgress();
   const id = checkedId(options.id ?? randomId());
   const patchOptions = readPatchOptions(change.kind === "patch" ? change.options : []);
+  if (change.kind === "diffext") requireExtension(change.extension);
   await readTreeVersion(source);
   const git = await gitOf(options);
   const series = options.series === true;
@@ -169,7 +170,7 @@ async function buildUpdate(
         created: new Date(epoch * 1000).toISOString().replace(/\.\d+Z$/, "Z"),
         kernel: result.kernel,
         targets: [...new Set(result.functions.map(({ object }) => object))].sort(),
-        functions: result.functions.map((entry) => ({ ...entry })),
+        functions: result.functions.map((entry) => ({ ...entry, reason: entry.reason.slice(0, 4096) })),
         module: { name: result.module.name, file: basename(result.module.path), sha256: result.module.sha256 },
         after,
         modules: [...full.keys()].sort().map((target) => ({ target, file: `modules/${target}.ko` })),

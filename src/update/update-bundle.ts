@@ -5,7 +5,8 @@ import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
 import { badUpdate, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { packFolder } from "./tarball.ts";
-import { parseUpdateManifest, type UpdateManifest } from "./update-manifest.ts";
+import { manifestSizeLimit, parseUpdateManifest, type UpdateManifest } from "./update-manifest.ts";
+import { problemWithModule } from "./update-module.ts";
 
 /** Names of the files that every update has, and of the one that some have. */
 const manifestFile = "manifest.json";
@@ -29,11 +30,6 @@ export interface UpdateBundle {
 /** File name of an update's archive. */
 export function updateFileName(id: string): string {
   return `ksplice-${id}.tar.gz`;
-}
-
-/** Name of an update's module as the kernel counts it. */
-export function kernelNameOf(manifest: Pick<UpdateManifest, "module">): string {
-  return manifest.module.name.replaceAll("-", "_");
 }
 
 /**
@@ -81,6 +77,7 @@ export async function readUpdate(path: string): Promise<UpdateBundle> {
   const text = files.get(manifestFile);
   if (text === undefined) throw badUpdate(path, `it has no ${manifestFile}`);
   files.delete(manifestFile);
+  if (text.length > manifestSizeLimit) throw badUpdate(path, `its ${manifestFile} has ${text.length} bytes`);
   let manifest: UpdateManifest;
   try {
     manifest = parseUpdateManifest(text.toString("utf8"));
@@ -100,6 +97,8 @@ export async function readUpdate(path: string): Promise<UpdateBundle> {
   if (module === undefined || sha256(module) !== manifest.module.sha256) {
     throw badUpdate(path, "its patch module is not the one that the manifest names");
   }
+  const problem = problemWithModule(manifest, module);
+  if (problem !== undefined) throw badUpdate(path, problem);
   const description = (files.get(descriptionFileName) ?? Buffer.alloc(0)).toString("utf8");
   return { path, manifest, patch: files.get(patchFileName) as Buffer, description, module, files };
 }
@@ -145,16 +144,18 @@ export async function moduleInto(path: string, folder: string): Promise<string> 
 
 /**
  * Gives `work` patch modules as files, where operands may be updates: the module of each is put into a private folder that is gone afterwards.
+ * @param operands paths, or updates that were read already.
  * @throws KmendError of {@link readUpdate}
  */
 export async function withModuleFiles<Result>(
-  operands: readonly string[],
+  operands: readonly (string | UpdateBundle)[],
   work: (files: readonly string[]) => Promise<Result>,
 ): Promise<Result> {
   const bundles = await Promise.all(
-    operands.map(async (path) => ((await isUpdatePath(path)) ? readUpdate(path) : path)),
+    operands.map(async (one) => (typeof one === "string" && (await isUpdatePath(one)) ? readUpdate(one) : one)),
   );
-  if (bundles.every((bundle) => typeof bundle === "string")) return work(operands);
+  const plain = bundles.filter((bundle) => typeof bundle === "string");
+  if (plain.length === bundles.length) return work(plain);
   const folder = await mkdtemp(join(tmpdir(), "kmend-opened-")).catch(rethrowDiskErrors);
   try {
     const files: string[] = [];

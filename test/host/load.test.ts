@@ -77,6 +77,20 @@ describe("what speaks against a load", () => {
     expect((await loadFile({ name: "a" })).exitCode).toBe(0);
   });
 
+  test("patch modules that it goes on top of", async () => {
+    const after = [{ name: "first-one", sha256: "" }];
+    expect(await refusalsOf({ name: "a", replace: false, after })).toEqual(["EARLIER_MISSING", "4"]);
+    await loadFile({ name: "first-one", functions: ["bar"], replace: false });
+    expect((await loadFile({ name: "a", replace: false, after })).exitCode).toBe(0);
+    // One that is in memory without being in force does not count.
+    await unload({ host, operands: ["a"] });
+    host.write("sys/kernel/livepatch/first_one/enabled", "0\n");
+    const { modules } = await loadFile({ name: "a", replace: false, after });
+    expect(modules[0]?.refusals).toMatchObject([
+      { code: "EARLIER_MISSING", why: expect.stringContaining("first-one, which is not in force") },
+    ]);
+  });
+
   test("loading is switched off", async () => {
     host.write("proc/sys/kernel/modules_disabled", "1\n");
     expect(await refusalsOf({ name: "a" })).toEqual(["LOADING_SWITCHED_OFF", "7"]);

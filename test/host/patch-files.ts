@@ -27,6 +27,8 @@ export interface Wanted {
   readonly manifest?: false;
   readonly depends?: string;
   readonly signed?: true;
+  /** Patch modules that it goes on top of. */
+  readonly after?: Manifest["after"];
   /** Lets two builds of one module differ. */
   readonly build?: string;
 }
@@ -55,6 +57,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     kernel: { release: made, buildId: wanted.buildId ?? buildId },
     replace,
     allowedLayouts: [],
+    ...(wanted.after === undefined ? {} : { after: wanted.after }),
     patches: [{ name: `${name}.patch`, sha256: "" }],
     functions: functions.map(functionNamed),
     symbols: [],

@@ -171,7 +171,7 @@ describe("updates of a source tree", () => {
     expect((await ksplice("create", "--prebuild", "--git=HEAD", tree)).exitCode).toBe(1);
     expect((await ksplice("create", "--patch=missing.patch", `--config=${config}`, tree)).exitCode).toBe(255);
     const name = await ksplice("create", "--id=a/b", `--patch=${example}`, `--config=${config}`, tree);
-    expect(name.exitCode).toBe(255);
+    expect(name.exitCode).toBe(1);
     expect(name.stderr).toContain("UPDATE_ID");
     const inside = await ksplice("create", `--patch=${example}`, `--config=${join(tree, "fs")}`, tree);
     expect(inside.exitCode).toBe(255);

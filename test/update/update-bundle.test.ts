@@ -1,13 +1,25 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { gzipSync } from "node:zlib";
+import fc from "fast-check";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { sha256 } from "../../src/support/cache.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { updateSizeLimit } from "../../src/update/tar-reader.ts";
 import { readUpdate, withModuleFiles, writeUpdate } from "../../src/update/update-bundle.ts";
-import type { UpdateManifest } from "../../src/update/update-manifest.ts";
+import { manifestSizeLimit } from "../../src/update/update-manifest.ts";
+import { updateParts } from "./sample-update.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "kmend-bundle-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -18,25 +30,10 @@ beforeEach(() => {
   mkdirSync(folder);
 });
 
-const module = Buffer.from("a patch module");
-const files = new Map<string, Uint8Array>([
-  ["patch", Buffer.from("--- a/x\n")],
-  ["description", Buffer.from("what it is for\n")],
-  ["ksplice-abc.ko", module],
-]);
-const manifest: Omit<UpdateManifest, "files"> = {
-  schema: 1,
-  id: "abc",
-  description: "what it is for",
-  tool: "kmend",
-  created: "2026-01-02T03:04:05Z",
-  kernel: { release: "6.1.0-9-amd64", buildId: "00ff" },
-  targets: ["vmlinux"],
-  functions: [],
-  module: { name: "ksplice-abc", file: "ksplice-abc.ko", sha256: sha256(module) },
-  after: [],
-  modules: [],
-};
+const parts = mkdtempSync(join(tmpdir(), "kmend-parts-"));
+afterAll(() => rmSync(parts, { recursive: true }));
+const { manifest, files } = updateParts(parts, { id: "abc", description: "what it is for" });
+const module = files.get("ksplice-abc.ko") as Buffer;
 
 interface Entry {
   readonly name: string;
@@ -115,7 +112,6 @@ describe("an update", () => {
     const written: string[] = [];
     for (const [place, epoch] of [["a", 1_700_000_000] as const, ["b", 1_700_000_000] as const, ["c", 5] as const]) {
       mkdirSync(join(folder, place));
-      const { readFileSync } = await import("node:fs");
       written.push(sha256(readFileSync(await writeUpdate(manifest, files, epoch, join(folder, place)))));
     }
     expect(written[0]).toBe(written[1]);
@@ -125,12 +121,10 @@ describe("an update", () => {
   test("gives its module as a file that is gone afterwards", async () => {
     const path = await writeUpdate(manifest, files, 1, folder);
     const seen = await withModuleFiles([path, "other.ko"], async (paths) => {
-      const { readFileSync } = await import("node:fs");
       expect(readFileSync(paths[0] as string).equals(module)).toBe(true);
       return paths;
     });
     expect(seen[1]).toBe("other.ko");
-    const { existsSync } = await import("node:fs");
     expect(existsSync(seen[0] as string)).toBe(false);
   });
 });
@@ -170,11 +164,109 @@ describe("an archive is refused that", () => {
     ["lacks a file", [...fileEntries.slice(1), manifestEntry()], /patch is missing/],
     [
       "names another module",
-      [...fileEntries, manifestEntry({ module: { ...manifest.module, file: "patch" } })],
+      [...fileEntries, manifestEntry({ module: { ...manifest.module, sha256: sha256("other") } })],
       /not the one/,
     ],
+    [
+      "gives its module another name",
+      [...fileEntries, manifestEntry({ id: "other" })],
+      /module: is not that of update other/,
+    ],
+    [
+      "names other objects than those of its functions",
+      [...fileEntries, manifestEntry({ targets: ["fuse"] })],
+      /targets: are not the objects/,
+    ],
+    [
+      "goes on top of itself",
+      [...fileEntries, manifestEntry({ after: [{ id: "abc", sha256: sha256("") }] })],
+      /after: names an update twice, or this one/,
+    ],
+    [
+      "has a complete module elsewhere",
+      [...fileEntries, manifestEntry({ modules: [{ target: "fuse", file: "patch" }] })],
+      /modules: fuse is elsewhere/,
+    ],
+    [
+      "hides what its module is for",
+      [...fileEntries, manifestEntry({ kernel: { release: "6.1.0-8-amd64", buildId: "00ff" } })],
+      /made for another kernel/,
+    ],
+    [
+      "hides what its module changes",
+      [...fileEntries, manifestEntry({ functions: [{ ...manifest.functions[0], name: "harmless" }] })],
+      /changes other functions/,
+    ],
+    [
+      "hides what its module goes on top of",
+      [...fileEntries, manifestEntry({ after: [{ id: "one", sha256: sha256("") }] })],
+      /on top of other updates/,
+    ],
+    [
+      "has a manifest of absurd length",
+      [...fileEntries, { name: "u/manifest.json", content: " ".repeat(manifestSizeLimit + 1) }],
+      /manifest\.json has/,
+    ],
+    [
+      "has a manifest with absurd lists",
+      [...fileEntries, manifestEntry({ targets: Array.from({ length: 50_000 }, (_, at) => `m${at}`) })],
+      /targets: Too big/,
+    ],
+    [
+      "has a manifest that is nested without end",
+      [...fileEntries, { name: "u/manifest.json", content: "[".repeat(4_000_000) }],
+      /not what it has to be/,
+    ],
+    [
+      "has a manifest that is no object",
+      [...fileEntries, { name: "u/manifest.json", content: "null" }],
+      /not what it has to be/,
+    ],
+    [
+      "has a file of a name that objects have",
+      [...fileEntries, { name: "u/__proto__", content: "x" }, manifestEntry()],
+      /does not know __proto__/,
+    ],
+    [
+      "has more files than any update",
+      Array.from({ length: 4097 }, (_, at) => ({ name: `u/${at}`, content: "" })),
+      /more than 4096 files/,
+    ],
+    ["has a name with signs that a terminal obeys", [{ name: "u/\u001b[2J", content: "x" }], /no name of a file/],
+    ["has a name that is an option", [{ name: "u/-rf", content: "x" }], /no name of a file/],
   ])("%s", async (_, entries, why) => {
     expect(await refusal(archive(entries))).toMatch(why);
+  });
+
+  test.each<[string, (module: Buffer) => Buffer, RegExp]>([
+    ["is no module", () => Buffer.from("plain text"), /damaged or no module/],
+    ["is cut off", (whole) => whole.subarray(0, 200), /damaged or no module/],
+    [
+      "is no live patch",
+      (whole) => Buffer.from(whole.toString("latin1").replace("livepatch=Y", "livebatch=Y"), "latin1"),
+      /no live patch/,
+    ],
+    [
+      "has another name",
+      (whole) => Buffer.from(whole.toString("latin1").replace("name=ksplice_abc", "name=ksplice_abd"), "latin1"),
+      /calls itself/,
+    ],
+    [
+      "tells nothing",
+      (whole) => Buffer.from(whole.toString("latin1").replace('{"schema":1,"kmend"', '{"schema":9,"kmend"'), "latin1"),
+      /does not tell/,
+    ],
+  ])("has a module that %s", async (_, change, why) => {
+    const other = change(module);
+    expect(other.equals(module)).toBe(false);
+    const digests = Object.fromEntries([...files].map(([name, content]) => [name, sha256(content)]));
+    const changes = {
+      files: { ...digests, "ksplice-abc.ko": sha256(other) },
+      module: { ...manifest.module, sha256: sha256(other) },
+    };
+    const rest = fileEntries.filter(({ name }) => !name.endsWith(".ko"));
+    const path = archive([...rest, { name: "u/ksplice-abc.ko", content: other }, manifestEntry(changes)]);
+    expect(await refusal(path)).toMatch(why);
   });
 
   test("is no archive", async () => {
@@ -191,3 +283,111 @@ describe("an archive is refused that", () => {
     expect(await refusal(join(folder, "update.tar.gz"))).toMatch(/more than/);
   });
 });
+
+describe("a damaged archive", () => {
+  const whole = (): Buffer => tar([...fileEntries, manifestEntry()]);
+
+  async function end(path: string): Promise<"read" | "refused"> {
+    try {
+      await readUpdate(path);
+      return "read";
+    } catch (error) {
+      // Anything but this error would be a crash.
+      expect(error).toBeInstanceOf(KmendError);
+      expect((error as KmendError).code).toBe("BAD_UPDATE");
+      return "refused";
+    }
+  }
+
+  test("is refused or means the same, wherever bytes are changed, removed or put in", async () => {
+    const good = whole();
+    const path = join(folder, "update.tar.gz");
+    writeFileSync(path, gzipSync(good));
+    const meant = await readUpdate(path);
+    let refused = 0;
+    const place = fc.nat(good.length - 1);
+    const mutation = fc.oneof(
+      fc.record({ kind: fc.constant("set" as const), at: place, bytes: fc.uint8Array({ minLength: 1, maxLength: 8 }) }),
+      fc.record({
+        kind: fc.constant("insert" as const),
+        at: place,
+        bytes: fc.uint8Array({ minLength: 1, maxLength: 600 }),
+      }),
+      fc.record({
+        kind: fc.constant("remove" as const),
+        at: place,
+        bytes: fc.uint8Array({ minLength: 1, maxLength: 600 }),
+      }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(mutation, { minLength: 1, maxLength: 3 }), async (mutations) => {
+        const bad = mutations.reduce<Buffer>((bytes, { kind, at, bytes: more }) => {
+          const rest = bytes.subarray(kind === "insert" ? at : at + more.length);
+          return Buffer.concat([bytes.subarray(0, at), ...(kind === "remove" ? [] : [more]), rest]);
+        }, good);
+        writeFileSync(path, gzipSync(bad, { level: 1 }));
+        if ((await end(path)) === "refused") {
+          refused++;
+          return;
+        }
+        // What is not covered by a digest says nothing: times, owners, padding.
+        const read = await readUpdate(path);
+        expect(read.manifest).toEqual(meant.manifest);
+        expect([...read.files]).toEqual([...meant.files]);
+      }),
+      { numRuns: 400 },
+    );
+    expect(refused).toBeGreaterThan(100);
+    expect(readdirSync(folder)).toEqual(["update.tar.gz"]);
+  });
+
+  test("is refused or means the same when its manifest has other values", async () => {
+    const original = JSON.parse(String(manifestEntry().content));
+    const paths = leaves(original);
+    const values = [null, -1, 2 ** 53, "", "../x", "\u0000", [], {}, true, "x".repeat(5000), ["vmlinux", "vmlinux"]];
+    for (const place of paths) {
+      for (const value of values) {
+        const changed = structuredClone(original);
+        if (
+          isDeepStrictEqual(
+            place.reduce((at, key) => at[key], original),
+            value,
+          )
+        )
+          continue;
+        place.slice(0, -1).reduce((at, key) => at[key], changed)[place.at(-1) as string] = value;
+        const path = archive([...fileEntries, { name: "u/manifest.json", content: JSON.stringify(changed) }]);
+        // Texts for people may be any.
+        const free = /^(description|tool|functions\.0\.(name|unit|reason|proven|object))$/.test(place.join("."));
+        if (!free) expect([place, value, await end(path)]).toEqual([place, value, "refused"]);
+        else await end(path);
+      }
+    }
+    expect(paths.length).toBeGreaterThan(20);
+  });
+
+  test("of the packed bytes is refused or means the same", async () => {
+    const good = gzipSync(whole());
+    const path = join(folder, "update.tar.gz");
+    await fc.assert(
+      fc.asyncProperty(fc.nat(good.length - 1), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+        const bad = Buffer.from(good);
+        bad[at] = (bad[at] as number) ^ change;
+        writeFileSync(path, bad);
+        await end(path);
+        writeFileSync(path, good.subarray(0, at));
+        expect(await end(path)).toBe("refused");
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+/** Paths of all values in a tree of objects and lists that are neither. */
+function leaves(value: unknown, at: readonly string[] = []): string[][] {
+  if (typeof value !== "object" || value === null) return [[...at]];
+  return [
+    ...(at.length > 0 ? [[...at]] : []),
+    ...Object.entries(value).flatMap(([key, inner]) => leaves(inner, [...at, key])),
+  ];
+}

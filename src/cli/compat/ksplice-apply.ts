@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { readKernelLog } from "../../host/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
+import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
 import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
@@ -14,18 +15,24 @@ export const runKspliceApply = kspliceProgram({
     { flags: "--partial", description: "also when target modules are not loaded" },
     { flags: "--debug", description: "keep what the kernel says about it" },
     { flags: "--debugfile <FILE>", description: "where to keep it (default: ksplice-debug.log); implies --debug" },
+    timeoutOption,
   ],
-  async run({ operand, options, reporter, surroundings, print, warn, raw }) {
+  async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
     if (operand === undefined) throw usageError("ksplice-apply", "an update is missing");
     const { applyUpdate } = await import("../updates.ts");
     const { signal } = surroundings;
-    const result = await applyUpdate({ path: operand, partial: options.flag("partial"), progress: reporter, signal });
+    const partial = options.flag("partial");
+    const timeoutSeconds = options.integer("timeout");
+    const result = await applyUpdate({ path: operand, partial, timeoutSeconds, progress: reporter, signal });
     reporter.stop();
     if (result.outcome === "aborted") {
       if (raw) warn(`${result.cause}\n`);
       else
         for (const line of [`Error applying Ksplice update ${result.id}:`, ...changeLines(result)]) warn(`${line}\n`);
-    } else print(result.outcome === "already" ? `Ksplice update ${result.id} already applied.` : "Done!");
+    } else {
+      if (!raw && verbosity >= 0) for (const note of result.notes) reporter.note(note);
+      print(result.outcome === "already" ? `Ksplice update ${result.id} already applied.` : "Done!");
+    }
     const debugFile = options.text("debugfile") ?? (options.flag("debug") ? "ksplice-debug.log" : undefined);
     if (debugFile !== undefined) {
       const log = readKernelLog("/").map(({ text }) => text);

@@ -43,6 +43,9 @@ const commonOptions: readonly OptionDefinition[] = [
   { flags: "--raw-errors", description: "print a failure as a code alone" },
 ];
 
+/** Errors that the words of the command line show by themselves, whatever is in the file system: wrong usage. */
+const usageCodes: ReadonlySet<string> = new Set(["USAGE", "UPDATE_ID", "PATCH_OPTION", "EXTENSION_NAME"]);
+
 /** Version of the programs' interface, as --api-version prints it. */
 const apiVersion = 2;
 
@@ -110,8 +113,8 @@ async function runProgram(
     else stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
     if (verbosity === 2) stderr.write(`${traceOf(thrown)}\n`);
     if (error.exitCode === ExitCode.interrupted) return KspliceExit.usage;
-    if (error.code !== "USAGE") return KspliceExit.failure;
-    if (!raw) stderr.write(command.helpInformation());
+    if (!usageCodes.has(error.code)) return KspliceExit.failure;
+    if (!raw && error.code === "USAGE") stderr.write(command.helpInformation());
     return KspliceExit.usage;
   } finally {
     reporter.stop();

@@ -1,3 +1,4 @@
+import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
 import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
@@ -7,11 +8,12 @@ export const runKspliceUndo = kspliceProgram({
   name: "ksplice-undo",
   description: "Takes an update out of the running kernel.",
   argument: { name: "ID", description: "identifier of the update" },
-  options: [],
-  async run({ operand, reporter, surroundings, print, warn, raw }) {
+  options: [timeoutOption],
+  async run({ operand, options, reporter, surroundings, print, warn, raw }) {
     if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
     const { undoUpdate } = await import("../updates.ts");
-    const result = await undoUpdate(operand, { progress: reporter, signal: surroundings.signal });
+    const timeoutSeconds = options.integer("timeout");
+    const result = await undoUpdate(operand, { timeoutSeconds, progress: reporter, signal: surroundings.signal });
     reporter.stop();
     if (result.outcome === "absent") {
       warn(
