@@ -50,8 +50,6 @@ export interface TryRecord {
   readonly id: string;
   readonly verdict: "passed" | "failed";
   readonly failure: string | null;
-  /** What killed the guest at the first try; the verdict is that of the second one, in a fresh guest. */
-  readonly firstFailure?: string | undefined;
   /** Modules of the kernel that the patch is for: which of them could be loaded without their hardware. */
   readonly targets: Readonly<Record<string, boolean>>;
   readonly transitionMilliseconds: number | null;

@@ -81,10 +81,6 @@ function tryTable(tries: readonly TryRecord[]): string[] {
     `In a virtual machine ${tries.length - failed.length} of ${tries.length} were loaded, put in force, taken back and unloaded without a complaint of the kernel. ` +
       `${ofModules.length} of them are for modules, and for ${loaded.length} of these the module could be loaded first (the others look for hardware).`,
     "",
-    ...tries
-      .filter(({ firstFailure, verdict }) => firstFailure !== undefined && verdict === "passed")
-      .sort(byId)
-      .map(({ id, firstFailure }) => `* \`${id}\` passed in a second guest; with the first one: ${firstFailure}`),
     ...failed.map(({ id, failure }) => `* \`${id}\`: ${failure}`),
     "",
   ];

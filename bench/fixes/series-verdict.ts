@@ -17,26 +17,31 @@ const steps: readonly (readonly [frame: string, problem: string])[] = [
 ];
 
 /**
- * Judges the entries of one boot. Those after a guest's death have no record, nor has one whose own target modules killed the guest before the patch
- * was loaded.
+ * Judges the entries of one boot. Those after a guest's death have no record, nor has one whose own target modules were being loaded when the guest died:
+ * `killedByTargets`.
  */
 export function judgeSeries(
   batch: readonly Candidate[],
   run: SeriesRun,
-): {
-  readonly records: TryRecord[];
-  readonly diedLoadingTargets: string | undefined;
-  readonly died: string | undefined;
-} {
+): { readonly records: readonly TryRecord[]; readonly killedByTargets: string | undefined } {
   const frames = new Map(run.frames.map((frame) => [frame.name, frame]));
   const records: TryRecord[] = [];
   for (const [number, candidate] of batch.entries()) {
     if (!frames.has(`start.${number}`)) break;
-    if (!frames.has(`targets.${number}`)) return { records, diedLoadingTargets: candidate.id, died: undefined };
+    if (!frames.has(`targets.${number}`)) return { records, killedByTargets: candidate.id };
     records.push(judgeEntry(candidate, number, frames, run));
-    if (!frames.has(`end.${number}`)) return { records, diedLoadingTargets: undefined, died: candidate.id };
+    if (!frames.has(`end.${number}`)) break;
   }
-  return { records, diedLoadingTargets: undefined, died: undefined };
+  return { records: frames.has("done") ? records : blameLast(records), killedByTargets: undefined };
+}
+
+/** The last of a guest's records failed: for a guest that died after it, and not of what it did next. */
+export function blameLast(records: readonly TryRecord[]): readonly TryRecord[] {
+  return records.map((record, index) =>
+    index < records.length - 1
+      ? record
+      : { ...record, verdict: "failed", failure: record.failure ?? "the guest died after the module was unloaded" },
+  );
 }
 
 function judgeEntry(

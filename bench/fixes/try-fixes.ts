@@ -6,10 +6,9 @@ import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, type ModuleIndex, resolveModules } from "../../src/vm/module-dependencies.ts";
 import { moduleName } from "../../src/vm/module-file.ts";
 import { inspectPatchModuleFor } from "../../src/vm/patch-module.ts";
-import type { Accelerator } from "../../src/vm/try-types.ts";
 import { appendRecord, type FixRecord, readRecords, type TryRecord } from "./records.ts";
 import { moduleNameOf, modulePath } from "./run-fix.ts";
-import { judgeSeries } from "./series-verdict.ts";
+import { blameLast, judgeSeries } from "./series-verdict.ts";
 import { runSeries } from "./try-series.ts";
 
 /** A module that waits for its try. */
@@ -42,24 +41,35 @@ export async function tryFixes(options: TryFixesOptions): Promise<TryRecord[]> {
   const known = new Map((await readRecords<TryRecord>(options.records)).map((record) => [record.id, record]));
   const waiting = built.filter(({ id }) => !known.has(id));
   const index = await indexModules(kernel.modulesDir);
-  /** Modules whose loading killed a guest before the patch came. */
+  /** Modules whose own target modules kill a guest, so that they are tried without these. */
   const noTargets = new Set<string>();
-  /** Modules with which a guest died, and how: an emulator under load may die of itself, so they are tried once more, first in a fresh guest. */
-  const deaths = new Map<string, TryRecord>();
+  /** What a guest said before it died while it loaded the targets of the next entry: the next guest, which begins with that entry, tells which of the two killed it. */
+  let inDoubt: readonly TryRecord[] = [];
   while (waiting.length > 0) {
     const folder = await mkdtemp(join(tmpdir(), "kmend-fixes-"));
     try {
       const accelerator = await chooseAccelerator(kernel.imagePath, join(folder, "trial"));
       const batch = await nextBatch(waiting, options, index, noTargets, folder);
-      const done = await tryBatch(batch, kernel, accelerator, folder, noTargets, deaths);
-      for (const record of done) {
+      const run = await runSeries(batch, kernel, accelerator, folder);
+      const { records, killedByTargets } = judgeSeries(batch, run);
+      const diedAtOnce = records.length === 0;
+      if (diedAtOnce) {
+        if (killedByTargets === undefined) throw new Error(`the guest did not start: ${run.end}`);
+        if (noTargets.has(killedByTargets)) throw new Error(`the guest died before ${killedByTargets}: ${run.end}`);
+        noTargets.add(killedByTargets);
+      }
+      const certain = [
+        ...(diedAtOnce ? inDoubt : blameLast(inDoubt)),
+        ...(killedByTargets === undefined ? records : []),
+      ];
+      inDoubt = killedByTargets === undefined ? [] : records;
+      for (const record of certain) {
         await appendRecord(options.records, record);
         known.set(record.id, record);
         options.onRecord(record, known.size);
       }
-      const ids = new Set(done.map(({ id }) => id));
-      const left = waiting.filter(({ id }) => !ids.has(id));
-      waiting.splice(0, waiting.length, ...left);
+      const ids = new Set([...certain, ...inDoubt].map(({ id }) => id));
+      waiting.splice(0, waiting.length, ...waiting.filter(({ id }) => !ids.has(id)));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -95,32 +105,4 @@ async function nextBatch(
     batch.push({ id, name: moduleNameOf(id).replaceAll("-", "_"), module, targets });
   }
   return batch;
-}
-
-async function tryBatch(
-  batch: readonly Candidate[],
-  kernel: TargetKernel,
-  accelerator: Accelerator,
-  folder: string,
-  noTargets: Set<string>,
-  deaths: Map<string, TryRecord>,
-): Promise<TryRecord[]> {
-  const run = await runSeries(batch, kernel, accelerator, folder);
-  const { records, diedLoadingTargets, died } = judgeSeries(batch, run);
-  if (diedLoadingTargets !== undefined) {
-    if (noTargets.has(diedLoadingTargets)) throw new Error(`the guest died before ${diedLoadingTargets}: ${run.end}`);
-    noTargets.add(diedLoadingTargets);
-  }
-  if (records.length === 0 && diedLoadingTargets === undefined) throw new Error(`the guest did not start: ${run.end}`);
-  const last = records.at(-1);
-  if (died !== undefined && last !== undefined && !deaths.has(died)) {
-    deaths.set(died, last);
-    return records.slice(0, -1);
-  }
-  return records.map((record) => {
-    const first = deaths.get(record.id);
-    if (first === undefined) return record;
-    const kernelLog = record.kernelLog.length > 0 ? record.kernelLog : first.kernelLog;
-    return { ...record, kernelLog, firstFailure: first.failure ?? undefined };
-  });
 }

@@ -38,11 +38,20 @@ export interface GuestEnd {
  */
 const kernelParameters = ["console=ttyS0,115200", "loglevel=1", "printk.time=1", "panic=-1"];
 
+/**
+ * Software emulation runs all processors of the guest in one thread. With a thread for each, as QEMU does by default, a processor may translate code
+ * while another one changes it, and the translation of the old bytes stays: a breakpoint that the kernel put over an instruction for the time of its
+ * change (text_poke_bp_batch in arch/x86/kernel/alternative.c) is then run for ever after, and ends in `Oops: int3`. Linux 6.12 changes its code so in
+ * every transition. Writing `voluntary` to /sys/kernel/debug/sched/preempt over and over kills such a guest without any live patch.
+ */
+const accelerators: Readonly<Record<Accelerator, string>> = { kvm: "kvm", tcg: "tcg,thread=single" };
+
 /** QEMU's arguments: no devices but two serial lines, the kernel's console in a file and our data on standard output. */
 export function qemuArguments(guest: Guest): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
-    ...["-machine", `q35,accel=${guest.accelerator},usb=off,sata=off,smbus=off,vmport=off`],
+    ...["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off"],
+    ...["-accel", accelerators[guest.accelerator]],
     ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", `${guest.megabytes ?? 512}`],
     ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
     ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
