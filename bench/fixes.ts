@@ -2,6 +2,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { messageOf } from "../src/support/errors.ts";
 import { buildFixes } from "./fixes/build-fixes.ts";
 import { shuffled } from "./fixes/corpus.ts";
 import { histograms } from "./fixes/plot.ts";
@@ -10,6 +11,22 @@ import { report } from "./fixes/report.ts";
 import { openSession } from "./fixes/session.ts";
 import { tryFixes } from "./fixes/try-fixes.ts";
 
+/** What the words of {@link fixes} mean. */
+export const fixesHelp = `Usage: npm run bench -- fixes [OPTIONS]
+
+Turns what differs between two versions of one kernel series into patches against the older one, and builds each for its stock kernel.
+Records, a report and a plot go to the cache, below bench/.
+
+  --from VERSION, --to VERSION   package versions; default: the oldest and the newest of one series that the archive offers
+  --limit N      how many patches; default 100
+  --seed S       which ones, and in which order; default 1
+  --jobs N       patches at once; default: one for each core
+  --joins N      how many that do not compile by themselves are built once more together with the files that they need; default: all
+  --units N      how many units such a joined patch may touch; default 20
+  --try          load, put in force, take back and unload every built module in a virtual machine
+  --resume       keep the records of an earlier run with this seed, and go on
+  -h, --help     show this help`;
+
 /**
  * What share of the kernel's own fixes becomes a working patch module. Compares two versions of one series that the archive offers and builds each
  * difference as a patch against the older one. Results go to the cache: records as JSON lines, a report and a plot.
@@ -17,20 +34,12 @@ import { tryFixes } from "./fixes/try-fixes.ts";
  *   `--joins` limit the size and the number of joined patches
  */
 export async function fixes(words: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...words],
-    options: {
-      from: { type: "string" },
-      to: { type: "string" },
-      limit: { type: "string", default: "100" },
-      seed: { type: "string", default: "1" },
-      jobs: { type: "string", default: String(availableParallelism()) },
-      units: { type: "string", default: "20" },
-      joins: { type: "string", default: "Infinity" },
-      try: { type: "boolean", default: false },
-      resume: { type: "boolean", default: false },
-    },
-  });
+  const values = readOptions(words);
+  if (typeof values === "string") {
+    console.error(`${values}\n\n${fixesHelp}`);
+    process.exitCode = 2;
+    return;
+  }
   const session = await openSession({ from: values.from, to: values.to });
   const folder = join(session.folder, `seed-${values.seed.replaceAll(/\W/g, "-")}`);
   if (!values.resume) await rm(folder, { recursive: true, force: true });
@@ -69,6 +78,31 @@ export async function fixes(words: readonly string[]): Promise<void> {
   await writeFile(join(folder, "report.md"), text);
   await writeFile(join(folder, "times.svg"), plot(records, tries));
   console.log(`\n${text}`);
+}
+
+/** @returns the options, or what is wrong with the words. */
+function readOptions(words: readonly string[]) {
+  try {
+    const { values } = parseArgs({
+      args: [...words],
+      options: {
+        from: { type: "string" },
+        to: { type: "string" },
+        limit: { type: "string", default: "100" },
+        seed: { type: "string", default: "1" },
+        jobs: { type: "string", default: String(availableParallelism()) },
+        units: { type: "string", default: "20" },
+        joins: { type: "string", default: "Infinity" },
+        try: { type: "boolean", default: false },
+        resume: { type: "boolean", default: false },
+      },
+    });
+    const numbers = [values.limit, values.jobs, values.units, values.joins];
+    const wrong = numbers.find((word) => !(word === "Infinity" || /^\d+$/.test(word)));
+    return wrong === undefined ? values : `not a number: ${wrong}`;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 function describe({ id, outcome, refusals, error, milliseconds }: FixRecord): string {

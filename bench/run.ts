@@ -8,20 +8,47 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   diff: async () => (await import("./diff.ts")).diffBenchmark,
 };
 
+const help = `Usage: npm run bench -- [build] [diff] [OPTIONS]
+       npm run bench -- fixes [OPTIONS]
+
+Prints tables of times and memory; judges nothing. Without a name, build and diff are run.
+
+  build          the shipped examples against the same compile commands run bare
+    --no-cold    leave out the build from an empty cache
+  diff           the comparison alone, over pairs of real units
+    --pairs=N    how many of them
+  fixes          the kernel's own fixes as patches; takes hours, see fixes --help
+  -h, --help     show this help`;
+
+const words = process.argv.slice(2);
+const wantsHelp = words.includes("--help") || words.includes("-h");
+if (wantsHelp && words[0] !== "fixes") {
+  console.log(help);
+  process.exit();
+}
+
 /** Takes long and has options of its own: runs only when it is the first word. */
-if (process.argv[2] === "fixes") {
-  await (await import("./fixes.ts")).fixes(process.argv.slice(3));
+if (words[0] === "fixes") {
+  const { fixes, fixesHelp } = await import("./fixes.ts");
+  if (wantsHelp) console.log(fixesHelp);
+  else await fixes(words.slice(1));
   process.exit();
 }
 
 /** What the benchmark of `diff` runs in a process of its own. */
-if (process.argv[2] === "measure-pairs") {
+if (words[0] === "measure-pairs") {
   const { measurePairs } = await import("./diff/measure-pairs.ts");
-  console.log(JSON.stringify(await measurePairs(process.argv[3] as string)));
+  console.log(JSON.stringify(await measurePairs(words[1] as string)));
   process.exit();
 }
 
-const asked = process.argv.slice(2).filter((word) => !word.startsWith("-"));
+const asked = words.filter((word) => !word.startsWith("-"));
+const flags = words.filter((word) => word.startsWith("-"));
+const unknownFlag = flags.find((flag) => flag !== "--no-cold" && !/^--pairs=[1-9]\d*$/.test(flag));
+if (unknownFlag !== undefined) {
+  console.error(`no such option: ${unknownFlag}\n\n${help}`);
+  process.exit(2);
+}
 const unknown = asked.filter((name) => benchmarks[name] === undefined);
 if (unknown.length > 0) {
   console.error(
@@ -34,5 +61,5 @@ for (const [name, load] of Object.entries(benchmarks)) {
   if (asked.length > 0 && !asked.includes(name)) continue;
   const benchmark = await load();
   console.log(`\n${name}: ${benchmark.title}\n`);
-  await benchmark.run({ root, flags: process.argv.slice(2).filter((word) => word.startsWith("-")) });
+  await benchmark.run({ root, flags });
 }
