@@ -1,6 +1,6 @@
-// Bundles the command line, the library and the benchmarks into dist/, and writes the type declarations of the library.
+// Bundles the command line, the library, the benchmarks and the making of packages into dist/, and writes the type declarations of the library.
 // Dependencies are bundled too: opening the hundred files of some of them takes longer than running them. Chunks are split so that a command loads
-// only what it uses. The disassembler stays outside, since it looks for its WebAssembly file beside itself.
+// only what it uses. The disassembler stays outside, since it looks for its WebAssembly file beside itself, and so does esbuild for its program.
 import { execFileSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -11,7 +11,12 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const outdir = join(root, "dist");
 rmSync(outdir, { recursive: true, force: true });
 
-const entries = { cli: "src/cli/main.ts", index: "src/index.ts", "bench/run": "bench/run.ts" };
+const entries = {
+  cli: "src/cli/main.ts",
+  index: "src/index.ts",
+  "bench/run": "bench/run.ts",
+  "packaging/run": "packaging/run.ts",
+};
 await build({
   absWorkingDir: root,
   entryPoints: Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(root, file)))),
@@ -22,9 +27,11 @@ await build({
   format: "esm",
   platform: "node",
   target: "node20",
-  external: ["iced-x86"],
+  external: ["iced-x86", "esbuild"],
   // Some dependencies are CommonJS modules that load parts of Node.
-  banner: { js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' },
+  banner: {
+    js: 'import { createRequire as requireOfBundle } from "node:module"; const require = requireOfBundle(import.meta.url);',
+  },
   sourcemap: true,
   logLevel: "warning",
 });

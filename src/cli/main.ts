@@ -18,9 +18,15 @@ function ignoreBrokenPipe(error: Error): void {
 process.stdout.on("error", ignoreBrokenPipe);
 process.stderr.on("error", ignoreBrokenPipe);
 
-const run = (await compatibleProgram(process.argv[1] ?? "")) ?? runCommandLine;
-process.exitCode = await run(process.argv.slice(2), {
-  stdout: process.stdout,
-  stderr: process.stderr,
-  signal: interrupt.signal,
-});
+/** The program that this process was called as, from its command line to its exit code. */
+async function main(): Promise<void> {
+  const run = (await compatibleProgram(process.argv[1] ?? "")) ?? runCommandLine;
+  process.exitCode = await run(process.argv.slice(2), {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    signal: interrupt.signal,
+  });
+}
+
+// Without await at the top, so that it can be a script of the kind that Node takes into an executable.
+void main();

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
-import { packageFolder } from "../support/package-folder.ts";
+import { ownFile } from "../support/own-files.ts";
 import type { Progress } from "../support/progress.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
@@ -246,7 +246,7 @@ async function authorHeaders(files: readonly ChangedFile[], tree: string): Promi
   const found = new Map<string, Uint8Array>();
   if (!uses) return found;
   for (const [name, places] of Object.entries(authorHeaderPlaces)) {
-    const content = await readFile(join(packageFolder().path, "include", name));
+    const content = ownFile(`include/${name}`);
     for (const place of places) if (!(await exists(join(tree, place)))) found.set(place, content);
   }
   return found;

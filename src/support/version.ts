@@ -1,6 +1,9 @@
-import { packageFolder } from "./package-folder.ts";
+import { ownFile } from "./own-files.ts";
+
+let known: string | undefined;
 
 /** The version in kmend's package.json. */
 export function version(): string {
-  return packageFolder().version;
+  known ??= (JSON.parse(ownFile("package.json").toString("utf8")) as { version: string }).version;
+  return known;
 }

@@ -87,6 +87,11 @@ echo 0 >"/sys/kernel/livepatch/$name/transition"`,
     return existsSync(join(this.path, file));
   }
 
+  copyFile(from: string, file: string): void {
+    mkdirSync(dirname(join(this.path, file)), { recursive: true });
+    copyFileSync(from, join(this.path, file));
+  }
+
   /** Content of a file; empty when there is none. */
   read(file: string): string {
     return this.has(file) ? readFileSync(join(this.path, file), "utf8") : "";

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { copyFileSync, cpSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
@@ -50,6 +50,8 @@ export interface HostPlan {
   readonly script: string;
   readonly parameters?: readonly string[];
   readonly timeoutSeconds?: number;
+  /** The self-contained executable, for a guest without Node. */
+  readonly executable?: string;
 }
 
 /** Boots a host, runs the script to its end, and requires that the kernel found nothing to complain about. */
@@ -75,7 +77,8 @@ async function bootHost(plan: HostPlan): Promise<{ readonly frames: readonly Fra
   const folder = scratch.folder();
   const root = new FreshRoot();
   try {
-    installKmend(root);
+    if (plan.executable === undefined) installKmend(root);
+    else installExecutable(root, plan.executable);
     mkdirSync(join(root.path, "modules"));
     for (const file of plan.files ?? []) copyFileSync(file, join(root.path, "modules", basename(file)));
     const index = await indexModules(kernel.modulesDir);
@@ -123,6 +126,12 @@ function installKmend(root: FreshRoot): void {
   }
   root.program("kmend", 'exec node /opt/kmend/bin/kmend "$@"');
   root.program("kpatch", 'exec node /opt/kmend/compat/kpatch "$@"');
+}
+
+/** The executable, and the link by which it is kpatch. */
+export function installExecutable(root: FreshRoot, executable: string): void {
+  root.copyProgram(executable, "kmend");
+  symlinkSync("kmend", join(root.path, "bin/kpatch"));
 }
 
 function initScript(token: string, modules: readonly string[], script: string): string {

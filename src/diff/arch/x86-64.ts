@@ -1,5 +1,5 @@
-import { createRequire as requireFrom } from "node:module";
 import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
+import { requireOwn } from "../../support/own-files.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
 
@@ -124,7 +124,7 @@ export const x86_64: Architecture = {
 
   loadDisassembler(): Promise<void> {
     // A plain import would search its megabyte of text for exports first, which takes longer than all the rest.
-    iced ??= requireFrom(import.meta.url)("iced-x86") as Iced;
+    iced ??= requireOwn("iced-x86") as Iced;
     return Promise.resolve();
   },
 
