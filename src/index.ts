@@ -2,6 +2,9 @@
  * kmend as a library: what the commands do, without printing.
  * @packageDocumentation
  */
+export { type BootResult, boot, type ConfirmResult, confirm } from "./host/boot.ts";
+export type { BootPlan } from "./host/boot-plan.ts";
+export type { BootService } from "./host/boot-service.ts";
 export { type ForceOptions, type ForceResult, force } from "./host/force.ts";
 export { type InstallOptions, type InstallResult, install, uninstall } from "./host/install.ts";
 export { type ChangeOptions, type LoadOptions, type LoadResult, load, replace } from "./host/load.ts";

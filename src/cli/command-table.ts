@@ -1,4 +1,5 @@
 import { applyCommand, undoCommand, viewCommand } from "./apply.ts";
+import { bootCommand } from "./boot.ts";
 import { buildCommand } from "./build.ts";
 import { checkCommand } from "./check.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
@@ -36,6 +37,7 @@ export const commands: readonly CommandDefinition[] = [
   replaceCommand,
   installCommand,
   uninstallCommand,
+  bootCommand,
   listCommand,
   infoCommand,
   statusCommand,

@@ -64,9 +64,12 @@ function installedLines(installed: readonly InstalledStatus[], kernel: string): 
   const rows = installed.map(({ name, release, state, problem }) => [
     name,
     release === kernel ? `${release} (running)` : release,
-    problem === null ? (state === "covered" ? "covered by a later module" : state) : problem,
+    state === "held back"
+      ? `held back: ${problem}`
+      : (problem ?? (state === "covered" ? "covered by a later module" : state)),
   ]);
-  return formatTable(rows);
+  const hints = installed.flatMap(({ name, hint }) => (hint === null ? [] : [`    ${name}: ${hint}`]));
+  return [...formatTable(rows), ...hints];
 }
 
 function transitionLines({ name, state, since, pending, total, tasks }: TransitionStatus, style: Style): string[] {

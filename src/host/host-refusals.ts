@@ -99,6 +99,26 @@ export const hostRefusalTexts = {
     hint: "kmend uninstall --kernel {release} {file} first",
     exitCode: ExitCode.refused,
   },
+  NO_INITRAMFS_HOOK: {
+    why: "nothing would put it into the initramfs: kmend's hook for initramfs-tools or dracut is not there",
+    hint: "install kmend's package, or its hooks as system/README.md tells; without --initramfs kmend.service loads it, a little later",
+    exitCode: ExitCode.environment,
+  },
+  NO_BOOT_SERVICE: {
+    why: "kmend.service is not there or not enabled, and without it nobody notes that the machine lives with what its initramfs loaded",
+    hint: "systemctl enable kmend.service",
+    exitCode: ExitCode.environment,
+  },
+  HELD_BACK: {
+    why: "{why}",
+    hint: "kmend load {name} tries it by hand, and lets it load at boot again when that went well for a minute; so does kmend install, from the next boot",
+    exitCode: ExitCode.refused,
+  },
+  GUARD_NOT_WRITTEN: {
+    why: "its load at boot cannot be recorded, so that the next boot would not know if the machine died of it: {why}",
+    hint: "make /var/lib/kmend writable before kmend.service starts, or load it by hand: kmend load {name}",
+    exitCode: ExitCode.environment,
+  },
   FILE_NAME: {
     why: "its file is named {file}, and an installed module's name has letters, digits, dashes and underscores with .ko",
     hint: "rename the file to {name}.ko",

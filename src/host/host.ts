@@ -3,6 +3,7 @@ import { release as runningRelease } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { insertModule, removeModule } from "./module-programs.ts";
+import { confirmLater, isShuttingDown } from "./service-manager.ts";
 
 /**
  * The running system as this room sees it. What is read is read below `root`; what changes the system goes through the other members, so that a test can
@@ -21,6 +22,10 @@ export interface Host {
   removeModule(name: string): Promise<boolean>;
   /** Writes to a file of sysfs; `path` is absolute. The kernel's refusal is thrown as a system error. */
   writeState(path: string, text: string): Promise<void>;
+  /** Has what was loaded at boot confirmed in so many seconds. Never throws. */
+  confirmLater(seconds: number): Promise<void>;
+  /** Whether the system is on its orderly way down. */
+  isShuttingDown(): Promise<boolean>;
   /** Milliseconds of a clock that only goes forward. */
   now(): number;
   sleep(milliseconds: number): Promise<void>;
@@ -35,6 +40,8 @@ export function thisHost(): Host {
     insertModule,
     removeModule,
     writeState: (path, text) => writeFile(path, text),
+    confirmLater,
+    isShuttingDown,
     now: () => performance.now(),
     sleep: (milliseconds) => delay(milliseconds),
   };

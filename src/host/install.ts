@@ -5,8 +5,11 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { findProgram } from "../support/find-program.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
+import { type BootPlan, planBoot, reasonsAgainstInitramfs } from "./boot-plan.ts";
+import { bootRecordsOf, removeBootRecord } from "./boot-record.ts";
+import { syncFolder } from "./durable.ts";
 import { type Host, thisHost } from "./host.ts";
-import { exitCodeOf, type HostRefusal, refuseOnHost } from "./host-refusals.ts";
+import { exitCodeOf, type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
 import { findInstalled, installedModules, installFolder, installFolderOf } from "./installed.ts";
 import { readKernelBuildId } from "./kernel-facts.ts";
 import { type ChangeOptions, requireRoot } from "./load.ts";
@@ -21,6 +24,8 @@ export interface InstallOptions extends Omit<ChangeOptions, "timeoutSeconds"> {
   readonly operands: readonly string[];
   /** Release of the kernel; default the running one. */
   readonly kernel?: string | undefined;
+  /** Have all that is installed for the kernel loaded by its initramfs; it stays so until nothing is installed for it. */
+  readonly initramfs?: boolean | undefined;
 }
 
 /** What became of one module. */
@@ -37,11 +42,12 @@ export interface InstalledOutcome {
 /** The stable `--json` of `kmend install` and `kmend uninstall`. */
 export interface InstallResult {
   readonly schema: 1;
-  readonly outcome: "done" | "unchanged" | "refused";
+  readonly outcome: "done" | "unchanged" | "refused" | "failed";
   readonly kernel: string;
   readonly dryRun: boolean;
   readonly steps: readonly string[];
   readonly modules: readonly InstalledOutcome[];
+  readonly boot: BootPlan;
   readonly exitCode: ExitCode;
 }
 
@@ -49,14 +55,16 @@ export interface InstallResult {
 const moduleType = "modules_object_t";
 
 /**
- * Installs patch modules for a kernel: into `/var/lib/kpatch/RELEASE`, from where they are loaded at boot. A file appears there whole or not at all.
+ * Installs patch modules for a kernel: into `/var/lib/kpatch/RELEASE`, from where its service loads them at boot. A file appears there whole or not at all.
+ * The result tells whether that service is there and enabled. A module that was held back at boot is no longer.
  * @throws KmendError `NOT_ROOT`, `NOT_A_PATCH_MODULE`, `NOT_WRITABLE`, `NO_SPACE`
  */
 export async function install(options: InstallOptions): Promise<InstallResult> {
   return change(options, async (host, release, steps) => {
     const files = await Promise.all(options.operands.map(readPatchFile));
     const outcomes: InstalledOutcome[] = [];
-    for (const file of files) outcomes.push(await installOne(host, release, file, steps));
+    const early = options.initramfs === true ? await reasonsAgainstInitramfs(host) : [];
+    for (const file of files) outcomes.push(await installOne(host, release, file, steps, early));
     return outcomes;
   });
 }
@@ -89,15 +97,14 @@ async function change(
     const modules = await work(host, release, steps);
     const refusals = modules.flatMap((module) => module.refusals);
     const idle = modules.every(({ outcome }) => outcome === "absent");
-    return {
-      schema: 1,
-      outcome: refusals.length > 0 ? "refused" : idle ? "unchanged" : "done",
-      kernel: release,
-      dryRun,
-      steps: steps.texts,
-      modules,
-      exitCode: refusals.length > 0 ? exitCodeOf(refusals) : idle ? ExitCode.unchanged : ExitCode.done,
-    };
+    const changed = modules.some(({ outcome }) => outcome !== "absent" && outcome !== "refused");
+    const boot = await planBoot(host, release, steps, changed && options.initramfs === true, changed);
+    const base = { schema: 1, kernel: release, dryRun, steps: steps.texts, modules, boot } as const;
+    if (refusals.length > 0) return { ...base, outcome: "refused", exitCode: exitCodeOf(refusals) };
+    if (boot.error !== null) return { ...base, outcome: "failed", exitCode: ExitCode.failure };
+    return idle
+      ? { ...base, outcome: "unchanged", exitCode: ExitCode.unchanged }
+      : { ...base, outcome: "done", exitCode: ExitCode.done };
   };
   if (dryRun) return all();
   return withHostLock(host.root, all, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
@@ -114,15 +121,29 @@ function checkedRelease(release: string): string {
   });
 }
 
-async function installOne(host: Host, release: string, file: PatchFile, steps: Steps): Promise<InstalledOutcome> {
+async function installOne(
+  host: Host,
+  release: string,
+  file: PatchFile,
+  steps: Steps,
+  early: readonly HostRefusalCode[],
+): Promise<InstalledOutcome> {
   const fileName = basename(file.path);
   const path = join(installFolderOf(host.root, release), fileName);
-  const refusals = await reasonsAgainst(host, release, file);
+  const refusals = [
+    ...(await reasonsAgainst(host, release, file)),
+    ...early.map((code) => refuseOnHost(code, file.name, file.path)),
+  ];
   const base = { name: file.name, path, refusals, notes: [] };
   if (refusals.length > 0) return { ...base, outcome: "refused" };
   const notes: string[] = [];
   if (!(await exists(join(host.root, "/lib/modules", release)))) {
     notes.push(`this system has no modules of a kernel ${release} (yet)`);
+  }
+  const record = join(bootRecordsOf(host.root, release), file.name);
+  if (await exists(record)) {
+    await steps.take(`rm ${record}`, async () => void (await removeBootRecord(host.root, release, file.name)));
+    notes.push(`what is known of earlier loads of ${file.name} at boot is forgotten`);
   }
   const before = await readFile(path).catch(() => undefined);
   if (before?.equals(file.content) === true) return { ...base, outcome: "already", notes };
@@ -199,16 +220,6 @@ async function label(path: string, notes: string[]): Promise<void> {
   notes.push(`the SELinux type ${moduleType} could not be set: ${result?.all.trim() ?? "chcon is not installed"}`);
 }
 
-/** Makes a rename or removal in a folder last over a loss of power. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 async function uninstallOne(host: Host, release: string, operand: string, steps: Steps): Promise<InstalledOutcome> {
   const found = await findInstalled(host.root, release, basename(operand));
   const folder = installFolderOf(host.root, release);
@@ -223,6 +234,7 @@ async function uninstallOne(host: Host, release: string, operand: string, steps:
   await steps.take(`rm ${found.path}`, async () => {
     await rm(found.path).catch(rethrowDiskErrors);
     await syncFolder(folder);
+    await removeBootRecord(host.root, release, name);
   });
   const rest = await installedModules(host.root, release);
   if (rest.every(({ file }) => file === found.file)) {

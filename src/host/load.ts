@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { exists } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
+import { guardByHand, type LoadGuard } from "./boot-guard.ts";
 import { type Host, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal } from "./host-refusals.ts";
 import { findInstalled, installedModules } from "./installed.ts";
@@ -30,6 +31,8 @@ export interface LoadOptions extends ChangeOptions {
   readonly operands?: readonly string[] | undefined;
   /** All modules that are installed for the running kernel, in the order of their installation. One that fails does not keep the others out. */
   readonly all?: boolean | undefined;
+  /** What is done around each load; default is what a load by hand needs. */
+  readonly guard?: LoadGuard | undefined;
 }
 
 /** What became of one module. */
@@ -84,11 +87,12 @@ async function loadFiles(options: LoadOptions, intent: "load" | "replace" | "boo
   const dryRun = options.dryRun === true;
   requireRoot(host, dryRun);
   const steps = new Steps(dryRun);
+  const guard = options.guard ?? guardByHand(host);
   const work = async (): Promise<LoadResult> => {
     const modules: LoadedModule[] = [];
     for (const source of await sourcesOf(host, options)) {
       if (options.signal?.aborted === true) throw interrupted();
-      modules.push(await loadOne(host, source, intent, steps, { ...options, progress }));
+      modules.push(await loadOne(host, source, intent, steps, { ...options, guard, progress }));
     }
     return summary(modules, dryRun, steps.texts);
   };
@@ -130,7 +134,7 @@ async function loadOne(
   source: Source,
   intent: "load" | "replace" | "boot",
   steps: Steps,
-  options: ChangeOptions & { readonly progress: Progress },
+  options: ChangeOptions & { readonly progress: Progress; readonly guard: LoadGuard },
 ): Promise<LoadedModule> {
   if ("problem" in source) {
     const error = { code: "NOT_A_PATCH_MODULE", message: source.problem, why: "", hint: "kmend uninstall removes it" };
@@ -139,12 +143,37 @@ async function loadOne(
   const found = await preflight(host, source, { intent });
   const base = { ...blank(source.name, source.path), notes: found.notes };
   if (found.refusals.length > 0) return { ...base, outcome: "refused", refusals: found.refusals };
-  if (found.presence === "loaded") return { ...base, outcome: "already" };
+  const { guard } = options;
+  if (found.presence === "loaded") {
+    return {
+      ...base,
+      outcome: "already",
+      notes: [...found.notes, ...(await guardAfter(guard, source, "already", steps))],
+    };
+  }
+  const against = await guard.before(source, steps);
+  if (against.length > 0) return { ...base, outcome: "refused", refusals: against };
   const title = found.presence === "loading" ? `Wait for ${source.name}` : `Load ${source.name}`;
   const outcome = await options.progress
     .phase(`load ${source.name}`, title, (status) => loadModule(host, source, found, steps, { ...options, status }))
     .catch(asFailure);
-  return { ...base, ...fieldsOf(outcome), notes: [...found.notes, ...outcome.notes] };
+  const fields = fieldsOf(outcome);
+  const unguarded = await guardAfter(guard, source, fields.outcome, steps);
+  return { ...base, ...fields, notes: [...found.notes, ...outcome.notes, ...unguarded] };
+}
+
+/** The module is what it is by now, whether that can be recorded or not. */
+async function guardAfter(
+  guard: LoadGuard,
+  file: PatchFile,
+  outcome: LoadedModule["outcome"],
+  steps: Steps,
+): Promise<readonly string[]> {
+  if (steps.dryRun) return [];
+  return guard.after(file, outcome).then(
+    () => [],
+    (error: unknown) => [`the record of its load at boot cannot be changed: ${messageOf(error)}`],
+  );
 }
 
 function fieldsOf(outcome: LoadedOutcome): Partial<LoadedModule> & Pick<LoadedModule, "outcome"> {

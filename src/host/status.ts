@@ -1,3 +1,4 @@
+import { findHeldBack, readBootId, readBootRecords } from "./boot-record.ts";
 import { type Host, thisHost } from "./host.ts";
 import { type InstalledModule, installedModules, installedReleases } from "./installed.ts";
 import { timeOfLogLine, transitionStart } from "./kernel-log.ts";
@@ -45,10 +46,13 @@ export interface InstalledStatus {
   readonly installedAt: string;
   /**
    * For the running kernel: `in force`, `covered` when a cumulative one that came later changes all of its functions, or `not loaded`; for another kernel
-   * `other kernel`; `damaged` when it is no patch module.
+   * `other kernel`; `held back` when it is not loaded at boot, since the machine died when it was; `damaged` when it is no patch module.
    */
-  readonly state: "in force" | "covered" | "not loaded" | "other kernel" | "damaged";
+  readonly state: "in force" | "covered" | "held back" | "not loaded" | "other kernel" | "damaged";
+  /** Why it is damaged or held back. */
   readonly problem: string | null;
+  /** What would help against the problem. */
+  readonly hint: string | null;
 }
 
 /** A running transition. */
@@ -137,27 +141,38 @@ async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Pro
   const active = patches.filter(({ state }) => state === "enabled");
   const names = new Set(active.map(({ name }) => name));
   const list: InstalledStatus[] = [];
+  const boot = await readBootId(host.root);
   for (const release of await installedReleases(host.root)) {
     const modules = await installedModules(host.root, release);
+    const records = await readBootRecords(host.root, release);
     const cumulative = release === host.release ? await cumulativePatches(host.root, active, modules) : [];
     for (const entry of modules) {
       const { module, file, problem } = entry;
       const name = module?.name ?? file.replace(/\.ko$/, "");
-      const state =
-        module === undefined
-          ? "damaged"
-          : release !== host.release
-            ? "other kernel"
-            : names.has(name)
-              ? "in force"
-              : cumulative.some((patch) => covers(patch, entry))
-                ? "covered"
-                : "not loaded";
-      const installedAt = new Date(entry.installedAt).toISOString();
-      list.push({ release, name, file, installedAt, state, problem: problem ?? null });
+      const here = release === host.release;
+      const base = { release, name, file, installedAt: new Date(entry.installedAt).toISOString() };
+      const add = (
+        state: InstalledStatus["state"],
+        problem: string | null = null,
+        hint: string | null = null,
+      ): void => {
+        list.push({ ...base, state, problem, hint });
+      };
+      const held = module === undefined ? undefined : findHeldBack(records, boot, module);
+      if (module === undefined) add("damaged", problem ?? null, `kmend uninstall --kernel ${release} ${name}`);
+      else if (here && names.has(name)) add("in force");
+      else if (here && cumulative.some((patch) => covers(patch, entry))) add("covered");
+      else if (held !== undefined) add("held back", held.why, heldBackHint(entry, name, here));
+      else add(here ? "not loaded" : "other kernel");
     }
   }
   return list;
+}
+
+/** How a module is let in again. */
+function heldBackHint({ release, path }: InstalledModule, name: string, here: boolean): string {
+  const again = `kmend install ${here ? "" : `--kernel ${release} `}${path} lets the next boot try it again`;
+  return here ? `kmend load ${name} tries it now; ${again}` : again;
 }
 
 /** A loaded patch that replaced all before it. */
@@ -217,8 +232,13 @@ export type Health =
 /** Whether all that is installed for the running kernel is in force and no transition is running. */
 export function judgeHealth(status: HostStatus): Health {
   const missing = status.installed
-    .filter((module) => module.release === status.kernel && ["not loaded", "damaged"].includes(module.state))
-    .map(({ name, state, problem }) => `${name} is installed, but ${problem ?? state}`);
+    .filter(
+      (module) => module.release === status.kernel && ["not loaded", "held back", "damaged"].includes(module.state),
+    )
+    .map(
+      ({ name, state, problem }) =>
+        `${name} is installed, but ${state === "held back" ? `held back: ${problem}` : (problem ?? state)}`,
+    );
   if (!status.livepatch && missing.length > 0) {
     return { verdict: "unable", problems: [`kernel ${status.kernel} has no live patching`, ...missing] };
   }

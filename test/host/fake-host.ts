@@ -29,6 +29,8 @@ export class FakeHost implements Host {
   stuck: "enabling" | "disabling" | "both" | "none" = "none";
   /** Called at each sleep. */
   onSleep: () => void = () => {};
+  /** Called when a module is about to be loaded. */
+  onInsert: (name: string) => void = () => {};
   /** Thrown by the next load. */
   insertError: KmendError | undefined;
   /** How often rmmod says that the module is in use. */
@@ -41,6 +43,7 @@ export class FakeHost implements Host {
   constructor() {
     this.write("proc/modules", "");
     this.write("proc/uptime", "100.00 50.00\n");
+    this.write("proc/sys/kernel/random/boot_id", "first\n");
     this.folder("sys/kernel/livepatch");
     const note = Buffer.alloc(16 + 20);
     [4, 20, 3].forEach((value, index) => void note.writeUInt32LE(value, index * 4));
@@ -89,6 +92,7 @@ export class FakeHost implements Host {
     if (this.insertError !== undefined) throw this.insertError;
     const { name, manifest, buildIdNote } = await readPatchFile(file);
     if (this.has(`sys/module/${name}`)) throw new KmendError({ code: "LOAD_FAILED", message: "File exists" });
+    this.onInsert(name);
     this.done.push(`insmod ${name}`);
     this.write("proc/modules", `${name} 16384 1 - Live 0x0 (OEK)\n${this.read("proc/modules")}\n`);
     for (const [file, text] of Object.entries({ refcnt: "1", initstate: "live", taint: "OEK" })) {
@@ -121,6 +125,18 @@ export class FakeHost implements Host {
     if (this.#moving !== undefined && this.#moving.name !== name) throw systemError("EBUSY");
     if (this.read(path) === text) throw systemError("EINVAL");
     this.#begin(name, text === "1");
+  }
+
+  /** Seconds of each wait that was asked for. */
+  readonly waits: number[] = [];
+  shuttingDown = false;
+
+  async confirmLater(seconds: number): Promise<void> {
+    this.waits.push(seconds);
+  }
+
+  async isShuttingDown(): Promise<boolean> {
+    return this.shuttingDown;
   }
 
   now(): number {

@@ -1,12 +1,24 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { install, uninstall } from "../../src/host/install.ts";
 import { installedModules } from "../../src/host/installed.ts";
 import { load } from "../../src/host/load.ts";
+import { readHostStatus } from "../../src/host/status.ts";
 import { FakeHost } from "./fake-host.ts";
-import { patchFile, release } from "./patch-files.ts";
+import { buildId, patchFile, release } from "./patch-files.ts";
 
 let host: FakeHost;
 let files: string;
@@ -127,4 +139,131 @@ asRoot("uninstall takes a name or a file, and leaves no empty folder", async () 
   await uninstall({ host, operands: ["/anywhere/livepatch-b.ko"] });
   expect(host.has("var/lib/kpatch")).toBe(false);
   expect((await uninstall({ host, operands: ["livepatch-b"] })).exitCode).toBe(3);
+});
+
+describe("what an install says of the next boot", () => {
+  const units = "usr/lib/systemd/system";
+
+  async function said(): Promise<string> {
+    return (await install({ host, operands: [patchFile(files, { name: "a" })], dryRun: true })).boot.text;
+  }
+
+  test("a system without systemd", async () => {
+    expect(await said()).toMatch(/no systemd, so nothing loads it at boot unless a boot script calls kmend boot/);
+  });
+
+  test("no service, an enabled one, a masked one", async () => {
+    host.folder(units);
+    expect(await said()).toMatch(/there is no kmend\.service, so nothing loads it at boot/);
+    host.write(`${units}/kmend.service`, "[Unit]\n");
+    expect(await said()).toMatch(/not enabled, .*systemctl enable kmend\.service/);
+    host.folder("etc/systemd/system/multi-user.target.wants");
+    symlinkSync(
+      "/usr/lib/systemd/system/kmend.service",
+      join(host.root, "etc/systemd/system/multi-user.target.wants/kmend.service"),
+    );
+    expect(await said()).toBe(`kmend.service loads it when ${release} is booted`);
+    host.write("proc/cmdline", "ro kmend.enable=0\n");
+    expect(await said()).toMatch(/; kmend\.enable=0 is on the kernel's command line now/);
+    symlinkSync("/dev/null", join(host.root, "etc/systemd/system/kmend.service"));
+    expect(await said()).toMatch(/^kmend\.service is masked/);
+  });
+
+  test("the service of the kpatch package", async () => {
+    host.write(`${units}/kpatch.service`, "[Unit]\n");
+    expect(await said()).toMatch(/^there is no kmend\.service/);
+    host.write("etc/systemd/system/multi-user.target.wants/kpatch.service", "");
+    expect(await said()).toMatch(/^kpatch\.service loads it when .* without kmend's care/);
+  });
+});
+
+describe("--initramfs", () => {
+  let programs: string;
+  let path: string | undefined;
+  beforeEach(() => {
+    programs = mkdtempSync(join(tmpdir(), "kmend-programs-"));
+    path = process.env["PATH"];
+    process.env["PATH"] = `${programs}:${path}`;
+  });
+  afterEach(() => {
+    process.env["PATH"] = path;
+    rmSync(programs, { recursive: true });
+  });
+
+  /** A stand-in for update-initramfs that notes how it was called and what was listed then. */
+  function system(exitCode = 0): void {
+    const plan = join(host.root, "var/lib/kmend/initramfs", release);
+    const lines = `#!/bin/sh\necho "$@" >>${programs}/calls\ncat ${plan} >>${programs}/calls 2>/dev/null\necho broken\nexit ${exitCode}\n`;
+    writeFileSync(join(programs, "update-initramfs"), lines, { mode: 0o755 });
+    host.write("usr/share/initramfs-tools/hooks/kmend", "#!/bin/sh\n");
+    host.write("usr/lib/systemd/system/kmend.service", "[Unit]\n");
+    host.write("etc/systemd/system/multi-user.target.wants/kmend.service", "");
+    host.folder(`lib/modules/${release}`);
+  }
+
+  test("wants a hook and the service", async () => {
+    const { modules, exitCode } = await install({
+      host,
+      operands: [patchFile(files, { name: "a" })],
+      initramfs: true,
+      dryRun: true,
+    });
+    expect(modules[0]?.refusals.map(({ code }) => code)).toEqual(["NO_INITRAMFS_HOOK", "NO_BOOT_SERVICE"]);
+    expect(exitCode).toBe(5);
+  });
+
+  asRoot("lists all that is installed, and makes the image anew at each change", async () => {
+    system();
+    const [a, b] = [patchFile(files, { name: "live-a" }), patchFile(files, { name: "b", manifest: false })];
+    expect((await install({ host, operands: [a] })).boot.initramfs).toBe("none");
+    utimesSync(join(host.root, folder, "live-a.ko"), 60, 60);
+    const { boot } = await install({ host, operands: [b], initramfs: true });
+    expect(boot).toMatchObject({ initramfs: "updated", error: null });
+    expect(boot.text).toMatch(/; its initramfs loads what is installed for it first$/);
+    const digest = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
+    const lines = [`live_a live-a.ko ${digest(a)} ${buildId} -`, `b b.ko ${digest(b)} - -`];
+    const calls = (): string[] => readFileSync(join(programs, "calls"), "utf8").trim().split("\n");
+    expect(calls()).toEqual([`-u -k ${release}`, ...lines]);
+    expect(host.has(`var/lib/kmend/boot/${release}`), "a place for the records").toBe(true);
+    rmSync(join(programs, "calls"));
+    await uninstall({ host, operands: ["live-a"] });
+    expect(calls()).toEqual([`-u -k ${release}`, lines[1]]);
+    rmSync(join(programs, "calls"));
+    await uninstall({ host, operands: ["b"] });
+    expect(calls()).toEqual([`-u -k ${release}`]);
+    expect(host.has(`var/lib/kmend/initramfs/${release}`)).toBe(false);
+  });
+
+  asRoot("an image that cannot be made is a failure, and the module is installed all the same", async () => {
+    system(1);
+    const { boot, exitCode, modules } = await install({
+      host,
+      operands: [patchFile(files, { name: "a" })],
+      initramfs: true,
+    });
+    expect(exitCode).toBe(1);
+    expect(modules).toMatchObject([{ outcome: "installed" }]);
+    expect(boot).toMatchObject({ initramfs: "failed", error: { code: "INITRAMFS_FAILED", why: "broken" } });
+  });
+
+  asRoot("a kernel that is not there yet gets it with its own image", async () => {
+    system();
+    rmSync(join(host.root, "lib/modules"), { recursive: true });
+    const { boot } = await install({ host, operands: [patchFile(files, { name: "a" })], initramfs: true });
+    expect(boot.initramfs).toBe("with its kernel");
+    expect(host.has(`var/lib/kmend/initramfs/${release}`)).toBe(true);
+    expect(existsSync(join(programs, "calls"))).toBe(false);
+  });
+});
+
+asRoot("an install lets the next boot try a module again that was held back", async () => {
+  const operands = [patchFile(files, { name: "a" })];
+  await install({ host, operands });
+  host.write(`var/lib/kmend/boot/${release}/a`, "");
+  expect((await readHostStatus(host)).installed).toMatchObject([{ state: "held back" }]);
+  const { modules } = await install({ host, operands });
+  expect(modules).toMatchObject([
+    { outcome: "already", notes: [expect.any(String), expect.stringContaining("forgotten")] },
+  ]);
+  expect((await readHostStatus(host)).installed).toMatchObject([{ state: "not loaded" }]);
 });
