@@ -32,8 +32,8 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
   const folders = units.flatMap(({ object }) => foldersOf(object));
   const original = join(folder, "original");
   const patched = join(folder, "patched");
-  await createShadow(tree.path, original, new Map(), folders);
-  await createShadow(tree.path, patched, new Map(change.files.map((file) => [file.path, file.patched])), folders);
+  createShadow(tree.path, original, new Map(), folders);
+  createShadow(tree.path, patched, new Map(change.files.map((file) => [file.path, file.patched])), folders);
   const logFile = join(folder, "log");
   const glue = await glueCommand(kernel.folder, folder);
   const jobs: (() => Promise<unknown>)[] = [

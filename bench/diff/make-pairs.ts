@@ -113,7 +113,7 @@ async function makePair(tree: PreparedTree, command: UnitCommand, scratch: strin
       ["b", new Map([[command.source, Buffer.from(edited)]])],
     ] as const) {
       const shadow = join(scratch, side);
-      await createShadow(tree.path, shadow, files, foldersOf(command.object));
+      createShadow(tree.path, shadow, files, foldersOf(command.object));
       await compileUnit(command, shadow, { logFile: join(scratch, "log") });
     }
     if (!(await exists(join(scratch, "a", command.object)))) return false;

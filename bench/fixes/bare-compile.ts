@@ -42,8 +42,8 @@ export async function bareCompile(
     const files = new Map(change.files.map(({ path, patched }) => [path, patched]));
     const folders = commands.flatMap(({ object }) => foldersOf(object));
     const shadows = [join(folder, "original"), join(folder, "patched")] as const;
-    await createShadow(tree.path, shadows[0], new Map(), folders);
-    await createShadow(tree.path, shadows[1], files, folders);
+    createShadow(tree.path, shadows[0], new Map(), folders);
+    createShadow(tree.path, shadows[1], files, folders);
     const runs = commands.flatMap((command) => shadows.map((shadow) => ({ command, shadow })));
     const started = performance.now();
     await mapConcurrently(runs, jobs, ({ command, shadow }) =>

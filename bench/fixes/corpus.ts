@@ -133,7 +133,7 @@ async function builtSources(
     const other = /^arch\/([^/]+)\//.exec(path)?.[1];
     return path.endsWith(".c") && !elsewhere.test(path) && (other === undefined || other === architecture);
   });
-  const membership = await membershipOf(tree.environment, tree.path, asked, scratch);
+  const membership = await membershipOf({ environment: tree.environment, at: tree.path, scratch }, asked);
   const graph = await includeGraph(tree.path, kernelFolder);
   const notListed = asked.filter((path) => membership.get(path)?.kind === "not-built");
   const included = new Set(notListed.filter((path) => graph.unitsThatMaySee([path]).length > 0));

@@ -8,7 +8,7 @@ import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { preprocessedPath } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
-import type { Workshop } from "./unit-pairs.ts";
+import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** A unit that sees a changed file that it includes. */
 export interface AffectedUnit {
@@ -28,12 +28,12 @@ export async function unitsThatSee(
   files: ReadonlyMap<string, Uint8Array | null>,
   workshop: Workshop,
 ): Promise<AffectedUnit[]> {
-  const { tree, folder, progress, signal, maxUnits } = workshop;
+  const { tree, progress, signal, maxUnits } = workshop;
   const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
     const graph = await includeGraph(tree.path, workshop.kernelFolder, signal);
     const candidates = graph.unitsThatMaySee(headers);
     status(`${candidates.length} source files may include ${headers.join(", ")}`);
-    const membership = await membershipOf(tree.environment, tree.path, candidates, folder);
+    const membership = await membershipOf(kbuildOf(workshop), candidates);
     return candidates.flatMap((source): AffectedUnit[] => {
       const member = membership.get(source);
       return member === undefined || member.kind === "not-built" ? [] : [{ source, member }];
@@ -75,8 +75,8 @@ async function withDifferentText(
   const folders = units.flatMap(({ member }) => foldersOf(member.object));
   const before = join(folder, "text-original");
   const after = join(folder, "text-patched");
-  await createShadow(tree.path, before, new Map(), folders);
-  await createShadow(tree.path, after, files, folders);
+  createShadow(tree.path, before, new Map(), folders);
+  createShadow(tree.path, after, files, folders);
   await progress.phase("preprocess", `Preprocess ${units.length} units twice`, async () => {
     await preprocess(tree, before, units, workshop);
     await preprocess(tree, after, units, workshop);

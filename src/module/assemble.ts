@@ -16,7 +16,7 @@ import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { selfCheck } from "./self-check.ts";
 import { moduleTemplate } from "./template.ts";
-import type { Workshop } from "./unit-pairs.ts";
+import type { Workshop } from "./workshop.ts";
 
 /** What a module is assembled for. */
 export interface AssemblyRequest {

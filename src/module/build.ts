@@ -10,6 +10,7 @@ import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "..
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
+import { removeFolder } from "../support/run.ts";
 import { type CompilerComparison, compareCompiler, requireSameCompiler, toolchainFolder } from "../target/compiler.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { includeGraph } from "../tree/include-graph.ts";
@@ -35,8 +36,9 @@ import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { sortFiles } from "./sort-files.ts";
 import { TargetObjects } from "./target-objects.ts";
-import { type CompiledUnits, compileUnits, type Workshop } from "./unit-pairs.ts";
+import { type CompiledUnits, compileUnits } from "./unit-pairs.ts";
 import { findWarnings } from "./warnings.ts";
+import type { Workshop } from "./workshop.ts";
 
 /**
  * Builds a patch module from source patches: apply, compile the touched units without and with the patch, diff, match against the kernel's image, link,
@@ -69,7 +71,8 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     progress.note(
       `the compiler is not the kernel's (kernel: ${compiler.kernel}; here: ${compiler.here}): the proof decides`,
     );
-  const tree = await prepareTree(kernel, { compiler: compiler.program, jobs: options.jobs, progress, signal });
+  const found = { program: compiler.program, version: compiler.here };
+  const tree = await prepareTree(kernel, { compiler: found, jobs: options.jobs, progress, signal });
 
   await sweepTemporaries(kernel.folder);
   const folder = temporaryBeside(join(kernel.folder, "build"));
@@ -99,7 +102,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     await rm(logFile, { force: true });
     return built;
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder(folder);
   }
 }
 
@@ -207,7 +210,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const entrySizes = await entrySizesOf(kernel);
   const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes);
   const types = new KernelTypes(kernel);
-  const units = await compileUnits(change, followed, workshop, (known) => ahead.start(known));
+  const units = await compileUnits(change, followed, workshop, (all, known) => ahead.start(all, known));
   const compiledNotes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
   const symvers = await ahead.symvers();
   if (units.pairs.length === 0) {

@@ -9,7 +9,8 @@ import { mapConcurrently } from "../support/run.ts";
 import { Btf } from "../target/btf.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
-import type { UnitPair, Workshop } from "./unit-pairs.ts";
+import type { UnitPair } from "./unit-pairs.ts";
+import type { Workshop } from "./workshop.ts";
 
 /**
  * Checks that no unit of a change disagrees with the running kernel about a type. A change that touches nothing but the bodies of functions is not looked at.

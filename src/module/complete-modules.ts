@@ -50,7 +50,7 @@ export async function buildCompleteModules(
         const folders = below
           .filter((entry) => entry.isDirectory())
           .map((entry) => join(entry.parentPath, entry.name).slice(tree.path.length + 1));
-        await createShadow(tree.path, shadow, changed, [folder, ...folders]);
+        createShadow(tree.path, shadow, changed, [folder, ...folders]);
         const result = await run("make", [...tree.makeArguments, `-j${jobs}`, `M=${folder}`, "modules"], {
           cwd: shadow,
           env: plainEnvironment(),

@@ -3,7 +3,7 @@ import type { ChangedFile } from "../change/change-set.ts";
 import { run } from "../support/run.ts";
 import { leftOut } from "../tree/include-graph.ts";
 import { sortFiles } from "./sort-files.ts";
-import type { Workshop } from "./unit-pairs.ts";
+import type { Workshop } from "./workshop.ts";
 
 /**
  * The changed headers whose including units may change with them: all but those that only add names which no other source file of the tree has, since a

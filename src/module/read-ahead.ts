@@ -32,10 +32,14 @@ export class ReadAhead {
     this.#objects = objects;
   }
 
-  /** @param pairs units whose originals are there already. */
-  start(pairs: readonly OriginalUnit[]): void {
+  /**
+   * @param units all units whose objects will be looked at.
+   * @param known those of them whose originals are there already.
+   */
+  start(units: readonly OriginalUnit[], known: readonly OriginalUnit[]): void {
     quietly(this.symvers());
-    for (const { originalPath, object } of pairs.slice(0, limit)) {
+    for (const { object } of units.slice(0, limit)) quietly(this.#objects.open(object));
+    for (const { originalPath, object } of known.slice(0, limit)) {
       if (originalPath === undefined) continue;
       const original = this.#prove(originalPath, object);
       quietly(original);

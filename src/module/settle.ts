@@ -9,7 +9,7 @@ import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { unitCommands } from "../tree/unit-command.ts";
 import { membershipOf } from "../tree/units.ts";
 import type { Unresolved } from "./resolve.ts";
-import type { Workshop } from "./unit-pairs.ts";
+import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** How many source files that may define a symbol are compiled before giving up. */
 const definerLimit = 24;
@@ -77,10 +77,10 @@ async function compileOriginal(source: string, workshop: Workshop, number: numbe
   const command = await cache.command(source);
   const known = command === undefined ? undefined : await cache.object(command);
   if (known !== undefined) return known;
-  const member = (await membershipOf(tree.environment, tree.path, [source], folder)).get(source);
+  const member = (await membershipOf(kbuildOf(workshop), [source])).get(source);
   if (member === undefined || member.kind === "not-built") return undefined;
   const shadow = join(folder, `definer-${number}-${source.replaceAll("/", "_")}`);
-  await createShadow(tree.path, shadow, new Map(), foldersOf(member.object));
+  createShadow(tree.path, shadow, new Map(), foldersOf(member.object));
   const [unit] = await unitCommands(tree, shadow, [{ source, object: member.object }], workshop);
   if (unit === undefined) return undefined;
   await compileAll(tree, [{ unit, folder: shadow }], workshop);

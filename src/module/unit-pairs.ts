@@ -4,15 +4,14 @@ import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } fr
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
 import { ownFile } from "../support/own-files.ts";
-import type { Progress } from "../support/progress.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
-import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
+import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
+import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** A translation unit that the patch touches, compiled without it. */
 export interface OriginalUnit {
@@ -30,32 +29,19 @@ export interface UnitPair extends OriginalUnit {
   readonly patchedPath: string;
 }
 
+/**
+ * What can be done while compilers run.
+ * @param units all units that are being compiled.
+ * @param known those of them whose originals are there already.
+ */
+export type Meanwhile = (units: readonly OriginalUnit[], known: readonly OriginalUnit[]) => void;
+
 export interface CompiledUnits {
   readonly pairs: readonly UnitPair[];
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
   /** Touched files that this kernel does not build. */
   readonly notBuilt: readonly string[];
-}
-
-/** Where and how units are compiled. */
-export interface Workshop {
-  readonly tree: PreparedTree;
-  readonly cache: UnitCache;
-  /** Files of updates that are in force: part of both builds. */
-  readonly earlier: SourceOverlay;
-  /** Private folder of this build. */
-  readonly folder: string;
-  /** Folder of the cache for this kernel build. */
-  readonly kernelFolder: string;
-  /** Folder of the cache for what this compiler made for this kernel build. */
-  readonly toolchainFolder: string;
-  /** How many units a changed header may touch. */
-  readonly maxUnits: number;
-  readonly jobs: number;
-  readonly logFile: string;
-  readonly progress: Progress;
-  readonly signal: AbortSignal | undefined;
 }
 
 interface TouchedUnit {
@@ -69,13 +55,13 @@ interface TouchedUnit {
  * Compiles the two builds of every unit that the change touches, and nothing else. Originals and recorded commands come from the cache where it has
  * them. Both builds happen in shadows of the prepared tree, which itself is only read.
  * @param followed changed headers: the units that see a difference in them are touched too.
- * @param meanwhile called once the compilers run, with the units whose originals are there already.
+ * @param meanwhile called once the compilers run.
  */
 export async function compileUnits(
   change: ChangeSet,
   followed: readonly string[],
   workshop: Workshop,
-  meanwhile: (known: readonly OriginalUnit[]) => void,
+  meanwhile: Meanwhile,
 ): Promise<CompiledUnits> {
   const { tree, folder, progress } = workshop;
   const sorted = sortFiles(change.files);
@@ -120,9 +106,10 @@ async function touchedUnits(
   const asked = sorted.sources.filter(
     ({ path, kind }) => kind === "added" || commands.get(path) === undefined || sorted.makefiles.length > 0,
   );
-  const membership = await askKbuild(
+  const { membership, commands: told } = await askKbuild(
     asked.map(({ path }) => path),
     patchedFiles,
+    sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added"),
     workshop,
   );
   const units: TouchedUnit[] = [];
@@ -130,7 +117,7 @@ async function touchedUnits(
   const notUnits: string[] = [];
   for (const { path, kind } of sorted.sources) {
     const member = membership.get(path);
-    const command = commands.get(path);
+    const command = commands.get(path) ?? (member?.kind === "not-built" ? undefined : told.get(member?.object ?? ""));
     if (member?.kind === "not-built") notUnits.push(path);
     else if (path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", path, path));
     else if (kind === "deleted") refusals.push(refuse("NEW_UNIT", path, path, removedUnit));
@@ -153,23 +140,47 @@ async function touchedUnits(
   };
 }
 
-/** Kbuild is asked about the patched Makefiles, so that units which the patch adds are known to it. */
+/** What Kbuild says of source files that were not compiled before. */
+interface KbuildAnswer {
+  /** By source path. */
+  readonly membership: ReadonlyMap<string, Membership>;
+  /** By object as Kbuild names it; not of all. */
+  readonly commands: ReadonlyMap<string, UnitCommand>;
+}
+
+/** Up to how many units their commands are asked for before it is known whether they are built. */
+const fewUnits = 8;
+
+/**
+ * Where the patch touches Makefiles or adds units, Kbuild is asked about the patched tree, so that it knows those; otherwise about the prepared one.
+ */
 async function askKbuild(
   sources: readonly string[],
   patchedFiles: ReadonlyMap<string, Uint8Array | null>,
-  { tree, folder, progress }: Workshop,
-): Promise<Map<string, Membership>> {
-  if (sources.length === 0) return new Map();
-  const asked = join(folder, "asked");
-  await createShadow(
-    tree.path,
-    asked,
-    patchedFiles,
-    sources.map((path) => dirname(path)),
-  );
-  return progress.phase("kbuild", "Ask Kbuild what is built", () =>
-    membershipOf(tree.environment, asked, sources, folder),
-  );
+  isOther: boolean,
+  workshop: Workshop,
+): Promise<KbuildAnswer> {
+  if (sources.length === 0) return { membership: new Map(), commands: new Map() };
+  const { tree, folder, progress } = workshop;
+  const question = isOther ? { ...kbuildOf(workshop), at: join(folder, "asked"), kept: undefined } : kbuildOf(workshop);
+  if (isOther) {
+    createShadow(
+      tree.path,
+      question.at,
+      patchedFiles,
+      sources.map((path) => dirname(path)),
+    );
+  }
+  // Nearly every unit is built, and under its own name: so its command is asked for at the same time.
+  const likely = isOther || sources.length > fewUnits ? [] : sources;
+  const units = likely.map((source) => ({ source, object: objectPath(source) }));
+  return progress.phase("kbuild", "Ask Kbuild what is built, and how", async () => {
+    const [membership, commands] = await Promise.all([
+      membershipOf(question, sources),
+      unitCommands(tree, question.at, units, workshop).catch(() => []),
+    ]);
+    return { membership, commands: new Map(commands.map((command) => [command.object, command])) };
+  });
 }
 
 /** Compiles all units with the patch, and `missing` without it; those objects are kept. Both builds share the cores. */
@@ -179,14 +190,12 @@ async function compileBoth(
   { patchedFiles, earlierFiles }: Readonly<Record<"patchedFiles" | "earlierFiles", SourceOverlay>>,
   shadow: string,
   workshop: Workshop,
-  meanwhile: (known: readonly OriginalUnit[]) => void,
+  meanwhile: Meanwhile,
 ): Promise<void> {
   const { tree, cache, folder } = workshop;
   const original = join(folder, "original");
-  await Promise.all([
-    createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units)),
-    missing.length === 0 ? undefined : createShadow(tree.path, original, earlierFiles, foldersOfAll(missing)),
-  ]);
+  createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units));
+  if (missing.length > 0) createShadow(tree.path, original, earlierFiles, foldersOfAll(missing));
   const unknown = units.filter(({ command }) => command === undefined);
   for (const [folderOfUnit, isNew] of [
     [shadow, true],
@@ -202,7 +211,10 @@ async function compileBoth(
     return missing.includes(unit) ? [{ unit: command, folder: original }, task] : [task];
   });
   const compiled = compileAll(tree, tasks, workshop);
-  meanwhile(units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)));
+  meanwhile(
+    units.flatMap((unit) => originalsOf(unit, cache)),
+    units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)),
+  );
   await compiled;
   for (const { command, object } of missing) {
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));

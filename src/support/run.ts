@@ -103,6 +103,11 @@ function describeEnd(result: Ended): string {
   return `failed: ${result.shortMessage ?? "unknown reason"}`;
 }
 
+/** Removes a folder with all that is in it: where it holds thousands of links, rm(1) takes a tenth of the time that Node takes. */
+export async function removeFolder(folder: string): Promise<void> {
+  await run("rm", ["-rf", "--", folder]);
+}
+
 /** Runs `worker` over `items`, at most `limit` at once; results keep the order of the items. The first error stops new work. */
 export async function mapConcurrently<Item, Result>(
   items: readonly Item[],

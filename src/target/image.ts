@@ -1,10 +1,10 @@
-import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../support/cache.ts";
 import { KmendError, systemErrorCode } from "../support/errors.ts";
 import { compressionOf, decompress } from "./decompress.ts";
+import { digestOfFile } from "./file-digest.ts";
 import { LazyFile } from "./lazy-file.ts";
 
 /** An unpacked kernel image. */
@@ -36,20 +36,18 @@ const elfMagic = Buffer.from([0x7f, 0x45, 0x4c, 0x46]);
  * @throws KmendError `IMAGE_…` with the offset of what is wrong.
  */
 export async function unpackImage(path: string, cache: string, signal?: AbortSignal): Promise<UnpackedImage> {
-  if (await isElf(path)) {
-    const digest = await sha256OfFile(path);
-    return { path, file: await LazyFile.open(path), sha256: digest, folder: join(cache, "images", digest) };
-  }
+  const isPlain = await isElf(path);
+  const known = await digestOfFile(path, cache);
+  const place = (digest: string) => ({ sha256: digest, folder: join(cache, "images", digest) });
+  if (isPlain) return { path, file: await LazyFile.open(path), ...place(known) };
+  const before = join(place(known).folder, "vmlinux");
+  if (await exists(before)) return { path: before, file: await LazyFile.open(before), ...place(known) };
   const image = await readImage(path);
-  const digest = sha256(image);
-  const folder = join(cache, "images", digest);
-  const unpacked = join(folder, "vmlinux");
-  if (await exists(unpacked)) {
-    return { path: unpacked, file: await LazyFile.open(unpacked), sha256: digest, folder };
-  }
   const data = await unpackImageBytes(image, path, signal);
+  const made = place(sha256(image));
+  const unpacked = join(made.folder, "vmlinux");
   await makeOnce(unpacked, (temporary) => writeFile(temporary, data));
-  return { path: unpacked, file: LazyFile.of(data), sha256: digest, folder };
+  return { path: unpacked, file: LazyFile.of(data), ...made };
 }
 
 /**
@@ -170,12 +168,6 @@ async function isElf(path: string): Promise<boolean> {
     throw unreadable(path, error);
   }
   return false;
-}
-
-async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const bytes of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(bytes as Buffer);
-  return hash.digest("hex");
 }
 
 function readImage(path: string): Promise<Buffer> {

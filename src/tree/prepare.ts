@@ -31,15 +31,16 @@ export interface PreparedTree {
 }
 
 export interface PrepareOptions {
-  /** Compiler program; default `gcc`. Another one, or another version of it, makes another tree. */
-  readonly compiler?: string | undefined;
+  /** Compiler program, with what it says of its version where that is known; default `gcc`. Another one, or another version of it, makes another tree. */
+  readonly compiler?: Compiler | string | undefined;
   /** Jobs at once; default all cores. */
   readonly jobs?: number | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Compiler {
+/** A compiler that is there. */
+export interface Compiler {
   readonly program: string;
   /** First line of `--version`. */
   readonly version: string;
@@ -64,7 +65,8 @@ const format = 1;
  */
 export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = {}): Promise<PreparedTree> {
   const progress = options.progress ?? new SilentProgress();
-  const compiler = await identifyCompiler(options.compiler ?? "gcc", options.signal);
+  const { compiler: asked = "gcc" } = options;
+  const compiler = typeof asked === "string" ? await identifyCompiler(asked, options.signal) : asked;
   const known = await readFinished(inputs, compiler);
   if (known !== undefined) return known;
   await mkdir(inputs.folder, { recursive: true }).catch(rethrowDiskErrors);

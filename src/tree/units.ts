@@ -1,12 +1,12 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
-import { makeOnce } from "../support/cache.ts";
+import { makeOnce, writeFileAtomically } from "../support/cache.ts";
 import { mapConcurrently, run } from "../support/run.ts";
 import { type KbuildEnvironment, plainEnvironment } from "./kbuild.ts";
 
 /** What Kbuild makes of the objects of one folder: by the object's path in the tree, the path by which Kbuild knows it. */
-export interface FolderObjects {
+interface FolderObjects {
   /** Objects for the kernel image, members of composite objects included. */
   readonly builtin: ReadonlyMap<string, string>;
   /** Objects for modules, members of composite objects included. */
@@ -22,17 +22,22 @@ const listReporter = `kmend-lists:
 	@echo folders: $(subdir-ym)
 `;
 
+/** Where Kbuild is asked. */
+export interface KbuildQuestion {
+  readonly environment: KbuildEnvironment;
+  /** The prepared tree or a shadow of it. */
+  readonly at: string;
+  /** A folder for a small makefile. */
+  readonly scratch: string;
+  /** Folder that keeps the answers, where they are those of the prepared tree itself; undefined for a shadow with other Makefiles. */
+  readonly kept?: string | undefined;
+}
+
 /**
- * Asks Kbuild which objects of a folder this configuration builds.
- * @param at the prepared tree or a shadow of it.
- * @param scratch a folder for a small makefile.
+ * Asks Kbuild for the lists of a folder, which this configuration builds.
+ * @returns what {@link listReporter} makes it print; empty for a folder that it has no Makefile for.
  */
-export async function folderObjects(
-  environment: KbuildEnvironment,
-  at: string,
-  folder: string,
-  scratch: string,
-): Promise<FolderObjects | undefined> {
+async function askForLists({ environment, at, scratch }: KbuildQuestion, folder: string): Promise<string> {
   const reporter = await makeOnce(join(scratch, "kmend-lists.mk"), (temporary) => writeFile(temporary, listReporter));
   const result = await run(
     "make",
@@ -46,9 +51,22 @@ export async function folderObjects(
   );
   if (result.exitCode < 0) throw new Error(`make could not be run for ${folder}: ${result.all}`);
   // Makefiles of other architectures may need what this one does not set; nothing of theirs is built.
-  if (result.exitCode !== 0) return undefined;
+  return result.exitCode === 0 ? result.stdout : "";
+}
+
+/** The objects of a folder that this configuration builds. The prepared tree never changes, and so never do its answers. */
+async function folderObjects(question: KbuildQuestion, folder: string): Promise<FolderObjects> {
+  const { kept } = question;
+  const path = kept === undefined ? undefined : join(kept, `${folder.replaceAll("/", "__")}.txt`);
+  const known = path === undefined ? undefined : await readFile(path, "utf8").catch(() => undefined);
+  const text = known ?? (await askForLists(question, folder));
+  if (path !== undefined && known === undefined && text !== "") await writeFileAtomically(path, text);
+  return readLists(text);
+}
+
+function readLists(text: string): FolderObjects {
   const list = (name: string): Map<string, string> => {
-    const line = result.stdout.split("\n").find((text) => text.startsWith(`${name}:`)) ?? "";
+    const line = text.split("\n").find((candidate) => candidate.startsWith(`${name}:`)) ?? "";
     const paths = line
       .slice(name.length + 1)
       .split(/\s+/)
@@ -80,31 +98,27 @@ const siblingLimit = 60;
  * @returns by source path.
  */
 export async function membershipOf(
-  environment: KbuildEnvironment,
-  at: string,
+  question: KbuildQuestion,
   sources: readonly string[],
-  scratch: string,
 ): Promise<Map<string, Membership>> {
-  const query = new MembershipQuery(environment, at, scratch);
+  const query = new MembershipQuery(question);
   const members = await mapConcurrently(sources, 2 * availableParallelism(), (source) => query.of(source));
   return new Map(sources.map((source, index) => [source, members[index] as Membership]));
 }
 
 class MembershipQuery {
-  readonly #environment: KbuildEnvironment;
-  readonly #at: string;
-  readonly #scratch: string;
-  readonly #asked = new Map<string, Promise<FolderObjects | undefined>>();
+  readonly #question: KbuildQuestion;
+  readonly #asked = new Map<string, Promise<FolderObjects>>();
 
-  constructor(environment: KbuildEnvironment, at: string, scratch: string) {
-    this.#environment = environment;
-    this.#at = at;
-    this.#scratch = scratch;
+  constructor(question: KbuildQuestion) {
+    this.#question = question;
   }
 
   async of(source: string): Promise<Membership> {
     const object = source.replace(/\.[cS]$/, ".o");
     const folders = foldersAbove(dirname(source));
+    // Nearly always all of these are asked in the end, and each takes a make of its own.
+    for (const folder of [...folders, "."]) this.#ask(folder).catch(() => {});
     return (
       (await this.#listedIn(folders, object)) ?? (await this.#listedIn(await this.#beside(folders), object)) ?? notBuilt
     );
@@ -113,8 +127,8 @@ class MembershipQuery {
   async #listedIn(folders: readonly string[], object: string): Promise<Membership | undefined> {
     for (const folder of folders) {
       const lists = await this.#ask(folder);
-      const builtin = lists?.builtin.get(object);
-      const module = lists?.module.get(object);
+      const builtin = lists.builtin.get(object);
+      const module = lists.module.get(object);
       if ((builtin ?? module) === undefined || !(await this.#isReached(folder))) continue;
       return builtin === undefined
         ? { kind: "module", object: module as string }
@@ -127,21 +141,21 @@ class MembershipQuery {
   async #beside(ways: readonly string[]): Promise<string[]> {
     const beside: string[] = [];
     for (const above of ways.slice(1, -1)) {
-      const entries = await readdir(join(this.#at, above), { withFileTypes: true });
+      const entries = await readdir(join(this.#question.at, above), { withFileTypes: true });
       for (const { name } of entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink())) {
         const folder = join(above, name);
         if (ways.includes(folder)) continue;
-        const text = await readFile(join(this.#at, folder, "Makefile"), "utf8").catch(() => "");
+        const text = await readFile(join(this.#question.at, folder, "Makefile"), "utf8").catch(() => "");
         if (/\/\.\.|\.\.\//.test(text)) beside.push(folder);
       }
     }
     return beside.slice(0, siblingLimit);
   }
 
-  #ask(folder: string): Promise<FolderObjects | undefined> {
+  #ask(folder: string): Promise<FolderObjects> {
     let answer = this.#asked.get(folder);
     if (answer === undefined) {
-      answer = folderObjects(this.#environment, this.#at, folder, this.#scratch);
+      answer = folderObjects(this.#question, folder);
       this.#asked.set(folder, answer);
     }
     return answer;
@@ -151,7 +165,7 @@ class MembershipQuery {
   async #isReached(folder: string): Promise<boolean> {
     if (folder === ".") return true;
     for (let above = dirname(folder); ; above = dirname(above)) {
-      if ((await this.#ask(above))?.folders.has(folder) === true) return this.#isReached(above);
+      if ((await this.#ask(above)).folders.has(folder)) return this.#isReached(above);
       if (above === ".") return false;
     }
   }

@@ -1,0 +1,36 @@
+import { join } from "node:path";
+import type { SourceOverlay } from "../change/change-set.ts";
+import type { Progress } from "../support/progress.ts";
+import type { UnitCache } from "../tree/compile.ts";
+import type { PreparedTree } from "../tree/prepare.ts";
+import type { KbuildQuestion } from "../tree/units.ts";
+
+/** Where and how units are compiled. */
+export interface Workshop {
+  readonly tree: PreparedTree;
+  readonly cache: UnitCache;
+  /** Files of updates that are in force: part of both builds. */
+  readonly earlier: SourceOverlay;
+  /** Private folder of this build. */
+  readonly folder: string;
+  /** Folder of the cache for this kernel build. */
+  readonly kernelFolder: string;
+  /** Folder of the cache for what this compiler made for this kernel build. */
+  readonly toolchainFolder: string;
+  /** How many units a changed header may touch. */
+  readonly maxUnits: number;
+  readonly jobs: number;
+  readonly logFile: string;
+  readonly progress: Progress;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** For questions about the prepared tree. */
+export function kbuildOf({ tree, folder, toolchainFolder }: Workshop): KbuildQuestion {
+  return {
+    environment: tree.environment,
+    at: tree.path,
+    scratch: folder,
+    kept: join(toolchainFolder, "lists"),
+  };
+}
