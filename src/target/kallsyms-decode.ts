@@ -1,5 +1,6 @@
 import { KmendError } from "../support/errors.ts";
 import { compareAddresses, hashName, Kallsyms, type KallsymsData } from "./kallsyms.ts";
+import { type CheckedImage, findContradiction } from "./kallsyms-check.ts";
 import {
   type AddressTable,
   addressTables,
@@ -7,27 +8,24 @@ import {
   type NameTables,
   nameLength,
   readTokens,
+  sequencesOf,
 } from "./kallsyms-tables.ts";
 
-interface SectionPlace {
+/** Name and place of a section of an image. */
+export interface SectionPlace {
   readonly name: string;
   readonly address: number;
 }
 
 /** What decoding needs to know of a kernel image. */
-export interface KallsymsSource<Section extends SectionPlace = SectionPlace> {
+export interface KallsymsSource<Section extends SectionPlace = SectionPlace> extends CheckedImage<Section> {
   /** Name for messages. */
   readonly path: string;
-  readonly littleEndian: boolean;
-  /** Sections with content. */
-  readonly sections: readonly Section[];
-  contentOf(section: Section): Uint8Array;
-  bytesAt(address: number, length: number): Uint8Array | undefined;
 }
 
 /**
- * Decodes the kernel's symbol table from its image alone, and checks it against itself: markers, ascending addresses, type letters, known
- * symbols, and the version text at `linux_banner`.
+ * Decodes the kernel's symbol table from its image alone, and checks it against itself and the rest of the image: markers, ascending addresses, type
+ * letters, the order of the names, the version text at `linux_banner`, and the addresses of all exported symbols.
  * @throws KmendError `KALLSYMS_MISSING` or `KALLSYMS_DAMAGED`.
  */
 export function decodeKallsyms<Section extends SectionPlace>(source: KallsymsSource<Section>): Kallsyms {
@@ -42,7 +40,7 @@ export function decodeKallsyms<Section extends SectionPlace>(source: KallsymsSou
       continue;
     }
     const kallsyms = new Kallsyms({ addresses, ...names, ...hashNames(names.text, names.offsets) });
-    const problem = findProblem(kallsyms, source);
+    const problem = findContradiction(kallsyms, sequencesOf(tables, candidate), source);
     if (problem === undefined) return kallsyms;
     problems.push(`${layout}: ${problem}`);
   }
@@ -141,22 +139,6 @@ function hashNames(text: Uint8Array, offsets: Uint32Array): Pick<KallsymsData, "
     heads[bucket] = index + 1;
   }
   return { heads, next };
-}
-
-/** What contradicts the decoded table in the image itself. */
-function findProblem(kallsyms: Kallsyms, source: Pick<KallsymsSource, "bytesAt">): string | undefined {
-  const text = kallsyms.indicesOf("_text")[0] ?? kallsyms.indicesOf("_stext")[0];
-  if (text === undefined) return "neither _text nor _stext is there";
-  const start = kallsyms.addressOf(text);
-  if (source.bytesAt(start, 1) === undefined) return "_text is outside the image";
-  // Kernels without CONFIG_KALLSYMS_ALL list functions only.
-  const banner = kallsyms.indicesOf("linux_banner")[0];
-  if (banner === undefined) return undefined;
-  const bytes = source.bytesAt(kallsyms.addressOf(banner), 14);
-  if (bytes === undefined || Buffer.from(bytes).toString("latin1") !== "Linux version ") {
-    return "there is no version text at linux_banner";
-  }
-  return undefined;
 }
 
 function damaged(path: string, why: string): KmendError {

@@ -17,6 +17,8 @@ export interface NameTables {
   readonly countOffset: number;
   /** Per symbol a length (one byte, or two with bit 7 of the first set: since 6.1) and as many token numbers. */
   readonly names: number;
+  /** Where `kallsyms_seqs_of_names` is, when it is before the tokens. */
+  readonly sequences: number | undefined;
   readonly tokenTable: number;
   /** 256 u16 offsets into the token table. */
   readonly tokenIndex: number;
@@ -93,7 +95,7 @@ function findNames(
   bytes: Bytes,
   view: DataView,
   tokenTable: number,
-): { count: number; countOffset: number; names: number } | undefined {
+): Pick<NameTables, "count" | "countOffset" | "names" | "sequences"> | undefined {
   const { littleEndian } = bytes;
   for (let at = tokenTable - 8; at >= 0; at -= 4) {
     const count = view.getUint32(at, littleEndian);
@@ -101,11 +103,13 @@ function findNames(
     const markers = Math.ceil(count / markerInterval);
     for (const alignment of tableAlignments) {
       const names = align(at + 4, alignment);
-      for (const markersEnd of [tokenTable, tokenTable - align(3 * count, alignment)]) {
+      const sequences = tokenTable - align(3 * count, alignment);
+      for (const markersEnd of [tokenTable, sequences]) {
         for (const size of [4, 8]) {
           const start = markersEnd - align(markers * size, alignment);
           if (start <= names || !looksLikeMarkers(view, start, size, littleEndian)) continue;
-          if (namesFit(bytes, names, count, start, size)) return { count, countOffset: at, names };
+          if (!namesFit(bytes, names, count, { start, size, alignment })) continue;
+          return { count, countOffset: at, names, sequences: markersEnd === sequences ? sequences : undefined };
         }
       }
     }
@@ -118,21 +122,28 @@ function looksLikeMarkers(view: DataView, start: number, size: number, littleEnd
   return view.getUint32(start, littleEndian) === 0 && second >= 2 * markerInterval && second <= 600 * markerInterval;
 }
 
-/** Walks all names: every 256th must be where its marker says, and the markers must follow the last one. */
-function namesFit(bytes: Bytes, names: number, count: number, markers: number, size: number): boolean {
+interface MarkerTable {
+  readonly start: number;
+  /** Bytes of a marker. */
+  readonly size: number;
+  readonly alignment: number;
+}
+
+/** Walks all names: every 256th must be where its marker says, and the markers must follow the last one, with nothing but padding between. */
+function namesFit(bytes: Bytes, names: number, count: number, { start, size, alignment }: MarkerTable): boolean {
   const { data } = bytes;
   let at = names;
   for (let index = 0; index < count; index++) {
     if (index % markerInterval === 0) {
-      const marker = markers + (index / markerInterval) * size;
+      const marker = start + (index / markerInterval) * size;
       if ((size === 4 ? bytes.u32(marker) : bytes.i64(marker)) !== at - names) return false;
     }
     const length = nameLength(data, at);
     if (length === 0) return false;
     at += length + (length > 0x7f ? 2 : 1);
-    if (at > markers) return false;
+    if (at > start) return false;
   }
-  return markers - at < 8;
+  return align(at, alignment) === start && data.subarray(at, start).every((byte) => byte === 0);
 }
 
 /** Number of tokens of the name at `at`. */
@@ -161,6 +172,8 @@ export interface AddressTable {
   readonly start: number;
   /** Offset of `kallsyms_relative_base`, for offsets from a base. */
   readonly base: number;
+  /** Behind the last entry, and the base. */
+  readonly end: number;
 }
 
 /** The places where the addresses can be; those outside the section are left out. */
@@ -169,7 +182,7 @@ export function addressTables(tables: NameTables): AddressTable[] {
   const before = Math.floor(tables.countOffset / 8) * 8;
   const after = align(tables.tokenIndex + tokenIndexSize, 8);
   const offsets = align(4 * count, 8);
-  const candidates: AddressTable[] = [
+  const candidates: readonly Omit<AddressTable, "end">[] = [
     { place: "after the names", encoding: "from a base", start: after, base: after + offsets },
     { place: "before the names", encoding: "from a base", start: before - 8 - offsets, base: before - 8 },
     { place: "before the names", encoding: "absolute", start: before - 8 * count, base: 0 },
@@ -177,8 +190,17 @@ export function addressTables(tables: NameTables): AddressTable[] {
     // Came together with the alignment of 4.
     { place: "after the names", encoding: "from their place", start: tables.tokenIndex + tokenIndexSize, base: 0 },
   ];
-  return candidates.filter(({ start, encoding, base }) => {
-    const end = encoding === "from a base" ? base + 8 : start + count * (encoding === "absolute" ? 8 : 4);
-    return start >= 0 && end <= bytes.length;
-  });
+  return candidates
+    .map((candidate) => ({ ...candidate, end: endOf(candidate, count) }))
+    .filter(({ start, end }) => start >= 0 && end <= bytes.length);
+}
+
+function endOf({ start, encoding, base }: Omit<AddressTable, "end">, count: number): number {
+  return encoding === "from a base" ? base + 8 : start + count * (encoding === "absolute" ? 8 : 4);
+}
+
+/** The numbers of the symbols in the order of their names, three bytes each; undefined where this layout has none. */
+export function sequencesOf(tables: NameTables, { place, end }: AddressTable): Uint8Array | undefined {
+  const start = place === "after the names" ? end : tables.sequences;
+  return start === undefined ? undefined : tables.bytes.data.subarray(start, start + 3 * tables.count);
 }

@@ -41,6 +41,12 @@ export class Kallsyms {
     return this.#text.toString("latin1", (offsets[this.#check(index)] as number) + 1, offsets[index + 1] as number);
   }
 
+  /** A view of {@link nameOf}, for comparing many. */
+  nameBytes(index: number): Buffer {
+    const { offsets } = this.data;
+    return this.#text.subarray((offsets[this.#check(index)] as number) + 1, offsets[index + 1] as number);
+  }
+
   /** Letter as in nm(1): upper case for global symbols. */
   typeOf(index: number): string {
     return String.fromCharCode(this.#text[this.data.offsets[this.#check(index)] as number] as number);

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -8,7 +8,16 @@ import type { Kallsyms } from "../../src/target/kallsyms.ts";
 import { KernelImage } from "../../src/target/kernel-image.ts";
 import { LazyFile } from "../../src/target/lazy-file.ts";
 import { type EncodedSymbol, encodeKallsyms, type Layout, layouts } from "./kallsyms-encoder.ts";
-import { rodataAddress, sampleSymbols, tablesOffset, textAddress, tinyKernel } from "./tiny-kernel.ts";
+import {
+  type ElfSection,
+  exportForms,
+  exportSections,
+  rodataAddress,
+  sampleSymbols,
+  tablesOffset,
+  textAddress,
+  tinyKernel,
+} from "./tiny-kernel.ts";
 
 let root: string;
 beforeAll(async () => {
@@ -129,6 +138,102 @@ test("random symbols survive the way through the tables", () => {
   );
 });
 
+function codeOf(image: KernelImage): unknown {
+  try {
+    return image.kallsyms.count;
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+describe("what the image says elsewhere", () => {
+  const symbols = sampleSymbols();
+  const exported = symbols.filter(({ type, address }) => type === "T" || address >= 0);
+
+  test.each(exportForms)("exports in entries of $size bytes", (form) => {
+    const imageWith = (list: readonly EncodedSymbol[]): KernelImage =>
+      imageOf(tinyKernel(symbols, layouts["6.4, absolute percpu"], exportSections(list, form)));
+    expect(dump(imageWith(exported).kallsyms)).toEqual(symbols);
+    const [first, ...others] = exported as [EncodedSymbol, ...EncodedSymbol[]];
+    expect(codeOf(imageWith([...others, { ...first, address: textAddress + 0x48 }]))).toBe("KALLSYMS_DAMAGED");
+    expect(codeOf(imageWith([...others, { ...first, name: "not_in_the_table" }]))).toBe("KALLSYMS_DAMAGED");
+  });
+
+  test("exports in a form that is not known are left alone", () => {
+    const [table, names] = exportSections(exported, exportForms[0]) as [ElfSection, ElfSection];
+    table.data.fill(0x11);
+    const file = tinyKernel(symbols, layouts["6.4, absolute percpu"], [table, names]);
+    expect(imageOf(file).kallsyms.count).toBe(symbols.length);
+  });
+
+  test.each(["6.2, absolute percpu", "6.4, absolute", "7.0, from their place"])(
+    "the order of the names in %s",
+    (name) => {
+      const layout = layouts[name] as Layout;
+      const list = symbolsFor(layout);
+      const tables = encodeKallsyms(list, layout, rodataAddress + tablesOffset);
+      // The numbers of two neighbours in the order of names, exchanged.
+      const order = list.map((_, index) => index).sort((a, b) => compareNames(list, a, b));
+      const place = tables.indexOf(Buffer.from(order.slice(0, 8).flatMap(threeBytes)));
+      expect(place).toBeGreaterThan(0);
+      for (const bytes of [[...threeBytes(order[1] ?? 0), ...threeBytes(order[0] ?? 0)], threeBytes(order[1] ?? 0)]) {
+        const file = tinyKernel(list, layout);
+        file.set(bytes, file.indexOf(tables) + place);
+        expect(codeOf(imageOf(file))).toBe("KALLSYMS_DAMAGED");
+      }
+    },
+  );
+});
+
+function threeBytes(value: number): number[] {
+  return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
+}
+
+function compareNames(symbols: readonly EncodedSymbol[], a: number, b: number): number {
+  const [left, right] = [symbols[a]?.name ?? "", symbols[b]?.name ?? ""];
+  return left === right ? a - b : left < right ? -1 : 1;
+}
+
+/**
+ * Damage is found, or stays where it is: as many symbols as bytes were changed may have a wrong name or address, since nothing else in an image tells
+ * those of a symbol that is not exported, but no symbol gets those of another.
+ */
+test.each(Object.entries(layouts))("mutated tables of %s", (_, layout) => {
+  const symbols = symbolsFor(layout);
+  const exported = symbols.filter(({ type }) => type === "T" || type === "t");
+  const file = tinyKernel(symbols, layout, exportSections(exported, exportForms[0]));
+  const tables = encodeKallsyms(symbols, layout, rodataAddress + tablesOffset);
+  const start = file.indexOf(tables);
+  const mutation = fc.record({
+    at: fc.nat(tables.length - 1),
+    bytes: fc.uint8Array({ minLength: 1, maxLength: 3 }),
+  });
+  let refused = 0;
+  let runs = 0;
+  fc.assert(
+    fc.property(mutation, ({ at, bytes }) => {
+      const mutated = Buffer.from(file);
+      mutated.set(bytes.subarray(0, tables.length - at), start + at);
+      runs++;
+      let found: EncodedSymbol[];
+      try {
+        found = dump(imageOf(mutated).kallsyms);
+      } catch (error) {
+        expect((error as { code: string }).code).toMatch(/^KALLSYMS_(DAMAGED|MISSING)$/);
+        refused++;
+        return;
+      }
+      expect(found.length).toBe(symbols.length);
+      const wrong = symbols.filter(
+        ({ name, address }, index) => found[index]?.name !== name || found[index]?.address !== address,
+      );
+      expect(wrong.length).toBeLessThanOrEqual(bytes.length);
+    }),
+    { numRuns: 80 },
+  );
+  expect(refused).toBeGreaterThan(runs / 4);
+});
+
 describe("damage", () => {
   const symbols = sampleSymbols();
   const layout = layouts["6.2, absolute percpu"] as Layout;
@@ -139,13 +244,6 @@ describe("damage", () => {
     expect(start).toBeGreaterThan(0);
     change(file.subarray(start, start + tables.length));
     return imageOf(file);
-  };
-  const codeOf = (image: KernelImage): unknown => {
-    try {
-      return image.kallsyms.count;
-    } catch (error) {
-      return (error as { code: string }).code;
-    }
   };
   const offsetsEnd = 4 * symbols.length;
 
@@ -183,6 +281,11 @@ describe("damage", () => {
     await truncate(cached, size - 1);
     expect(imageOf(file, folder).kallsyms.count).toBe(count);
     expect((await stat(cached)).size).toBe(size);
+    const content = await readFile(cached);
+    content[content.length - 7] = (content[content.length - 7] as number) ^ 1;
+    await writeFile(cached, content);
+    expect(imageOf(file, folder).kallsyms.count).toBe(count);
+    expect(dump(imageOf(file, folder).kallsyms)).toEqual(symbols);
     await writeFile(cached, "kmendks0");
     expect(imageOf(file, folder).kallsyms.count).toBe(count);
   });

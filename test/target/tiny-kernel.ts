@@ -28,10 +28,42 @@ export function sampleSymbols(count = 1500, percpu = true): EncodedSymbol[] {
   return symbols;
 }
 
+/** How `__ksymtab` is made: bytes of an entry, which has pointers when they are 8 bytes each, else offsets from their own places. */
+export const exportForms = [
+  { size: 12, width: 4 },
+  { size: 8, width: 4 },
+  { size: 24, width: 8 },
+  { size: 16, width: 8 },
+] as const;
+
+/** The sections that a kernel lists its exported symbols in. */
+export function exportSections(symbols: readonly EncodedSymbol[], form: (typeof exportForms)[number]): ElfSection[] {
+  const address = rodataAddress + 0x300000;
+  const namesAddress = rodataAddress + 0x400000;
+  const { size, width } = form;
+  const table = Buffer.alloc(size * symbols.length);
+  let names = "\0";
+  const point = (at: number, value: number): void => {
+    if (width === 8) table.writeBigInt64LE(BigInt(value), at);
+    else table.writeInt32LE(value - (address + at), at);
+  };
+  for (const [index, symbol] of symbols.entries()) {
+    point(index * size, symbol.address);
+    point(index * size + width, namesAddress + names.length);
+    if (size === 3 * width) point(index * size + 2 * width, namesAddress);
+    names += `${symbol.name}\0`;
+  }
+  return [
+    { name: "__ksymtab", type: 1, flags: 2, address, data: table },
+    { name: "__ksymtab_strings", type: 1, flags: 2, address: namesAddress, data: Buffer.from(names, "latin1") },
+  ];
+}
+
 /** An ELF file with the parts of a kernel that kmend looks at. */
 export function tinyKernel(
   symbols: readonly EncodedSymbol[] = sampleSymbols(),
   layout: Layout = layouts["6.2, absolute percpu"] as Layout,
+  more: readonly ElfSection[] = [],
 ): Buffer {
   const rodata = Buffer.concat([
     Buffer.from(`${banner}\n\0`.padEnd(tablesOffset, "\0"), "latin1"),
@@ -49,10 +81,12 @@ export function tinyKernel(
     { name: ".rodata", type: 1, flags: 2, address: rodataAddress, data: rodata },
     { name: ".notes", type: 7, flags: 2, address: rodataAddress + 0x100000, data: note },
     { name: ".BTF", type: 1, flags: 2, address: rodataAddress + 0x200000, data: Buffer.from([0x9f, 0xeb, 1, 0]) },
+    ...more,
   ]);
 }
 
-interface ElfSection {
+/** A section of an ELF file that a test makes. */
+export interface ElfSection {
   readonly name: string;
   readonly type: number;
   readonly flags: number;
