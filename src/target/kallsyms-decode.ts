@@ -5,6 +5,7 @@ import {
   type AddressTable,
   addressTables,
   findNameTables,
+  impossibleToken,
   type NameTables,
   nameLength,
   readTokens,
@@ -70,6 +71,9 @@ function locate<Section extends SectionPlace>(
 
 function expandNames(tables: NameTables, path: string): { text: Uint8Array; offsets: Uint32Array } {
   const tokens = readTokens(tables);
+  const impossible = impossibleToken(tokens);
+  if (impossible !== undefined)
+    throw damaged(path, `the token ${JSON.stringify(impossible)} is not made of two others`);
   const { data } = tables.bytes;
   const offsets = new Uint32Array(tables.count + 1);
   let text = Buffer.allocUnsafe(tables.count * 32);

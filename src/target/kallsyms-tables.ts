@@ -161,6 +161,22 @@ export function readTokens(tables: NameTables): Uint8Array[] {
   });
 }
 
+/**
+ * The first token that scripts/kallsyms.c cannot have made: each one of several characters is two others put together.
+ * @param tokens as {@link readTokens} gives them.
+ */
+export function impossibleToken(tokens: readonly Uint8Array[]): string | undefined {
+  const texts = tokens.map((token) => Buffer.from(token).toString("latin1"));
+  const known = new Set(texts);
+  return texts.find((text) => {
+    if (text.length < 2) return false;
+    for (let end = 1; end < text.length; end++) {
+      if (known.has(text.slice(0, end)) && known.has(text.slice(end))) return false;
+    }
+    return true;
+  });
+}
+
 /** How the entries of an address table give addresses. */
 export type AddressEncoding = "absolute" | "from a base" | "from their place";
 

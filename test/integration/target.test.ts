@@ -91,7 +91,7 @@ describe.each(releases)("stock kernel %s", (release) => {
           if (!same) wrong++;
         }
       } catch (error) {
-        expect(error).toMatchObject({ code: "KALLSYMS_DAMAGED" });
+        expect((error as { code: string }).code).toMatch(/^KALLSYMS_(DAMAGED|MISSING)$/);
       }
       expect(wrong, `offset ${offset}`).toBeLessThan(2);
       file[at] = byte;

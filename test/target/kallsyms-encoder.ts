@@ -81,18 +81,20 @@ export const layouts: Readonly<Record<string, Layout>> = {
   },
 };
 
-/** Tokens of several characters, in the numbers that no character of a symbol name uses. */
+/** Texts that are compressed. Each is put together character by character, so that every token is two others, as those of scripts/kallsyms.c are. */
 const words = ["_show", "init_", "sys_", "tcp_", "_probe", "get_", "__pfx_", "ext4_"];
 const characters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.$?";
 
+/** Tokens are in the numbers that no character of a symbol name uses. */
 function tokenTable(): string[] {
+  const joined = new Set(words.flatMap((word) => Array.from(word.slice(1), (_, index) => word.slice(0, index + 2))));
   const free = Array.from({ length: 256 }, (_, code) => code).filter(
     (code) => !characters.includes(String.fromCharCode(code)),
   );
   const tokens = Array.from({ length: 256 }, (_, code) =>
     characters.includes(String.fromCharCode(code)) ? String.fromCharCode(code) : "",
   );
-  for (const [index, word] of words.entries()) tokens[free[index] as number] = word;
+  for (const [index, word] of [...joined].entries()) tokens[free[index] as number] = word;
   return tokens;
 }
 
