@@ -73,7 +73,7 @@ function expandNames(tables: NameTables, path: string): { text: Uint8Array; offs
   const tokens = readTokens(tables);
   const impossible = impossibleToken(tokens);
   if (impossible !== undefined)
-    throw damaged(path, `the token ${JSON.stringify(impossible)} is not made of two others`);
+    throw damaged(path, `no symbol table has the token ${JSON.stringify(impossible)} there`);
   const { data } = tables.bytes;
   const offsets = new Uint32Array(tables.count + 1);
   let text = Buffer.allocUnsafe(tables.count * 32);

@@ -162,14 +162,15 @@ export function readTokens(tables: NameTables): Uint8Array[] {
 }
 
 /**
- * The first token that scripts/kallsyms.c cannot have made: each one of several characters is two others put together.
+ * The first token that scripts/kallsyms.c cannot have made: each one of several characters is two others put together, and a single character is in the
+ * place of its own number.
  * @param tokens as {@link readTokens} gives them.
  */
 export function impossibleToken(tokens: readonly Uint8Array[]): string | undefined {
   const texts = tokens.map((token) => Buffer.from(token).toString("latin1"));
   const known = new Set(texts);
-  return texts.find((text) => {
-    if (text.length < 2) return false;
+  return texts.find((text, token) => {
+    if (text.length < 2) return text.length === 1 && text.charCodeAt(0) !== token;
     for (let end = 1; end < text.length; end++) {
       if (known.has(text.slice(0, end)) && known.has(text.slice(end))) return false;
     }
