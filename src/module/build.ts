@@ -320,7 +320,11 @@ function result(session: Session, outcome: BuildResult["outcome"], parts: Parts)
       ...new Map(symbols.map((symbol) => [`${symbol.object} ${symbol.name} ${symbol.sympos}`, symbol])).values(),
     ],
     notes: parts.notes,
-    warnings: findWarnings(parts.resolved ?? [], clearsRelocations(kernel.release)),
+    warnings: findWarnings(parts.resolved ?? [], {
+      files: session.change.files,
+      image: kernel.image,
+      clearsRelocations: clearsRelocations(kernel.release),
+    }),
     milliseconds: { total: Math.round(performance.now() - started), ...progress.milliseconds },
   };
 }
