@@ -37,6 +37,7 @@ export const verifyCommand: CommandDefinition = {
           `built for ${builtFor.release} (build id ${builtFor.buildId}), this is ${kernel.release} (${kernel.buildId})`,
         );
       }
+      if (result.file === "altered") context.print("the module's file is not as it was built: its digest differs");
       const functions = items.filter(({ kind }) => kind === "function").length;
       const verdict = result.outcome === "proven" ? "proven" : "failed";
       context.print(

@@ -26,6 +26,8 @@ export interface ManifestSymbol {
 export interface Manifest {
   readonly schema: 1;
   readonly kmend: string;
+  /** SHA-256 of the module's file with zeros in the place of this text; missing in modules of older versions. */
+  readonly seal?: string | undefined;
   readonly kernel: { readonly release: string; readonly buildId: string };
   readonly replace: boolean;
   /** Types whose change was accepted with --allow-layout. */

@@ -14,6 +14,7 @@ import { linkModule } from "./link.ts";
 import { makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
+import { sealModule } from "./seal.ts";
 import { selfCheck } from "./self-check.ts";
 import { moduleTemplate } from "./template.ts";
 import type { Workshop } from "./workshop.ts";
@@ -71,9 +72,11 @@ export async function assemble(
       ...{ tree, template, name, objects, symvers, signal },
       ...{ folder: linkFolder, logFile: workshop.logFile },
     });
-    return addKlpRelocations(
-      linked,
-      extracts.flatMap(({ klpRelocations }) => klpRelocations),
+    return sealModule(
+      addKlpRelocations(
+        linked,
+        extracts.flatMap(({ klpRelocations }) => klpRelocations),
+      ),
     );
   });
   const redirections = resolved.reduce((sum, unit) => sum + unit.redirections.length, 0);

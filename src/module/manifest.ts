@@ -12,6 +12,7 @@ import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
 import type { ResolvedUnit } from "./plan.ts";
+import { unsealed } from "./seal.ts";
 
 export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 
@@ -51,7 +52,7 @@ export function makeManifest(
       });
     }
   }
-  return { schema: 1, kmend: version(), ...facts, functions, symbols: [...symbols.values()] };
+  return { schema: 1, kmend: version(), seal: unsealed, ...facts, functions, symbols: [...symbols.values()] };
 }
 
 /** SHA-256 of bytes of the target, or undefined when it does not hold them. */

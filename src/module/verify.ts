@@ -1,10 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { formatAddress } from "../elf/bytes.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
+import { functionsInForce } from "../match/stacked-object.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { findTargetKernel } from "../target/find.ts";
-import { addressOf, digestAt, readManifest } from "./manifest.ts";
+import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
+import { sealOf } from "./seal.ts";
 import { TargetObjects } from "./target-objects.ts";
 
 /** What `verify` is asked to do. */
@@ -36,6 +39,8 @@ export interface VerifyResult {
   readonly module: { readonly path: string; readonly name: string };
   readonly builtFor: { readonly release: string; readonly buildId: string };
   readonly kernel: { readonly release: string; readonly buildId: string };
+  /** Whether the module's file is as it was built; `unsealed` when it was built by a version of kmend that did not note its digest. */
+  readonly file: "intact" | "altered" | "unsealed";
   readonly items: readonly VerifiedItem[];
 }
 
@@ -54,7 +59,8 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
       cause: error,
     });
   });
-  const manifest = readManifest(new ElfReader(file));
+  const elf = readModule(file, options.module);
+  const manifest = readManifest(elf);
   if (manifest === undefined) {
     throw new KmendError({
       code: "NO_MANIFEST",
@@ -67,7 +73,7 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
   const wanted = options.kernel ?? (options.image === undefined ? manifest.kernel.release : undefined);
   const kernel = await findTargetKernel({ kernel: wanted, image: options.image, progress, signal: options.signal });
   const objects = new TargetObjects(kernel);
-  const items: VerifiedItem[] = [];
+  const items: VerifiedItem[] = unlistedFunctions(elf, manifest);
   for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {
     const target = await objects.open(object);
     const found = addressOf(target, name, sympos);
@@ -87,15 +93,37 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
         : (placeProblem(found, address) ?? null);
     items.push({ kind: "symbol", name, object, sympos, problem });
   }
-  const sameBuild = kernel.buildId === manifest.kernel.buildId;
+  const seal = sealOf(file);
+  const fits = kernel.buildId === manifest.kernel.buildId && items.every(({ problem }) => problem === null);
   return {
     schema: 1,
-    outcome: sameBuild && items.every(({ problem }) => problem === null) ? "proven" : "failed",
+    outcome: fits && seal !== "altered" ? "proven" : "failed",
     module: { path: options.module, name: options.module.replace(/^.*\//, "").replace(/\.ko$/, "") },
     builtFor: manifest.kernel,
     kernel: { release: kernel.release, buildId: kernel.buildId },
+    file: seal,
     items,
   };
+}
+
+function readModule(file: Uint8Array, path: string): ElfReader {
+  try {
+    return new ElfReader(file);
+  } catch (error) {
+    throw error instanceof ElfFormatError ? error.in(path) : error;
+  }
+}
+
+/** Functions that the module's own tables put in force and its manifest does not name. */
+function unlistedFunctions(elf: ElfReader, manifest: Manifest): VerifiedItem[] {
+  const key = (name: string, object: string, sympos: number): string => `${object} ${name} ${sympos}`;
+  const listed = new Set(manifest.functions.map(({ name, object, sympos }) => key(name, object, sympos)));
+  return functionsInForce(elf)
+    .filter(({ name, object, sympos }) => !listed.has(key(name, object, sympos)))
+    .map(({ name, object, sympos }) => ({
+      ...({ kind: "function", name, object, sympos } as const),
+      problem: "the module replaces it, and its manifest says nothing of it",
+    }));
 }
 
 function placeProblem(found: number | undefined, address: string): string | undefined {

@@ -9,7 +9,7 @@ export function newState({ plan }: ResolvedUnit): Warning[] {
     .filter((atom) => isWritable(atom) && atom.symbol !== undefined && isCorrelatable(atom))
     .map((atom) => ({
       code: "NEW_STATE",
-      function: atom.name,
+      function: atom.base,
       unit: plan.pair.source,
       why: "this new variable starts with its initial value, whatever happened before the patch was loaded, and goes with the patch module",
       hint: "make sure that objects from before the patch are handled; state that belongs to one object can be a shadow variable",

@@ -1,0 +1,50 @@
+import { manifestSectionName, readManifest } from "../elf/manifest-note.ts";
+import { signatureMagic } from "../elf/module-signature.ts";
+import { ElfReader } from "../elf/reader.ts";
+import { sha256 } from "../support/cache.ts";
+
+/** What stands in the manifest for the digest of the module until the module is finished, and while its digest is taken. */
+export const unsealed = "0".repeat(64);
+
+/**
+ * Writes into the manifest of a finished module the SHA-256 of all of its bytes, {@link unsealed} in the place of the digest itself. It shows later that
+ * the file is as it was built; against somebody who means harm only a signature helps.
+ */
+export function sealModule(module: Uint8Array): Uint8Array {
+  const place = sealPlace(module, unsealed);
+  if (place === undefined) throw new Error("the module's manifest has no place for a digest");
+  const sealed = Uint8Array.from(module);
+  sealed.set(Buffer.from(sha256(module), "latin1"), place);
+  return sealed;
+}
+
+/** Whether a module file, signed or not, is as it was built; `unsealed` for one of a version of kmend that did not tell. */
+export function sealOf(file: Uint8Array): "intact" | "altered" | "unsealed" {
+  const seal = readManifest(new ElfReader(file))?.seal;
+  if (seal === undefined) return "unsealed";
+  const module = Uint8Array.from(withoutSignature(file));
+  const place = sealPlace(module, seal);
+  if (place === undefined) return "altered";
+  module.set(Buffer.from(unsealed, "latin1"), place);
+  return sha256(module) === seal ? "intact" : "altered";
+}
+
+/** Offset in the file of the digest's characters. */
+function sealPlace(module: Uint8Array, seal: string): number | undefined {
+  const section = new ElfReader(module).section(manifestSectionName);
+  if (section === undefined) return undefined;
+  const key = `"seal":"`;
+  const at = Buffer.from(section.data).indexOf(`${key}${seal}"`);
+  return at < 0 ? undefined : section.offset + at + key.length;
+}
+
+/** Bytes of `struct module_signature` (include/linux/module_signature.h); its last four are the length of the signature before it. */
+const signatureInfoSize = 12;
+
+/** A module without the signature that may be appended to it. */
+function withoutSignature(file: Uint8Array): Uint8Array {
+  const info = file.length - signatureMagic.length - signatureInfoSize;
+  if (info < 0 || !signatureMagic.equals(file.subarray(info + signatureInfoSize))) return file;
+  const length = new DataView(file.buffer, file.byteOffset + info, signatureInfoSize).getUint32(8, false);
+  return file.subarray(0, Math.max(0, info - length));
+}
