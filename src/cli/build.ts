@@ -2,7 +2,7 @@ import type { BuildOptions, BuildResult } from "../module/build-types.ts";
 import { ExitCode } from "../support/errors.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
-import { kernelOf, kernelOptions } from "./kernel-options.ts";
+import { kernelNeeds, kernelOf, kernelOptions } from "./kernel-options.ts";
 
 /** Options of everything that builds a patch module. */
 export const buildOptions: readonly OptionDefinition[] = [
@@ -37,6 +37,10 @@ export const buildCommand: CommandDefinition = {
     { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
     { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
     { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
+    {
+      command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
+      description: "for that RPM's kernel",
+    },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",
@@ -69,7 +73,12 @@ export async function runBuild(
 ): Promise<BuildResult> {
   const { ensureRequirements } = await import("../support/requirements.ts");
   const { progress, signal } = context;
-  await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+  await ensureRequirements({
+    needs: [...needs, ...kernelNeeds(options)],
+    install: options.flag("install"),
+    progress,
+    signal,
+  });
   const { build } = await import("../module/build.ts");
   const request: BuildOptions = {
     patches,

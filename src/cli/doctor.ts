@@ -15,7 +15,7 @@ export const doctorCommand: CommandDefinition = {
   exitCodes: { [ExitCode.environment]: "something is missing" },
   async run(context, _operands, options) {
     const support = await import("../support/requirements.ts");
-    const needs = ["build", "try", "rpm", "deb", "sign", "rpm-repository", "test"] as const;
+    const needs = ["build", "try", "rpm", "deb", "sign", "rpm-repository", "source-rpm", "dnf", "test"] as const;
     if (options.flag("install")) {
       const { progress, signal } = context;
       await support.ensureRequirements({ needs, install: true, progress, signal });

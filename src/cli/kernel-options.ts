@@ -2,6 +2,14 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import type { FindOptions } from "../target/find.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 
+/** Names packages of a kernel. */
+export const kernelRpmOption: OptionDefinition = {
+  flags: "--kernel-rpm <FILE>",
+  description:
+    "core, modules or devel RPM of the kernel (repeatable; default: those that dnf offers for the source RPM)",
+  repeatable: true,
+};
+
 /** Options that say which kernel is meant. */
 export const kernelOptions: readonly OptionDefinition[] = [
   {
@@ -15,24 +23,57 @@ export const kernelOptions: readonly OptionDefinition[] = [
   },
   { flags: "--config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
   { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: that of the source tree)" },
+  {
+    flags: "--sourcerpm <FILE>",
+    description: "source RPM of the kernel in place of the archive's packages; %prep of its spec is run in the cache",
+  },
+  kernelRpmOption,
+  {
+    flags: "--dnf-config <FILE>",
+    description: "dnf.conf of the repositories that have those packages (default: the system's)",
+  },
 ];
+
+/** RPMs of the kernel that the options name, or undefined. */
+export function rpmsOf(options: OptionValues): FindOptions["rpms"] {
+  const sourceRpm = options.text("sourcerpm");
+  const kernelRpms = options.list("kernelRpm");
+  if (sourceRpm === undefined && kernelRpms.length === 0) return undefined;
+  return { sourceRpm, kernelRpms, dnfConfiguration: options.text("dnfConfig") };
+}
+
+/** What taking that kernel needs of the machine. */
+export function kernelNeeds(options: OptionValues): ("source-rpm" | "dnf")[] {
+  const rpms = rpmsOf(options);
+  if (rpms === undefined) return [];
+  return rpms.kernelRpms?.length === 0 ? ["source-rpm", "dnf"] : ["source-rpm"];
+}
 
 /**
  * The kernel that the options name.
- * @throws KmendError `USAGE` (exit 2) for options that only mean something together with `--source`.
+ * @throws KmendError `USAGE` (exit 2) for options that only mean something together with others, or that exclude each other.
  */
-export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source"> {
+export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source" | "rpms"> {
   const path = options.text("source");
   const kernel = options.text("kernel");
   const image = options.text("image");
   const config = options.text("config");
   const symvers = options.text("symvers");
+  const rpms = rpmsOf(options);
+  if (path !== undefined && rpms !== undefined) {
+    throw usage("--source does not go with --sourcerpm and --kernel-rpm", "a kernel has one source");
+  }
+  if (options.text("dnfConfig") !== undefined && (rpms?.sourceRpm === undefined || rpms.kernelRpms?.length !== 0)) {
+    throw usage("--dnf-config needs --sourcerpm without --kernel-rpm", "dnf is only asked then");
+  }
   if (path !== undefined) return { kernel, image, source: { path, config, symvers } };
-  if (config === undefined && symvers === undefined) return { kernel, image };
-  throw new KmendError({
-    code: "USAGE",
-    message: `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
-    why: "the packages of a stock kernel have their own",
-    exitCode: ExitCode.usage,
-  });
+  if (config === undefined && symvers === undefined) return { kernel, image, ...(rpms === undefined ? {} : { rpms }) };
+  throw usage(
+    `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
+    "the packages of a kernel have their own",
+  );
+}
+
+function usage(message: string, why: string): KmendError {
+  return new KmendError({ code: "USAGE", message, why, exitCode: ExitCode.usage });
 }

@@ -11,7 +11,7 @@ import type { PackageFormat, WrittenPackage } from "../update/write-package.ts";
 import { buildExitCodes, buildOptions } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
-import { kernelOf } from "./kernel-options.ts";
+import { kernelNeeds, kernelOf } from "./kernel-options.ts";
 
 /** Options that say who signs modules. */
 export const signOptions: readonly OptionDefinition[] = [
@@ -206,10 +206,13 @@ async function prepare(
 ): Promise<void> {
   const { ensureRequirements } = await import("../support/requirements.ts");
   const needs: Need[] = [];
-  if (!buildsNow(format) && options.text("source") !== undefined) {
-    throw usage(`a package of format ${format} is built elsewhere, where the tree of --source is not`);
+  const { source, rpms } = kernelOf(options);
+  if (!buildsNow(format) && (source ?? rpms) !== undefined) {
+    const given = source === undefined ? "the RPMs are" : "the tree of --source is";
+    throw usage(`a package of format ${format} is built elsewhere, where ${given} not`);
   }
-  if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0)) needs.push("build");
+  if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0))
+    needs.push("build", ...kernelNeeds(options));
   if (format === "rpm" || format === "srpm") needs.push("rpm");
   if (format === "deb") needs.push("deb");
   if (signerFrom(options) !== undefined) needs.push("sign");
@@ -257,7 +260,7 @@ async function packageAll(
 }
 
 function buildChoices(options: OptionValues): Partial<BuildOptions> {
-  const { image, source } = kernelOf(options);
+  const { image, source, rpms } = kernelOf(options);
   return {
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
@@ -266,6 +269,7 @@ function buildChoices(options: OptionValues): Partial<BuildOptions> {
     skipCompilerCheck: options.flag("skipGccCheck"),
     image,
     source,
+    rpms,
   };
 }
 

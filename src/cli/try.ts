@@ -5,7 +5,7 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "./command.ts";
-import { kernelOf } from "./kernel-options.ts";
+import { kernelNeeds, kernelOf } from "./kernel-options.ts";
 import { reportTry } from "./try-report.ts";
 
 export const tryCommand: CommandDefinition = {
@@ -71,7 +71,12 @@ async function tryFiles(
   const { progress, signal } = context;
   const { releaseOfModule } = await import("../vm/patch-module.ts");
   const release = options.text("kernel") ?? (await releaseOfModule(module));
-  await ensureRequirements({ needs: ["try"], install: options.flag("install"), progress, signal });
+  await ensureRequirements({
+    needs: ["try", ...kernelNeeds(options)],
+    install: options.flag("install"),
+    progress,
+    signal,
+  });
   return boot(context, options, { release, module, objects: [] });
 }
 
@@ -109,7 +114,7 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
   const { findKernel } = await import("../module/find-kernel.ts");
   const { tryModule } = await import("../vm/try.ts");
   const asked = kernelOf(options);
-  const wanted = asked.source === undefined ? { kernel: subject.release } : asked;
+  const wanted = asked.source === undefined && asked.rpms === undefined ? { kernel: subject.release } : asked;
   const kernel = await findKernel({ ...wanted, progress, signal });
   const result = await tryModule({
     kernel,

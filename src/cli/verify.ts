@@ -1,5 +1,6 @@
 import { ExitCode } from "../support/errors.ts";
 import type { CommandDefinition } from "./command.ts";
+import { kernelRpmOption, rpmsOf } from "./kernel-options.ts";
 
 export const verifyCommand: CommandDefinition = {
   name: "verify",
@@ -10,6 +11,7 @@ export const verifyCommand: CommandDefinition = {
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
     { flags: "--image <FILE>", description: "kernel image to prove against" },
+    kernelRpmOption,
   ],
   examples: [{ command: "kmend verify livepatch-fix.ko", description: "against the kernel that it was built for" }],
   exitCodes: { [ExitCode.stalled]: "the module does not fit this kernel" },
@@ -22,6 +24,7 @@ export const verifyCommand: CommandDefinition = {
         module: file as string,
         kernel: options.text("kernel"),
         image: options.text("image"),
+        rpms: rpmsOf(options),
         progress,
         signal,
       }),

@@ -123,8 +123,8 @@ function tablesOf(
 /** Some module of the target kernel. */
 async function anyShippedModule(kernel: TargetKernel): Promise<Uint8Array | undefined> {
   const modules = await ShippedModules.open(kernel.modulesDir);
-  const [first] = modules.loadable;
-  return first === undefined ? undefined : modules.read(first);
+  const some = await modules.anyPresent();
+  return some === undefined ? undefined : modules.read(some);
 }
 
 /** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */

@@ -53,6 +53,8 @@ export interface BuildOptions {
   readonly image?: string | undefined;
   /** Kernel source tree of the user's in place of packages. */
   readonly source?: FindOptions["source"];
+  /** Source RPM and packages of the kernel in place of those of this machine's archive. */
+  readonly rpms?: FindOptions["rpms"];
   /** Reads the change, in place of `patches`. */
   readonly change?: ReadChange | undefined;
   /** The target kernel when it is known already. */

@@ -63,8 +63,8 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   const output = resolve(options.output ?? ".");
   await requireFolder(output);
 
-  const { kernel: release, image, source } = options;
-  const kernel = options.target ?? (await findKernel({ kernel: release, image, source, progress, signal }));
+  const { kernel: release, image, source, rpms } = options;
+  const kernel = options.target ?? (await findKernel({ kernel: release, image, source, rpms, progress, signal }));
   const compiler = await compareCompiler(kernel.image.banner, signal);
   if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
   else if (!compiler.same)

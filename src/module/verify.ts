@@ -5,7 +5,7 @@ import { ElfReader } from "../elf/reader.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
-import { findTargetKernel } from "../target/find.ts";
+import { type FindOptions, findTargetKernel } from "../target/find.ts";
 import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
 import { sealOf } from "./seal.ts";
 import { TargetObjects } from "./target-objects.ts";
@@ -18,6 +18,8 @@ export interface VerifyOptions {
   readonly kernel?: string | undefined;
   /** Image to prove against instead of the release's own. */
   readonly image?: string | undefined;
+  /** RPMs of the kernel in place of the packages of this machine's archive. */
+  readonly rpms?: FindOptions["rpms"];
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -70,8 +72,15 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
     });
   }
   const progress = options.progress ?? new SilentProgress();
-  const wanted = options.kernel ?? (options.image === undefined ? manifest.kernel.release : undefined);
-  const kernel = await findTargetKernel({ kernel: wanted, image: options.image, progress, signal: options.signal });
+  const wanted =
+    options.kernel ?? (options.image === undefined && options.rpms === undefined ? manifest.kernel.release : undefined);
+  const kernel = await findTargetKernel({
+    kernel: wanted,
+    image: options.image,
+    rpms: options.rpms,
+    progress,
+    signal: options.signal,
+  });
   const objects = new TargetObjects(kernel);
   const items: VerifiedItem[] = unlistedFunctions(elf, manifest);
   for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {

@@ -1,8 +1,8 @@
 /**
- * What a requirement is for: making a patch module, trying it in a virtual machine, making a package or repository of that kind, running the project's
- * own tests.
+ * What a requirement is for: making a patch module, trying it in a virtual machine, making a package or repository of that kind, taking a kernel from
+ * RPMs that are given or that dnf finds, running the project's own tests.
  */
-export type Need = "build" | "try" | "rpm" | "deb" | "sign" | "rpm-repository" | "test";
+export type Need = "build" | "try" | "rpm" | "deb" | "sign" | "rpm-repository" | "source-rpm" | "dnf" | "test";
 
 /** A way of managing packages; one column of the table each. */
 export type PackageManager = "apt";
@@ -36,6 +36,7 @@ function header(path: string, needs: readonly Need[], why: string, apt: string):
 const build = ["build", "test"] as const;
 const all = ["build", "try", "test"] as const;
 const vm = ["try", "test"] as const;
+const sourceRpm = ["source-rpm", "test"] as const;
 
 /**
  * Everything that kmend asks of a machine besides Node and the programs that Debian marks essential (coreutils, sed, grep, tar, gzip,
@@ -69,7 +70,7 @@ export const requirements: readonly Requirement[] = [
   program("xz", all, "unpacks the kernel source, the kernel image and compressed modules", "xz-utils"),
   program("zstd", all, "unpacks kernel images and modules of newer kernels", "zstd"),
   program("dpkg-deb", [...all, "deb"], "unpacks the kernel's packages without installing them, and makes debs", "dpkg"),
-  program("cpio", vm, "packs the guest's first file system", "cpio"),
+  program("cpio", [...vm, "source-rpm"], "packs the guest's first file system, and unpacks RPMs", "cpio"),
   program("qemu-system-x86_64", vm, "runs the virtual machine", "qemu-system-x86"),
   {
     name: "busybox (static)",
@@ -78,11 +79,24 @@ export const requirements: readonly Requirement[] = [
     evidence: { kind: "staticProgram", name: "busybox" },
     packages: { apt: ["busybox-static"] },
   },
-  program("rpmbuild", ["rpm", "test"], "makes RPM packages", "rpm"),
-  program("rpm", ["rpm", "rpm-repository", "test"], "reads RPM packages", "rpm"),
+  program("rpmbuild", ["rpm", ...sourceRpm], "makes RPM packages, and prepares the source in source RPMs", "rpm"),
+  program("rpm", ["rpm", "rpm-repository", ...sourceRpm], "reads RPM packages", "rpm"),
+  program("rpm2cpio", sourceRpm, "unpacks RPM packages", "rpm2cpio"),
   program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
   program("openssl", ["sign", "test"], "signs modules", "openssl"),
-  program("dnf", ["test"], "installs from the repositories that the tests make", "dnf"),
+  program(
+    "dnf",
+    ["dnf", "test"],
+    "finds the packages that were built from a source RPM, unless they are given with --kernel-rpm",
+    "dnf",
+  ),
+  {
+    name: "dnf's download command",
+    needs: ["test"],
+    why: "fetches packages from the repositories that the tests make",
+    evidence: { kind: "file", paths: ["/usr/lib/python3/dist-packages/dnf-plugins/download.py"] },
+    packages: { apt: ["dnf-plugins-core"] },
+  },
   program("gpg", ["test"], "signs packages and repositories", "gpg"),
   // 70 MB of packages, 400 MB installed, for the three; clang is 50 and 260 MB.
   program("aarch64-linux-gnu-gcc", ["test"], "compiles fixtures for aarch64", "gcc-aarch64-linux-gnu"),

@@ -6,6 +6,7 @@ import { type Progress, SilentProgress } from "../support/progress.ts";
 import { Debian } from "./distribution/debian.ts";
 import type { Distribution, DistributionContext, KernelFiles, KernelRequest } from "./distribution/distribution.ts";
 import { KernelImage } from "./kernel-image.ts";
+import { RpmKernels, type RpmRequest } from "./rpm/rpm-kernels.ts";
 import type { SourceTreeRequest } from "./source-tree.ts";
 import { findInTree, type MakeImage } from "./tree-kernel.ts";
 
@@ -33,6 +34,8 @@ export interface FindOptions {
   readonly distribution?: Distribution | undefined;
   /** A kernel source tree of the user's in place of a distribution's packages. */
   readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
+  /** RPMs of one kernel in place of a distribution's archive. */
+  readonly rpms?: RpmRequest | undefined;
   /** Compilers at once when an image is built; default all cores. */
   readonly jobs?: number | undefined;
   /** Builds the image of `source` when there is none. */
@@ -48,7 +51,8 @@ export async function findTargetKernel(options: FindOptions = {}): Promise<Targe
   const progress = options.progress ?? new SilentProgress();
   const cache = options.cache ?? cacheRoot();
   if (options.source !== undefined) return findInTree(options.source, options, cache, progress);
-  const distribution = options.distribution ?? new Debian();
+  const distribution =
+    options.distribution ?? (options.rpms === undefined ? new Debian() : new RpmKernels(options.rpms));
   const context: DistributionContext = { cache, progress, signal: options.signal };
   const given =
     options.image === undefined ? undefined : await openImage(options.image, cache, progress, options.signal);
@@ -56,14 +60,18 @@ export async function findTargetKernel(options: FindOptions = {}): Promise<Targe
     distribution.fetch(requestFor(options.kernel, given), context),
   );
   const image = given ?? (await openImage(files.imagePath, cache, progress, options.signal));
-  requireSameKernel(image, files);
+  requireSameKernel(image, files, distribution);
   return {
     ...files,
     imagePath: options.image ?? files.imagePath,
     distribution: distribution.name,
     image,
     buildId: image.buildId,
-    folder: join(cache, "kernels", image.buildId),
+    folder: join(
+      cache,
+      "kernels",
+      [image.buildId, ...(files.sourceKey === undefined ? [] : [files.sourceKey])].join("-"),
+    ),
   };
 }
 
@@ -83,10 +91,9 @@ function requestFor(kernel: string | undefined, image: KernelImage | undefined):
   return { kind: "running", release: runningRelease(), banner: runningVersion() };
 }
 
-/** A distribution's banner ends with the package version, for example `… Debian 6.1.9-1 (2024-01-31)`. */
-function requireSameKernel(image: KernelImage, files: KernelFiles): void {
+function requireSameKernel(image: KernelImage, files: KernelFiles, distribution: Distribution): void {
   const { banner } = image;
-  const named = / (?:Debian|Ubuntu) (\d\S*)/.exec(banner.version)?.[1];
+  const named = distribution.packageVersionIn(banner);
   if (banner.release === files.release && (named === undefined || named === files.packageVersion)) return;
   throw new KmendError({
     code: "IMAGE_OF_OTHER_KERNEL",

@@ -61,19 +61,32 @@ export class ShippedModules {
     return this.#builtinNames.has(moduleName(name));
   }
 
+  /** Some module whose file is there: the list of a kernel's modules is in one package, and they may be in several. */
+  async anyPresent(): Promise<ShippedModule | undefined> {
+    for (const module of this.loadable) if ((await this.#fileOf(module)).found !== undefined) return module;
+    return undefined;
+  }
+
+  async #fileOf(module: ShippedModule): Promise<{ readonly path: string; readonly found: string | undefined }> {
+    if (this.folder === undefined) throw new Error("a kernel without modules has none to read");
+    const path = join(this.folder, (await isTree(this.folder)) ? "" : "kernel", `${module.modfile}.ko`);
+    for (const suffix of ["", ".xz", ".zst", ".gz"])
+      if (await exists(path + suffix)) return { path, found: path + suffix };
+    return { path, found: undefined };
+  }
+
   /**
    * Path of the module's file, with whatever compression suffix it has.
    * @throws KmendError `MODULE_FILE_MISSING`.
    */
   async pathOf(module: ShippedModule): Promise<string> {
-    if (this.folder === undefined) throw new Error("a kernel without modules has none to read");
-    const path = join(this.folder, (await isTree(this.folder)) ? "" : "kernel", `${module.modfile}.ko`);
-    for (const suffix of ["", ".xz", ".zst", ".gz"]) if (await exists(path + suffix)) return path + suffix;
+    const { path, found } = await this.#fileOf(module);
+    if (found !== undefined) return found;
     throw new KmendError({
       code: "MODULE_FILE_MISSING",
       message: `the kernel's module ${module.name} is not there`,
       where: `${path}[.xz|.zst|.gz]`,
-      hint: "install the kernel's image package completely, or let kmend download it with --kernel RELEASE",
+      hint: "install all packages of the kernel's modules, or let kmend download them with --kernel RELEASE, or give the RPM with it as --kernel-rpm",
     });
   }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Debian } from "../../src/target/distribution/debian.ts";
 import type { Distribution, KernelFiles, KernelRequest } from "../../src/target/distribution/distribution.ts";
 import { findTargetKernel } from "../../src/target/find.ts";
 import { buildId, tinyKernel } from "./tiny-kernel.ts";
@@ -12,6 +13,7 @@ let requests: KernelRequest[];
 let files: KernelFiles;
 const distribution: Distribution = {
   name: "example",
+  packageVersionIn: (image) => new Debian().packageVersionIn(image),
   kernels: async () => [],
   newest: async () => files.release,
   fetch: async (request) => {

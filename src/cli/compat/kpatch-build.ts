@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
+import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
@@ -12,6 +13,9 @@ const name = "kpatch-build";
 
 interface Choices {
   readonly archversion?: string;
+  readonly sourcerpm?: string;
+  readonly kernelRpm?: readonly string[];
+  readonly dnfConfig?: string;
   readonly sourcedir?: string;
   readonly config?: string;
   readonly vmlinux?: string;
@@ -43,7 +47,10 @@ export async function runKpatchBuild(words: readonly string[], surroundings: Sur
   try {
     for (const note of notesOn(choices)) reporter.note(note);
     const { ensureRequirements } = await import("../../support/requirements.ts");
-    await ensureRequirements({ needs: ["build"], install: true, progress: reporter, signal });
+    const needs: Need[] = ["build"];
+    if (choices.sourcerpm !== undefined)
+      needs.push("source-rpm", ...(choices.kernelRpm === undefined ? ["dnf" as const] : []));
+    await ensureRequirements({ needs, install: true, progress: reporter, signal });
     const { build } = await import("../../module/build.ts");
     const result = await build({ ...buildRequest(choices, patches), progress: reporter, signal });
     return tell(result, surroundings, reporter);
@@ -77,6 +84,13 @@ function parse(words: readonly string[]): Request {
     .description("Makes a kernel live patch module from source patches.")
     .argument("<PATCH...>", "unified diffs against the kernel source, strip level 1")
     .option("-a, --archversion <VERSION>", "kernel to patch (default: the running one)")
+    .option("-r, --sourcerpm <FILE>", "source RPM of the kernel; dnf finds the packages that were built from it")
+    .option(
+      "--kernel-rpm <FILE>",
+      "core, modules or devel RPM of the kernel of --sourcerpm (repeatable; not of the original)",
+      collect,
+    )
+    .option("--dnf-config <FILE>", "dnf.conf in place of the system's (not of the original)")
     .option("-s, --sourcedir <DIR>", "kernel source tree of your own; it is only read")
     .option("-c, --config <FILE>", "configuration of the kernel (default: .config of the source tree)")
     .option("-v, --vmlinux <FILE>", "image of the kernel")
@@ -102,7 +116,13 @@ function parse(words: readonly string[]): Request {
     const failed = error.exitCode !== 0;
     return { kind: "text", text: failed ? `${text}${name} --help shows what there is\n` : text, failed };
   }
-  return { kind: "run", choices: command.opts<Choices>(), patches: command.args };
+  const choices = command.opts<Choices>();
+  const clash = choices.archversion !== undefined ? "-a" : choices.sourcedir !== undefined ? "-s" : undefined;
+  if (choices.sourcerpm !== undefined && clash !== undefined) {
+    const why = "the source RPM tells which kernel is meant";
+    return { kind: "text", text: `error: ${clash} does not go with -r/--sourcerpm: ${why}\n`, failed: true };
+  }
+  return { kind: "run", choices, patches: command.args };
 }
 
 function positive(text: string): number {
@@ -121,12 +141,15 @@ function notesOn({ skipGccCheck, target, sourcedir, config }: Choices): string[]
 }
 
 function buildRequest(choices: Choices, patches: readonly string[]): BuildOptions {
-  const { archversion, sourcedir, config, vmlinux, jobs, output } = choices;
+  const { archversion, sourcerpm, sourcedir, config, vmlinux, jobs, output } = choices;
   return {
     patches,
     kernel: archversion,
     image: vmlinux,
     ...(sourcedir === undefined ? {} : { source: { path: sourcedir, config, symvers: undefined } }),
+    ...(sourcerpm === undefined
+      ? {}
+      : { rpms: { sourceRpm: sourcerpm, kernelRpms: choices.kernelRpm, dnfConfiguration: choices.dnfConfig } }),
     jobs,
     output,
     name: choices.name,

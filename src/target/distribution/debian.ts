@@ -4,10 +4,18 @@ import { arch } from "node:os";
 import { join } from "node:path";
 import { exists } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { once } from "../../support/once.ts";
 import { type PackageVersion, unpackedPackages } from "./apt.ts";
 import { type Catalog, type CatalogVersion, readCatalog } from "./debian-catalog.ts";
 import { compareDebianVersions, upstreamVersion } from "./debian-version.ts";
-import type { Distribution, DistributionContext, KernelFiles, KernelRequest, OfferedKernel } from "./distribution.ts";
+import type {
+  Distribution,
+  DistributionContext,
+  ImageNames,
+  KernelFiles,
+  KernelRequest,
+  OfferedKernel,
+} from "./distribution.ts";
 
 /** Debian's names of the machine architectures that Node names. */
 const architectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64", ppc64: "ppc64el" };
@@ -22,6 +30,11 @@ export class Debian implements Distribution {
   constructor(root = "/", architecture = architectures[arch()] ?? arch()) {
     this.#root = root;
     this.#architecture = architecture;
+  }
+
+  /** Debian's banner ends with the package version, for example `… Debian 6.1.9-1 (2024-01-31)`. */
+  packageVersionIn({ version }: ImageNames): string | undefined {
+    return / Debian (\d\S*)/.exec(version)?.[1];
   }
 
   async kernels(context: DistributionContext): Promise<readonly OfferedKernel[]> {
@@ -251,12 +264,4 @@ async function isReadable(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function once<Result>(work: () => Promise<Result>): () => Promise<Result> {
-  let result: Promise<Result> | undefined;
-  return () => {
-    result ??= work();
-    return result;
-  };
 }

@@ -43,6 +43,8 @@ export interface KernelFiles {
   readonly modulesDir: string | undefined;
   /** Module.symvers: exported symbols with their CRCs. */
   readonly symversPath: string;
+  /** Tells sources of one image apart, where it may have several: what is made of each lies in a folder of its own. */
+  readonly sourceKey?: string | undefined;
   /** Further arguments of every `make` for this kernel. */
   readonly makeFlags?: readonly string[] | undefined;
   /**
@@ -60,9 +62,17 @@ export interface DistributionContext {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What an image says about itself: `version` is that of `uname -v`. */
+export interface ImageNames {
+  readonly release: string;
+  readonly version: string;
+}
+
 /** Where kernels come from: one implementation per family of distributions, in a sibling file. */
 export interface Distribution {
   readonly name: string;
+  /** The package version that an image of this distribution names, where it names one. */
+  packageVersionIn(image: ImageNames): string | undefined;
   /** All kernels for this machine's architecture, oldest first. */
   kernels(context: DistributionContext): Promise<readonly OfferedKernel[]>;
   /** The release that this distribution installs by default today. */
