@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Kernels whose trees are in test/fixtures/host-trees: 6.1 and 6.12 are recorded, the older ones are written after their documentation. */
+/** Kernels whose trees are in test/fixtures/host-trees: 6.1 and 6.12 are recorded, the older ones are written after their sources (kernel/livepatch/core.c). */
 export type RecordedKernel = "4.19" | "5.10" | "6.1" | "6.12";
 
 /** Lays a recorded tree out in a new folder. @returns the folder. */
