@@ -5,6 +5,7 @@ import { keepLineNumbers } from "../change/line-marks.ts";
 import { exists } from "../support/cache.ts";
 import { ownFile } from "../support/own-files.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
+import { findCompilerCache } from "../tree/ccache.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
@@ -210,7 +211,8 @@ async function compileBoth(
     const task = { unit: command, folder: shadow };
     return missing.includes(unit) ? [{ unit: command, folder: original }, task] : [task];
   });
-  const compiled = compileAll(tree, tasks, workshop);
+  const compilerCache = await findCompilerCache(tree.path, await addedFiles(patchedFiles, tree.path), folder);
+  const compiled = compileAll(tree, tasks, { ...workshop, compilerCache });
   meanwhile(
     units.flatMap((unit) => originalsOf(unit, cache)),
     units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)),
@@ -220,6 +222,12 @@ async function compileBoth(
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
     await cache.keepCommand(command as UnitCommand);
   }
+}
+
+async function addedFiles(files: SourceOverlay, tree: string): Promise<string[]> {
+  const paths = [...files.keys()];
+  const known = await Promise.all(paths.map((path) => exists(join(tree, path))));
+  return paths.filter((_, index) => known[index] !== true);
 }
 
 function foldersOfAll(units: readonly TouchedUnit[]): string[] {

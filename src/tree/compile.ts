@@ -1,9 +1,18 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256, writeFileAtomically } from "../support/cache.ts";
-import { mapConcurrently, run } from "../support/run.ts";
+import { mapConcurrently, type RunResult, run } from "../support/run.ts";
+import type { CompilerCache } from "./ccache.ts";
 import { plainEnvironment, runKbuild } from "./kbuild.ts";
 import { compileError, type KbuildTree, type UnitCommand, unitBuildOptions } from "./unit-command.ts";
+
+/** How units are compiled. */
+export interface CompileOptions {
+  readonly logFile: string;
+  /** Looked into before a recorded command is run; units that are left to Kbuild are always compiled. */
+  readonly compilerCache?: CompilerCache | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
 
 /** One unit to be compiled in a folder that looks like its tree. */
 export interface CompileTask {
@@ -19,7 +28,7 @@ export interface CompileTask {
 export async function compileAll(
   tree: KbuildTree,
   tasks: readonly CompileTask[],
-  options: { jobs: number; logFile: string; signal?: AbortSignal | undefined },
+  options: CompileOptions & { readonly jobs: number },
 ): Promise<void> {
   const { jobs, logFile, signal } = options;
   const byKbuild = tasks.filter(({ unit }) => unit.needsKbuild === true);
@@ -43,24 +52,34 @@ export async function compileAll(
  * @returns wall time in milliseconds.
  * @throws KmendError `COMPILE_FAILED`
  */
-export async function compileUnit(
-  unit: UnitCommand,
-  folder: string,
-  options: { logFile: string; signal?: AbortSignal | undefined },
-): Promise<number> {
-  const result = await run("sh", ["-c", unit.command], {
-    cwd: folder,
-    env: plainEnvironment(),
-    cleanEnv: true,
-    logFile: options.logFile,
-    signal: options.signal,
-    allowFailure: true,
-  });
-  // objtool comes after a semicolon: a missing object tells that the compiler failed.
-  if (result.exitCode !== 0 || !(await exists(join(folder, unit.object)))) {
-    throw compileError(unit.source, result.all, options.logFile);
+export async function compileUnit(unit: UnitCommand, folder: string, options: CompileOptions): Promise<number> {
+  const { logFile, signal, compilerCache } = options;
+  const attempt = async (
+    command: string,
+    environment: Readonly<Record<string, string>>,
+  ): Promise<RunResult | number> => {
+    const env = { ...plainEnvironment(), ...environment };
+    const result = await run("sh", ["-c", command], {
+      cwd: folder,
+      env,
+      cleanEnv: true,
+      logFile,
+      signal,
+      allowFailure: true,
+    });
+    // objtool comes after a semicolon: a missing object tells that the compiler failed.
+    const isMade = result.exitCode === 0 && (await exists(join(folder, unit.object)));
+    return isMade ? result.milliseconds : result;
+  };
+  if (compilerCache !== undefined) {
+    const { program, environment } = compilerCache;
+    const cached = await attempt(`'${program}' ${unit.command}`, environment);
+    // A cache that cannot be written is no reason to fail; a wrong program fails once more.
+    if (typeof cached === "number") return cached;
   }
-  return result.milliseconds;
+  const result = await attempt(unit.command, {});
+  if (typeof result !== "number") throw compileError(unit.source, result.all, logFile);
+  return result;
 }
 
 /** Keeps recorded commands and original objects of one prepared tree, so that a later build compiles only what is new. */
