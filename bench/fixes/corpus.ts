@@ -2,7 +2,7 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../src/support/cache.ts";
 import { mapConcurrently, run } from "../../src/support/run.ts";
-import { includeGraph } from "../../src/tree/include-graph.ts";
+import { foldersLeftOut, includeGraph } from "../../src/tree/include-graph.ts";
 import type { PreparedTree } from "../../src/tree/prepare.ts";
 import { membershipOf } from "../../src/tree/units.ts";
 import { functionGroups } from "./hunks.ts";
@@ -134,7 +134,7 @@ async function builtSources(
     return path.endsWith(".c") && !elsewhere.test(path) && (other === undefined || other === architecture);
   });
   const membership = await membershipOf({ environment: tree.environment, at: tree.path, scratch }, asked);
-  const graph = await includeGraph(tree.path, kernelFolder);
+  const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment));
   const notListed = asked.filter((path) => membership.get(path)?.kind === "not-built");
   const included = new Set(notListed.filter((path) => graph.unitsThatMaySee([path]).length > 0));
   return (path) => included.has(path) || (membership.get(path)?.kind ?? "not-built") !== "not-built";

@@ -2,11 +2,13 @@ import type { BuildOptions, BuildResult } from "../module/build-types.ts";
 import { ExitCode } from "../support/errors.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+import { externalOf, externalOptions } from "./external-options.ts";
 import { kernelNeeds, kernelOf, kernelOptions } from "./kernel-options.ts";
 
 /** Options of everything that builds a patch module. */
 export const buildOptions: readonly OptionDefinition[] = [
   ...kernelOptions,
+  ...externalOptions,
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
@@ -40,6 +42,10 @@ export const buildCommand: CommandDefinition = {
     {
       command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
       description: "for that RPM's kernel",
+    },
+    {
+      command: "kmend build --oot-module wifi.ko --oot-module-src ~/wifi fix.patch",
+      description: "for a module that is not part of the kernel",
     },
   ],
   exitCodes: {
@@ -83,6 +89,7 @@ export async function runBuild(
   const request: BuildOptions = {
     patches,
     ...kernelOf(options),
+    ...externalOf(options),
     output,
     name: options.text("name"),
     replace: options.flag("replace"),

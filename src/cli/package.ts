@@ -11,6 +11,7 @@ import type { PackageFormat, WrittenPackage } from "../update/write-package.ts";
 import { buildExitCodes, buildOptions } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+import { externalOf } from "./external-options.ts";
 import { kernelNeeds, kernelOf } from "./kernel-options.ts";
 
 /** Options that say who signs modules. */
@@ -270,6 +271,7 @@ function buildChoices(options: OptionValues): Partial<BuildOptions> {
     image,
     source,
     rpms,
+    ...externalOf(options),
   };
 }
 

@@ -5,6 +5,7 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "./command.ts";
+import { externalOf } from "./external-options.ts";
 import { kernelNeeds, kernelOf } from "./kernel-options.ts";
 import { reportTry } from "./try-report.ts";
 
@@ -71,13 +72,14 @@ async function tryFiles(
   const { progress, signal } = context;
   const { releaseOfModule } = await import("../vm/patch-module.ts");
   const release = options.text("kernel") ?? (await releaseOfModule(module));
+  const external = options.text("ootModule");
   await ensureRequirements({
     needs: ["try", ...kernelNeeds(options)],
     install: options.flag("install"),
     progress,
     signal,
   });
-  return boot(context, options, { release, module, objects: [] });
+  return boot(context, options, { release, module, objects: [], files: external === undefined ? [] : [external] });
 }
 
 async function tryPatches(
@@ -96,7 +98,9 @@ async function tryPatches(
     const objects = new Set(result.functions.map(({ object }) => object));
     objects.delete("vmlinux");
     const { release } = result.kernel;
-    return await boot(context, options, { release, module: result.module.path, objects: [...objects] });
+    const { external } = externalOf(options);
+    const files = external === undefined ? [] : [external.module];
+    return await boot(context, options, { release, module: result.module.path, objects: [...objects], files });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -107,6 +111,8 @@ interface Subject {
   readonly module: string;
   /** Kernel modules that the patch changes; without them there is nothing to see. */
   readonly objects: readonly string[];
+  /** Files of modules that are not the kernel's own. */
+  readonly files: readonly string[];
 }
 
 async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
@@ -121,6 +127,7 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
     modulePath: subject.module,
     probes: options.list("probe"),
     modules: [...options.list("module"), ...subject.objects],
+    moduleFiles: subject.files,
     timeoutSeconds: options.integer("timeout"),
     progress,
     signal,

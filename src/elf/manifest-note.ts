@@ -35,6 +35,8 @@ export interface Manifest {
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
   /** Patch modules that have to be in force before this one, oldest first. */
   readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
+  /** The module that is patched when it is not one of the kernel's own. */
+  readonly external?: { readonly name: string; readonly sha256: string } | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
 }

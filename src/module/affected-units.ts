@@ -2,7 +2,7 @@ import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
-import { includeGraph } from "../tree/include-graph.ts";
+import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { runKbuild } from "../tree/kbuild.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
@@ -30,7 +30,7 @@ export async function unitsThatSee(
 ): Promise<AffectedUnit[]> {
   const { tree, progress, signal, maxUnits } = workshop;
   const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
-    const graph = await includeGraph(tree.path, workshop.kernelFolder, signal);
+    const graph = await includeGraph(tree.path, workshop.kernelFolder, foldersLeftOut(tree.environment), signal);
     const candidates = graph.unitsThatMaySee(headers);
     status(`${candidates.length} source files may include ${headers.join(", ")}`);
     const membership = await membershipOf(kbuildOf(workshop), candidates);

@@ -4,6 +4,7 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { sha256, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { version } from "../support/version.ts";
+import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
@@ -29,7 +30,10 @@ export interface AssemblyRequest {
   readonly kernel: TargetKernel;
   readonly tree: PreparedTree;
   readonly workshop: Workshop;
+  /** Folder of the cache for what this compiler made of the kernel's own tree. */
+  readonly templateFolder: string;
   readonly change: ChangeSet;
+  readonly external?: ExternalModule | undefined;
 }
 
 /**
@@ -44,7 +48,7 @@ export async function assemble(
   const { workshop, kernel, name, tree, output, options } = request;
   const { signal, progress } = workshop;
   const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
-    moduleTemplate(tree, workshop.toolchainFolder, signal),
+    moduleTemplate(tree, request.templateFolder, signal),
   );
   const file = await progress.phase("link", "Link the patch module", async () => {
     const extracts = resolved.map((unit, number) =>
@@ -102,7 +106,7 @@ function tablesOf(
   resolved: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Uint8Array {
-  const { options, kernel, change } = request;
+  const { options, kernel, change, external } = request;
   const replace = options.replace !== false && options.earlier === undefined;
   const after = options.earlier?.modules.map((module) => ({ name: module.name, sha256: sha256(module.content) }));
   const counts = resolved.map(({ redirections, plan }) => ({
@@ -115,6 +119,7 @@ function tablesOf(
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
     ...(after === undefined ? {} : { after }),
+    ...(external === undefined ? {} : { external: { name: external.name, sha256: sha256(external.file) } }),
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
   return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);

@@ -2,6 +2,7 @@ import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import type { FindOptions, TargetKernel } from "../target/find.ts";
+import type { ExternalRequest } from "./external.ts";
 import type { Warning } from "./warnings.ts";
 
 /**
@@ -55,6 +56,8 @@ export interface BuildOptions {
   readonly source?: FindOptions["source"];
   /** Source RPM and packages of the kernel in place of those of this machine's archive. */
   readonly rpms?: FindOptions["rpms"];
+  /** The patches change this module, which is not part of the kernel; their file names are relative to its source. */
+  readonly external?: ExternalRequest | undefined;
   /** Reads the change, in place of `patches`. */
   readonly change?: ReadChange | undefined;
   /** The target kernel when it is known already. */

@@ -11,14 +11,24 @@ import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { removeFolder } from "../support/run.ts";
-import { type CompilerComparison, compareCompiler, requireSameCompiler, toolchainFolder } from "../target/compiler.ts";
+import {
+  type CompilerComparison,
+  compareCompiler,
+  compareWithComment,
+  requireSameCompiler,
+  toolchainFolder,
+} from "../target/compiler.ts";
+import { requireModuleOf } from "../target/external-module.ts";
+import type { FindOptions } from "../target/find.ts";
+import { readSymvers } from "../target/symvers.ts";
 import { UnitCache } from "../tree/compile.ts";
-import { includeGraph } from "../tree/include-graph.ts";
+import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction, EarlierUpdates } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
+import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
@@ -63,8 +73,9 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   const output = resolve(options.output ?? ".");
   await requireFolder(output);
 
-  const { kernel: release, image, source, rpms } = options;
-  const kernel = options.target ?? (await findKernel({ kernel: release, image, source, rpms, progress, signal }));
+  const external = options.external === undefined ? undefined : await openExternal(options.external, signal);
+  const kernel = options.target ?? (await findKernel({ ...wantedKernel(options, external), progress, signal }));
+  if (external !== undefined) requireModuleOf(external, kernel.release, await readSymvers(kernel.symversPath));
   const compiler = await compareCompiler(kernel.image.banner, signal);
   if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
   else if (!compiler.same)
@@ -73,23 +84,28 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     );
   const found = { program: compiler.program, version: compiler.here };
   const tree = await prepareTree(kernel, { compiler: found, jobs: options.jobs, progress, signal });
+  const place =
+    external === undefined
+      ? { tree, folder: kernel.folder }
+      : await externalPlace(external, kernel, tree, progress, signal);
 
   await sweepTemporaries(kernel.folder);
   const folder = temporaryBeside(join(kernel.folder, "build"));
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
   await rm(logFile, { force: true });
-  const compiled = toolchainFolder(kernel.folder, compiler);
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   try {
+    const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
     const change = await progress.phase("patch", "Apply the patch", () =>
-      (options.change ?? ((path, work) => applyPatches(patches, path, work)))(tree.path, join(folder, "applied")),
+      changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
+    const compiled = toolchainFolder(place.folder, compiler);
     const workshop: Workshop = {
-      tree,
+      tree: place.tree,
       ...workOn(options.earlier, compiled),
       folder,
-      kernelFolder: kernel.folder,
+      kernelFolder: place.folder,
       toolchainFolder: compiled,
       maxUnits: options.maxUnits ?? 500,
       jobs: options.jobs ?? availableParallelism(),
@@ -97,13 +113,37 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       progress,
       signal,
     };
-    const session = { options, name, output, kernel, compiler, tree, workshop, change, progress, started };
-    const built = await buildChange(session);
+    const templateFolder = toolchainFolder(kernel.folder, compiler);
+    const built = await buildChange({
+      ...{
+        options,
+        name,
+        output,
+        kernel,
+        compiler,
+        tree,
+        workshop,
+        templateFolder,
+        change,
+        external,
+        progress,
+        started,
+      },
+    });
     await rm(logFile, { force: true });
     return built;
   } finally {
     await removeFolder(folder);
   }
+}
+
+/** The kernel that the options name; an external module knows which one it was built for. */
+function wantedKernel(
+  { kernel, image, source, rpms }: BuildOptions,
+  external: OpenedExternal | undefined,
+): Pick<FindOptions, "kernel" | "image" | "source" | "rpms"> {
+  const isOpen = [kernel, image, source, rpms].every((choice) => choice === undefined);
+  return { kernel: isOpen ? external?.release : kernel, image, source, rpms };
 }
 
 /** Originals that contain earlier updates are no originals of the kernel's, and are kept apart. */
@@ -134,6 +174,7 @@ function patchesInForce(earlier: EarlierUpdates | undefined): PatchInForce[] {
 }
 
 interface Session extends AssemblyRequest {
+  readonly external: OpenedExternal | undefined;
   readonly compiler: CompilerComparison;
   readonly progress: Progress;
   readonly started: number;
@@ -189,7 +230,8 @@ async function refusedEarly(followed: readonly string[], session: Session): Prom
   const { workshop, change } = session;
   const { sources } = sortFiles(change.files);
   if (followed.length === 0 || sources.length === 0 || !mayChangeTypes(change.files)) return undefined;
-  const graph = await includeGraph(workshop.tree.path, workshop.kernelFolder, workshop.signal);
+  const { tree, kernelFolder, signal } = workshop;
+  const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment), signal);
   const reached = graph.unitsThatMaySee(followed).length;
   if (reached < sources.length + manyUnits) return undefined;
   const folder = join(workshop.folder, "early");
@@ -205,11 +247,11 @@ const manyUnits = 12;
 
 /** @param followed changed headers whose units are looked at as well. */
 async function examine(followed: readonly string[], session: Session): Promise<Examination> {
-  const { progress, workshop, kernel, change } = session;
-  const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier));
+  const { progress, workshop, kernel, change, external } = session;
+  const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
   const entrySizes = await entrySizesOf(kernel);
-  const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes);
-  const types = new KernelTypes(kernel);
+  const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes, external?.symvers);
+  const types = new KernelTypes(kernel, external);
   const units = await compileUnits(change, followed, workshop, (all, known) => ahead.start(all, known));
   const compiledNotes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
   const symvers = await ahead.symvers();
@@ -224,7 +266,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );
-  const facts: ResolveFacts = { symvers, newGlobals, settled: new Map(), compiler: session.compiler };
+  const facts: ResolveFacts = { symvers, newGlobals, settled: new Map(), compiler: compilerOf(session) };
   const changed = plans.filter(({ selection }) => selection.atoms.length > 0);
   let resolved = changed.map((plan) => resolveUnit(plan, facts));
   const ambiguous = resolved.flatMap((unit) => unit.ambiguous);
@@ -249,6 +291,11 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...resolved.flatMap((unit) => unit.notes),
   ];
   return { units, plans, resolved, refusals, notes, symvers, types };
+}
+
+/** The compiler here against that of what is patched. */
+function compilerOf({ compiler, external }: Session): CompilerComparison {
+  return external?.compiler === undefined ? compiler : compareWithComment(compiler, external.compiler);
 }
 
 /** Diffs and matches all units. */

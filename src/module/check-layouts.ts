@@ -7,6 +7,7 @@ import { ElfReader } from "../elf/reader.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { Btf } from "../target/btf.ts";
+import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
 import type { UnitPair } from "./unit-pairs.ts";
@@ -83,10 +84,13 @@ async function typeEvidence(
 /** The types of the target kernel's image and modules, each read once. */
 export class KernelTypes {
   readonly #kernel: TargetKernel;
+  readonly #external: ExternalModule | undefined;
   readonly #known = new Map<string, Promise<Btf | undefined>>();
 
-  constructor(kernel: TargetKernel) {
+  /** @param external see {@link TargetObjects}. */
+  constructor(kernel: TargetKernel, external?: ExternalModule) {
     this.#kernel = kernel;
+    this.#external = external;
   }
 
   /**
@@ -109,12 +113,17 @@ export class KernelTypes {
 
   async #ofModule(name: string): Promise<Btf | undefined> {
     const base = await this.of("vmlinux");
+    if (base === undefined) return undefined;
+    if (this.#external?.name === name) return withTypesOf(this.#external.file, name, base);
     const modules = await ShippedModules.open(this.#kernel.modulesDir);
     const shipped = modules.find(name);
-    if (base === undefined || shipped === undefined) return base;
-    const section = new ElfReader(await modules.read(shipped)).section(".BTF");
-    return section === undefined ? base : new Btf(section.data, `${name}.ko`, base);
+    return shipped === undefined ? base : withTypesOf(await modules.read(shipped), name, base);
   }
+}
+
+function withTypesOf(module: Uint8Array, name: string, base: Btf): Btf {
+  const section = new ElfReader(module).section(".BTF");
+  return section === undefined ? base : new Btf(section.data, `${name}.ko`, base);
 }
 
 /** One refusal for all units that see the same change of a type. */

@@ -1,7 +1,7 @@
 import { namesOnlyAdded } from "../change/additions.ts";
 import type { ChangedFile } from "../change/change-set.ts";
 import { run } from "../support/run.ts";
-import { leftOut } from "../tree/include-graph.ts";
+import { foldersLeftOut } from "../tree/include-graph.ts";
 import { sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
 
@@ -23,7 +23,7 @@ export async function headersToFollow(files: readonly ChangedFile[], workshop: W
     else adding.push({ path, names });
   }
   const asked = new Set(adding.flatMap(({ names }) => [...names]));
-  const known = asked.size === 0 ? new Set<string>() : await namesInTree(asked, tree.path, signal);
+  const known = asked.size === 0 ? new Set<string>() : await namesInTree(asked, tree, signal);
   for (const { path, names } of adding) if ([...names].some((name) => known.has(name))) followed.push(path);
   return followed.sort();
 }
@@ -31,18 +31,22 @@ export async function headersToFollow(files: readonly ChangedFile[], workshop: W
 /** Which of the names occur as a word in the sources of a tree. */
 async function namesInTree(
   names: ReadonlySet<string>,
-  tree: string,
+  { path, environment }: Workshop["tree"],
   signal: AbortSignal | undefined,
 ): Promise<ReadonlySet<string>> {
-  const places = ["--include=*.[chS]", "--include=*.inc", ...leftOut.map((folder) => `--exclude-dir=${folder}`)];
+  const places = [
+    "--include=*.[chS]",
+    "--include=*.inc",
+    ...foldersLeftOut(environment).map((folder) => `--exclude-dir=${folder}`),
+  ];
   const result = await run("grep", ["-rhowF", ...places, "-f", "-", "."], {
-    cwd: tree,
+    cwd: path,
     input: `${[...names].join("\n")}\n`,
     allowFailure: true,
     signal,
   });
   signal?.throwIfAborted();
-  if (result.exitCode > 1) throw new Error(`grep failed in ${tree}: ${result.all}`);
+  if (result.exitCode > 1) throw new Error(`grep failed in ${path}: ${result.all}`);
   return new Set(result.stdout.split("\n"));
 }
 

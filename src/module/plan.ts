@@ -192,19 +192,20 @@ function proveFunction(
   const difference = `${mismatch?.text ?? "it was not found"} (in ${target.source})`;
   return refuse("UNPROVEN_FUNCTION", coldParent(change.atom.name) ?? original.name, where, {
     difference,
-    cause: likelyCause(original, proof, compiler),
+    cause: likelyCause(original, plan, compiler),
   });
 }
 
-function likelyCause(original: Atom, proof: Proof, compiler: CompilerComparison): string {
+function likelyCause(original: Atom, { proof, target }: UnitPlan, compiler: CompilerComparison): string {
+  const what = target.name === "vmlinux" ? "the kernel" : target.source;
   if (!compiler.same)
-    return `the compiler differs: the kernel was built with ${compiler.kernel}, here is ${compiler.here}; use the kernel's own`;
+    return `the compiler differs: ${what} was built with ${compiler.kernel}, here is ${compiler.here}; use the one that built it`;
   if (original.symbol?.binding === 2)
     return "this is a weak function, and the kernel has another unit's version of it: patch that one";
   if (proof.matchedCount * 2 < proof.functionCount) {
-    return `only ${proof.matchedCount} of the unit's ${proof.functionCount} functions match: source version or configuration are not those of the kernel`;
+    return `only ${proof.matchedCount} of the unit's ${proof.functionCount} functions match: source version or configuration are not those of ${what}`;
   }
-  return `${proof.matchedCount} of the unit's ${proof.functionCount} functions match, this one does not: the image was modified or this file is not the kernel's`;
+  return `${proof.matchedCount} of the unit's ${proof.functionCount} functions match, this one does not: ${target.name === "vmlinux" ? "the image was modified or this file is not the kernel's" : `${what} was modified or built from another source`}`;
 }
 
 function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFacts): Refusal {

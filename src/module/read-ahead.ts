@@ -20,14 +20,24 @@ const limit = 8;
  */
 export class ReadAhead {
   readonly #symversPath: string;
+  readonly #further: ReadonlyMap<string, SymversEntry>;
   readonly #objects: TargetObjects;
   readonly #entrySizes: EntrySizes;
   readonly #originals = new Map<string, Promise<ProvenOriginal>>();
   #symvers: Promise<ReadonlyMap<string, SymversEntry>> | undefined;
 
-  /** @param entrySizes of the target's special tables. */
-  constructor(symversPath: string, objects: TargetObjects, entrySizes: EntrySizes) {
+  /**
+   * @param entrySizes of the target's special tables.
+   * @param further exports of modules that are not the kernel's own.
+   */
+  constructor(
+    symversPath: string,
+    objects: TargetObjects,
+    entrySizes: EntrySizes,
+    further: ReadonlyMap<string, SymversEntry> = new Map(),
+  ) {
     this.#symversPath = symversPath;
+    this.#further = further;
     this.#entrySizes = entrySizes;
     this.#objects = objects;
   }
@@ -49,7 +59,7 @@ export class ReadAhead {
 
   /** Exported symbols of the target kernel. @throws KmendError `SYMVERS_DAMAGED` */
   symvers(): Promise<ReadonlyMap<string, SymversEntry>> {
-    this.#symvers ??= readSymvers(this.#symversPath);
+    this.#symvers ??= readSymvers(this.#symversPath).then((own) => new Map([...this.#further, ...own]));
     return this.#symvers;
   }
 

@@ -1,3 +1,4 @@
+import { basename, dirname, relative } from "node:path";
 import type { ChangedFile } from "../change/change-set.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 
@@ -28,7 +29,7 @@ export function sortFiles(files: readonly ChangedFile[]): SortedFiles {
     const { path } = file;
     if (outsideFolders.test(path) || outsideKinds.test(path)) outside.push(path);
     else if (/\.[cS]$/.test(path)) sources.push(file);
-    else if (/(^|\/)(Makefile|Kbuild)[^/]*$/.test(path)) makefiles.push(file);
+    else if (/(^|\/)(Makefile|Kbuild)[^/]*$|\.mk$/.test(path)) makefiles.push(file);
     else if (/(^|\/)Kconfig[^/]*$/.test(path))
       notes.push(`${path}: the configuration of the running kernel stays as it is`);
     else headers.push(file);
@@ -42,9 +43,9 @@ export function sortFiles(files: readonly ChangedFile[]): SortedFiles {
  */
 export function checkMakefiles(makefiles: readonly ChangedFile[], addedObjects: readonly string[]): Refusal[] {
   const refusals: Refusal[] = [];
-  const added = new Set(addedObjects.map((object) => object.slice(object.lastIndexOf("/") + 1)));
   for (const { path, original, patched } of makefiles) {
     if (original === null || patched === null) continue;
+    const added = new Set(addedObjects.flatMap((object) => [basename(object), relative(dirname(path), object)]));
     const before = wordsOf(original);
     const after = wordsOf(patched);
     const gone = [...new Set(before)].filter((word) => !after.includes(word));

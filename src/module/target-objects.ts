@@ -4,6 +4,7 @@ import { type PatchInForce, StackedObject } from "../match/stacked-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
 
@@ -11,12 +12,17 @@ import { ShippedModules } from "../target/shipped-module.ts";
 export class TargetObjects {
   readonly #kernel: TargetKernel;
   readonly #inForce: readonly PatchInForce[];
+  readonly #external: ExternalModule | undefined;
   readonly #opened = new Map<string, Promise<TargetObject>>();
 
-  /** @param inForce patch modules that run on the kernel, oldest first. */
-  constructor(kernel: TargetKernel, inForce: readonly PatchInForce[] = []) {
+  /**
+   * @param inForce patch modules that run on the kernel, oldest first.
+   * @param external a module that is not one of the kernel's own; it goes before one of the same name.
+   */
+  constructor(kernel: TargetKernel, inForce: readonly PatchInForce[] = [], external?: ExternalModule) {
     this.#kernel = kernel;
     this.#inForce = inForce;
+    this.#external = external;
   }
 
   /**
@@ -40,14 +46,17 @@ export class TargetObjects {
   }
 
   async #shipped(object: string): Promise<TargetObject> {
-    const { image, imagePath, modulesDir } = this.#kernel;
+    const { image, imagePath, modulesDir, release } = this.#kernel;
     if (object === "vmlinux") return new VmlinuxObject(image, basename(imagePath));
+    const external = this.#external;
+    if (external?.name === object) return new ModuleObject(object, external.file, basename(external.path));
     const modules = await ShippedModules.open(modulesDir);
     const shipped = modules.find(object);
+    if (external !== undefined && shipped === undefined) throw otherModule(object, external);
     if (modulesDir === undefined) {
       throw new KmendError({
         code: "MODULE_NOT_SHIPPED",
-        message: `the module ${object} cannot be patched, since no built modules of kernel ${this.#kernel.release} are known`,
+        message: `the module ${object} cannot be patched, since no built modules of kernel ${release} are known`,
         why: "code of a module is proven against its .ko file; there are none in the source tree, and none in /lib/modules",
         hint: "run make modules in the source tree, or install the modules of this kernel",
         exitCode: ExitCode.refused,
@@ -64,4 +73,15 @@ export class TargetObjects {
     }
     return new ModuleObject(object, await modules.read(shipped), `${basename(shipped.modfile)}.ko`);
   }
+}
+
+function otherModule(object: string, { name, path }: ExternalModule): KmendError {
+  return new KmendError({
+    code: "MODULE_NOT_SHIPPED",
+    message: `a touched file belongs to the module ${object}, and the one that was given is ${name}`,
+    where: path,
+    why: "code of a module is proven against its .ko file",
+    hint: `give the .ko file of ${object} with --oot-module, or leave out what changes the other module: one is patched at a time`,
+    exitCode: ExitCode.refused,
+  });
 }

@@ -5,6 +5,7 @@ import { ElfReader } from "../elf/reader.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
+import { type ExternalModule, readExternalModule } from "../target/external-module.ts";
 import { type FindOptions, findTargetKernel } from "../target/find.ts";
 import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
 import { sealOf } from "./seal.ts";
@@ -20,6 +21,8 @@ export interface VerifyOptions {
   readonly image?: string | undefined;
   /** RPMs of the kernel in place of the packages of this machine's archive. */
   readonly rpms?: FindOptions["rpms"];
+  /** File of the patched module when it is not one of the kernel's own. */
+  readonly external?: string | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -81,7 +84,7 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
     progress,
     signal: options.signal,
   });
-  const objects = new TargetObjects(kernel);
+  const objects = new TargetObjects(kernel, [], await externalModule(manifest, options));
   const items: VerifiedItem[] = unlistedFunctions(elf, manifest);
   for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {
     const target = await objects.open(object);
@@ -133,6 +136,22 @@ function unlistedFunctions(elf: ElfReader, manifest: Manifest): VerifiedItem[] {
       ...({ kind: "function", name, object, sympos } as const),
       problem: "the module replaces it, and its manifest says nothing of it",
     }));
+}
+
+/** @throws KmendError `EXTERNAL_MODULE_NEEDED` (exit 2), and the errors of reading it. */
+async function externalModule(
+  { external }: Manifest,
+  { external: path, signal }: VerifyOptions,
+): Promise<ExternalModule | undefined> {
+  if (path !== undefined) return readExternalModule(path, signal);
+  if (external === undefined) return undefined;
+  throw new KmendError({
+    code: "EXTERNAL_MODULE_NEEDED",
+    message: `the patched module ${external.name} is not one of the kernel's own`,
+    why: "the proof is repeated against the file of the module that runs",
+    hint: "give it with --oot-module FILE",
+    exitCode: ExitCode.usage,
+  });
 }
 
 function placeProblem(found: number | undefined, address: string): string | undefined {

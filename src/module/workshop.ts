@@ -13,9 +13,9 @@ export interface Workshop {
   readonly earlier: SourceOverlay;
   /** Private folder of this build. */
   readonly folder: string;
-  /** Folder of the cache for this kernel build. */
+  /** Folder of the cache for what is known of the tree. */
   readonly kernelFolder: string;
-  /** Folder of the cache for what this compiler made for this kernel build. */
+  /** Folder of the cache for what this compiler made of it. */
   readonly toolchainFolder: string;
   /** How many units a changed header may touch. */
   readonly maxUnits: number;

@@ -38,6 +38,15 @@ export async function compareCompiler(banner: KernelBanner, signal?: AbortSignal
   });
 }
 
+/**
+ * The same comparison for an object file that tells by its `.comment` section what compiled it.
+ * @param comment for example `GCC: (Debian 12.2.0-9) 12.2.0`, or clang's line as its `--version` prints it.
+ */
+export function compareWithComment(comparison: CompilerComparison, comment: string): CompilerComparison {
+  const kernel = comment.replace(/^GCC: /, "gcc ");
+  return { ...comparison, kernel, same: describe(comparison.here) === describe(kernel) };
+}
+
 /** @throws KmendError `COMPILER_DIFFERS` (exit 5) that prints both. */
 export function requireSameCompiler(comparison: CompilerComparison): void {
   if (comparison.same) return;

@@ -1,15 +1,9 @@
-import { mkdir, readdir, readFile, realpath, rename, rm, stat, utimes } from "node:fs/promises";
+import { readdir, readFile, realpath } from "node:fs/promises";
 import { release as runningRelease } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import {
-  exists,
-  rethrowDiskErrors,
-  sha256,
-  sweepTemporaries,
-  temporaryBeside,
-  writeFileAtomically,
-} from "../support/cache.ts";
+import { exists, sha256, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { isInUse, keepRecent, retireFolder } from "../support/kept-folders.ts";
 import type { Progress } from "../support/progress.ts";
 import type { KernelSource } from "./distribution/distribution.ts";
 import type { FindOptions, TargetKernel } from "./find.ts";
@@ -41,9 +35,6 @@ export interface ImageRequest {
 
 /** Builds a whole kernel, or finds the one that it built before. */
 export type MakeImage = (request: ImageRequest) => Promise<CompanionFiles & { readonly imagePath: string }>;
-
-/** How many states of one tree the cache keeps: the present one, and the one before for whoever goes back to it. */
-const keptStates = 2;
 
 /**
  * The kernel of a source tree of the user's. The tree is only read: what is made of it lies in a folder of the cache for its present state, so that it
@@ -91,7 +82,7 @@ export async function findInTree(
     16,
   );
   const folder = join(states, "kernels", key);
-  await keepRecent(folder);
+  await keepState(folder);
   return {
     ...companions,
     makeFlags,
@@ -120,7 +111,7 @@ async function build(
   const { makeFlags = [] } = request;
   const key = sha256(state.digest, await readFile(configPath), ...flagsKey(makeFlags)).slice(0, 16);
   const folder = join(states, "images", key);
-  await keepRecent(folder);
+  await keepState(folder);
   return makeImage({ source, configPath, folder, makeFlags, jobs, progress, signal });
 }
 
@@ -163,40 +154,10 @@ async function forgetLostTrees(trees: string): Promise<void> {
         (await readdir(join(folder, kind)).catch(() => [] as string[])).map((state) => join(folder, kind, state)),
       ),
     );
-    if (!(await Promise.all(states.flat().map(isInUse))).includes(true)) await removeFolder(folder);
+    if (!(await Promise.all(states.flat().map(isInUse))).includes(true)) await retireFolder(folder);
   }
 }
 
-/** Marks a folder as used now, and removes its older siblings but for the last one; those that a running build works in stay. */
-async function keepRecent(folder: string): Promise<void> {
-  const parent = dirname(folder);
-  const isNew = !(await exists(folder));
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
-  await utimes(folder, new Date(), new Date()).catch(() => {});
-  if (!isNew) return;
-  await sweepTemporaries(parent);
-  await forgetLostTrees(dirname(dirname(parent)));
-  const siblings = await Promise.all(
-    (await readdir(parent))
-      .filter((name) => !name.startsWith("."))
-      .map(async (name) => ({ path: join(parent, name), used: (await stat(join(parent, name))).mtimeMs })),
-  );
-  for (const { path } of siblings.sort((a, b) => b.used - a.used).slice(keptStates)) {
-    if (await isInUse(path)) continue;
-    await removeFolder(path);
-  }
-}
-
-/** Nobody sees a folder that is half gone. */
-async function removeFolder(path: string): Promise<void> {
-  const aside = temporaryBeside(path);
-  await rename(path, aside).catch(() => {});
-  await rm(aside, { recursive: true, force: true });
-}
-
-/** A running process has a lock or a folder of its own there. */
-async function isInUse(folder: string): Promise<boolean> {
-  await sweepTemporaries(folder);
-  const names = await readdir(folder).catch(() => [] as string[]);
-  return names.some((name) => name.endsWith(".lock") || name.endsWith(".tmp"));
+async function keepState(folder: string): Promise<void> {
+  if (await keepRecent(folder)) await forgetLostTrees(dirname(dirname(dirname(folder))));
 }

@@ -19,7 +19,16 @@ export interface TreeState {
  * @throws KmendError `SOURCE_UNREADABLE`
  */
 export async function readTreeState(tree: string, signal?: AbortSignal): Promise<TreeState> {
-  return (await gitState(tree, signal)) ?? (await folderState(tree, signal));
+  return (await gitState(tree, signal)) ?? (await folderState(tree, madeAtTop, signal));
+}
+
+/**
+ * Reads the same of the source of an external module. Git is not asked, since what a configure script made belongs to the source, and git ignores it; nor
+ * do the names count that a build leaves at the top of a kernel.
+ * @throws KmendError `SOURCE_UNREADABLE`
+ */
+export function readModuleSourceState(folder: string, signal?: AbortSignal): Promise<TreeState> {
+  return folderState(folder, undefined, signal);
 }
 
 /** Git as a reader: no lock, no index refresh, no daemon, and no variable of a git hook that may have called kmend. */
@@ -94,7 +103,11 @@ const products = [
 const madeAtTop =
   /^(\.config(\.old)?|vmlinux(\..*|-.*)?|\.tmp_.*|\.vmlinux.*|System\.map|modules\.\w+(\.\w+)?|include\/(config|generated)\/.*|arch\/[^/]+\/include\/generated\/.*|arch\/x86\/boot\/(bzImage|vmlinux\.bin|compressed\/vmlinux(\.bin.*|\.relocs)?))$/;
 
-async function folderState(tree: string, signal: AbortSignal | undefined): Promise<TreeState> {
+async function folderState(
+  tree: string,
+  made: RegExp | undefined,
+  signal: AbortSignal | undefined,
+): Promise<TreeState> {
   const names = products.flatMap((name) => ["-o", "-name", name]).slice(1);
   const hidden = ["-name", ".git", "-o", "(", "-not", "-type", "d", "(", ...names, ")", ")"];
   const listed = ["-not", "-type", "d", "-printf", "%P\\t%s\\t%T@\\t%m\\t%l\\0"];
@@ -104,7 +117,7 @@ async function folderState(tree: string, signal: AbortSignal | undefined): Promi
   if (result.exitCode !== 0) throw unreadable(tree, result.stderr.trimEnd().split("\n").slice(0, 5).join("\n"));
   const entries = result.stdout
     .split("\0")
-    .filter((entry) => entry !== "" && !madeAtTop.test(entry.slice(0, entry.indexOf("\t"))))
+    .filter((entry) => entry !== "" && made?.test(entry.slice(0, entry.indexOf("\t"))) !== true)
     .sort();
   const files = entries.map((entry) => entry.slice(0, entry.indexOf("\t")));
   return { files, digest: sha256("folder\0", tree, "\0", entries.join("\0")) };
@@ -114,7 +127,7 @@ async function folderState(tree: string, signal: AbortSignal | undefined): Promi
 export function unreadable(where: string, cause: unknown): KmendError {
   return new KmendError({
     code: "SOURCE_UNREADABLE",
-    message: "the kernel source tree cannot be read",
+    message: "the source cannot be read",
     where,
     why: typeof cause === "string" ? cause : messageOf(cause),
     hint: "run kmend as a user who may read all of it",

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import { makeOnce, writeFileAtomically } from "../support/cache.ts";
 import { run } from "../support/run.ts";
+import type { KbuildEnvironment } from "./kbuild.ts";
 
 /** Which file of a source tree names which in an #include, read from the sources without regard to configuration. */
 export interface IncludeGraph {
@@ -12,21 +13,36 @@ export interface IncludeGraph {
 }
 
 /** Source folders that hold nothing of a kernel image. */
-export const leftOut: readonly string[] = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr"];
+const leftOut: readonly string[] = ["Documentation", "tools", "samples", "scripts", "LICENSES", "usr"];
+
+/** Names of folders that are not looked into: those of the kernel say nothing about the source of an external module. */
+export function foldersLeftOut({ external }: KbuildEnvironment): readonly string[] {
+  return external === undefined ? leftOut : [];
+}
 
 /**
  * Reads all #include lines of a tree, about 60,000 files, once; the result is kept in `cache`.
- * @param tree the prepared tree.
+ * @param tree the prepared tree; symbolic links in it are not followed.
+ * @param skipped names of folders that are not looked into, see {@link foldersLeftOut}.
  */
-export async function includeGraph(tree: string, cache: string, signal?: AbortSignal): Promise<IncludeGraph> {
+export async function includeGraph(
+  tree: string,
+  cache: string,
+  skipped: readonly string[],
+  signal?: AbortSignal,
+): Promise<IncludeGraph> {
   const path = join(cache, "includes-2.txt");
   await makeOnce(path, async (temporary) => {
-    const excluded = leftOut.map((folder) => `--exclude-dir=${folder}`);
+    const excluded = skipped.map((folder) => `--exclude-dir=${folder}`);
     const pattern = '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"][^>"]+[>"]';
     const [included, found] = await Promise.all([
-      run("grep", ["-rEo", "--include=*.[chS]", "--include=*.inc", ...excluded, pattern, "."], { cwd: tree, signal }),
+      run("grep", ["-rEo", "--include=*.[chS]", "--include=*.inc", ...excluded, pattern, "."], {
+        ...{ cwd: tree, signal, allowFailure: true },
+      }),
       run("find", [".", "-name", "*.[ch]", "-printf", "%P\\n"], { cwd: tree, signal }),
     ]);
+    // 1: no file has an #include.
+    if (included.exitCode > 1) throw new Error(`grep failed in ${tree}: ${included.stderr}`);
     await writeFileAtomically(temporary, compact(included.stdout, new Set(found.stdout.split("\n"))));
   });
   return parseGraph(await readFile(path, "utf8"));

@@ -1,8 +1,11 @@
+import { join } from "node:path";
 import { type RunResult, run } from "../support/run.ts";
 
 /** What Kbuild's top Makefile hands down to the makes that it starts, for one prepared tree. */
 export interface KbuildEnvironment {
   readonly variables: Readonly<Record<string, string>>;
+  /** Folder, relative to the tree, with the source of a module that is not part of the kernel; Kbuild then starts there and not at the top. */
+  readonly external?: string | undefined;
 }
 
 export interface KbuildOptions {
@@ -98,18 +101,15 @@ export async function runKbuild(
     ...(options.dryRun === true ? ["-n"] : []),
     "-f",
     "./scripts/Makefile.build",
-    // Descending from the top hands on what the directories above export (subdir-ccflags-y).
-    "obj=.",
-    "need-builtin=1",
+    ...startOf(environment),
     "need-modorder=1",
     ...variables,
-    ...targets.map((target) => `./${target}`),
+    ...targets.map((target) => (environment.external === undefined ? `./${target}` : target)),
   ];
   return run("make", args, {
     cwd: folder,
     env: {
-      ...plainEnvironment(),
-      ...environment.variables,
+      ...makeEnvironment(environment, folder),
       ...(options.compilerFlags === undefined ? {} : withFlags(environment, options.compilerFlags)),
       ...(options.verbose === true ? { KBUILD_VERBOSE: "1", quiet: "", Q: "" } : {}),
     },
@@ -118,6 +118,20 @@ export async function runKbuild(
     signal: options.signal,
     allowFailure: options.allowFailure,
   });
+}
+
+/** Descending from the top hands on what the directories above export (subdir-ccflags-y). */
+function startOf({ external }: KbuildEnvironment): string[] {
+  return external === undefined ? ["obj=.", "need-builtin=1"] : [`obj=${external}`];
+}
+
+/**
+ * The variables for a make in `folder`. What `make M=DIR` sets is what makefiles of external modules ask for (Documentation/kbuild/modules.rst); PWD is the
+ * folder of such a make, as many of them take it to be, and not where kmend was started.
+ */
+export function makeEnvironment({ variables, external }: KbuildEnvironment, folder: string): Record<string, string> {
+  const all = { ...plainEnvironment(), ...variables };
+  return external === undefined ? all : { ...all, M: external, KBUILD_EXTMOD: external, PWD: join(folder, external) };
 }
 
 function withFlags(environment: KbuildEnvironment, flags: readonly string[]): Record<string, string> {

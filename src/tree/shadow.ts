@@ -57,7 +57,7 @@ function mirrorFolder(tree: string, path: string, folder: string, real: Readonly
   symlinkSync(join(tree, folder), join(path, folder, way));
   for (const entry of entriesOf(join(tree, folder))) {
     if (real.has(folder === "." ? entry : `${folder}/${entry}`)) continue;
-    if (folder !== "." && outputs.test(entry)) continue;
+    if (entry === way || (folder !== "." && outputs.test(entry))) continue;
     symlinkSync(`${way}/${entry}`, join(path, folder, entry));
   }
 }

@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { readFile, realpath } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { KmendError } from "../support/errors.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { type KbuildEnvironment, type KbuildOptions, runKbuild } from "./kbuild.ts";
@@ -53,7 +53,9 @@ export async function unitCommands(
   const objects = units.map(({ object }) => object);
   const all = { ...settings, dryRun: true, keepGoing: true, logFile, signal, allowFailure: true };
   const result = await runKbuild(tree.environment, folder, objects, all);
-  const { makesMore, recorded } = readDryRun(result.stdout, objects);
+  // Makefiles of external modules may name their folder by its whole path, and the command has to be good for every shadow.
+  const output = tree.environment.external === undefined ? result.stdout : await relativeTo(folder, result.stdout);
+  const { makesMore, recorded } = readDryRun(output, objects);
   if (makesMore && units.length > 1) {
     // Which unit the other steps are for is told by asking for one at a time.
     const single = await mapConcurrently(units, options.jobs, (unit) => unitCommands(tree, folder, [unit], options));
@@ -65,6 +67,12 @@ export async function unitCommands(
     const unit = parseCommand(source, object, text);
     return makesMore ? { ...unit, needsKbuild: true } : unit;
   });
+}
+
+/** Paths below `folder` as they are written when it is the current one. */
+async function relativeTo(folder: string, text: string): Promise<string> {
+  const names = new Set([await realpath(folder), resolve(folder)]);
+  return [...names].reduce((shorter, name) => shorter.replaceAll(`${name}/`, "./"), text);
 }
 
 /**

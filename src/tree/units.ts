@@ -3,10 +3,10 @@ import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { makeOnce, writeFileAtomically } from "../support/cache.ts";
 import { mapConcurrently, run } from "../support/run.ts";
-import { type KbuildEnvironment, plainEnvironment } from "./kbuild.ts";
+import { type KbuildEnvironment, makeEnvironment } from "./kbuild.ts";
 
 /** What Kbuild makes of the objects of one folder: by the object's path in the tree, the path by which Kbuild knows it. */
-interface FolderObjects {
+export interface FolderObjects {
   /** Objects for the kernel image, members of composite objects included. */
   readonly builtin: ReadonlyMap<string, string>;
   /** Objects for modules, members of composite objects included. */
@@ -44,7 +44,7 @@ async function askForLists({ environment, at, scratch }: KbuildQuestion, folder:
     ["-rR", "--no-print-directory", "-f", "./scripts/Makefile.build", `obj=${folder}`, "need-builtin=1", "kmend-lists"],
     {
       cwd: at,
-      env: { ...plainEnvironment(), ...environment.variables, MAKEFILES: reporter },
+      env: { ...makeEnvironment(environment, at), MAKEFILES: reporter },
       cleanEnv: true,
       allowFailure: true,
     },
@@ -55,7 +55,7 @@ async function askForLists({ environment, at, scratch }: KbuildQuestion, folder:
 }
 
 /** The objects of a folder that this configuration builds. The prepared tree never changes, and so never do its answers. */
-async function folderObjects(question: KbuildQuestion, folder: string): Promise<FolderObjects> {
+export async function folderObjects(question: KbuildQuestion, folder: string): Promise<FolderObjects> {
   const { kept } = question;
   const path = kept === undefined ? undefined : join(kept, `${folder.replaceAll("/", "__")}.txt`);
   const known = path === undefined ? undefined : await readFile(path, "utf8").catch(() => undefined);
@@ -108,17 +108,20 @@ export async function membershipOf(
 
 class MembershipQuery {
   readonly #question: KbuildQuestion;
+  /** Where Kbuild starts. */
+  readonly #top: string;
   readonly #asked = new Map<string, Promise<FolderObjects>>();
 
   constructor(question: KbuildQuestion) {
     this.#question = question;
+    this.#top = question.environment.external ?? ".";
   }
 
   async of(source: string): Promise<Membership> {
     const object = source.replace(/\.[cS]$/, ".o");
-    const folders = foldersAbove(dirname(source));
+    const folders = foldersAbove(dirname(source)).filter((folder) => this.#mayBeAsked(folder));
     // Nearly always all of these are asked in the end, and each takes a make of its own.
-    for (const folder of [...folders, "."]) this.#ask(folder).catch(() => {});
+    for (const folder of [...folders, this.#top]) this.#ask(folder).catch(() => {});
     return (
       (await this.#listedIn(folders, object)) ?? (await this.#listedIn(await this.#beside(folders), object)) ?? notBuilt
     );
@@ -140,7 +143,8 @@ class MembershipQuery {
   /** Folders beside the way to the top whose Makefile reaches out of its folder. */
   async #beside(ways: readonly string[]): Promise<string[]> {
     const beside: string[] = [];
-    for (const above of ways.slice(1, -1)) {
+    const top = this.#top === "." ? -1 : undefined;
+    for (const above of ways.slice(1, top)) {
       const entries = await readdir(join(this.#question.at, above), { withFileTypes: true });
       for (const { name } of entries.filter((entry) => entry.isDirectory() || entry.isSymbolicLink())) {
         const folder = join(above, name);
@@ -161,12 +165,17 @@ class MembershipQuery {
     return answer;
   }
 
+  /** Beside and above the source of an external module is nothing that Kbuild would look at. */
+  #mayBeAsked(folder: string): boolean {
+    return this.#top === "." || folder === this.#top || folder.startsWith(`${this.#top}/`);
+  }
+
   /** True when Kbuild comes to a folder; a Makefile may reach over several levels, as in `obj-y += kernel/cpu/mce/`. */
   async #isReached(folder: string): Promise<boolean> {
-    if (folder === ".") return true;
+    if (folder === this.#top) return true;
     for (let above = dirname(folder); ; above = dirname(above)) {
       if ((await this.#ask(above)).folders.has(folder)) return this.#isReached(above);
-      if (above === ".") return false;
+      if (above === this.#top) return false;
     }
   }
 }

@@ -11,9 +11,16 @@ export interface ModuleIndex {
   readonly builtin: ReadonlySet<string>;
 }
 
-/** Reads which modules `…/lib/modules/<release>` holds. modules.dep is not asked: a package that was unpacked but never installed has none. */
-export async function indexModules(modulesDir: string | undefined): Promise<ModuleIndex> {
-  if (modulesDir === undefined) return { files: new Map(), builtin: new Set() };
+/**
+ * Reads which modules `…/lib/modules/<release>` holds. modules.dep is not asked: a package that was unpacked but never installed has none.
+ * @param further files of other modules; they go before the kernel's own of the same name.
+ */
+export async function indexModules(
+  modulesDir: string | undefined,
+  further: readonly string[] = [],
+): Promise<ModuleIndex> {
+  const others = further.map((path) => [moduleName(path), path] as const);
+  if (modulesDir === undefined) return { files: new Map(others), builtin: new Set() };
   const files = new Map<string, string>();
   const names = await readdir(modulesDir, { recursive: true }).catch(() => [] as string[]);
   for (const name of names.sort()) {
@@ -21,6 +28,7 @@ export async function indexModules(modulesDir: string | undefined): Promise<Modu
     // updates/ comes after kernel/ in the sorted list and wins, as it does for depmod.
     files.set(moduleName(name), join(modulesDir, name));
   }
+  for (const [name, path] of others) files.set(name, path);
   const list = await readFile(join(modulesDir, "modules.builtin"), "utf8").catch(() => "");
   return { files, builtin: new Set(list.split("\n").filter(Boolean).map(moduleName)) };
 }

@@ -19,6 +19,8 @@ export interface TryOptions {
   readonly probes?: readonly string[] | undefined;
   /** Kernel modules to load first, by name; their dependencies come along. */
   readonly modules?: readonly string[] | undefined;
+  /** Files of modules that are not the kernel's own; they are loaded too, with what they depend on. */
+  readonly moduleFiles?: readonly string[] | undefined;
   /** Wall time for the whole guest in seconds; default 120. */
   readonly timeoutSeconds?: number | undefined;
   readonly progress?: Progress | undefined;

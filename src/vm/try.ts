@@ -48,9 +48,12 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
     );
     const { initramfs, modules } = await progress.phase("initramfs", "Pack the initramfs", async () => {
-      const wanted = [...patch.depends, ...(options.modules ?? [])];
+      const further = options.moduleFiles ?? [];
+      const wanted = [...patch.depends, ...(options.modules ?? []), ...further];
       const files =
-        wanted.length === 0 ? [] : await resolveModules(await indexModules(options.kernel.modulesDir), wanted, folder);
+        wanted.length === 0
+          ? []
+          : await resolveModules(await indexModules(options.kernel.modulesDir, further), wanted, folder);
       const init = guestScript({ token, moduleCount: files.length, probeCount: probes.length, ...limits });
       const content = { init, patchModule: options.modulePath, modules: files, probes };
       return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName) };

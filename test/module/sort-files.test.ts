@@ -45,6 +45,8 @@ function refusals(patched: string, added: readonly string[] = []): string[] {
 
 test("a Makefile may gain the object of a unit that the patch adds", () => {
   expect(refusals(`${before}obj-y += new.o\n`, ["fs/new.o"])).toEqual([]);
+  expect(refusals(`${before}obj-y += deep/new.o\n`, ["fs/deep/new.o"])).toEqual([]);
+  expect(refusals(`${before}obj-y += other/new.o\n`, ["fs/deep/new.o"])).toHaveLength(1);
 });
 
 test("comments, spaces and line breaks do not count", () => {

@@ -4,6 +4,7 @@ import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
+import { externalFrom } from "../external-options.ts";
 import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
@@ -23,6 +24,8 @@ interface Choices {
   readonly target?: readonly string[];
   readonly name?: string;
   readonly output?: string;
+  readonly ootModule?: string;
+  readonly ootModuleSrc?: string;
   readonly debug?: number;
   readonly nonReplace?: true;
   readonly skipCleanup?: true;
@@ -103,6 +106,8 @@ function parse(words: readonly string[]): Request {
     .option("-n, --name <NAME>", "name of the module")
     .option("-o, --output <DIR>", "folder for the module")
     .option("-d, --debug", "more output (repeatable)", (_, before: number) => before + 1, 0)
+    .option("--oot-module <FILE>", "out-of-tree module that the patches change, as it is loaded")
+    .option("--oot-module-src <DIR>", "its source; it is only read")
     .option("-R, --non-replace", "leave earlier patch modules in force")
     .option("--skip-cleanup", "nothing of yours is changed, so there is nothing to clean up")
     .option("--skip-compiler-check", "go on with another compiler than the kernel's")
@@ -141,11 +146,12 @@ function notesOn({ skipGccCheck, target, sourcedir, config }: Choices): string[]
 }
 
 function buildRequest(choices: Choices, patches: readonly string[]): BuildOptions {
-  const { archversion, sourcerpm, sourcedir, config, vmlinux, jobs, output } = choices;
+  const { archversion, sourcerpm, sourcedir, config, vmlinux, jobs, output, ootModule, ootModuleSrc } = choices;
   return {
     patches,
     kernel: archversion,
     image: vmlinux,
+    ...externalFrom(ootModule, ootModuleSrc, furtherSymvers(ootModule)),
     ...(sourcedir === undefined ? {} : { source: { path: sourcedir, config, symvers: undefined } }),
     ...(sourcerpm === undefined
       ? {}
@@ -156,6 +162,11 @@ function buildRequest(choices: Choices, patches: readonly string[]): BuildOption
     replace: choices.nonReplace !== true,
     skipCompilerCheck: choices.skipCompilerCheck === true || choices.skipGccCheck === true,
   };
+}
+
+/** The files that Kbuild, and kpatch-build with it, takes from the environment (Documentation/kbuild/modules.rst). */
+function furtherSymvers(ootModule: string | undefined): string[] {
+  return ootModule === undefined ? [] : (process.env["KBUILD_EXTRA_SYMBOLS"] ?? "").split(/\s+/).filter(Boolean);
 }
 
 /** Says what came out in the words that scripts around kpatch-build look for. */
