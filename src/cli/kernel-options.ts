@@ -2,6 +2,12 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import type { FindOptions } from "../target/find.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 
+/** Names the distribution of the archive. */
+export const distributionOption: OptionDefinition = {
+  flags: "--distribution <NAME>",
+  description: "debian or ubuntu: whose kernel packages the archive has (default: this machine's)",
+};
+
 /** Names packages of a kernel. */
 export const kernelRpmOption: OptionDefinition = {
   flags: "--kernel-rpm <FILE>",
@@ -23,6 +29,7 @@ export const kernelOptions: readonly OptionDefinition[] = [
   },
   { flags: "--config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
   { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: that of the source tree)" },
+  distributionOption,
   {
     flags: "--sourcerpm <FILE>",
     description: "source RPM of the kernel in place of the archive's packages; %prep of its spec is run in the cache",
@@ -53,13 +60,20 @@ export function kernelNeeds(options: OptionValues): ("source-rpm" | "dnf")[] {
  * The kernel that the options name.
  * @throws KmendError `USAGE` (exit 2) for options that only mean something together with others, or that exclude each other.
  */
-export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source" | "rpms"> {
+export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
   const path = options.text("source");
   const kernel = options.text("kernel");
   const image = options.text("image");
   const config = options.text("config");
   const symvers = options.text("symvers");
   const rpms = rpmsOf(options);
+  const archive = options.text("distribution");
+  if (archive !== undefined && (path ?? rpms) !== undefined) {
+    throw usage(
+      "--distribution does not go with --source, --sourcerpm and --kernel-rpm",
+      "they are used in place of an archive",
+    );
+  }
   if (path !== undefined && rpms !== undefined) {
     throw usage("--source does not go with --sourcerpm and --kernel-rpm", "a kernel has one source");
   }
@@ -67,7 +81,14 @@ export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "i
     throw usage("--dnf-config needs --sourcerpm without --kernel-rpm", "dnf is only asked then");
   }
   if (path !== undefined) return { kernel, image, source: { path, config, symvers } };
-  if (config === undefined && symvers === undefined) return { kernel, image, ...(rpms === undefined ? {} : { rpms }) };
+  if (config === undefined && symvers === undefined) {
+    return {
+      kernel,
+      image,
+      ...(archive === undefined ? {} : { archive }),
+      ...(rpms === undefined ? {} : { rpms }),
+    };
+  }
   throw usage(
     `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
     "the packages of a kernel have their own",

@@ -261,7 +261,7 @@ async function packageAll(
 }
 
 function buildChoices(options: OptionValues): Partial<BuildOptions> {
-  const { image, source, rpms } = kernelOf(options);
+  const { image, source, archive, rpms } = kernelOf(options);
   return {
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
@@ -270,6 +270,7 @@ function buildChoices(options: OptionValues): Partial<BuildOptions> {
     skipCompilerCheck: options.flag("skipGccCheck"),
     image,
     source,
+    archive,
     rpms,
     ...externalOf(options),
   };

@@ -120,7 +120,10 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
   const { findKernel } = await import("../module/find-kernel.ts");
   const { tryModule } = await import("../vm/try.ts");
   const asked = kernelOf(options);
-  const wanted = asked.source === undefined && asked.rpms === undefined ? { kernel: subject.release } : asked;
+  const wanted =
+    asked.source === undefined && asked.rpms === undefined
+      ? { kernel: subject.release, archive: asked.archive }
+      : asked;
   const kernel = await findKernel({ ...wanted, progress, signal });
   const result = await tryModule({
     kernel,

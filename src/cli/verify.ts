@@ -1,6 +1,6 @@
 import { ExitCode } from "../support/errors.ts";
 import type { CommandDefinition } from "./command.ts";
-import { kernelRpmOption, rpmsOf } from "./kernel-options.ts";
+import { distributionOption, kernelRpmOption, rpmsOf } from "./kernel-options.ts";
 
 export const verifyCommand: CommandDefinition = {
   name: "verify",
@@ -11,6 +11,7 @@ export const verifyCommand: CommandDefinition = {
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
     { flags: "--image <FILE>", description: "kernel image to prove against" },
+    distributionOption,
     kernelRpmOption,
     { flags: "--oot-module <FILE>", description: "the patched module (.ko) when it is not one of the kernel's own" },
   ],
@@ -25,6 +26,7 @@ export const verifyCommand: CommandDefinition = {
         module: file as string,
         kernel: options.text("kernel"),
         image: options.text("image"),
+        archive: options.text("distribution"),
         rpms: rpmsOf(options),
         external: options.text("ootModule"),
         progress,

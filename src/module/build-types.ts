@@ -54,6 +54,8 @@ export interface BuildOptions {
   readonly image?: string | undefined;
   /** Kernel source tree of the user's in place of packages. */
   readonly source?: FindOptions["source"];
+  /** Distribution whose names the archive of this machine uses; default this machine's own. */
+  readonly archive?: string | undefined;
   /** Source RPM and packages of the kernel in place of those of this machine's archive. */
   readonly rpms?: FindOptions["rpms"];
   /** The patches change this module, which is not part of the kernel; their file names are relative to its source. */

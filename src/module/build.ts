@@ -139,11 +139,11 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
 
 /** The kernel that the options name; an external module knows which one it was built for. */
 function wantedKernel(
-  { kernel, image, source, rpms }: BuildOptions,
+  { kernel, image, source, archive, rpms }: BuildOptions,
   external: OpenedExternal | undefined,
-): Pick<FindOptions, "kernel" | "image" | "source" | "rpms"> {
+): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
   const isOpen = [kernel, image, source, rpms].every((choice) => choice === undefined);
-  return { kernel: isOpen ? external?.release : kernel, image, source, rpms };
+  return { kernel: isOpen ? external?.release : kernel, image, source, archive, rpms };
 }
 
 /** Originals that contain earlier updates are no originals of the kernel's, and are kept apart. */

@@ -19,6 +19,8 @@ export interface VerifyOptions {
   readonly kernel?: string | undefined;
   /** Image to prove against instead of the release's own. */
   readonly image?: string | undefined;
+  /** Distribution whose names the archive of this machine uses; default this machine's own. */
+  readonly archive?: string | undefined;
   /** RPMs of the kernel in place of the packages of this machine's archive. */
   readonly rpms?: FindOptions["rpms"];
   /** File of the patched module when it is not one of the kernel's own. */
@@ -80,6 +82,7 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
   const kernel = await findTargetKernel({
     kernel: wanted,
     image: options.image,
+    archive: options.archive,
     rpms: options.rpms,
     progress,
     signal: options.signal,

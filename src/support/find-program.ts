@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, readFile, stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
+import { ExitCode, KmendError } from "./errors.ts";
 
 /** Folders that hold programs for administrators and are missing from many users' PATH. */
 const administratorFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -16,6 +17,21 @@ export async function findProgram(
     if ((await isExecutable(candidate)) && (await accept(candidate))) return candidate;
   }
   return undefined;
+}
+
+/**
+ * Makes sure that a program is there which only some inputs need, so that it is in no table of what everybody has to install.
+ * @throws KmendError `PROGRAM_MISSING` (exit 5)
+ */
+export async function requireProgram(name: string, why: string, debianPackage: string): Promise<void> {
+  if ((await findProgram(name)) !== undefined) return;
+  throw new KmendError({
+    code: "PROGRAM_MISSING",
+    message: `${name} is not installed`,
+    why,
+    hint: `install it: sudo apt-get install ${debianPackage}`,
+    exitCode: ExitCode.environment,
+  });
 }
 
 async function isExecutable(path: string): Promise<boolean> {

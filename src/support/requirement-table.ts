@@ -97,6 +97,8 @@ export const requirements: readonly Requirement[] = [
     evidence: { kind: "file", paths: ["/usr/lib/python3/dist-packages/dnf-plugins/download.py"] },
     packages: { apt: ["dnf-plugins-core"] },
   },
+  program("dpkg-source", ["test"], "makes and unpacks source packages", "dpkg-dev"),
+  program("bzip2", ["test"], "is what Ubuntu's kernel source is packed with", "bzip2"),
   program("gpg", ["test"], "signs packages and repositories", "gpg"),
   // 70 MB of packages, 400 MB installed, for the three; clang is 50 and 260 MB.
   program("aarch64-linux-gnu-gcc", ["test"], "compiles fixtures for aarch64", "gcc-aarch64-linux-gnu"),

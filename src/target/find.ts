@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
-import { Debian } from "./distribution/debian.ts";
+import { chooseDistribution } from "./distribution/choose.ts";
 import type { Distribution, DistributionContext, KernelFiles, KernelRequest } from "./distribution/distribution.ts";
 import { KernelImage } from "./kernel-image.ts";
 import { RpmKernels, type RpmRequest } from "./rpm/rpm-kernels.ts";
@@ -34,6 +34,8 @@ export interface FindOptions {
   readonly distribution?: Distribution | undefined;
   /** A kernel source tree of the user's in place of a distribution's packages. */
   readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
+  /** Distribution whose names the archive has, `debian` or `ubuntu`; default that of this machine. */
+  readonly archive?: string | undefined;
   /** RPMs of one kernel in place of a distribution's archive. */
   readonly rpms?: RpmRequest | undefined;
   /** Compilers at once when an image is built; default all cores. */
@@ -52,7 +54,8 @@ export async function findTargetKernel(options: FindOptions = {}): Promise<Targe
   const cache = options.cache ?? cacheRoot();
   if (options.source !== undefined) return findInTree(options.source, options, cache, progress);
   const distribution =
-    options.distribution ?? (options.rpms === undefined ? new Debian() : new RpmKernels(options.rpms));
+    options.distribution ??
+    (options.rpms === undefined ? await chooseDistribution(options.archive) : new RpmKernels(options.rpms));
   const context: DistributionContext = { cache, progress, signal: options.signal };
   const given =
     options.image === undefined ? undefined : await openImage(options.image, cache, progress, options.signal);

@@ -25,6 +25,11 @@ esac
 
 const aptGet = `#!/bin/sh
 echo "apt-get $*" >> "$FAKE/log"
+case "$*" in *" source --download-only "*)
+  for spec; do :; done
+  if cp "$FAKE/sources/\${spec%%=*}_\${spec#*=}"* . 2>/dev/null; then exit 0; fi
+  echo "E: You must put some 'deb-src' URIs in your sources.list"; exit 100 ;;
+esac
 case "$*" in *" update") cp "$FAKE/archive" "$FAKE/index"; exit 0 ;; esac
 case $(cat "$FAKE/failure") in
 network) echo "E: Failed to fetch http://deb.example.org/a.deb  Temporary failure resolving 'deb.example.org'"; exit 100 ;;
@@ -144,6 +149,6 @@ export class FakeArchive {
   /** Commands of apt-get that changed or fetched something, without their options. */
   async commands(): Promise<string[]> {
     const log = await readFile(join(this.folder, "log"), "utf8");
-    return log.split("\n").flatMap((line) => /\b(?:download .*|update)$/.exec(line)?.[0] ?? []);
+    return log.split("\n").flatMap((line) => /\b(?:download .*|source .*|update)$/.exec(line)?.[0] ?? []);
   }
 }

@@ -190,6 +190,24 @@ async function downloadInto(
   if (result.exitCode !== 0) throw explainDownloadFailure(result, `downloading ${specs.join(" ")}`);
 }
 
+/**
+ * Downloads a source package, where the archive's sources are configured.
+ * @returns false when no configured archive has it.
+ * @throws KmendError why the download failed.
+ */
+export async function downloadSource(
+  { name, version }: PackageVersion,
+  folder: string,
+  context: DistributionContext,
+): Promise<boolean> {
+  const words = [...aptOptions, "source", "--download-only", `${name}=${version}`];
+  const result = await run("apt-get", words, { cwd: folder, signal: context.signal, allowFailure: true });
+  context.signal?.throwIfAborted();
+  if (result.exitCode === 0) return true;
+  if (/deb-src|Unable to find a source package|Can't find|Can not find version/.test(result.all)) return false;
+  throw explainDownloadFailure(result, `downloading the source package ${name}=${version}`);
+}
+
 /** The archive no longer has the file that the local lists name. */
 function isOutdated(result: RunResult): boolean {
   return /\b404\b/.test(result.all);

@@ -1,16 +1,10 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
-import {
-  exists,
-  makeOnce,
-  rethrowDiskErrors,
-  sweepTemporaries,
-  temporaryBeside,
-  withLock,
-} from "../../support/cache.ts";
+import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type RunResult, run } from "../../support/run.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
+import { packTree } from "../pack-tree.ts";
 import { readTreeVersion } from "../source-tree.ts";
 import { databaseOptions, nameVersionRelease, type RpmFile, unpackRpm } from "./rpm-file.ts";
 import { distributionMacros } from "./spec-macros.ts";
@@ -67,10 +61,7 @@ async function prepare(
     const tree = await findTree(rpm, join(top, "BUILD"));
     await requireVersion(tree, release, rpm);
     status("packing the prepared source");
-    await makeOnce(archive, async (temporary) => {
-      const words = ["-C", join(tree, ".."), "--exclude-vcs", "--owner=0", "--group=0", "-I", "zstd -T0 -3", "-cf"];
-      await run("tar", [...words, temporary, "--", basename(tree)], { signal });
-    });
+    await packTree(tree, archive, signal);
     await rm(log, { force: true });
   } finally {
     await rm(top, { recursive: true, force: true });
