@@ -18,8 +18,16 @@ export function mayChangeTypes(files: readonly ChangedFile[]): boolean {
   });
 }
 
-/** Names of structs, unions, enums and typedefs that the patch itself defines: they are in no file before it. */
-export function introducedTypes(files: readonly ChangedFile[]): ReadonlySet<string> {
+/** Names of structs, unions, enums and typedefs that only one state of the changed files defines. */
+export interface TypesOfChange {
+  /** Defined by the patch itself. */
+  readonly introduced: ReadonlySet<string>;
+  /** Defined no longer. */
+  readonly removed: ReadonlySet<string>;
+}
+
+/** Compares the definitions in the changed files, by name. */
+export function typesOfChange(files: readonly ChangedFile[]): TypesOfChange {
   const before = new Set<string>();
   const after = new Set<string>();
   for (const { path, original, patched } of files) {
@@ -27,7 +35,10 @@ export function introducedTypes(files: readonly ChangedFile[]): ReadonlySet<stri
     for (const name of original === null ? [] : definedNames(cTokens(textOf(original)))) before.add(name);
     for (const name of patched === null ? [] : definedNames(cTokens(textOf(patched)))) after.add(name);
   }
-  return new Set([...after].filter((name) => !before.has(name)));
+  return {
+    introduced: new Set([...after].filter((name) => !before.has(name))),
+    removed: new Set([...before].filter((name) => !after.has(name))),
+  };
 }
 
 function fileMayChangeTypes(original: string, patched: string): boolean {
@@ -45,6 +56,8 @@ function fileMayChangeTypes(original: string, patched: string): boolean {
     const joined = (lists: readonly (readonly string[])[]): string => lists.map((list) => list.join(" ")).join("\n");
     if (old !== undefined && joined(old) === joined(body)) continue;
     if ([...(old ?? []), ...body].some(definesType)) return true;
+    const statics = new Set(body.flatMap(staticsOf));
+    if ((old ?? []).flatMap(staticsOf).some((declaration) => !statics.has(declaration))) return true;
     if (joined((old ?? []).map(directivesOf)) !== joined(body.map(directivesOf))) return true;
   }
   return false;
@@ -68,6 +81,16 @@ function bodiesByHead(items: readonly CItem[]): Map<string, (readonly string[])[
 /** `SYSCALL_DEFINE1(…) {` and the like may declare more than a function. */
 function isMacroCall(head: string): boolean {
   return /^(static |inline )*\w+ \(/.test(head);
+}
+
+/** Declarations of static variables in a function, up to their initial values. */
+function staticsOf(body: readonly string[]): string[] {
+  return body.flatMap((token, index) => {
+    if (token !== "static") return [];
+    const rest = body.slice(index);
+    const end = rest.findIndex((sign) => sign === ";" || sign === "=");
+    return [rest.slice(0, end < 0 ? undefined : end).join(" ")];
+  });
 }
 
 function directivesOf(body: readonly string[]): string[] {

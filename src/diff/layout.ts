@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { Btf } from "../target/btf.ts";
@@ -11,6 +12,7 @@ import { structChange, type TypeChange } from "./layout/struct-change.ts";
 import { findDefinitions, type TypeTable, tableOfTypes } from "./layout/type-table.ts";
 import { usersOf } from "./layout/type-users.ts";
 import { encodeUnitTypes } from "./layout/unit-btf.ts";
+import { changedVariables } from "./layout/variable-change.ts";
 
 /** The two builds of a unit, and what is known about the kernel's types. */
 export interface LayoutQuestion {
@@ -27,6 +29,8 @@ export interface LayoutQuestion {
   readonly allowed: readonly string[];
   /** Tags that the patch itself defines; equal names elsewhere in the kernel are other types. */
   readonly introduced?: ReadonlySet<string> | undefined;
+  /** Tags whose definition the patch takes out. */
+  readonly removed?: ReadonlySet<string> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -53,10 +57,35 @@ export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFind
     if (allowed.includes("*")) return { refusals: [], notes: [`${unit}: its types could not be compared`] };
     return { refusals: [refuse("LAYOUT_UNKNOWN", unit, unit, { problem: problem?.why ?? "" })], notes: [] };
   }
-  if (Buffer.compare(original, patched) === 0) return { refusals: [], notes: [] };
+  const variables = await variableFindings(question);
+  if (Buffer.compare(original, patched) === 0) return variables;
   const comparison = new UnitComparison(question, new Btf(original, originalObject), new Btf(patched, patchedObject));
   await comparison.run();
-  return comparison;
+  return {
+    refusals: [...comparison.refusals, ...variables.refusals],
+    notes: [...comparison.notes, ...variables.notes],
+  };
+}
+
+async function variableFindings({
+  originalObject,
+  patchedObject,
+  unit,
+  allowed,
+}: LayoutQuestion): Promise<LayoutFindings> {
+  const [original, patched] = await Promise.all([originalObject, patchedObject].map((path) => readFile(path)));
+  const changes = changedVariables(new ElfReader(original as Buffer), new ElfReader(patched as Buffer));
+  const refusals: Refusal[] = [];
+  const notes: string[] = [];
+  if (changes === undefined && !allowed.includes("*"))
+    refusals.push(refuse("LAYOUT_UNKNOWN", unit, unit, { problem: "the types of its variables cannot be read" }));
+  for (const { name, problem } of changes ?? []) {
+    const advice = `leave ${name} as it is, and keep the new value in a variable of another name`;
+    if (allowed.includes("*") || allowed.includes(name))
+      notes.push(`${unit}: ${name}: accepted as --allow-layout says: ${problem}`);
+    else refusals.push(refuse("LAYOUT_CHANGED", name, unit, { problem, advice, name }));
+  }
+  return { refusals, notes };
 }
 
 function unknownTypes(error: unknown): KmendError {
@@ -95,6 +124,7 @@ class UnitComparison implements LayoutFindings {
       if (known === undefined) this.#newDefinition(title, types);
       else this.#definition(title, known, types);
     }
+    this.#removedDefinitions();
     this.#unnamedEnums();
     await this.#functions();
     this.#report();
@@ -107,15 +137,32 @@ class UnitComparison implements LayoutFindings {
     }
   }
 
-  /** The unit did not use it before. If the kernel has it elsewhere, it has to be the same there. */
+  /**
+   * The unit did not use it before. If the kernel has it elsewhere, it has to be the same there, unless the patch itself makes a type of this name and
+   * no object of the other one can reach the unit, which did not even know that there is one.
+   */
   #newDefinition(title: string, types: readonly number[]): void {
-    const { target, introduced } = this.#question;
-    if (target === undefined || introduced?.has(title.replace(/^\w+ /, ""))) return;
+    const { target, introduced, unit } = this.#question;
+    if (target === undefined) return;
     const known = findDefinitions(target, title);
     const pairs = new TypePairs(target, this.#types.b);
     for (const type of types) {
       if (known.length === 0 || known.some((old) => pairs.sameDefinition(old, type))) continue;
-      this.#add(title, definitionChange(pairs, known[0] as number, type, unitTitles));
+      if (introduced?.has(plainName(title)) && !this.#original.declared.has(title))
+        this.notes.push(
+          `${unit}: ${title} is new here; the kernel has another type of that name, which this one is not`,
+        );
+      else this.#add(title, definitionChange(pairs, known[0] as number, type, unitTitles));
+    }
+  }
+
+  /** A type that goes may come back under another name and in another form, while live objects still have the old one. */
+  #removedDefinitions(): void {
+    for (const [title, [type]] of this.#original.definitions) {
+      if (type === undefined || this.#patched.definitions.has(title) || title.startsWith("enum ")) continue;
+      if (!this.#question.removed?.has(plainName(title))) continue;
+      const problem = "its definition is gone with the patch, and live objects of it are not";
+      this.#add(title, { problems: [problem], remarks: [], layouts: [], movedBy: [] });
     }
   }
 
@@ -199,12 +246,13 @@ function definitionChange(types: TypePairs, x: number, y: number, titles: readon
     : structChange(types, x, y, titles);
 }
 
+function plainName(title: string): string {
+  return title.replace(/^(struct|union|enum) /, "");
+}
+
 /** How `--allow-layout` may call it: the plain name first. */
 function namesOf(title: string): string[] {
-  const plain = title
-    .replace(/^enum \{ (\S*), … \}$/, "$1")
-    .replace(/^(struct|union|enum) /, "")
-    .replace(/\(\)$/, "");
+  const plain = plainName(title.replace(/^enum \{ (\S*), … \}$/, "$1")).replace(/\(\)$/, "");
   return [...new Set([plain, title])];
 }
 

@@ -1,5 +1,5 @@
-import { inflateSync } from "node:zlib";
-import { Bytes } from "./bytes.ts";
+import type { Bytes } from "./bytes.ts";
+import { debugContent } from "./debug-section.ts";
 import { ElfFormatError } from "./format-error.ts";
 import type { Section, SectionIndex } from "./model.ts";
 import { type ElfReader, isDefined } from "./reader.ts";
@@ -42,26 +42,6 @@ export function sourceLines(elf: ElfReader, places: readonly CodePlace[]): (Sour
   return found;
 }
 
-/** SHF_COMPRESSED of gABI chapter 4; ch_type 1 is zlib. */
-const compressedFlag = 0x800;
-const compressionHeaderSize = 24;
-/** No unit of a kernel has more; a claim beyond it is damage. */
-const largestTable = 1 << 28;
-
-function contentOf(elf: ElfReader, section: Section): Bytes {
-  if ((section.flags & compressedFlag) === 0) return new Bytes(section.data, elf.littleEndian, section.offset);
-  const header = new Bytes(section.data, elf.littleEndian, section.offset);
-  const size = header.size(8);
-  if (header.u32(0) !== 1 || size > largestTable)
-    throw new ElfFormatError("compressed in an unknown way", section.offset, size);
-  try {
-    const data = inflateSync(section.data.subarray(compressionHeaderSize), { maxOutputLength: Math.max(1, size) });
-    return new Bytes(data, elf.littleEndian, section.offset);
-  } catch (error) {
-    throw new ElfFormatError("damaged compressed section", section.offset, String(error));
-  }
-}
-
 /** The state machine of DWARF 6.2.2, as far as a place needs it. */
 interface Row {
   section: SectionIndex | undefined;
@@ -98,7 +78,7 @@ class LineProgramReader {
     this.#elf = elf;
     this.#places = places;
     this.#found = found;
-    this.#bytes = contentOf(elf, section);
+    this.#bytes = debugContent(elf, section);
     for (const { offset, symbol: index, addend } of elf.relocationsFor(section.index)) {
       const symbol = elf.symbols[index];
       if (symbol !== undefined && isDefined(symbol))
@@ -222,7 +202,7 @@ class LineProgramReader {
     if (section === undefined) return "";
     let content = this.#texts.get(section);
     if (content === undefined) {
-      content = contentOf(this.#elf, section);
+      content = debugContent(this.#elf, section);
       this.#texts.set(section, content);
     }
     const { data } = content;

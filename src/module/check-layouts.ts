@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
-import { introducedTypes, mayChangeTypes } from "../change/type-change.ts";
+import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
 import type { Refusal } from "../support/refusals.ts";
@@ -28,7 +28,7 @@ export async function checkUnitLayouts(
   if (!mayChangeTypes(change.files)) return { refusals: [], notes: [] };
   const { progress, signal } = workshop;
   return progress.phase("layout", "Compare data layouts", async () => {
-    const introduced = introducedTypes(change.files);
+    const { introduced, removed } = typesOfChange(change.files);
     const folder = join(workshop.folder, "layout");
     await mkdir(folder, { recursive: true });
     // Two programs run at once for each unit.
@@ -36,7 +36,15 @@ export async function checkUnitLayouts(
     const findings = await mapConcurrently(pairs, lanes, async ({ source, object, originalPath, patchedPath }) => {
       if (originalPath === undefined) return { refusals: [], notes: [] };
       const paths = { originalObject: originalPath, patchedObject: patchedPath, folder };
-      return checkLayouts({ ...paths, unit: source, target: await types.of(object), allowed, introduced, signal });
+      return checkLayouts({
+        ...paths,
+        unit: source,
+        target: await types.of(object),
+        allowed,
+        introduced,
+        removed,
+        signal,
+      });
     });
     return {
       refusals: mergeUnits(findings.flatMap(({ refusals }) => refusals)),

@@ -135,10 +135,11 @@ function readExports(bytes: Bytes, address: number, names: Buffer, namesAddress:
     const found: Export[] = [];
     for (let at = 0; at < bytes.length; at += size) {
       const start = pointer(at + width) - namesAddress;
-      if (start < 0 || start >= names.length || (start > 0 && names[start - 1] !== 0)) break;
-      const end = names.indexOf(0, start);
-      if (end <= start) break;
-      found.push({ name: names.toString("latin1", start, end), address: pointer(at) });
+      if (start < 0 || start >= names.length) break;
+      // The linker lets a name that another one ends with begin within that.
+      const name = names.toString("latin1", start, names.indexOf(0, start));
+      if (!/^[\w.$]+$/.test(name)) break;
+      found.push({ name, address: pointer(at) });
     }
     if (found.length === bytes.length / size) return found;
   }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { cItems, cTokens } from "../../src/change/c-tokens.ts";
-import { introducedTypes, mayChangeTypes } from "../../src/change/type-change.ts";
+import { mayChangeTypes, typesOfChange } from "../../src/change/type-change.ts";
 
 const unit = `
 /* A comment with a { in it, and "quotes". */
@@ -11,7 +11,9 @@ typedef struct { long b; } hidden_t;
 static const char text[] = "} { ' /* no comment */";
 static struct plain *find(int key)
 {
-	if (key == '{')
+	static long calls;
+
+	if (key == '{' || ++calls > 9)
 		return NULL;
 #ifdef CONFIG_X
 	key++;
@@ -39,6 +41,7 @@ describe("a change that leaves types alone", () => {
     ["in a comment", "A comment", "A remark"],
     ["of white space", "struct plain { int a; };", "struct plain {\n\tint a;\n};"],
     ["that declares variables", "return lookup(key);", "struct plain *p = lookup(key);\n\treturn p;"],
+    ["that adds a static variable", "return lookup(key);", "static int fresh;\n\treturn lookup(key + fresh);"],
     ["that adds a function", "int global(", "static int added(void)\n{\n\treturn 1;\n}\nint global("],
   ])("%s is known as one", (_, from, to) => expect(changed(from, to)).toBe(false));
 });
@@ -52,6 +55,7 @@ describe("a change that may touch types", () => {
     ["of a prototype", "find(int key)", "find(long key)"],
     ["of a variable's type", "static const char text", "const char text"],
     ["that defines a type in a body", "return lookup(key);", "struct inner { int x; } y;\n\treturn lookup(key);"],
+    ["of a static variable in a body", "static long calls;", "static void *calls;"],
     ["that defines a macro in a body", "key--;", "key--;\n#define N 4\n"],
     ["that removes a function", "int global(struct plain by_value)\n{\n\treturn by_value.a;\n}", ""],
     ["that unbalances braces", "key--;", "key--; {"],
@@ -93,5 +97,8 @@ test("types that the patch defines are told from those that it moves", () => {
       ),
     },
   ];
-  expect([...introducedTypes(files)].filter((name) => !name.startsWith("__"))).toEqual(["fresh", "fresh_t"]);
+  const { introduced, removed } = typesOfChange(files);
+  expect([...introduced].filter((name) => !name.startsWith("__"))).toEqual(["fresh", "fresh_t"]);
+  expect([...removed]).toEqual([]);
+  expect([...typesOfChange(files.slice(0, 1)).removed]).toEqual(["moved"]);
 });

@@ -27,7 +27,7 @@ async function typesOf(source: string): Promise<Btf> {
   return new Btf(await encodeUnitTypes(compile(source), root), "vmlinux");
 }
 
-type More = Partial<Pick<LayoutQuestion, "target" | "allowed" | "introduced">>;
+type More = Partial<Pick<LayoutQuestion, "target" | "allowed" | "introduced" | "removed">>;
 
 function check(original: string, patched: string, more: More = {}): Promise<LayoutFindings> {
   const paths = { originalObject: compile(original), patchedObject: compile(patched) };
@@ -160,6 +160,17 @@ describe("a struct", () => {
   });
 });
 
+test("a struct that goes, and another in its place", async () => {
+  const before = using("struct session", "struct session { int a; };");
+  const after = using("struct session2", "struct session2 { int a; long more; };");
+  const removed = new Set(["session"]);
+  const [what, why] = (await refused(before, after, { removed })) ?? [];
+  expect(what).toBe("struct session");
+  expect(why).toContain("its definition is gone with the patch");
+  expect(await refused(before, after, { removed, allowed: ["session"] })).toBeUndefined();
+  expect(await refused(before, after)).toBeUndefined();
+});
+
 describe("types that are new", () => {
   const old = using("struct s", "struct late; struct s { struct late *p; };");
   const more = using("struct s", "struct late { int a; }; struct s { struct late *p; }; struct late late;");
@@ -173,7 +184,15 @@ describe("types that are new", () => {
     const same = await typesOf(more);
     const other = await typesOf(more.replace("int a;", "int a, b;"));
     expect(await refused(old, more, { target: same })).toBeUndefined();
-    expect(await refused(old, more, { target: other, introduced: new Set(["late"]) })).toBeUndefined();
+    // The unit has pointers to the kernel's.
+    const introduced = new Set(["late"]);
+    expect((await refused(old, more, { target: other, introduced }))?.[0]).toBe("struct late");
+    const unaware = using("struct s", "struct s { void *p; };");
+    const aware = more.replace("struct late *p", "void *p");
+    const private_ = await check(unaware, aware, { target: other, introduced });
+    expect(private_.refusals).toEqual([]);
+    expect(private_.notes).toEqual([expect.stringContaining("the kernel has another type of that name")]);
+    expect((await refused(unaware, aware, { target: other }))?.[0]).toBe("struct late");
     expect((await refused(old, more, { target: other }))?.[1]).toContain("its size changes from 8 to 4 bytes");
   });
 });
@@ -237,6 +256,53 @@ describe("a prototype", () => {
       "show changes its type from int (*show)(int) to int (*show)(int, void *)",
     );
     expect(await refused(ops("int a"), ops("int b"))).toBeUndefined();
+  });
+});
+
+describe("a variable", () => {
+  const structs = "struct list { void *next, *prev; }; struct other { void *first; long n; };";
+  const unit = (declaration: string, name = "live"): string =>
+    `${structs}\n${declaration}\nvoid *use(void); void *use(void) { return (void *)&${name}; }\nvoid *more; struct list l; struct other o;`;
+
+  test.each([
+    ["struct list live;", "struct other live;", "from `struct list live` to `struct other live`"],
+    ["static struct list live;", "static struct list *live[2];", "to `struct list *live[2]`"],
+    ["static long live = 4;", "static void *live;", "from `long int live` to `void *live`"],
+    ["extern struct list live;", "extern struct other live;", "from `struct list live` to `struct other live`"],
+    ["int (*live)(int);", "int (*live)(long);", "from `int (*live)(int)` to `int (*live)(long int)`"],
+    [
+      "typedef long kept; kept live;",
+      "typedef struct list *kept; kept live;",
+      "from `long int live` to `struct list *live`",
+    ],
+    ["_Bool live[8];", "char live[8];", "from `_Bool live[8]` to `char live[8]`"],
+  ])("%s that becomes %s is refused", async (before, after, difference) => {
+    const [what, why] = (await refused(unit(before), unit(after))) ?? [];
+    expect(what).toBe("live");
+    expect(why).toContain(difference);
+    expect(await refused(unit(before), unit(after), { allowed: ["live"] })).toBeUndefined();
+  });
+
+  test("that is static in a function counts too", async () => {
+    const inside = (type: string): string =>
+      unit(
+        `static ${type} one; long step(void); long step(void) { static ${type} last; last = last + 1; return (long)last; }`,
+        "one",
+      );
+    expect((await refused(inside("long"), inside("char *"), { allowed: ["one"] }))?.[1]).toContain(
+      "in step() changes its type from `long int last` to `char *last`",
+    );
+  });
+
+  test.each([
+    ["static unsigned long live;", "static volatile long live;"],
+    ["struct list *live;", "const void *live;"],
+    ["static const int live[2] = {1, 2};", "static const int live[3] = {1, 2, 3};"],
+    ['static const char *const live[] = {"a"};', 'static const char *const live[] = {"a", "b"};'],
+    ["extern int live[];", "int live[4];"],
+    ["struct list live;", "static struct list live; struct other fresh;"],
+  ])("%s may become %s", async (before, after) => {
+    expect((await check(unit(before), unit(after))).refusals).toEqual([]);
   });
 });
 

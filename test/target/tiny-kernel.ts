@@ -48,10 +48,13 @@ export function exportSections(symbols: readonly EncodedSymbol[], form: (typeof 
     else table.writeInt32LE(value - (address + at), at);
   };
   for (const [index, symbol] of symbols.entries()) {
+    const text = `${symbol.name}\0`;
+    // As the linker does, a name that another one ends with begins within that.
+    const known = names.indexOf(text);
     point(index * size, symbol.address);
-    point(index * size + width, namesAddress + names.length);
+    point(index * size + width, namesAddress + (known < 0 ? names.length : known));
     if (size === 3 * width) point(index * size + 2 * width, namesAddress);
-    names += `${symbol.name}\0`;
+    if (known < 0) names += text;
   }
   return [
     { name: "__ksymtab", type: 1, flags: 2, address, data: table },

@@ -6,6 +6,8 @@ import { isForward, typedefNameOf, wordOf } from "./same-types.ts";
 export interface TypeTable {
   /** Complete structs, unions and enums by `struct name`; those that only a typedef names by that name. */
   readonly definitions: ReadonlyMap<string, readonly number[]>;
+  /** Structs, unions and enums that are only declared, by `struct name`. */
+  readonly declared: ReadonlySet<string>;
   /** Functions by name. */
   readonly functions: ReadonlyMap<string, readonly number[]>;
   /** Enums that nothing names. */
@@ -17,6 +19,7 @@ export function tableOfTypes(btf: Btf): TypeTable {
   const definitions = new Map<string, number[]>();
   const functions = new Map<string, number[]>();
   const unnamedEnums: number[] = [];
+  const declared = new Set<string>();
   const add = (map: Map<string, number[]>, name: string, type: number): void => {
     const known = map.get(name);
     if (known === undefined) map.set(name, [type]);
@@ -28,13 +31,14 @@ export function tableOfTypes(btf: Btf): TypeTable {
     else if (kind === BtfKind.typedef) {
       const definition = unnamedBehind(btf, type);
       if (definition !== undefined) add(definitions, btf.name(type), definition);
-    } else if (isDefinition(kind) && !isForward(btf, type)) {
+    } else if (isForward(btf, type)) declared.add(`${wordOf(btf, type)} ${btf.name(type)}`);
+    else if (isDefinition(kind)) {
       const name = btf.name(type);
       if (name !== "") add(definitions, `${wordOf(btf, type)} ${name}`, type);
       else if (kind === BtfKind.enum || kind === BtfKind.enum64) unnamedEnums.push(type);
     }
   }
-  return { definitions, functions, unnamedEnums };
+  return { definitions, declared, functions, unnamedEnums };
 }
 
 /** Complete definitions in a large BTF of what {@link TypeTable} calls `title`. */

@@ -1,0 +1,187 @@
+import { type DebugEntry, DebugTag, readDebugEntries } from "../../elf/debug-entries.ts";
+
+/** A variable that keeps its place while the unit runs, and what is in it. */
+export interface UnitVariable {
+  readonly name: string;
+  /** The function that it is declared in; empty for one of file scope. */
+  readonly scope: string;
+  /** True for one that another unit defines. */
+  readonly isDeclaration: boolean;
+  /** True when the type itself, or that of the elements of an array, is const. */
+  readonly isConst: boolean;
+  /** The same for types of the same meaning: numbers of one size are alike, named structs go by their names. */
+  readonly meaning: string;
+  /** The declaration as C writes it. */
+  readonly text: string;
+  /** The same without typedefs of anything but structs and unions. */
+  readonly plainText: string;
+}
+
+/**
+ * The variables of a compiled unit from its DWARF, for which BTF has no room.
+ * @returns none without debug information.
+ * @throws ElfFormatError for debug information that cannot be read.
+ */
+export function unitVariables(elf: Parameters<typeof readDebugEntries>[0]): UnitVariable[] {
+  const types = new TypeReader(readDebugEntries(elf));
+  const found: UnitVariable[] = [];
+  for (const entry of types.entries.values()) {
+    if (entry.tag !== DebugTag.variable) continue;
+    const declared = entry.origin === undefined ? entry : (types.entries.get(entry.origin) ?? entry);
+    const name = entry.name === "" ? declared.name : entry.name;
+    const isDeclaration = entry.isDeclaration && !entry.isStatic;
+    if (name === "" || !(entry.isStatic || isDeclaration)) continue;
+    const type = entry.type ?? declared.type;
+    found.push({
+      ...{ name, scope: types.scopeOf(declared), isDeclaration, isConst: types.isConst(type) },
+      ...{ meaning: types.meaning(type), text: types.text(type, name) },
+      plainText: types.text(type, name, true),
+    });
+  }
+  return found;
+}
+
+/** Types nest less deep; damaged ones may go on for ever. */
+const deepest = 16;
+
+const qualifiers: ReadonlySet<number> = new Set([
+  DebugTag.const,
+  DebugTag.volatile,
+  DebugTag.restrict,
+  DebugTag.atomic,
+]);
+
+const aggregates: ReadonlySet<number> = new Set([DebugTag.structure, DebugTag.union, DebugTag.enumeration]);
+
+/** DW_ATE_boolean and DW_ATE_float. */
+const encodings = { boolean: 2, float: 4 } as const;
+
+class TypeReader {
+  readonly entries: ReadonlyMap<number, DebugEntry>;
+
+  constructor(entries: ReadonlyMap<number, DebugEntry>) {
+    this.entries = entries;
+  }
+
+  scopeOf(entry: DebugEntry): string {
+    for (let above = entry.parent; above !== undefined; above = above.parent) {
+      if (above.tag !== DebugTag.subprogram) continue;
+      const origin = above.origin === undefined ? undefined : this.entries.get(above.origin);
+      return above.name === "" ? (origin?.name ?? "") : above.name;
+    }
+    return "";
+  }
+
+  isConst(type: number | undefined): boolean {
+    let entry = this.#entry(type);
+    for (let step = 0; entry !== undefined && step < deepest; step++) {
+      if (entry.tag === DebugTag.const) return true;
+      if (!qualifiers.has(entry.tag) && entry.tag !== DebugTag.typedef && entry.tag !== DebugTag.array) return false;
+      entry = this.#entry(entry.type);
+    }
+    return false;
+  }
+
+  meaning(type: number | undefined, depth = 0): string {
+    const { entry, alias } = this.#resolve(type);
+    if (entry === undefined) return "void";
+    if (depth > deepest) return "…";
+    const inner = (of: number | undefined): string => this.meaning(of, depth + 1);
+    switch (entry.tag) {
+      case DebugTag.base: {
+        const word =
+          entry.encoding === encodings.boolean ? "bool" : entry.encoding === encodings.float ? "float" : "int";
+        return `${word}${entry.size}`;
+      }
+      case DebugTag.enumeration:
+        return `int${entry.size}`;
+      case DebugTag.pointer:
+        return `*${inner(entry.type)}`;
+      case DebugTag.array:
+        return `${lengthsOf(entry)}${inner(entry.type)}`;
+      case DebugTag.subroutineType:
+        return `(${parametersOf(entry).map(inner).join()})${inner(entry.type)}`;
+      case DebugTag.structure:
+      case DebugTag.union: {
+        const named = entry.name === "" ? alias : `${wordOf(entry)} ${entry.name}`;
+        if (named !== undefined) return named;
+        const members = entry.children.filter(({ tag }) => tag === DebugTag.member);
+        return `${wordOf(entry)}${entry.size}{${members.map(({ name, type: of }) => `${name}:${inner(of)}`).join()}}`;
+      }
+      default:
+        return `tag ${entry.tag}`;
+    }
+  }
+
+  /** @param plain look through typedefs. */
+  text(type: number | undefined, inside = "", plain = false, depth = 0): string {
+    const entry = this.#entry(type);
+    if (entry === undefined) return `void ${inside}`.trimEnd();
+    if (depth > deepest) return "…";
+    const inner = (text: string): string => this.text(entry.type, text, plain, depth + 1);
+    switch (entry.tag) {
+      case DebugTag.pointer: {
+        const target = this.#entry(entry.type)?.tag;
+        const isWrapped = target === DebugTag.array || target === DebugTag.subroutineType;
+        return inner(isWrapped ? `(*${inside})` : `*${inside}`);
+      }
+      case DebugTag.array:
+        return inner(`${inside}${lengthsOf(entry)}`);
+      case DebugTag.subroutineType: {
+        const parameters = parametersOf(entry).map((parameter) => this.text(parameter, "", plain, depth + 1));
+        return inner(`${inside}(${parameters.length === 0 ? "void" : parameters.join(", ")})`);
+      }
+      case DebugTag.const:
+        return `const ${inner(inside)}`;
+      case DebugTag.volatile:
+        return `volatile ${inner(inside)}`;
+      case DebugTag.restrict:
+      case DebugTag.atomic:
+        return inner(inside);
+      case DebugTag.structure:
+      case DebugTag.union:
+      case DebugTag.enumeration:
+        return `${wordOf(entry)} ${entry.name === "" ? "{…}" : entry.name} ${inside}`.trimEnd();
+      case DebugTag.typedef:
+        if (plain && !this.#isNameless(type)) return inner(inside);
+        return `${entry.name} ${inside}`.trimEnd();
+      default:
+        return `${entry.name} ${inside}`.trimEnd();
+    }
+  }
+
+  /** True for a struct, union or enum that only a typedef names. */
+  #isNameless(type: number | undefined): boolean {
+    const { entry } = this.#resolve(type);
+    return entry !== undefined && entry.name === "" && aggregates.has(entry.tag);
+  }
+
+  #entry(type: number | undefined): DebugEntry | undefined {
+    return type === undefined ? undefined : this.entries.get(type);
+  }
+
+  /** What is behind typedefs and qualifiers, and the last typedef on the way. */
+  #resolve(type: number | undefined): { entry: DebugEntry | undefined; alias: string | undefined } {
+    let entry = this.#entry(type);
+    let alias: string | undefined;
+    for (let step = 0; entry !== undefined && step < deepest; step++) {
+      if (entry.tag === DebugTag.typedef) alias = entry.name;
+      else if (!qualifiers.has(entry.tag)) break;
+      entry = this.#entry(entry.type);
+    }
+    return { entry, alias };
+  }
+}
+
+function wordOf({ tag }: DebugEntry): string {
+  return tag === DebugTag.union ? "union" : tag === DebugTag.enumeration ? "enum" : "struct";
+}
+
+function lengthsOf({ children }: DebugEntry): string {
+  const ranges = children.filter(({ tag }) => tag === DebugTag.subrange);
+  return ranges.map(({ upperBound }) => `[${upperBound === undefined ? "" : upperBound + 1}]`).join("");
+}
+
+function parametersOf({ children }: DebugEntry): (number | undefined)[] {
+  return children.filter(({ tag }) => tag === DebugTag.formalParameter).map(({ type }) => type);
+}
