@@ -5,16 +5,19 @@ import type { Benchmark } from "./benchmark.ts";
 /** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some, and `npm run bench -- fixes OPTIONS` the one on real fixes. */
 const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   build: async () => (await import("./build.ts")).buildBenchmark,
+  kernel: async () => (await import("./kernel.ts")).kernelBenchmark,
   diff: async () => (await import("./diff.ts")).diffBenchmark,
 };
 
-const help = `Usage: npm run bench -- [build] [diff] [OPTIONS]
+const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
 
-Prints tables of times and memory; judges nothing. Without a name, build and diff are run.
+Prints tables of times and memory; judges nothing. Without a name, the first three are run.
 
   build          the shipped examples against the same compile commands run bare
     --no-cold    leave out the build from an empty cache
+  kernel         symbols and types of the kernel image, and the match of its units
+    --pairs=N    how many units of the kernel are compiled for it
   diff           the comparison alone, over pairs of real units
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
@@ -39,6 +42,15 @@ if (words[0] === "fixes") {
 if (words[0] === "measure-pairs") {
   const { measurePairs } = await import("./diff/measure-pairs.ts");
   console.log(JSON.stringify(await measurePairs(words[1] as string)));
+  process.exit();
+}
+
+/** What the benchmark of `kernel` runs in processes of their own. */
+if (words[0] === "measure-image" || words[0] === "measure-matches") {
+  const { measureImage, measureMatches } = await import("./kernel/measure-kernel.ts");
+  const [image, cache, pairs] = words.slice(1) as [string, string, string];
+  const measured = words[0] === "measure-image" ? measureImage(image, cache) : measureMatches(image, cache, pairs);
+  console.log(JSON.stringify(await measured));
   process.exit();
 }
 

@@ -161,8 +161,10 @@ describe("a struct", () => {
 });
 
 test("a struct that goes, and another in its place", async () => {
-  const before = using("struct session", "struct session { int a; };");
-  const after = using("struct session2", "struct session2 { int a; long more; };");
+  const unit = (name: string, members: string): string =>
+    `struct ${name} { ${members} };\nlong use(void *p);\nlong use(void *p) { return ((struct ${name} *)p)->a; }\n`;
+  const before = unit("session", "int a;");
+  const after = unit("session2", "long more, a;");
   const removed = new Set(["session"]);
   const [what, why] = (await refused(before, after, { removed })) ?? [];
   expect(what).toBe("struct session");
