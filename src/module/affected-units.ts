@@ -32,33 +32,73 @@ export async function unitsThatSee(
   const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
     const graph = await includeGraph(tree.path, workshop.kernelFolder, foldersLeftOut(tree.environment), signal);
     const candidates = graph.unitsThatMaySee(headers);
-    status(`${candidates.length} source files may include ${headers.join(", ")}`);
-    const membership = await membershipOf(kbuildOf(workshop), candidates);
-    return candidates.flatMap((source): AffectedUnit[] => {
-      const member = membership.get(source);
-      return member === undefined || member.kind === "not-built" ? [] : [{ source, member }];
-    });
+    const built: AffectedUnit[] = [];
+    for (const batch of batchesOf(candidates)) {
+      status(
+        `${candidates.length} source files may include ${headers.join(", ")}; ${built.length} of this kernel do so far`,
+      );
+      const membership = await membershipOf(kbuildOf(workshop), batch);
+      for (const [source, member] of membership) if (member.kind !== "not-built") built.push({ source, member });
+      // Kbuild takes minutes to tell for half of the kernel what a small part of it shows.
+      if (built.length > maxUnits * candidatesPerUnit) break;
+    }
+    return built.sort((a, b) => (a.source < b.source ? -1 : 1));
   });
-  refuseTooMany(found, headers, maxUnits * candidatesPerUnit);
+  refuseTooMany(found, headers, maxUnits, candidatesPerUnit);
   if (found.length === 0) return [];
   progress.note(
     `${headers.join(", ")}: ${found.length} units of this kernel include it; comparing what the compiler sees of it`,
   );
   const affected = await withDifferentText(found, files, workshop, progress);
-  refuseTooMany(affected, headers, maxUnits);
+  refuseTooMany(affected, headers, maxUnits, 1);
+  progress.note(`${affected.length} of them see a difference and are compiled without and with the patch`);
   return affected;
+}
+
+/** Source files that are asked for at once. */
+const batchSize = 400;
+
+/** Files in parts, those of the largest folders first: Kbuild answers by folders. */
+function batchesOf(sources: readonly string[]): string[][] {
+  const folders = new Map<string, string[]>();
+  for (const source of sources) {
+    const known = folders.get(dirname(source));
+    if (known === undefined) folders.set(dirname(source), [source]);
+    else known.push(source);
+  }
+  const batches: string[][] = [];
+  for (const group of [...folders.values()].sort((a, b) => b.length - a.length)) {
+    const last = batches.at(-1);
+    if (last === undefined || last.length >= batchSize) batches.push(group);
+    else last.push(...group);
+  }
+  return batches;
 }
 
 /** How many more units than allowed are preprocessed, since a changed macro touches only the units that use it. */
 const candidatesPerUnit = 4;
 
-function refuseTooMany(units: readonly AffectedUnit[], headers: readonly string[], limit: number): void {
+/** @param factor of `maxUnits`: how many are too many. */
+function refuseTooMany(
+  units: readonly AffectedUnit[],
+  headers: readonly string[],
+  maxUnits: number,
+  factor: number,
+): void {
+  const limit = maxUnits * factor;
   if (units.length <= limit) return;
   const shown = units.slice(0, 20).map(({ source }) => source);
+  const all = headers.join(", ");
   throw new KmendError({
     code: "TOO_MANY_UNITS",
-    message: `${units.length} units of this kernel see the change of ${headers.join(", ")}`,
-    why: `more than ${limit} would have to be compiled twice:\n${shown.join("\n")}\n…`,
+    message:
+      factor === 1
+        ? `${units.length} units of this kernel see the change of ${all}`
+        : `more than ${limit} units of this kernel include ${all}`,
+    why:
+      factor === 1
+        ? `more than ${limit} would have to be compiled twice:\n${shown.join("\n")}\n…`
+        : `each of them would have to be looked at, and up to ${maxUnits} may be compiled twice; among them are:\n${shown.join("\n")}\n…`,
     hint: "move the changed lines into the C files that need them, or allow more with --max-units N",
     exitCode: ExitCode.refused,
   });

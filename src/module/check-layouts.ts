@@ -1,9 +1,10 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
 import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
+import { KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { Btf } from "../target/btf.ts";
@@ -46,12 +47,14 @@ export async function checkUnitLayouts(
         signal,
       });
     });
-    return {
-      refusals: mergeUnits(findings.flatMap(({ refusals }) => refusals)),
-      notes: [...new Set(findings.flatMap(({ notes }) => notes))],
-    };
+    const notes = new Set(findings.flatMap(({ notes: found }) => found));
+    if ((await types.of("vmlinux")) === undefined) notes.add(withoutKernelTypes);
+    return { refusals: mergeUnits(findings.flatMap(({ refusals }) => refusals)), notes: [...notes] };
   });
 }
+
+const withoutKernelTypes =
+  "this kernel has no type information (CONFIG_DEBUG_INFO_BTF): types that only the patched code uses are not compared with its own";
 
 /** How many differing types a failed proof names. */
 const shownTypes = 3;
@@ -80,9 +83,15 @@ async function typeEvidence(
   types: Pick<KernelTypes, "of">,
   { folder, signal }: Pick<Workshop, "folder" | "signal">,
 ): Promise<string> {
-  const target = await types.of(object);
-  if (target === undefined || originalPath === undefined) return "";
-  const differing = await compareWithTarget(originalPath, target, folder, signal);
+  if (originalPath === undefined) return "";
+  const differing = await types
+    .of(object)
+    .then((target) => (target === undefined ? [] : compareWithTarget(originalPath, target, folder, signal)))
+    .catch((error: unknown) => {
+      // What is wrong with the kernel's types must not hide that the code differs.
+      if (error instanceof KmendError && error.code.startsWith("BTF_")) return [error.message];
+      throw error;
+    });
   if (differing.length === 0) return "";
   const rest = differing.length - shownTypes;
   const shown = differing.slice(0, shownTypes).join("; ");
@@ -103,7 +112,7 @@ export class KernelTypes {
 
   /**
    * Types of `vmlinux` or of a module together with them; undefined when the kernel has none.
-   * @throws KmendError `BTF_FORMAT`, `MODULE_FILE_MISSING`.
+   * @throws KmendError `BTF_FORMAT`, `BTF_MISSING`, `MODULE_FILE_MISSING`.
    */
   of(object: string): Promise<Btf | undefined> {
     let types = this.#known.get(object);
@@ -115,8 +124,17 @@ export class KernelTypes {
   }
 
   async #ofImage(): Promise<Btf | undefined> {
-    const data = this.#kernel.image.btf;
-    return data === undefined ? undefined : new Btf(data, this.#kernel.imagePath);
+    const { image, imagePath, configPath } = this.#kernel;
+    if (image.btf !== undefined) return new Btf(image.btf, imagePath);
+    const config = await readFile(configPath, "latin1");
+    if (!/^CONFIG_DEBUG_INFO_BTF=y$/m.test(config)) return undefined;
+    throw new KmendError({
+      code: "BTF_MISSING",
+      message: "the kernel image has no type information, though its configuration says that it has",
+      where: `${imagePath}: there is no section .BTF`,
+      why: "a patch that may change data structures is held against the kernel's own types",
+      hint: "give the kernel image as the kernel's build or package made it with --image; one that lost its sections will not do",
+    });
   }
 
   async #ofModule(name: string): Promise<Btf | undefined> {

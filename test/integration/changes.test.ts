@@ -109,6 +109,19 @@ test("a change that too many units see is refused, and they are named", async ()
   expect(stderr).toContain("--max-units");
 });
 
+test("a header that half of the kernel includes is refused before everything is looked at", async () => {
+  const patch = scratch.patch(tree, {
+    "include/linux/sched.h": replace(/^#define PF_IDLE\t.*$/m, "#define PF_IDLE 2u"),
+  });
+  const { exitCode, result, stderr } = await build([patch], scratch.folder());
+  expect(exitCode, stderr).toBe(4);
+  expect(stderr.match(/^error\[(\w+)\]/gm)).toEqual(["error[TOO_MANY_UNITS]"]);
+  expect(stderr).toContain("more than 2000 units of this kernel include include/linux/sched.h");
+  expect(stderr).toMatch(/among them are:\n(\s+[\w/-]+\.c\n){20}/);
+  expect(stderr).toContain("--max-units");
+  expect(result).toMatchObject({ outcome: "failed" });
+});
+
 test("files that this kernel does not build are named", async () => {
   const edits = {
     "arch/arm/mm/fault.c": append("/* arm */\nint kmend_arm;\n"),

@@ -1,7 +1,9 @@
-import { readFileSync } from "node:fs";
+import { chmodSync, copyFileSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Btf } from "../../src/target/btf.ts";
 import { BtfKind } from "../../src/target/btf-format.ts";
+import { kmend } from "../cli/captured.ts";
 import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
@@ -88,6 +90,58 @@ describe("a struct of live objects", () => {
     expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toContain(
       "LAYOUT_CHANGED struct zram_table_entry",
     );
+  });
+});
+
+describe("a variable", () => {
+  test("whose type changes is refused", async () => {
+    const edit = all(
+      replace("static DEFINE_IDA(eventfd_ida);", "static struct { void *first[2]; } eventfd_ida;"),
+      replace(/ida_(simple_remove|free)\(&eventfd_ida,[^)]*\)/, "eventfd_ida.first[0] = NULL"),
+      replace(/ida_(simple_get|alloc)\(&eventfd_ida,[^)]*\)/, "eventfd_ida.first[1] ? 1 : 0"),
+    );
+    const { exitCode, result } = await build([patch(edit)], scratch.folder());
+    expect(exitCode).toBe(4);
+    const refusal = result.refusals.find(({ what }) => what === "eventfd_ida");
+    expect(refusal).toMatchObject({ code: "LAYOUT_CHANGED", where: "fs/eventfd.c" });
+    expect(refusal?.why).toContain(
+      "the variable changes its type from `struct ida eventfd_ida` to `struct {…} eventfd_ida`",
+    );
+    expect(refusal?.hint).toContain("--allow-layout eventfd_ida");
+  });
+});
+
+describe("type information of the kernel that is", () => {
+  let image: string;
+  beforeAll(() => {
+    image = join(scratch.folder(), "vmlinux");
+    copyFileSync(stock.kernel.image.unpacked.path, image);
+    chmodSync(image, 0o644);
+  });
+
+  async function refusedWith(place: number, bytes: Uint8Array): Promise<string> {
+    const file = openSync(image, "r+");
+    const before = new Uint8Array(bytes.length);
+    readSync(file, before, 0, before.length, place);
+    writeSync(file, bytes, 0, bytes.length, place);
+    const words = ["build", patch(grown), "--kernel", stock.kernel.release, "--image", image, "-o", scratch.folder()];
+    const { exitCode, stderr } = await kmend(...words);
+    writeSync(file, before, 0, before.length, place);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("hint:");
+    expect(stderr).toContain(image);
+    return (stderr.match(/^error\[\w+\]/gm) ?? []).join();
+  }
+
+  test("damaged", async () => {
+    const section = stock.kernel.image.sections.find(({ name }) => name === ".BTF");
+    expect(await refusedWith(section?.offset ?? 0, new Uint8Array(8))).toBe("error[BTF_FORMAT]");
+  });
+
+  test("missing, where the configuration promises it", async () => {
+    const names = readFileSync(image).lastIndexOf("\0.BTF\0");
+    expect(names).toBeGreaterThan(0);
+    expect(await refusedWith(names + 1, Buffer.from(".XTF"))).toBe("error[BTF_MISSING]");
   });
 });
 
