@@ -5,7 +5,7 @@ import { bareCompile } from "./bare-compile.ts";
 import type { Fix } from "./corpus.ts";
 import { Joiner } from "./join.ts";
 import { appendRecord, type FixRecord, readRecords } from "./records.ts";
-import { type FixContext, joinFix, mayBeJoined, runFix } from "./run-fix.ts";
+import { type FixContext, joinFix, mayBeJoined, patchFile, runFix } from "./run-fix.ts";
 import type { Session } from "./session.ts";
 
 export interface BuildFixesOptions {
@@ -56,7 +56,7 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
   const left = fixes.filter(({ id }) => !known.has(id));
   let done = fixes.length - left.length;
   await mapConcurrently(left, jobs, async (fix) => {
-    const record = await withBareTime(await runFix(fix, context), options);
+    const record = await withBareTime(await runFix(fix, context), context, options);
     await appendRecord(options.records, record);
     known.set(record.id, record);
     options.onRecord(record, ++done);
@@ -65,7 +65,7 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
   const joinable = fixes.filter(({ id }) => apart.includes(id)).slice(0, options.joins);
   await mapConcurrently(joinable, jobs, async (fix, index) => {
     const alone = known.get(fix.id) as FixRecord;
-    const record = await withBareTime(await joinFix(fix, alone, context), options);
+    const record = await withBareTime(await joinFix(fix, alone, context), context, options);
     await appendRecord(options.records, record);
     known.set(record.id, record);
     options.onRecord(record, index + 1);
@@ -76,22 +76,20 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
 /** The sample depends on seed and name only. Units that the cache had already are no fair measure. */
 async function withBareTime(
   record: FixRecord,
-  { session, seed, output, compilers }: BuildFixesOptions,
+  context: FixContext,
+  { session, seed, output, compilers, fixes }: BuildFixesOptions,
 ): Promise<FixRecord> {
   const isChosen = Number.parseInt(sha256(seed, "bare", record.id).slice(0, 8), 16) % bareEvery === 0;
   if (record.outcome !== "built" || record.warm || !isChosen) return record;
+  const alone = fixes.find((fix) => fix.id === record.id)?.patch;
   const patches =
-    record.files.length === 1 ? [patchOf(record.id, session)] : record.files.map((path) => patchOf(path, session));
+    record.files.length === 1 && alone !== undefined
+      ? [alone]
+      : await Promise.all(record.files.map((part) => patchFile(part, context)));
   const bareMilliseconds = await bareCompile(
     record.units.map(({ path }) => path),
     patches,
     { tree: session.tree, cache: session.cache, scratch: join(output, "scratch"), jobs: Math.max(compilers, 2) },
   );
   return { ...record, bareMilliseconds };
-}
-
-function patchOf(id: string, { corpus }: Session): string {
-  const patch = corpus.patches.get(id) ?? corpus.fixes.find((fix) => fix.id === id)?.patch;
-  if (patch === undefined) throw new Error(`no patch of ${id}`);
-  return patch;
 }

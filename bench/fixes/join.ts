@@ -1,102 +1,186 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { missedNames } from "./compiler-errors.ts";
 import type { Corpus } from "./corpus.ts";
-import { addedWords } from "./hunks.ts";
+import { addedWords, type Hunk, hunksOf, patchOf } from "./hunks.ts";
 
-/** Which changed files add a word: where a name that the compiler misses may come from. */
+/** What a joined patch holds of one file: `path`, all that differs, or `path#1,4`, these hunks of it. */
+export type Part = string;
+
+/** One hunk of a file that differs. */
+interface Place {
+  readonly path: string;
+  /** From 1. */
+  readonly number: number;
+  readonly hunk: Hunk;
+}
+
+/** Finds the parts of other files that a patch needs before it compiles: the hunks that add the names which the compiler or the linker misses, and no more. */
 export class Joiner {
-  readonly #headers = new Map<string, string[]>();
-  readonly #sources = new Map<string, string[]>();
-  readonly #changed: ReadonlySet<string>;
+  readonly #headers = new Map<string, Place[]>();
+  readonly #definitions = new Map<string, Place[]>();
+  readonly #corpus: Corpus;
   readonly #new = new Set<string>();
 
-  private constructor(changed: ReadonlySet<string>) {
-    this.#changed = changed;
+  private constructor(corpus: Corpus) {
+    this.#corpus = corpus;
   }
 
   static async of(corpus: Corpus): Promise<Joiner> {
-    const joiner = new Joiner(new Set(corpus.patches.keys()));
+    const joiner = new Joiner(corpus);
     for (const [path, patch] of corpus.patches) {
-      const index = path.endsWith(".h") ? joiner.#headers : path.endsWith(".c") ? joiner.#sources : undefined;
-      if (index === undefined) continue;
+      const isHeader = path.endsWith(".h");
+      if (!isHeader && !path.endsWith(".c")) continue;
       const text = await readFile(patch, "latin1");
       if (text.startsWith("--- /dev/null")) joiner.#new.add(path);
-      for (const word of addedWords(text)) {
-        const files = index.get(word);
-        if (files === undefined) index.set(word, [path]);
-        else files.push(path);
+      const index = isHeader ? joiner.#headers : joiner.#definitions;
+      for (const [at, hunk] of hunksOf(text).hunks.entries()) {
+        for (const word of addedWords(hunk, !isHeader)) {
+          const place = { path, number: at + 1, hunk };
+          const places = index.get(word);
+          if (places === undefined) index.set(word, [place]);
+          else places.push(place);
+        }
       }
     }
     return joiner;
   }
 
   /**
-   * Files to add to a patch that does not compile: changed files that the errors are in, then the changed headers nearest to `home` that add the names
-   * in the errors.
+   * The parts with what the compiler missed: of the files that the errors are in and of the changed headers nearest to `home`.
    * @param errors lines of the compiler.
+   * @returns equal parts when nothing was found.
    */
-  forErrors(errors: string, files: readonly string[], home: string): string[] {
-    const found = new Set<string>();
-    for (const line of errors.split("\n")) {
-      const match = /^(?:\.\/)?([^\s:]+):\d+(?::\d+)?: (?:fatal )?error: (.*)$/.exec(line);
-      if (match === null) continue;
-      const [, place, message] = match as unknown as [string, string, string];
-      if (this.#changed.has(place) && !files.includes(place)) found.add(place);
-      const missing = /^(\S+\.h): No such file/.exec(message)?.[1];
-      const header = missing === undefined ? undefined : this.#nearest(this.#endingWith(missing), files, home);
-      if (header !== undefined) found.add(header);
-      for (const word of quotedWords(message)) {
-        const nearest = this.#nearest(this.#headers.get(word) ?? [], files, home);
-        if (nearest !== undefined) found.add(nearest);
+  async forErrors(errors: string, parts: readonly Part[], home: string): Promise<Part[]> {
+    const chosen = new Selection(parts);
+    for (const { place, names, within, header } of missedNames(errors)) {
+      if (header !== undefined) {
+        const path = nearest(
+          this.#endingWith(header).filter((candidate) => !chosen.hasAll(candidate)),
+          home,
+        );
+        if (path !== undefined) chosen.addAll(path);
       }
+      for (const name of names) this.#add(chosen, this.#headers.get(name) ?? [], home, within);
+      if (this.#corpus.patches.has(place) && !chosen.hasAll(place)) await this.#addTouching(chosen, place, names);
     }
-    return this.#withMakefiles([...found], files);
+    return this.#withMakefiles(chosen).parts();
   }
 
-  /** Changed C files that may define names which the kernel does not have. */
-  forSymbols(names: readonly string[], files: readonly string[], home: string): string[] {
-    const found = new Set<string>();
-    for (const name of names) {
-      const nearest = this.#nearest(this.#sources.get(name) ?? [], files, home);
-      if (nearest !== undefined) found.add(nearest);
-    }
-    return this.#withMakefiles([...found], files);
+  /** The parts with the changed C files' definitions of names that the kernel does not have. */
+  forSymbols(names: readonly string[], parts: readonly Part[], home: string): Part[] {
+    const chosen = new Selection(parts);
+    for (const name of names) this.#add(chosen, this.#definitions.get(name) ?? [], home);
+    return this.#withMakefiles(chosen).parts();
   }
 
-  /** Of the files that are not in the patch yet: one of the same folder, else the one with the longest way in common, `include/` before others. */
-  #nearest(candidates: readonly string[], files: readonly string[], home: string): string | undefined {
-    const rank = (path: string): number =>
-      (dirname(path) === dirname(home) ? 1000 : 0) + (path.startsWith("include/") ? 10 : 0) + commonParts(path, home);
-    return candidates.filter((path) => !files.includes(path)).sort((a, b) => rank(b) - rank(a) || (a < b ? -1 : 1))[0];
+  /** The text of a part. */
+  async patch(part: Part): Promise<string> {
+    const { path, numbers } = readPart(part);
+    const text = await readFile(this.#corpus.patches.get(path) as string, "latin1");
+    if (numbers === undefined) return text;
+    const { head, hunks } = hunksOf(text);
+    return patchOf(
+      head,
+      numbers.map((number) => hunks[number - 1] as Hunk),
+    );
+  }
+
+  /** Adds those of the places that are in the nearest file of them. */
+  #add(chosen: Selection, places: readonly Place[], home: string, within?: string): void {
+    const left = places.filter(({ path, number }) => !chosen.has(path, number));
+    const fitting = within === undefined ? [] : left.filter(({ hunk }) => hunk.within.includes(within));
+    const among = fitting.length > 0 ? fitting : left;
+    const path = nearest(
+      among.map((place) => place.path),
+      home,
+    );
+    for (const place of among) {
+      if (place.path !== path) continue;
+      if (this.#new.has(path)) chosen.addAll(path);
+      else chosen.add(path, place.number);
+    }
+  }
+
+  /** A file in which an error is: its hunks with one of the names, on whatever line, else all of them. */
+  async #addTouching(chosen: Selection, path: string, names: readonly string[]): Promise<void> {
+    const { hunks } = hunksOf(await readFile(this.#corpus.patches.get(path) as string, "latin1"));
+    const touching = [...hunks.keys()].filter((at) =>
+      hunks[at]?.lines.some((line) => names.some((name) => new RegExp(`\\b${name}\\b`).test(line))),
+    );
+    const left = touching.filter((at) => !chosen.has(path, at + 1));
+    if (left.length === 0) chosen.addAll(path);
+    else for (const at of left) chosen.add(path, at + 1);
   }
 
   #endingWith(name: string): string[] {
-    return [...this.#changed].filter((path) => path === name || path.endsWith(`/${name}`));
+    return [...this.#corpus.patches.keys()].filter((path) => path === name || path.endsWith(`/${name}`));
   }
 
   /** A new unit is built only when its Makefile says so. */
-  #withMakefiles(found: readonly string[], files: readonly string[]): string[] {
-    const folders = found.filter((path) => path.endsWith(".c") && this.#new.has(path)).map((path) => dirname(path));
-    const makefiles = folders.flatMap((folder) => [`${folder}/Makefile`, `${folder}/Kbuild`]);
-    const wanted = makefiles.filter((path) => this.#changed.has(path) && !files.includes(path));
-    return [...new Set([...found, ...wanted])].sort();
+  #withMakefiles(chosen: Selection): Selection {
+    const folders = chosen
+      .paths()
+      .filter((path) => path.endsWith(".c") && this.#new.has(path))
+      .map(dirname);
+    for (const folder of folders)
+      for (const path of [`${folder}/Makefile`, `${folder}/Kbuild`])
+        if (this.#corpus.patches.has(path)) chosen.addAll(path);
+    return chosen;
   }
 }
 
-/** Names in the quotation marks of a compiler message, without the words of the language. */
-function quotedWords(message: string): Set<string> {
-  const words = new Set<string>();
-  for (const [, quoted] of message.matchAll(/['‘]([^'’]+)['’]/g)) {
-    for (const [word] of (quoted as string).matchAll(/[A-Za-z_]\w+/g)) if (!keywords.has(word)) words.add(word);
+/** Parts while they grow. */
+class Selection {
+  /** Undefined stands for all of a file. */
+  readonly #chosen: Map<string, Set<number> | undefined>;
+
+  constructor(parts: readonly Part[]) {
+    this.#chosen = new Map(
+      parts.map(readPart).map(({ path, numbers }) => [path, numbers === undefined ? undefined : new Set(numbers)]),
+    );
   }
-  return words;
+
+  hasAll(path: string): boolean {
+    return this.#chosen.has(path) && this.#chosen.get(path) === undefined;
+  }
+
+  has(path: string, number: number): boolean {
+    return this.hasAll(path) || this.#chosen.get(path)?.has(number) === true;
+  }
+
+  addAll(path: string): void {
+    this.#chosen.set(path, undefined);
+  }
+
+  add(path: string, number: number): void {
+    if (this.hasAll(path)) return;
+    this.#chosen.set(path, (this.#chosen.get(path) ?? new Set()).add(number));
+  }
+
+  paths(): string[] {
+    return [...this.#chosen.keys()];
+  }
+
+  parts(): Part[] {
+    const parts = [...this.#chosen].map(([path, numbers]) =>
+      numbers === undefined ? path : `${path}#${[...numbers].sort((a, b) => a - b).join(",")}`,
+    );
+    return parts.sort();
+  }
 }
 
-const keywords = new Set(
-  "struct union enum const static inline int long short char void unsigned signed bool u8 u16 u32 u64 size_t".split(
-    " ",
-  ),
-);
+function readPart(part: Part): { readonly path: string; readonly numbers: readonly number[] | undefined } {
+  const [path, numbers] = part.split("#") as [string, string | undefined];
+  return { path, numbers: numbers?.split(",").map(Number) };
+}
+
+/** One of the same folder as `home`, else the one with the longest way in common, `include/` before others. */
+function nearest(paths: readonly string[], home: string): string | undefined {
+  const rank = (path: string): number =>
+    (dirname(path) === dirname(home) ? 1000 : 0) + (path.startsWith("include/") ? 10 : 0) + commonParts(path, home);
+  return [...paths].sort((a, b) => rank(b) - rank(a) || (a < b ? -1 : 1))[0];
+}
 
 function commonParts(a: string, b: string): number {
   const left = a.split("/");

@@ -21,7 +21,7 @@ export type FixOutcome =
 export interface FixRecord {
   readonly id: string;
   readonly outcome: FixOutcome;
-  /** Files of the patch; more than one when others had to be joined. */
+  /** Files of the patch; more than one when others had to be joined, of which a part may do: `path#1,4` are two hunks. */
   readonly files: readonly string[];
   readonly joinedAs?: string | undefined;
   /** Present when more files were tried, or looked for in vain. */

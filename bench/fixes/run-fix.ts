@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { build } from "../../src/module/build.ts";
 import type { BuildResult } from "../../src/module/build-types.ts";
-import { exists, sha256 } from "../../src/support/cache.ts";
+import { exists, sha256, writeFileAtomically } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import type { UnitCache } from "../../src/tree/compile.ts";
@@ -26,8 +26,8 @@ export interface FixContext {
   readonly joined: Map<string, string>;
 }
 
-/** How often more files are added, and how many files a joined patch may have. */
-const joinRounds = 6;
+/** How often more is added, and how many files a joined patch may have. */
+const joinRounds = 8;
 const joinFiles = 12;
 
 /** Name of a fix's module: short, and the same for every run. */
@@ -55,16 +55,15 @@ export function mayBeJoined({ id, outcome, refusals, files, hasEnded }: FixRecor
 export async function joinFix(fix: Fix, alone: FixRecord, context: FixContext): Promise<FixRecord> {
   let attempt = alone;
   for (let round = 0; ; round++) {
-    const more = neededFiles(attempt, fix.path, context);
-    if (more === undefined) return { ...attempt, hasEnded: true };
-    const files = [...attempt.files, ...more].sort();
-    if (more.length === 0 || round === joinRounds || files.length > joinFiles) {
+    const files = await neededFiles(attempt, fix.path, context);
+    if (files === undefined) return { ...attempt, hasEnded: true };
+    if (files.join(" ") === [...attempt.files].sort().join(" ") || round === joinRounds || files.length > joinFiles) {
       return attempt.outcome === "refused" ? { ...attempt, hasEnded: true } : incomplete(alone, attempt, files);
     }
     const known = context.joined.get(files.join(" "));
     if (known !== undefined && known !== fix.id) return { ...alone, outcome: "joined", joinedAs: known };
     context.joined.set(files.join(" "), fix.id);
-    const patches = files.map((path) => context.corpus.patches.get(path) as string);
+    const patches = await Promise.all(files.map((part) => patchFile(part, context)));
     attempt = await buildOnce(fix, files, patches, context);
   }
 }
@@ -80,15 +79,27 @@ function incomplete(first: FixRecord, last: FixRecord, joined: readonly string[]
   };
 }
 
-/** @returns undefined when the outcome stands; else files that may make the patch whole. */
-function neededFiles(attempt: FixRecord, home: string, { joiner }: FixContext): string[] | undefined {
+/** @returns undefined when the outcome stands; else the parts of the patch that may make it whole, those that it has among them. */
+async function neededFiles(
+  attempt: FixRecord,
+  home: string,
+  { joiner }: FixContext,
+): Promise<readonly string[] | undefined> {
   const { error, refusals, files } = attempt;
   if (attempt.outcome === "incomplete")
-    return error?.code === "COMPILE_FAILED" ? joiner.forErrors(error.why, files, home) : [];
+    return error?.code === "COMPILE_FAILED" ? joiner.forErrors(error.why, files, home) : files;
   const missing = refusals.filter(({ code }) => code === "MISSING_SYMBOL").map(({ what }) => what);
   if (missing.length === 0) return undefined;
   const more = joiner.forSymbols(missing, files, home);
-  return more.length === 0 ? undefined : more;
+  return more.length === files.length && more.every((part) => files.includes(part)) ? undefined : more;
+}
+
+/** Patch file of one part of a joined patch. */
+export async function patchFile(part: string, { corpus, joiner, output }: FixContext): Promise<string> {
+  if (!part.includes("#")) return corpus.patches.get(part) as string;
+  const path = join(output, "parts", `${sha256(part).slice(0, 16)}.patch`);
+  await writeFileAtomically(path, Buffer.from(await joiner.patch(part), "latin1"));
+  return path;
 }
 
 async function buildOnce(
@@ -148,8 +159,8 @@ function described(
 }
 
 async function hasOriginal(files: readonly string[], cache: UnitCache): Promise<boolean> {
-  for (const path of files) {
-    const command = await cache.command(path);
+  for (const part of files) {
+    const command = await cache.command(part.replace(/#.*$/, ""));
     if (command !== undefined && (await exists(cache.objectPath(command)))) return true;
   }
   return false;
