@@ -42,7 +42,7 @@ const kernelParameters = ["console=ttyS0,115200", "loglevel=1", "printk.time=1",
  * Software emulation runs all processors of the guest in one thread. With a thread for each, as QEMU does by default, a processor may translate code
  * while another one changes it, and the translation of the old bytes stays: a breakpoint that the kernel put over an instruction for the time of its
  * change (text_poke_bp_batch in arch/x86/kernel/alternative.c) is then run for ever after, and ends in `Oops: int3`. Linux 6.12 changes its code so in
- * every transition. Writing `voluntary` to /sys/kernel/debug/sched/preempt over and over kills such a guest without any live patch.
+ * every transition, and guests died of it in `irqentry_exit`, also with a live patch that kmend had no part in.
  */
 const accelerators: Readonly<Record<Accelerator, string>> = { kvm: "kvm", tcg: "tcg,thread=single" };
 
