@@ -15,6 +15,8 @@ export interface RunOptions {
   /** File that gets the command line and everything it prints. */
   readonly logFile?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Receives what the program prints, both streams, while it runs. */
+  readonly onOutput?: ((piece: string) => void) | undefined;
   /** Keep the program out of this process's group, so that an interrupt from the terminal does not reach it. */
   readonly ownProcessGroup?: boolean | undefined;
   /** Return a failure instead of throwing it. */
@@ -54,7 +56,10 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
   } satisfies ExecaOptions;
-  const result = await execa(file, [...args], settings);
+  const running = execa(file, [...args], settings);
+  const { onOutput } = options;
+  if (onOutput !== undefined) running.all.on("data", (piece: Uint8Array | string) => onOutput(piece.toString()));
+  const result = await running;
   const all = result.all ?? "";
   const outcome: RunResult = {
     exitCode: result.exitCode ?? -1,

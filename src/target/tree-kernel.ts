@@ -5,9 +5,11 @@ import { exists, sha256, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { isInUse, keepRecent, retireFolder } from "../support/kept-folders.ts";
 import type { Progress } from "../support/progress.ts";
+import { run } from "../support/run.ts";
 import type { KernelSource } from "./distribution/distribution.ts";
 import type { FindOptions, TargetKernel } from "./find.ts";
 import { KernelImage } from "./kernel-image.ts";
+import { requireSameConfig } from "./same-config.ts";
 import {
   type CompanionFiles,
   describeVersion,
@@ -39,7 +41,7 @@ export type MakeImage = (request: ImageRequest) => Promise<CompanionFiles & { re
 /**
  * The kernel of a source tree of the user's. The tree is only read: what is made of it lies in a folder of the cache for its present state, so that it
  * is copied and prepared once for each state.
- * @throws KmendError of {@link readTreeVersion}, {@link findImage}, {@link requireSameVersion}, {@link findCompanions}.
+ * @throws KmendError of {@link readTreeVersion}, {@link findImage}, {@link requireSameVersion}, {@link findCompanions}, {@link requireSameConfig}.
  */
 export async function findInTree(
   source: NonNullable<FindOptions["source"]>,
@@ -75,6 +77,7 @@ export async function findInTree(
   const { release } = image.banner;
   requireSameVersion(path, version, imagePath, image.banner);
   const companions = built ?? (await findCompanions(request, imagePath, release));
+  if (built === undefined) await requireSameConfig(companions.configPath, image);
   const contents = [companions.configPath, companions.symversPath].map((file) => readFile(file));
   const { makeFlags = [] } = request;
   const key = sha256(state.digest, image.buildId, ...(await Promise.all(contents)), ...flagsKey(makeFlags)).slice(
@@ -109,10 +112,22 @@ async function build(
   const configPath = await findConfig(request, []);
   if (makeImage === undefined) throw noImage(path);
   const { makeFlags = [] } = request;
-  const key = sha256(state.digest, await readFile(configPath), ...flagsKey(makeFlags)).slice(0, 16);
+  if (request.symvers !== undefined)
+    progress.note(`--symvers ${request.symvers} is not used: the kernel is built, and its exports with it`);
+  const compiler = await compilerVersion(makeFlags, signal);
+  const key = sha256(state.digest, await readFile(configPath), compiler, ...flagsKey(makeFlags)).slice(0, 16);
   const folder = join(states, "images", key);
   await keepState(folder);
   return makeImage({ source, configPath, folder, makeFlags, jobs, progress, signal });
+}
+
+/** What the compiler that make will call says about itself: CC and LLVM as its arguments may have them (Documentation/kbuild/llvm.rst). */
+async function compilerVersion(makeFlags: readonly string[], signal: AbortSignal | undefined): Promise<string> {
+  const named = makeFlags.flatMap((flag) => /^CC=(.+)$/.exec(flag)?.[1] ?? []).at(-1);
+  const llvm = makeFlags.flatMap((flag) => /^LLVM=(.+)$/.exec(flag)?.[1] ?? []).at(-1);
+  const other = llvm === undefined ? "gcc" : llvm.startsWith("-") ? `clang${llvm}` : "clang";
+  const { stdout } = await run("sh", ["-c", `${named ?? other} --version`], { signal, allowFailure: true });
+  return stdout;
 }
 
 /** Other flags make other objects. */

@@ -1,9 +1,10 @@
-import { copyFile, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../support/cache.ts";
+import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
+import { removeFolder } from "../support/run.ts";
 import { acquireSource, type TreeSource } from "./acquire.ts";
 import { type MakeOptions, makeInTree, waitForGuarded } from "./guard.ts";
 
@@ -45,7 +46,8 @@ export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
   await withLock(
     join(folder, "image.lock"),
     async () => {
-      if (!(await exists(result))) await makeImage(inputs, result);
+      if (await exists(result)) return;
+      await makeImage(inputs, result).finally(() => cleanUp(folder, progress));
     },
     (pid) => progress.note(`process ${pid} is building the same kernel; waiting for it`),
   );
@@ -59,27 +61,44 @@ export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
   };
 }
 
+/** Hundreds of megabytes of objects are of no use to anybody, least of all half of them. The log stays. */
+async function cleanUp(folder: string, progress: Progress): Promise<void> {
+  await waitForGuarded(join(folder, "image.guard"), progress);
+  await removeFolder(join(folder, "tree"));
+  for (const name of await readdir(folder))
+    if (name.startsWith(`.result.${process.pid}.`)) await removeFolder(join(folder, name));
+}
+
 async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
   const { folder, progress, signal, source } = inputs;
   const tree = join(folder, "tree");
   const guard = join(folder, "image.guard");
   const log = join(folder, "image.log");
+  requireLivepatch(await readFile(inputs.configPath, "utf8"), inputs.configPath);
   await waitForGuarded(guard, progress, signal);
-  await rm(tree, { recursive: true, force: true });
+  await removeFolder(tree);
+  await sweepTemporaries(folder);
   await rm(log, { force: true });
   progress.note(
-    "there is no image of this kernel, neither in the tree nor in /boot: the whole kernel is compiled, once; " +
-      "--image FILE would spare it",
+    `there is no image of this kernel, neither in ${source.path} nor in /boot: the whole kernel is compiled, once, which takes minutes or ` +
+      "hours, by the number of its modules; what comes out is kept for later builds from the same source and configuration; --image FILE would spare it",
   );
   await progress.phase("copy", "Copy the kernel source", () => acquireSource(source, tree, guard, signal));
   await progress.phase("build-image", "Build the kernel, which takes long", async (status) => {
     const started = performance.now();
+    let compiled = 0;
+    const onOutput = (piece: string): void => {
+      compiled += piece.match(compiledLine)?.length ?? 0;
+    };
     const make = async (...goals: readonly string[]): Promise<void> => {
-      const tell = (): void => status(`make ${goals.at(-1)}, ${duration(performance.now() - started)}`);
+      const tell = (): void => {
+        const files = compiled === 0 ? "" : `, ${compiled} files compiled`;
+        status(`make ${goals.at(-1)}, ${duration(performance.now() - started)}${files}`);
+      };
       tell();
       const timer = setInterval(tell, statusMilliseconds);
       try {
-        await runMake(tree, [...(inputs.makeFlags ?? []), ...goals], { guard, log, signal });
+        await runMake(tree, [...(inputs.makeFlags ?? []), ...goals], { guard, log, onOutput, signal });
       } finally {
         clearInterval(timer);
       }
@@ -104,9 +123,11 @@ async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
     ] as const;
     for (const [from, to] of files) await copyFile(join(tree, from), join(temporary, to)).catch(rethrowDiskErrors);
     await rename(temporary, result);
-    await rm(tree, { recursive: true, force: true });
   });
 }
+
+/** Kbuild's short form of the commands that compile, which it prints one to a line. */
+const compiledLine = /^ {2}(CC|AS)( \[M\])? /gm;
 
 function duration(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);
@@ -132,9 +153,9 @@ async function runMake(tree: string, goals: readonly string[], options: MakeOpti
   throw new KmendError({
     code: "IMAGE_BUILD_FAILED",
     message: `the kernel cannot be built from this tree: make ${goals.at(-1)} failed`,
-    where: tree,
+    where: options.log,
     why: (errors.length > 0 ? errors : failed.lines).slice(-10).join("\n"),
-    hint: `the full log is ${options.log}; --image FILE names an image that was built elsewhere`,
+    hint: "see whether make builds this source with this configuration; --image FILE names an image that was built elsewhere",
     exitCode: ExitCode.environment,
     cause: failed.cause,
   });

@@ -29,6 +29,7 @@ export interface MakeOptions {
   /** See {@link runGuarded}. */
   readonly guard: string;
   readonly log: string;
+  readonly onOutput?: RunOptions["onOutput"];
   readonly signal: AbortSignal | undefined;
 }
 
@@ -40,13 +41,14 @@ export interface MakeOptions {
 export async function makeInTree(
   tree: string,
   goals: readonly string[],
-  { guard, log, signal }: MakeOptions,
+  { guard, log, onOutput, signal }: MakeOptions,
 ): Promise<{ lines: string[]; cause: RunResult } | undefined> {
   const result = await runGuarded(guard, "make", goals, {
     cwd: tree,
     env: plainEnvironment(),
     cleanEnv: true,
     logFile: log,
+    onOutput,
     signal,
     allowFailure: true,
   });

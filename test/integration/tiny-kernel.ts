@@ -46,6 +46,7 @@ CONFIG_DEBUG_INFO_DWARF5=y
 CONFIG_BPF_SYSCALL=y
 CONFIG_DEBUG_INFO_BTF=y
 CONFIG_CRC7=m
+CONFIG_IKCONFIG=y
 `;
 
 /** An unpacked kernel source and, beside it, a configuration for a kernel that is built in minutes. */

@@ -22,6 +22,9 @@ async function write(files: Readonly<Record<string, string | Uint8Array>>): Prom
   }
 }
 
+/** What the version of the tiny kernel tells of its configuration. */
+const configuration = "CONFIG_LIVEPATCH=y\nCONFIG_SMP=y\nCONFIG_PREEMPT_DYNAMIC=y\n";
+
 const makefile = (sublevel: number): string =>
   `# SPDX-License-Identifier: GPL-2.0\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = ${sublevel}\nEXTRAVERSION =\n`;
 
@@ -44,13 +47,13 @@ const find = (options: FindOptions = {}, given: { config?: string; symvers?: str
 /** What a build leaves in the tree. */
 const built = (): Record<string, string | Uint8Array> => ({
   "tree/vmlinux": tinyKernel(),
-  "tree/.config": "CONFIG_LIVEPATCH=y\n",
+  "tree/.config": configuration,
   "tree/Module.symvers": "",
 });
 
 const installed = (): Record<string, string | Uint8Array> => ({
   [`machine/boot/vmlinuz-${release}`]: tinyKernel(),
-  [`machine/boot/config-${release}`]: "CONFIG_LIVEPATCH=y\n",
+  [`machine/boot/config-${release}`]: configuration,
   [`machine/lib/modules/${release}/build/Module.symvers`]: "",
   [`machine/lib/modules/${release}/modules.order`]: "kernel/fs/fuse/fuse.ko\n",
 });
@@ -107,7 +110,7 @@ describe("which files belong to a tree", () => {
   test("files that are given, and those of an unpacked package around a given image", async () => {
     await write({
       [`package/boot/vmlinuz-${release}`]: tinyKernel(),
-      [`package/boot/config-${release}`]: "",
+      [`package/boot/config-${release}`]: configuration,
       [`package/lib/modules/${release}/modules.order`]: "kernel/fs/fuse/fuse.ko\n",
       symvers: "",
     });
@@ -178,7 +181,7 @@ describe("what cannot be", () => {
 
 describe("a kernel without an image", () => {
   test("is built once for each state of the tree, with the configuration", async () => {
-    await write({ config: "CONFIG_LIVEPATCH=y\n", image: tinyKernel(), symvers: "" });
+    await write({ config: configuration, image: tinyKernel(), symvers: "" });
     const folders: string[] = [];
     const makeImage: FindOptions["makeImage"] = async ({ folder, configPath }) => {
       folders.push(folder);
@@ -246,7 +249,7 @@ describe.each(["a plain folder", "a git tree"])("the state of %s", (kind) => {
     ["a file that is gone", async () => rm(join(tree, "kernel/fork.c"))],
     ["a link", async () => symlink("fork.c", join(tree, "kernel/link.c"))],
     ["a name with a space", async () => write({ "tree/kernel/a b.c": "" })],
-    ["another configuration", async () => write({ "tree/.config": "CONFIG_LIVEPATCH=y\nCONFIG_SMP=y\n" })],
+    ["another configuration", async () => write({ "tree/.config": `${configuration}CONFIG_HZ=250\n` })],
     ["another Module.symvers", async () => write({ "tree/Module.symvers": "\n" })],
   ])("%s makes another state", async (_, change) => {
     const first = await find();
