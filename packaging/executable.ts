@@ -2,11 +2,13 @@ import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -33,6 +35,8 @@ export interface Executable {
   readonly path: string;
   /** Folders of the npm packages whose code is in it. */
   readonly packages: readonly string[];
+  /** Licence of Node and of what it contains. */
+  readonly nodeLicence: string;
 }
 
 /**
@@ -74,10 +78,20 @@ export async function buildExecutable(output: string, node = process.execPath): 
       rmSync(join(output, name), { force: true });
       symlinkSync("kmend", join(output, name));
     }
-    return { path, packages: [...packages, join(root, "node_modules", disassembler)] };
+    return { path, packages: [...packages, join(root, "node_modules", disassembler)], nodeLicence: licenceOf(node) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Node's licence, which goes wherever Node goes, from where its archive and its packages have it. */
+function licenceOf(node: string): string {
+  const prefix = dirname(dirname(realpathSync(node)));
+  const places = ["LICENSE", "share/doc/nodejs/LICENSE", "share/doc/node/LICENSE"].map((name) => join(prefix, name));
+  const found = places.find((path) => existsSync(path));
+  if (found === undefined)
+    throw new Error(`the licence of ${node} is missing; it was looked for in ${places.join(", ")}`);
+  return readFileSync(found, "utf8");
 }
 
 /** Names of the older tools that the executable can be called by. */

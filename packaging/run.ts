@@ -1,12 +1,16 @@
 import { fileURLToPath } from "node:url";
 import { packageFolder } from "../src/support/own-files.ts";
 import { buildExecutable } from "./executable.ts";
+import { buildPackages } from "./packages.ts";
 
-const dist = new URL("dist/", packageFolder());
+function inDist(name: string): string {
+  return fileURLToPath(new URL(`dist/${name}`, packageFolder()));
+}
 
 /** What `npm run build:WHAT` makes, each in a folder of dist/. */
 const products: Readonly<Record<string, () => Promise<readonly string[]>>> = {
-  executable: async () => [(await buildExecutable(fileURLToPath(new URL("executable", dist)))).path],
+  packages: async () => buildPackages(await buildExecutable(inDist("executable")), inDist("packages"), "small"),
+  executable: async () => [(await buildExecutable(inDist("executable"))).path],
 };
 
 const [what = ""] = process.argv.slice(2);

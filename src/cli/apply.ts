@@ -10,7 +10,9 @@ export const applyCommand: CommandDefinition = {
   summary: "apply an update to the running kernel",
   description:
     "Checks an update (ksplice-ID.tar.gz) and every digest in it against the running kernel, loads its patch module, and waits until it is in force. When that fails, nothing of it stays loaded.",
-  arguments: [{ name: "UPDATE", description: "archive, or the folder it was unpacked to" }],
+  arguments: [
+    { name: "UPDATE", description: "archive, or the folder it was unpacked to", offers: [{ files: [".tar.gz"] }] },
+  ],
   options: [{ flags: "--partial", description: "also when target modules are not loaded" }, timeoutOption],
   examples: [{ command: "kmend apply ksplice-7x2k9a0b.tar.gz", description: "apply an update" }],
   exitCodes: changeExitCodes,
@@ -31,7 +33,7 @@ export const undoCommand: CommandDefinition = {
   name: "undo",
   summary: "take an update out of the running kernel",
   description: "Reverses an update and unloads its module, unless a later update was built on top of it.",
-  arguments: [{ name: "ID", description: "identifier of the update" }],
+  arguments: [{ name: "ID", description: "identifier of the update", offers: [{ names: ["updates"] }] }],
   options: [timeoutOption],
   examples: [{ command: "kmend undo 7x2k9a0b", description: "undo an update" }],
   exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "it is not applied" },

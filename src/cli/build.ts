@@ -30,7 +30,13 @@ export const buildCommand: CommandDefinition = {
   summary: "make a patch module from a source patch",
   description:
     "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and proves that it fits.",
-  arguments: [{ name: "PATCH...", description: "unified diffs against the kernel source, applied in this order" }],
+  arguments: [
+    {
+      name: "PATCH...",
+      description: "unified diffs against the kernel source, applied in this order",
+      offers: [{ files: [".patch", ".diff"] }],
+    },
+  ],
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
     ...buildOptions,

@@ -11,12 +11,26 @@ export interface OptionDefinition {
   readonly repeatable?: true;
   /** The value is a whole number of at least this. */
   readonly minimum?: number;
+  /** An option without value that may be given several times, and is counted. */
+  readonly counted?: true;
+  /** Words that the value can be, for completion; the command itself looks at the value. */
+  readonly choices?: readonly string[];
 }
+
+/**
+ * What a shell offers for an operand: files whose names end in one of some ways, names of patch modules that are installed or loaded, identifiers of
+ * applied updates.
+ */
+export type Offer =
+  | { readonly files: readonly string[] }
+  | { readonly names: readonly ("installed" | "loaded" | "updates")[] };
 
 export interface ArgumentDefinition {
   /** `FILE`, `FILE...` for one or more, `[FILE...]` for any number. */
   readonly name: string;
   readonly description: string;
+  /** For completion; without it any file. */
+  readonly offers?: readonly Offer[];
 }
 
 export interface ExampleDefinition {

@@ -9,7 +9,7 @@ export const createCommand: CommandDefinition = {
   summary: "make an update from a kernel source tree, as ksplice-create does",
   description:
     "Makes ksplice-ID.tar.gz: the patch, the proven patch module, and a manifest with the digest of every file. The source tree and its git repository are only read.",
-  arguments: [{ name: "KERNEL_SOURCE", description: "source tree of the running kernel" }],
+  arguments: [{ name: "KERNEL_SOURCE", description: "source tree of the running kernel", offers: [{ files: ["/"] }] }],
   options: [...createOptions, { flags: "--no-install", description: "never install missing packages" }],
   examples: [
     { command: "kmend create --patch=fix.patch ~/linux", description: "an update from a patch" },

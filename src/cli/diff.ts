@@ -9,8 +9,8 @@ export const diffCommand: CommandDefinition = {
   description:
     "Compares two builds of one translation unit at the level of functions and data, without a kernel tree, and can write what a patch module needs of the second one. Build both with -ffunction-sections -fdata-sections.",
   arguments: [
-    { name: "ORIGINAL.o", description: "the object without the change" },
-    { name: "PATCHED.o", description: "the object with the change" },
+    { name: "ORIGINAL.o", description: "the object without the change", offers: [{ files: [".o"] }] },
+    { name: "PATCHED.o", description: "the object with the change", offers: [{ files: [".o"] }] },
   ],
   options: [
     { flags: "-o, --output <FILE>", description: "write the extract: a relocatable object" },

@@ -8,7 +8,9 @@ export const forceCommand: CommandDefinition = {
   summary: "end a stalled transition by declaring all tasks switched",
   description:
     "The last resort for a transition that cannot end and must not be taken back. Tasks in the middle of a replaced function go on with the old code, which can crash the system, and the module can never be unloaded again until the next boot.",
-  arguments: [{ name: "MODULE", description: "name of the patch module in transition" }],
+  arguments: [
+    { name: "MODULE", description: "name of the patch module in transition", offers: [{ names: ["loaded"] }] },
+  ],
   options: [{ flags: "--yes-i-know", description: "the cost is understood" }, dryRunOption],
   examples: [{ command: "kmend force livepatch-fix --yes-i-know", description: "end its transition" }],
   exitCodes: {

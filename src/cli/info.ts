@@ -14,6 +14,7 @@ export const infoCommand: CommandDefinition = {
     {
       name: "MODULE",
       description: "a file (.ko), an update (ksplice-ID.tar.gz), or the name of a loaded or installed patch module",
+      offers: [{ files: [".ko", ".tar.gz"] }, { names: ["installed", "loaded"] }],
     },
   ],
   options: [],

@@ -14,7 +14,7 @@ export const installCommand: CommandDefinition = {
   summary: "install patch modules for their kernel",
   description:
     "Copies patch modules into /var/lib/kpatch/RELEASE, from where kmend.service loads them when that kernel is booted, and says whether that service is there and enabled. Does not load them now. A module that was held back after a crash gets another chance.",
-  arguments: [{ name: "FILE...", description: "patch modules (.ko)" }],
+  arguments: [{ name: "FILE...", description: "patch modules (.ko)", offers: [{ files: [".ko"] }] }],
   options: [
     kernelOption,
     {
@@ -48,7 +48,13 @@ export const uninstallCommand: CommandDefinition = {
   name: "uninstall",
   summary: "remove installed patch modules",
   description: "Removes installed patch modules. What is loaded stays loaded.",
-  arguments: [{ name: "MODULE...", description: "names or file names of installed patch modules" }],
+  arguments: [
+    {
+      name: "MODULE...",
+      description: "names or file names of installed patch modules",
+      offers: [{ names: ["installed"] }],
+    },
+  ],
   options: [kernelOption, dryRunOption],
   examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],
   exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },

@@ -21,6 +21,7 @@ export const kernelOptions: readonly OptionDefinition[] = [
   {
     flags: "--kernel <RELEASE>",
     description: "kernel to patch: a release, or `newest` for the newest stock one (default: the running kernel)",
+    choices: ["newest"],
   },
   { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
   {

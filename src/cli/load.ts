@@ -11,6 +11,7 @@ export const loadCommand: CommandDefinition = {
     {
       name: "[MODULE...]",
       description: "files (.ko), updates (ksplice-ID.tar.gz), or names of installed patch modules",
+      offers: [{ files: [".ko", ".tar.gz"] }, { names: ["installed"] }],
     },
   ],
   options: [

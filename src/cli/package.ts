@@ -30,14 +30,20 @@ export const packageCommand: CommandDefinition = {
     {
       name: "[FILE...]",
       description: "patch modules (.ko), source patches, an archive (.tar.gz), or a manifest (.yaml)",
+      offers: [{ files: [".ko", ".patch", ".diff", ".tar.gz", ".yaml", ".yml"] }],
     },
   ],
   options: [
-    { flags: "--format <FORMAT>", description: "rpm, srpm, spec, deb or tar (default: that of this system)" },
+    {
+      flags: "--format <FORMAT>",
+      description: "rpm, srpm, spec, deb or tar (default: that of this system)",
+      choices: ["rpm", "srpm", "spec", "deb", "tar"],
+    },
     {
       flags: "--profile <PROFILE>",
       description:
         "whose conventions: kpatch-module, or kpatch-patch for one kernel of Red Hat's family (default: by kernel)",
+      choices: ["kpatch-module", "kpatch-patch"],
     },
     { flags: "-o, --output <DIR>", description: "folder for the package (default: the current one)" },
     { flags: "--package-name <NAME>", description: "package name (default: by profile)" },
@@ -48,7 +54,11 @@ export const packageCommand: CommandDefinition = {
     { flags: "--license <TEXT>", description: "licence of the patch (default: that of the kernel)" },
     { flags: "--maintainer <TEXT>", description: "who answers for the package: NAME <ADDRESS>" },
     { flags: "--cve <ID>", description: "vulnerability that is fixed (repeatable)", repeatable: true },
-    { flags: "--severity <WORD>", description: "Low, Moderate, Important or Critical" },
+    {
+      flags: "--severity <WORD>",
+      description: "Low, Moderate, Important or Critical",
+      choices: ["Low", "Moderate", "Important", "Critical"],
+    },
     { flags: "--no-activate", description: "only stage the module: installing does not load it" },
     {
       flags: "--empty <RELEASE>",

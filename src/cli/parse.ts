@@ -66,7 +66,7 @@ export function parseCommandLine(words: readonly string[], table: readonly Comma
 /** The row of an option as commander knows it. */
 export function toOption(definition: OptionDefinition): Option {
   const option = new Option(definition.flags, definition.description);
-  if (definition.flags.includes("--verbose")) {
+  if (definition.counted) {
     return option.argParser((_value, previous: number | undefined) => (previous ?? 0) + 1);
   }
   const { minimum } = definition;

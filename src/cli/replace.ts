@@ -7,7 +7,13 @@ export const replaceCommand: CommandDefinition = {
   summary: "replace all loaded patch modules by a cumulative one",
   description:
     "Loads a patch module that puts all loaded ones out of force in one transition, and unloads these. A module that was built with --no-replace is refused.",
-  arguments: [{ name: "MODULE", description: "a file (.ko), or the name of an installed patch module" }],
+  arguments: [
+    {
+      name: "MODULE",
+      description: "a file (.ko), or the name of an installed patch module",
+      offers: [{ files: [".ko"] }, { names: ["installed"] }],
+    },
+  ],
   options: [timeoutOption, dryRunOption],
   examples: [{ command: "kmend replace livepatch-all.ko", description: "put one module in place of all others" }],
   exitCodes: changeExitCodes,

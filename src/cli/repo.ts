@@ -9,11 +9,11 @@ export const repoCommand: CommandDefinition = {
   description:
     "Adds packages to a repository and publishes its index, so that dnf install or apt install work from it. Readers see the old index or the new one, never a mixture.",
   arguments: [
-    { name: "DIR", description: "folder of the repository; made when it is missing" },
-    { name: "[PACKAGE...]", description: "RPMs or debs to add" },
+    { name: "DIR", description: "folder of the repository; made when it is missing", offers: [{ files: ["/"] }] },
+    { name: "[PACKAGE...]", description: "RPMs or debs to add", offers: [{ files: [".rpm", ".deb"] }] },
   ],
   options: [
-    { flags: "--type <TYPE>", description: "dnf or apt (default: by its packages)" },
+    { flags: "--type <TYPE>", description: "dnf or apt (default: by its packages)", choices: ["dnf", "apt"] },
     { flags: "--gpg-key <KEY>", description: "sign the index with this gpg key" },
     { flags: "--keep <N>", description: "keep the newest N versions of each package (default: all)", minimum: 1 },
     { flags: "--suite <NAME>", description: "suite of an apt repository (default: stable)" },

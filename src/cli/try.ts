@@ -15,7 +15,11 @@ export const tryCommand: CommandDefinition = {
   description:
     "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after. Patches are built first.",
   arguments: [
-    { name: "FILE...", description: "source patches, one patch module (.ko), or one update (ksplice-ID.tar.gz)" },
+    {
+      name: "FILE...",
+      description: "source patches, one patch module (.ko), or one update (ksplice-ID.tar.gz)",
+      offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
+    },
   ],
   options: [
     {

@@ -8,7 +8,13 @@ export const unloadCommand: CommandDefinition = {
   summary: "take patch modules out of the running kernel",
   description:
     "Takes patch modules out of force, the newest first, waits until no task uses their code, and unloads them. A transition that stalls is explained and turned round, so that the patch stays in force. Also ends a transition that another command left.",
-  arguments: [{ name: "[MODULE...]", description: "names of loaded patch modules, or files of them" }],
+  arguments: [
+    {
+      name: "[MODULE...]",
+      description: "names of loaded patch modules, or files of them",
+      offers: [{ names: ["loaded"] }],
+    },
+  ],
   options: [
     { flags: "--all", description: "all that are loaded, and what replaced ones left in memory" },
     timeoutOption,

@@ -7,7 +7,13 @@ export const verifyCommand: CommandDefinition = {
   summary: "repeat the proof of a patch module",
   description:
     "Holds a patch module that kmend built against a kernel again, from the manifest in the module: every replaced function must have the bytes that were matched, and every symbol must be found where it was. Needs neither source nor compiler.",
-  arguments: [{ name: "MODULE", description: "the patch module (.ko), or an update (ksplice-ID.tar.gz)" }],
+  arguments: [
+    {
+      name: "MODULE",
+      description: "the patch module (.ko), or an update (ksplice-ID.tar.gz)",
+      offers: [{ files: [".ko", ".tar.gz"] }],
+    },
+  ],
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
     { flags: "--image <FILE>", description: "kernel image to prove against" },

@@ -100,7 +100,7 @@ export interface PackageContent {
 }
 
 /** Maintainer of packages when nobody is named. */
-const nobody = "kmend package builder <nobody@invalid>";
+export const nobody = "kmend package builder <nobody@invalid>";
 
 /**
  * Lays out a package.

@@ -71,7 +71,7 @@ export function specFile(plan: PackagePlan): string {
  * rpm's habits after %install would strip the module and with it its signature, its links by build id would add files, and time and host of the build
  * would make each package another one.
  */
-const preamble = [
+export const preamble: readonly string[] = [
   "%global __os_install_post %{nil}",
   "%global __debug_install_post %{nil}",
   "%global debug_package %{nil}",
@@ -178,7 +178,7 @@ function foldersOf(plan: PackagePlan): string[] {
 }
 
 /** Date of a changelog entry, as rpm reads it: `Wed Jun 24 2015`. */
-function changelogDate(epoch: number): string {
+export function changelogDate(epoch: number): string {
   const [day, date, month, year] = new Date(epoch * 1000).toUTCString().replace(",", "").split(" ");
   return `${day} ${month} ${date} ${year}`;
 }

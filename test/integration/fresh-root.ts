@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -92,6 +93,17 @@ echo 0 >"/sys/kernel/livepatch/$name/transition"`,
     copyFileSync(from, join(this.path, file));
   }
 
+  /** Copies a folder of this machine to the same place. */
+  copyFolder(path: string): void {
+    cpSync(path, join(this.path, path), { recursive: true, verbatimSymlinks: true });
+  }
+
+  /** Runs a program of this root with an environment of its own. */
+  run(...words: string[]): Ended {
+    const env = ["-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C"];
+    return runProgram("env", [...env, "chroot", this.path, ...words]);
+  }
+
   /** Content of a file; empty when there is none. */
   read(file: string): string {
     return this.has(file) ? readFileSync(join(this.path, file), "utf8") : "";
@@ -156,18 +168,18 @@ export function providerRpm(folder: string, name: string, provides: readonly str
 }
 
 /** A deb without files. */
-export function providerDeb(folder: string, name: string): string {
+export function providerDeb(folder: string, name: string, version = "1"): string {
   const root = join(folder, `${name}-root`);
   mkdirSync(join(root, "DEBIAN"), { recursive: true });
   const fields = [
     `Package: ${name}`,
-    "Version: 1",
+    `Version: ${version}`,
     "Architecture: amd64",
     "Maintainer: x <x@invalid>",
     "Description: x",
   ];
   writeFileSync(join(root, "DEBIAN", "control"), `${fields.join("\n")}\n`);
-  const path = join(folder, `${name}_1_amd64.deb`);
+  const path = join(folder, `${name}_${version}_amd64.deb`);
   execFileSync("dpkg-deb", ["--root-owner-group", "-b", root, path], { stdio: "pipe" });
   return path;
 }

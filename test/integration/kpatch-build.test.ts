@@ -66,7 +66,7 @@ test("a refusal says why, and writes nothing", async () => {
 
 test.each([
   [["--frobnicate", meminfo], "unknown option"],
-  [["--jobs", "0", meminfo], "It is no number of jobs"],
+  [["--jobs", "0", meminfo], "whole number of at least 1"],
   [[], "missing required argument"],
 ])("wrong words %j", async (words, message) => {
   const { exitCode, stdout, stderr } = await kpatchBuild(...words);

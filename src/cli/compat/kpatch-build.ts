@@ -1,16 +1,58 @@
 import { basename } from "node:path";
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError } from "commander";
 import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
+import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { externalFrom } from "../external-options.ts";
+import { toOption } from "../parse.ts";
 import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
 
 const name = "kpatch-build";
+
+/** Options of kpatch-build. */
+export const kpatchBuildOptions: readonly OptionDefinition[] = [
+  { flags: "-a, --archversion <RELEASE>", description: "kernel to patch (default: the running one)" },
+  {
+    flags: "-r, --sourcerpm <FILE>",
+    description: "source RPM of the kernel; dnf finds the packages that were built from it",
+  },
+  {
+    flags: "--kernel-rpm <FILE>",
+    description: "core, modules or devel RPM of the kernel of --sourcerpm (repeatable; not of the original)",
+    repeatable: true,
+  },
+  { flags: "--dnf-config <FILE>", description: "dnf.conf in place of the system's (not of the original)" },
+  { flags: "-s, --sourcedir <DIR>", description: "kernel source tree of your own; it is only read" },
+  { flags: "-c, --config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
+  { flags: "-v, --vmlinux <FILE>", description: "image of the kernel" },
+  { flags: "-j, --jobs <N>", description: "compilers at once", minimum: 1 },
+  {
+    flags: "-t, --target <TARGET>",
+    description: "make target (repeatable); only touched files are compiled, so nothing depends on it",
+    repeatable: true,
+  },
+  { flags: "-n, --name <NAME>", description: "name of the module" },
+  { flags: "-o, --output <DIR>", description: "folder for the module" },
+  { flags: "-d, --debug", description: "more output (repeatable)", counted: true },
+  { flags: "--oot-module <FILE>", description: "out-of-tree module that the patches change, as it is loaded" },
+  { flags: "--oot-module-src <DIR>", description: "its source; it is only read" },
+  { flags: "-R, --non-replace", description: "leave earlier patch modules in force" },
+  { flags: "--skip-cleanup", description: "nothing of yours is changed, so there is nothing to clean up" },
+  { flags: "--skip-compiler-check", description: "go on with another compiler than the kernel's" },
+  { flags: "--skip-gcc-check", description: "deprecated: --skip-compiler-check" },
+];
+
+/** What kpatch-build is given besides. */
+export const kpatchBuildArgument: ArgumentDefinition = {
+  name: "PATCH...",
+  description: "unified diffs against the kernel source, strip level 1",
+  offers: [{ files: [".patch", ".diff"] }],
+};
 
 interface Choices {
   readonly archversion?: string;
@@ -73,7 +115,6 @@ type Request =
 
 function parse(words: readonly string[]): Request {
   let text = "";
-  const collect = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
   const command = new Command(name)
     .exitOverride()
     .configureOutput({
@@ -85,35 +126,10 @@ function parse(words: readonly string[]): Request {
       },
     })
     .description("Makes a kernel live patch module from source patches.")
-    .argument("<PATCH...>", "unified diffs against the kernel source, strip level 1")
-    .option("-a, --archversion <VERSION>", "kernel to patch (default: the running one)")
-    .option("-r, --sourcerpm <FILE>", "source RPM of the kernel; dnf finds the packages that were built from it")
-    .option(
-      "--kernel-rpm <FILE>",
-      "core, modules or devel RPM of the kernel of --sourcerpm (repeatable; not of the original)",
-      collect,
-    )
-    .option("--dnf-config <FILE>", "dnf.conf in place of the system's (not of the original)")
-    .option("-s, --sourcedir <DIR>", "kernel source tree of your own; it is only read")
-    .option("-c, --config <FILE>", "configuration of the kernel (default: .config of the source tree)")
-    .option("-v, --vmlinux <FILE>", "image of the kernel")
-    .option("-j, --jobs <N>", "compilers at once", positive)
-    .option(
-      "-t, --target <TARGET>",
-      "make target (repeatable); only touched files are compiled, so nothing depends on it",
-      collect,
-    )
-    .option("-n, --name <NAME>", "name of the module")
-    .option("-o, --output <DIR>", "folder for the module")
-    .option("-d, --debug", "more output (repeatable)", (_, before: number) => before + 1, 0)
-    .option("--oot-module <FILE>", "out-of-tree module that the patches change, as it is loaded")
-    .option("--oot-module-src <DIR>", "its source; it is only read")
-    .option("-R, --non-replace", "leave earlier patch modules in force")
-    .option("--skip-cleanup", "nothing of yours is changed, so there is nothing to clean up")
-    .option("--skip-compiler-check", "go on with another compiler than the kernel's")
-    .option("--skip-gcc-check", "deprecated: --skip-compiler-check")
+    .argument(`<${kpatchBuildArgument.name}>`, kpatchBuildArgument.description)
     .version(`Version : ${version()} (kmend)`, "--version", "show the version")
     .helpOption("-h, --help", "show this help");
+  for (const option of kpatchBuildOptions) command.addOption(toOption(option));
   try {
     command.parse([...words], { from: "user" });
   } catch (error) {
@@ -128,11 +144,6 @@ function parse(words: readonly string[]): Request {
     return { kind: "text", text: `error: ${clash} does not go with -r/--sourcerpm: ${why}\n`, failed: true };
   }
   return { kind: "run", choices, patches: command.args };
-}
-
-function positive(text: string): number {
-  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It is no number of jobs.");
 }
 
 function notesOn({ skipGccCheck, target, sourcedir, config }: Choices): string[] {

@@ -10,6 +10,8 @@ import type { Architecture } from "../../update/package-name.ts";
 import type { PackageOrder } from "../../update/package-order.ts";
 import type { PackagePlan } from "../../update/package-plan.ts";
 import { buildExitCodes } from "../build.ts";
+import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
+import { toOption } from "../parse.ts";
 import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
@@ -17,13 +19,36 @@ import { styleFor } from "../style.ts";
 
 const name = "kpatch-package-builder";
 
+/** Options of kpatch-package-builder. */
+export const packageBuilderOptions: readonly OptionDefinition[] = [
+  { flags: "-p, --patch <FILE>", description: "patch file to make a package of" },
+  { flags: "--manifest <FILE>", description: "YAML file that describes several packages" },
+  { flags: "-o, --output <FILE>", description: "write the spec to FILE; - is standard output (default: NAME.spec)" },
+  { flags: "-b, --build-rpm", description: "build the RPM instead of writing the spec" },
+  {
+    flags: "-k, --kernel <VERSION>",
+    description: "kernel to patch, without its architecture (default: the running one)",
+  },
+  { flags: "-a, --arch <ARCH>", description: "architecture (default: x86_64)" },
+  { flags: "--set-version <VERSION>", description: "package version (default: 1)" },
+  { flags: "--set-release <RELEASE>", description: "package release (default: 1)" },
+  { flags: "-d, --debug", description: "show the output of rpmbuild" },
+];
+
+/** What kpatch-package-builder is given besides. */
+export const packageBuilderArgument: ArgumentDefinition = {
+  name: "[PATCH]",
+  description: "patch file, as with -p",
+  offers: [{ files: [".patch", ".diff"] }],
+};
+
 interface Choices {
   readonly patch?: string;
   readonly manifest?: string;
   readonly output?: string;
   readonly buildRpm?: true;
   readonly kernel?: string;
-  readonly arch: string;
+  readonly arch?: string;
   readonly setVersion?: string;
   readonly setRelease?: string;
   readonly debug?: true;
@@ -66,18 +91,10 @@ function parse(words: readonly string[]): Request {
       writeErr: () => {},
     })
     .description("Makes RPM packages, or specs of them, that hold kernel live patches.")
-    .argument("[PATCH]", "patch file, as with -p")
-    .option("-p, --patch <FILE>", "patch file to make a package of")
-    .option("--manifest <FILE>", "YAML file that describes several packages")
-    .option("-o, --output <FILE>", "write the spec to FILE; - is standard output (default: NAME.spec)")
-    .option("-b, --build-rpm", "build the RPM instead of writing the spec")
-    .option("-k, --kernel <VERSION>", "kernel to patch, without its architecture (default: the running one)")
-    .option("-a, --arch <ARCH>", "architecture", "x86_64")
-    .option("--set-version <VERSION>", "package version (default: 1)")
-    .option("--set-release <RELEASE>", "package release (default: 1)")
-    .option("-d, --debug", "show the output of rpmbuild")
+    .argument(packageBuilderArgument.name, packageBuilderArgument.description)
     .version(`${name} ${version()} (kmend)`, "-v, --version", "print the version")
     .helpOption("-h, --help", "show this help");
+  for (const option of packageBuilderOptions) command.addOption(toOption(option));
   try {
     command.parse([...words], { from: "user" });
   } catch (error) {
@@ -138,7 +155,7 @@ class Session {
   }
 
   async #orders(): Promise<readonly PackageOrder[]> {
-    const { kernel, arch, manifest, patch, setVersion, setRelease } = this.#choices;
+    const { kernel, arch = "x86_64", manifest, patch, setVersion, setRelease } = this.#choices;
     const { architectureNamed, checked, moduleProfileName } = await import("../../update/package-name.ts");
     const { moduleName } = await import("../../module/module-name.ts");
     const architecture = architectureNamed(arch);

@@ -4,33 +4,93 @@ import { findInstalled } from "../../host/installed.ts";
 import { type HostStatus, readHostStatus } from "../../host/status.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
+import type { ArgumentDefinition, Offer, OptionDefinition } from "../command.ts";
 import { asKmendError, formatProblem } from "../problem.ts";
 import { runCommandLine, type Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
 
+/** A command of the kpatch utility. */
+export interface KpatchCommand {
+  readonly name: string;
+  /** What follows it. */
+  readonly words: string;
+  readonly description: string;
+  readonly options: readonly OptionDefinition[];
+  readonly arguments: readonly ArgumentDefinition[];
+}
+
+const kernelVersion: OptionDefinition = {
+  flags: "-k, --kernel-version <RELEASE>",
+  description: "kernel that the patch module is for (default: the running one)",
+};
+const all: OptionDefinition = { flags: "--all", description: "all of them" };
+
+function kpatchCommand(
+  name: string,
+  words: string,
+  description: string,
+  options: readonly OptionDefinition[] = [],
+  offers: readonly Offer[] = [],
+): KpatchCommand {
+  const module = { name: "MODULE", description: "a file, or the name of a patch module", offers };
+  return { name, words, description, options, arguments: offers.length === 0 ? [] : [module] };
+}
+
+const files: Offer = { files: [".ko"] };
+
+/** The commands of kpatch, in the order of its help. */
+export const kpatchCommands: readonly KpatchCommand[] = [
+  kpatchCommand(
+    "install",
+    "[-k|--kernel-version=<kernel version>] <module>",
+    "install a patch module for its kernel",
+    [kernelVersion],
+    [files],
+  ),
+  kpatchCommand(
+    "uninstall",
+    "[-k|--kernel-version=<kernel version>] <module>",
+    "remove an installed patch module",
+    [kernelVersion],
+    [{ names: ["installed"] }],
+  ),
+  kpatchCommand(
+    "load",
+    "--all | <module>",
+    "load all installed patch modules, or one: a file, or the name of an installed one",
+    [all],
+    [files, { names: ["installed"] }],
+  ),
+  kpatchCommand(
+    "unload",
+    "--all | <module>",
+    "unload all loaded patch modules, or one",
+    [all],
+    [{ names: ["loaded"] }],
+  ),
+  kpatchCommand(
+    "replace",
+    "<module>",
+    "load a cumulative patch module in the place of all loaded ones",
+    [],
+    [files, { names: ["installed"] }],
+  ),
+  kpatchCommand(
+    "info",
+    "<module>",
+    "show what is known about a patch module",
+    [],
+    [files, { names: ["installed", "loaded"] }],
+  ),
+  kpatchCommand("list", "", "list loaded and installed patch modules"),
+  kpatchCommand("signal", "", "signal the processes that hold up a transition"),
+  kpatchCommand("force", "<module>", "end a stalled transition at the risk of the system", [], [{ names: ["loaded"] }]),
+  kpatchCommand("version", "", "show the version"),
+];
+
 const usage = `usage: kpatch <command> [<args>]
 
-  install [-k|--kernel-version=<kernel version>] <module>
-      install a patch module for its kernel
-  uninstall [-k|--kernel-version=<kernel version>] <module>
-      remove an installed patch module
-  load --all | <module>
-      load all installed patch modules, or one: a file, or the name of an installed one
-  unload --all | <module>
-      unload all loaded patch modules, or one
-  replace <module>
-      load a cumulative patch module in the place of all loaded ones
-  info <module>
-      show what is known about a patch module
-  list
-      list loaded and installed patch modules
-  signal
-      signal the processes that hold up a transition
-  force <module>
-      end a stalled transition at the risk of the system
-  version
-      show the version
-`;
+${kpatchCommands.map(({ name, words, description }) => `  ${`${name} ${words}`.trim()}\n      ${description}\n`).join("")}`;
 
 /**
  * The interface of the kpatch utility, as a translation to kmend's commands.

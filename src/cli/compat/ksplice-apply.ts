@@ -3,11 +3,11 @@ import { readKernelLog } from "../../host/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
 import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
-import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-apply 0.9.9. */
-export const runKspliceApply = kspliceProgram({
+export const kspliceApply: KspliceProgram = {
   name: "ksplice-apply",
   description: "Applies an update to the running kernel.",
   argument: { name: "TARBALL|DIR", description: "update, or the folder it was unpacked to" },
@@ -44,4 +44,7 @@ export const runKspliceApply = kspliceProgram({
     }
     return result.outcome === "aborted" ? KspliceExit.failure : KspliceExit.done;
   },
-});
+};
+
+/** Runs it. */
+export const runKspliceApply = kspliceProgram(kspliceApply);

@@ -3,11 +3,11 @@ import { createLines, runCreate } from "../create.ts";
 import { createOptions } from "../create-options.ts";
 import { formatProblem } from "../problem.ts";
 import { styleFor } from "../style.ts";
-import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-create 0.9.9, as its manual describes it. */
-export const runKspliceCreate = kspliceProgram({
+export const kspliceCreate: KspliceProgram = {
   name: "ksplice-create",
   description: "Makes an update of the running kernel from a change to its source.",
   argument: { name: "KERNEL_SOURCE", description: "original source of the running kernel; it is only read" },
@@ -41,4 +41,7 @@ export const runKspliceCreate = kspliceProgram({
     for (const line of createLines(result)) print(line);
     return KspliceExit.done;
   },
-});
+};
+
+/** Runs it. */
+export const runKspliceCreate = kspliceProgram(kspliceCreate);

@@ -37,8 +37,8 @@ export interface KspliceSession {
 }
 
 /** Options that all of the programs have. */
-const commonOptions: readonly OptionDefinition[] = [
-  { flags: "-v, --verbose", description: "tell each step (repeatable, at most twice)" },
+export const kspliceOptions: readonly OptionDefinition[] = [
+  { flags: "-v, --verbose", description: "tell each step (repeatable, at most twice)", counted: true },
   { flags: "-q, --quiet", description: "tell less" },
   { flags: "--raw-errors", description: "print a failure as a code alone" },
 ];
@@ -79,7 +79,7 @@ async function runProgram(
     .option("--api-version", "show the version of this interface");
   const { argument } = program;
   if (argument !== undefined) command.argument(`[${argument.name}]`, argument.description);
-  for (const option of [...program.options, ...commonOptions]) command.addOption(toOption(option));
+  for (const option of [...program.options, ...kspliceOptions]) command.addOption(toOption(option));
   try {
     command.parse([...words], { from: "user" });
   } catch (error) {

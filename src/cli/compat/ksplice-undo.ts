@@ -1,10 +1,10 @@
 import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
-import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-undo 0.9.9. */
-export const runKspliceUndo = kspliceProgram({
+export const kspliceUndo: KspliceProgram = {
   name: "ksplice-undo",
   description: "Takes an update out of the running kernel.",
   argument: { name: "ID", description: "identifier of the update" },
@@ -31,4 +31,7 @@ export const runKspliceUndo = kspliceProgram({
     else for (const line of [`Error undoing Ksplice update ${result.id}:`, ...changeLines(result)]) warn(`${line}\n`);
     return KspliceExit.failure;
   },
-});
+};
+
+/** Runs it. */
+export const runKspliceUndo = kspliceProgram(kspliceUndo);

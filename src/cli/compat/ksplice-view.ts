@@ -1,9 +1,9 @@
 import { bundleLines, stateLines, updateLines } from "../update-report.ts";
-import { KspliceExit, kspliceProgram } from "./ksplice-program.ts";
+import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-view 0.9.9. */
-export const runKspliceView = kspliceProgram({
+export const kspliceView: KspliceProgram = {
   name: "ksplice-view",
   description: "Lists the applied updates, or shows one.",
   argument: undefined,
@@ -26,4 +26,7 @@ export const runKspliceView = kspliceProgram({
     for (const line of lines) print(line);
     return KspliceExit.done;
   },
-});
+};
+
+/** Runs it. */
+export const runKspliceView = kspliceProgram(kspliceView);
