@@ -148,10 +148,13 @@ async function ordersFor(
     const { version, release, profile, activate } = choices;
     return readManifest(first, { version, release, profile, activate });
   }
-  if (/\.(tar\.gz|tgz)$/.test(first)) {
+  const { isUpdateArchive, isUpdatePath, moduleInto } = await import("../update/update-bundle.ts");
+  if (/\.(tar\.gz|tgz)$/.test(first) || (await isUpdatePath(first))) {
     if (!alone) throw usage("an archive stands alone");
-    const { isUpdateArchive, moduleInto } = await import("../update/update-bundle.ts");
-    if (await isUpdateArchive(first)) return [{ ...none, files: [await moduleInto(first, folder)] }];
+    if (await isUpdateArchive(first)) {
+      const { file, description } = await moduleInto(first, folder);
+      return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files: [file] }];
+    }
     const { unpackTarball } = await import("../update/tarball.ts");
     return [{ ...none, files: await unpackTarball(first, folder, context.signal) }];
   }

@@ -17,7 +17,8 @@ export const tryCommand: CommandDefinition = {
   arguments: [
     {
       name: "FILE...",
-      description: "source patches, one patch module (.ko), or one update (ksplice-ID.tar.gz)",
+      description:
+        "source patches; or a patch module (.ko) or update (ksplice-ID.tar.gz), after those that it goes on top of",
       offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
     },
   ],
@@ -47,12 +48,8 @@ export const tryCommand: CommandDefinition = {
     [ExitCode.stalled]: "the verdict is `failed`",
   },
   async run(context, operands, options) {
-    const { isUpdatePath, withModuleFiles } = await import("../update/update-bundle.ts");
-    const [first] = operands;
-    if (first !== undefined && (await isUpdatePath(first))) {
-      return withModuleFiles(operands, (files) => tryFiles(context, files, options));
-    }
-    return tryFiles(context, operands, options);
+    const { withModuleFiles } = await import("../update/update-bundle.ts");
+    return withModuleFiles(operands, (files) => tryFiles(context, files, options));
   },
 };
 
@@ -63,11 +60,11 @@ async function tryFiles(
 ): Promise<ExitCode> {
   const modules = operands.filter((file) => /\.ko$/.test(file));
   if (modules.length === 0) return tryPatches(context, operands, options);
-  const [module] = modules;
-  if (module === undefined || operands.length > 1) {
+  const module = modules.at(-1);
+  if (module === undefined || modules.length < operands.length) {
     throw new KmendError({
       code: "USAGE",
-      message: "one patch module, or patches, but not both",
+      message: "either patch modules or patches, but not both",
       hint: "kmend try --help shows what there is",
       exitCode: ExitCode.usage,
     });
@@ -83,7 +80,8 @@ async function tryFiles(
     progress,
     signal,
   });
-  return boot(context, options, { release, module, objects: [], files: external === undefined ? [] : [external] });
+  const earlier = modules.slice(0, -1);
+  return boot(context, options, { release, module, earlier, files: external === undefined ? [] : [external] });
 }
 
 async function tryPatches(
@@ -99,12 +97,10 @@ async function tryPatches(
       return buildExitCodes[result.outcome];
     }
     for (const note of result.notes) context.progress.note(note);
-    const objects = new Set(result.functions.map(({ object }) => object));
-    objects.delete("vmlinux");
     const { release } = result.kernel;
     const { external } = externalOf(options);
     const files = external === undefined ? [] : [external.module];
-    return await boot(context, options, { release, module: result.module.path, objects: [...objects], files });
+    return await boot(context, options, { release, module: result.module.path, earlier: [], files });
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -113,8 +109,8 @@ async function tryPatches(
 interface Subject {
   readonly release: string;
   readonly module: string;
-  /** Kernel modules that the patch changes; without them there is nothing to see. */
-  readonly objects: readonly string[];
+  /** Patch modules that it goes on top of, oldest first. */
+  readonly earlier: readonly string[];
   /** Files of modules that are not the kernel's own. */
   readonly files: readonly string[];
 }
@@ -133,7 +129,8 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
     kernel,
     modulePath: subject.module,
     probes: options.list("probe"),
-    modules: [...options.list("module"), ...subject.objects],
+    earlier: subject.earlier,
+    modules: options.list("module"),
     moduleFiles: subject.files,
     timeoutSeconds: options.integer("timeout"),
     progress,

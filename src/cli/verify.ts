@@ -16,7 +16,11 @@ export const verifyCommand: CommandDefinition = {
   ],
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
-    { flags: "--image <FILE>", description: "kernel image to prove against" },
+    { flags: "--image <FILE>", description: "kernel image to prove against; one of your own needs no package" },
+    {
+      flags: "--modules <DIR>",
+      description: "modules of a kernel of your own, as in /lib/modules/RELEASE, when one of them is changed",
+    },
     distributionOption,
     kernelRpmOption,
     { flags: "--oot-module <FILE>", description: "the patched module (.ko) when it is not one of the kernel's own" },
@@ -33,6 +37,7 @@ export const verifyCommand: CommandDefinition = {
         kernel: options.text("kernel"),
         image: options.text("image"),
         archive: options.text("distribution"),
+        modules: options.text("modules"),
         rpms: rpmsOf(options),
         external: options.text("ootModule"),
         progress,

@@ -50,6 +50,8 @@ export class StackedObject implements TargetObject {
   /** From the kernel's address of a replaced function to that of the code that runs, and back. */
   readonly #inForce = new Map<number, number>();
   readonly #beneath = new Map<number, number>();
+  /** Code of patch modules that newer ones replace: nothing may be proven from it. */
+  readonly #superseded = new Set<number>();
 
   /** @param patches oldest first. */
   constructor(base: TargetObject, patches: readonly PatchInForce[]) {
@@ -66,7 +68,10 @@ export class StackedObject implements TargetObject {
         const kernel = sympos === 0 ? named[0]?.address : named[sympos - 1]?.address;
         if (kernel === undefined) continue;
         const before = this.#inForce.get(kernel);
-        if (before !== undefined) this.#beneath.delete(before);
+        if (before !== undefined) {
+          this.#beneath.delete(before);
+          this.#superseded.add(before);
+        }
         const running = this.#outer(layer, ModuleObject.addressIn(section, offset));
         this.#inForce.set(kernel, running);
         this.#beneath.set(running, kernel);
@@ -81,7 +86,8 @@ export class StackedObject implements TargetObject {
     const added = this.#layers.flatMap((layer, index) =>
       layer.symbolsNamed(name).map((symbol) => this.#added(index, symbol)),
     );
-    return [...shipped, ...added.filter(({ address }) => !this.#beneath.has(address))];
+    const isOwn = (address: number): boolean => !this.#beneath.has(address) && !this.#superseded.has(address);
+    return [...shipped, ...added.filter(({ address }) => isOwn(address))];
   }
 
   symbolsAt(address: number): readonly TargetSymbol[] {
@@ -89,6 +95,7 @@ export class StackedObject implements TargetObject {
     if (kernel !== undefined) return this.#base.symbolsAt(kernel).map((symbol) => ({ ...symbol, address }));
     const layer = this.#layerOf(address);
     if (layer === undefined) return this.#base.symbolsAt(address);
+    if (this.#superseded.has(address)) return [];
     return (this.#layers[layer] as ModuleObject)
       .symbolsAt(this.#inner(layer, address))
       .map((symbol) => this.#added(layer, symbol));

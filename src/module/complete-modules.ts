@@ -1,6 +1,6 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -15,7 +15,8 @@ import { createShadow } from "../tree/shadow.ts";
 
 /**
  * Builds complete new kernel modules with changed source files, for replacing those in the file system: they work like the shipped ones and are no patch
- * modules. Kbuild makes them as it makes external modules, in a shadow of the prepared tree, with the checksums of the kernel's own exports.
+ * modules. Kbuild makes them as it makes external modules, in a shadow of the prepared tree, with the checksums of the kernel's own exports, and marked as
+ * modules of the kernel's tree. They are not signed, and have no BTF.
  * @param changed content of all files that differ from the prepared source.
  * @param units units of the patch; those of vmlinux are left out.
  * @returns content of `.ko` files by module.
@@ -50,8 +51,10 @@ export async function buildCompleteModules(
         const folders = below
           .filter((entry) => entry.isDirectory())
           .map((entry) => join(entry.parentPath, entry.name).slice(tree.path.length + 1));
-        createShadow(tree.path, shadow, changed, [folder, ...folders]);
-        const result = await run("make", [...tree.makeArguments, `-j${jobs}`, `M=${folder}`, "modules"], {
+        createShadow(tree.path, shadow, changed, [folder, ...folders, dirname(modpost)]);
+        await markAsInTree(tree.path, shadow, modfile);
+        const goals = [`-j${jobs}`, `M=${folder}`, `${basename(modfile)}.ko`];
+        const result = await run("make", [...tree.makeArguments, ...goals], {
           cwd: shadow,
           env: plainEnvironment(),
           cleanEnv: true,
@@ -68,6 +71,24 @@ export async function buildCompleteModules(
     built.set(name, content);
   }
   return built;
+}
+
+/** The program that writes what a module says about itself (scripts/mod/modpost.c). */
+const modpost = "scripts/mod/modpost";
+
+/**
+ * Lets modpost write `intree=Y`, which it leaves out for external modules, and without which the kernel is tainted (`check_modinfo` of kernel/module). It
+ * cannot be told otherwise that a module is not external: it then takes the exports of the module in Module.symvers for a second set of the same.
+ */
+async function markAsInTree(tree: string, shadow: string, modfile: string): Promise<void> {
+  const program = join(shadow, modpost);
+  const script = `#!/bin/sh
+"$0.own" "$@" || exit
+grep -q 'MODULE_INFO(intree' '${modfile}.mod.c' || echo 'MODULE_INFO(intree, "Y");' >>'${modfile}.mod.c'
+`;
+  await unlink(program);
+  await symlink(join(tree, modpost), `${program}.own`);
+  await writeFile(program, script, { mode: 0o755 });
 }
 
 function buildFailed(name: string, output: string): KmendError {

@@ -10,7 +10,7 @@ import { ShippedModules } from "../target/shipped-module.ts";
 
 /** Opens the objects of one target kernel, each once. */
 export class TargetObjects {
-  readonly #kernel: TargetKernel;
+  readonly #kernel: Pick<TargetKernel, "image" | "imagePath" | "modulesDir" | "release">;
   readonly #inForce: readonly PatchInForce[];
   readonly #external: ExternalModule | undefined;
   readonly #opened = new Map<string, Promise<TargetObject>>();
@@ -19,7 +19,11 @@ export class TargetObjects {
    * @param inForce patch modules that run on the kernel, oldest first.
    * @param external a module that is not one of the kernel's own; it goes before one of the same name.
    */
-  constructor(kernel: TargetKernel, inForce: readonly PatchInForce[] = [], external?: ExternalModule) {
+  constructor(
+    kernel: Pick<TargetKernel, "image" | "imagePath" | "modulesDir" | "release">,
+    inForce: readonly PatchInForce[] = [],
+    external?: ExternalModule,
+  ) {
     this.#kernel = kernel;
     this.#inForce = inForce;
     this.#external = external;

@@ -3,10 +3,12 @@ import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
+import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { type ExternalModule, readExternalModule } from "../target/external-module.ts";
-import { type FindOptions, findTargetKernel } from "../target/find.ts";
+import { type FindOptions, findTargetKernel, type TargetKernel } from "../target/find.ts";
+import { KernelImage } from "../target/kernel-image.ts";
 import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
 import { sealOf } from "./seal.ts";
 import { TargetObjects } from "./target-objects.ts";
@@ -19,6 +21,8 @@ export interface VerifyOptions {
   readonly kernel?: string | undefined;
   /** Image to prove against instead of the release's own. */
   readonly image?: string | undefined;
+  /** Folder of that kernel's modules, as /lib/modules/RELEASE. */
+  readonly modules?: string | undefined;
   /** Distribution whose names the archive of this machine uses; default this machine's own. */
   readonly archive?: string | undefined;
   /** RPMs of the kernel in place of the packages of this machine's archive. */
@@ -28,6 +32,9 @@ export interface VerifyOptions {
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** What the proof needs of a kernel. */
+type VerifiedKernel = Pick<TargetKernel, "image" | "imagePath" | "modulesDir" | "release" | "buildId">;
 
 /** One function or symbol of a module, held against a kernel again. */
 export interface VerifiedItem {
@@ -77,16 +84,7 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
     });
   }
   const progress = options.progress ?? new SilentProgress();
-  const wanted =
-    options.kernel ?? (options.image === undefined && options.rpms === undefined ? manifest.kernel.release : undefined);
-  const kernel = await findTargetKernel({
-    kernel: wanted,
-    image: options.image,
-    archive: options.archive,
-    rpms: options.rpms,
-    progress,
-    signal: options.signal,
-  });
+  const kernel = (await ownKernel(manifest, options)) ?? (await packagedKernel(manifest, { ...options, progress }));
   const objects = new TargetObjects(kernel, [], await externalModule(manifest, options));
   const items: VerifiedItem[] = unlistedFunctions(elf, manifest);
   for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {
@@ -119,6 +117,24 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
     file: seal,
     items,
   };
+}
+
+function packagedKernel(manifest: Manifest, options: VerifyOptions): Promise<VerifiedKernel> {
+  const { image, archive, rpms, progress, signal } = options;
+  const named = options.kernel ?? (image === undefined && rpms === undefined ? manifest.kernel.release : undefined);
+  return findTargetKernel({ kernel: named, image, archive, rpms, progress, signal });
+}
+
+/** A kernel whose files are all given, which needs no package: the image, and the modules when one of them is changed. */
+async function ownKernel(
+  manifest: Manifest,
+  { kernel, image: path, rpms, modules, signal }: VerifyOptions,
+): Promise<VerifiedKernel | undefined> {
+  if (path === undefined || rpms !== undefined || kernel !== undefined) return undefined;
+  const objects = [...manifest.functions, ...manifest.symbols].map(({ object }) => object);
+  if (modules === undefined && objects.some((object) => object !== "vmlinux")) return undefined;
+  const image = await KernelImage.open(path, cacheRoot(), signal);
+  return { image, imagePath: path, modulesDir: modules, release: image.banner.release, buildId: image.buildId };
 }
 
 function readModule(file: Uint8Array, path: string): ElfReader {

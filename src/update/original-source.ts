@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { type GitTree, originalRef } from "../change/git.ts";
 import { findKernel } from "../module/find-kernel.ts";
-import { makeOnce, rethrowDiskErrors } from "../support/cache.ts";
+import { exists, makeOnce, rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
 import { compareCompiler } from "../target/compiler.ts";
@@ -108,10 +108,20 @@ async function movedTree(
   const ignored = (path: string): boolean => extension !== undefined && path.endsWith(extension);
   const touched = [...ahead.keys()];
   const differing = await differencesOf(tree, files, join(kernel.folder, "tree"), touched, ignored);
+  // A new file that nothing refers to, such as a copy that an editor kept, is no state of the kernel's source.
+  const changed = new Map(differing);
+  for (const path of await newFiles(differing, ahead, join(kernel.folder, "tree"))) changed.delete(path);
   // The tree is still the kernel's own source, or has become what the updates made of it.
-  if (differing.size === 0 || isSame(differing, ahead)) return { ...present, files: ahead };
-  if (isSame(differing, remembered)) return { ...present, files: ahead };
+  if (changed.size === 0 || isSame(changed, ahead)) return { ...present, files: ahead };
+  if (isSame(changed, remembered)) return { ...present, files: ahead };
   return series ? { ...present, files: differing } : undefined;
+}
+
+/** Paths of differing files that neither the kernel's source nor an update has. */
+async function newFiles(differing: SourceOverlay, known: SourceOverlay, prepared: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const path of differing.keys()) if (!known.has(path) && !(await exists(join(prepared, path)))) found.push(path);
+  return found;
 }
 
 function plain({ id, module, sha256 }: SeriesUpdate): SeriesUpdate {
@@ -144,7 +154,6 @@ async function movedCommit({ git, series }: OriginalRequest, known: OriginalStat
 /** Takes the present state for the source of the running kernel. */
 async function fresh(request: OriginalRequest, memory: OriginalMemory): Promise<Original> {
   const { tree, config, git, series, jobs, progress, signal } = request;
-  await memory.forget();
   const head = git === undefined ? null : await git.requireCommit("HEAD");
   const commit = git === undefined ? null : series ? head : ((await git.commit(originalRef)) ?? head);
   const isCheckedOut = git === undefined || (await git.sameFiles(commit as string, head as string));
@@ -165,6 +174,8 @@ async function fresh(request: OriginalRequest, memory: OriginalMemory): Promise<
   const note = await checkSystemMap(config.systemMap, kernel.image);
   const compiler = await compareCompiler(kernel.image.banner, signal);
   const prepared = await prepareTree(kernel, { compiler: compiler.program, jobs, progress, signal });
+  // What was remembered stays until there is something better: a wrong --config must not cost the series.
+  await memory.forget();
   await memory.keepKernel(kernel);
   const state: OriginalState = {
     schema: 1,

@@ -128,18 +128,26 @@ export async function isUpdatePath(path: string): Promise<boolean> {
   return info?.isFile() === true && /\.(tar\.gz|tgz)$/.test(path);
 }
 
-/** Whether an archive is an update, and not one that `kmend package` wrote: those have no manifest of this kind. */
+/** Whether an archive or folder is an update, and not what `kmend package` wrote: that has no manifest of this kind. */
 export async function isUpdateArchive(path: string): Promise<boolean> {
+  if ((await stat(path).catch(() => undefined))?.isDirectory() === true) return true;
   const names = await readTarball(path).catch(() => new Map<string, Buffer>());
   return names.has(manifestFile);
 }
 
-/** Writes the patch module of an update into a folder. @returns its path. @throws KmendError `BAD_UPDATE` */
-export async function moduleInto(path: string, folder: string): Promise<string> {
-  const { manifest, module } = await readUpdate(path);
+/**
+ * Writes the patch module of an update into a folder.
+ * @returns its path, and what the update is for; undefined when it does not say.
+ * @throws KmendError `BAD_UPDATE`
+ */
+export async function moduleInto(
+  path: string,
+  folder: string,
+): Promise<{ readonly file: string; readonly description: string | undefined }> {
+  const { manifest, module, description } = await readUpdate(path);
   const file = join(folder, basename(manifest.module.file));
   await writeFile(file, module, { mode: 0o600 }).catch(rethrowDiskErrors);
-  return file;
+  return { file, description: description.trim() === "" ? undefined : description.trimEnd() };
 }
 
 /**

@@ -142,6 +142,10 @@ module=0
 while [ $module -lt ${plan.moduleCount} ]; do
   insmod /kmend/modules/$module.ko >/tmp/out 2>&1
   status=$?
+  # One of them may be an earlier patch module, and the kernel makes one transition at a time.
+  for name in $(ls $patches 2>/dev/null); do
+    wait_transition || { echo "its transition does not end" >>/tmp/out; status=1; }
+  done
   send module.$module $status </tmp/out
   [ $status = 0 ] || finish
   module=$((module + 1))

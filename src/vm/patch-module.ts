@@ -1,7 +1,10 @@
 import { ElfFormatError } from "../elf/format-error.ts";
+import { type Manifest, readManifest } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
-import { KmendError } from "../support/errors.ts";
+import { ElfReader } from "../elf/reader.ts";
+import { sha256 } from "../support/cache.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { moduleName } from "./module-file.ts";
 
 /** What a patch module's .modinfo says. */
@@ -12,17 +15,48 @@ export interface PatchModuleInfo {
   readonly release: string;
   /** Modules whose exported symbols it uses. */
   readonly depends: readonly string[];
+  /** Kernel modules that it changes; none when it does not say. */
+  readonly objects: readonly string[];
+  /** Patch modules that it goes on top of, oldest first. */
+  readonly after: readonly { readonly name: string; readonly sha256: string }[];
+  /** Of the file. */
+  readonly sha256: string;
 }
 
 /** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`. */
 export async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
-  const info = modinfo(path, await readPatchModuleFile(path));
+  const content = await readPatchModuleFile(path);
+  const { info, manifest } = describe(path, content);
   if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
   return {
     name: info.get("name")?.[0] ?? moduleName(path),
     release: info.get("vermagic")?.[0]?.split(" ")[0] ?? "",
     depends: (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean)),
+    objects: [...new Set((manifest?.functions ?? []).map(({ object }) => object))].filter((name) => name !== "vmlinux"),
+    after: manifest?.after ?? [],
+    sha256: sha256(content),
   };
+}
+
+/**
+ * Requires that the patch modules which one goes on top of are among those that are in force before it.
+ * @throws KmendError `EARLIER_MISSING` (exit 4), and the errors of reading them.
+ */
+export async function requireEarlier(
+  { name, after }: PatchModuleInfo,
+  earlier: readonly string[],
+  release: string,
+): Promise<void> {
+  const given = await Promise.all(earlier.map((path) => inspectPatchModuleFor(path, release)));
+  const missing = after.filter(({ sha256: digest }) => !given.some((one) => one.sha256 === digest));
+  if (missing.length === 0) return;
+  throw new KmendError({
+    code: "EARLIER_MISSING",
+    message: `${name} goes on top of ${missing.map((one) => one.name.replace(/^ksplice-/, "update ")).join(", ")}`,
+    why: "without these very modules in force it would be tried on something else than it was built and proven for",
+    hint: "give them first, the oldest first: kmend try FIRST SECOND",
+    exitCode: ExitCode.refused,
+  });
 }
 
 /** The release that a patch module was made for. @throws KmendError `NOT_A_PATCH_MODULE`. */
@@ -43,9 +77,13 @@ export async function inspectPatchModuleFor(path: string, release: string): Prom
   });
 }
 
-function modinfo(path: string, content: Uint8Array): ReturnType<typeof readModinfo> {
+function describe(
+  path: string,
+  content: Uint8Array,
+): { readonly info: ReturnType<typeof readModinfo>; readonly manifest: Manifest | undefined } {
   try {
-    return readModinfo(content);
+    const elf = new ElfReader(content);
+    return { info: readModinfo(elf), manifest: readManifest(elf) };
   } catch (error) {
     if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
     throw error;

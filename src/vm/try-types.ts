@@ -15,9 +15,11 @@ export interface TryOptions {
   readonly kernel: BootableKernel;
   /** The patch module, a `.ko` file. */
   readonly modulePath: string;
+  /** Patch modules that it goes on top of, oldest first; they are put in force before anything else. */
+  readonly earlier?: readonly string[] | undefined;
   /** Shell commands that are run in the guest before, while and after the patch is in force. */
   readonly probes?: readonly string[] | undefined;
-  /** Kernel modules to load first, by name; their dependencies come along. */
+  /** Kernel modules to load first, by name, besides those that the patch module changes; their dependencies come along. */
   readonly modules?: readonly string[] | undefined;
   /** Files of modules that are not the kernel's own; they are loaded too, with what they depend on. */
   readonly moduleFiles?: readonly string[] | undefined;

@@ -10,7 +10,7 @@ import { makeInitramfs } from "./initramfs.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
 import { indexModules, resolveModules } from "./module-dependencies.ts";
 import { moduleName } from "./module-file.ts";
-import { inspectPatchModuleFor } from "./patch-module.ts";
+import { inspectPatchModuleFor, requireEarlier } from "./patch-module.ts";
 import { type GuestEnd, runGuest } from "./qemu.ts";
 import { type Frame, FrameDecoder } from "./serial-frames.ts";
 import type { Accelerator, TryOptions, TryResult } from "./try-types.ts";
@@ -30,11 +30,13 @@ const stepTitles: Readonly<Record<string, string>> = {
 /**
  * Boots the kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after.
  * What goes wrong in the guest is a `failed` verdict; only what keeps the guest from being started is thrown.
- * @throws KmendError `NOT_A_PATCH_MODULE`, `WRONG_KERNEL`, `NO_SUCH_MODULE`, `PROGRAM_MISSING`, `VM_DID_NOT_START`, or the abort signal's reason.
+ * @throws KmendError `NOT_A_PATCH_MODULE`, `WRONG_KERNEL`, `EARLIER_MISSING`, `NO_SUCH_MODULE`, `PROGRAM_MISSING`, `VM_DID_NOT_START`, or the abort signal's reason.
  */
 export async function tryModule(options: TryOptions): Promise<TryResult> {
   const progress = options.progress ?? new SilentProgress();
   const patch = await inspectPatchModuleFor(options.modulePath, options.kernel.release);
+  const { earlier = [] } = options;
+  await requireEarlier(patch, earlier, options.kernel.release);
   const folder = await mkdtemp(join(tmpdir(), "kmend-try-")).catch(rethrowDiskErrors);
   try {
     const timeoutSeconds = options.timeoutSeconds ?? defaultTimeoutSeconds;
@@ -49,11 +51,13 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
     );
     const { initramfs, modules } = await progress.phase("initramfs", "Pack the initramfs", async () => {
       const further = options.moduleFiles ?? [];
-      const wanted = [...patch.depends, ...(options.modules ?? []), ...further];
-      const files =
+      const names = [...patch.depends, ...(options.modules ?? []), ...patch.objects];
+      const wanted = [...new Set([...names.filter((name) => !further.map(moduleName).includes(name)), ...further])];
+      const kernelModules =
         wanted.length === 0
           ? []
           : await resolveModules(await indexModules(options.kernel.modulesDir, further), wanted, folder);
+      const files = [...kernelModules, ...earlier];
       const init = guestScript({ token, moduleCount: files.length, probeCount: probes.length, ...limits });
       const content = { init, patchModule: options.modulePath, modules: files, probes };
       return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName) };

@@ -34,7 +34,7 @@ test.each([
   [["build", "a.patch", "-j", "0"], "It has to be a whole number of at least 1"],
   [["build", "a.patch", "-j", "two"], "It has to be a whole number of at least 1"],
   [["try", "a.ko", "--timeout", "1"], "It has to be a whole number of at least 10"],
-  [["try", "a.ko", "b.patch"], "one patch module, or patches, but not both"],
+  [["try", "a.ko", "b.patch"], "either patch modules or patches, but not both"],
   [["doctor", "now"], "too many arguments for 'doctor'"],
 ])("%j is wrong usage", async (words, message, hint = "--help") => {
   const { exitCode, stdout, stderr } = await kmend(...words);
