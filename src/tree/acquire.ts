@@ -5,7 +5,12 @@ import { runGuarded } from "./guard.ts";
 
 /** Where a tree comes from: an archive with one top folder, or a tree of the user's of which the named files are copied. */
 export type TreeSource =
-  | { readonly kind: "archive"; readonly path: string }
+  | {
+      readonly kind: "archive";
+      readonly path: string;
+      /** Folder with a file `series` and the patches that it lists. */
+      readonly patches?: string | undefined;
+    }
   | {
       readonly kind: "tree";
       readonly path: string;
@@ -16,12 +21,48 @@ export type TreeSource =
 /**
  * Fills the new folder `folder` with the kernel source.
  * @param guard lock file, see {@link runGuarded}.
- * @throws KmendError errors of {@link unpackSource} and {@link copySource}.
+ * @throws KmendError errors of {@link unpackSource}, {@link applySeries} and {@link copySource}.
  */
-export function acquireSource(source: TreeSource, folder: string, guard: string, signal?: AbortSignal): Promise<void> {
-  return source.kind === "archive"
-    ? unpackSource(source.path, folder, guard, signal)
-    : copySource(source, folder, guard, signal);
+export async function acquireSource(
+  source: TreeSource,
+  folder: string,
+  guard: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  if (source.kind === "tree") return copySource(source, folder, guard, signal);
+  await unpackSource(source.path, folder, guard, signal);
+  if (source.patches !== undefined) await applySeries(source.patches, folder, guard, signal);
+}
+
+/** Lines of `series` are names of patches; what follows a blank or a hash is for quilt(1) alone. */
+const seriesScript =
+  'while read -r name rest || [ -n "$name" ]; do case $name in ""|"#"*) continue ;; esac; ' +
+  'patch --silent --force -p1 --no-backup-if-mismatch --reject-file=- -i "$1/$name" || { echo "$name"; exit 1; }; done <"$1/series"';
+
+/**
+ * Applies a series of patches.
+ * @throws KmendError `SOURCE_DAMAGED` for one that does not apply.
+ */
+async function applySeries(
+  patches: string,
+  folder: string,
+  guard: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const options = { cwd: folder, signal, allowFailure: true };
+  const result = await runGuarded(guard, "sh", ["-c", seriesScript, "series", patches], options);
+  signal?.throwIfAborted();
+  if (result.exitCode === 0) return;
+  const why = result.all.trimEnd().split("\n").slice(-5).join("\n");
+  if (/No space left on device/.test(why)) rethrowDiskErrors(new Error("No space left on device"));
+  throw new KmendError({
+    code: "SOURCE_DAMAGED",
+    message: "the distribution's patches do not apply to its source",
+    where: patches,
+    why,
+    hint: "remove this folder and run again: the patches are then fetched anew",
+    cause: result,
+  });
 }
 
 /**

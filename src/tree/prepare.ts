@@ -156,8 +156,8 @@ async function makeTree(
 }
 
 /**
- * A flavour that is built from patched source has options which the plain source does not know, and `make olddefconfig` drops them. The real-time flavours
- * are the ones that distributions ship: Debian's package of kernel source leaves their patches out, of which the preemption options tell.
+ * A flavour that is built from patched source has options which the plain source does not know, and `make olddefconfig` drops them: those about preemption
+ * tell of the real-time flavours. Where their patches are known they have been applied before.
  * @throws KmendError `SOURCE_WITHOUT_FEATURE`
  */
 async function requirePatchedSource(configPath: string, tree: string, release: string): Promise<void> {
@@ -172,8 +172,8 @@ async function requirePatchedSource(configPath: string, tree: string, release: s
     where: tree,
     why:
       `it does not know ${lost.join(", ")} of the kernel's configuration: ` +
-      "the distribution builds its real-time kernels from source with further patches, which its source package does not hold",
-    hint: "choose a kernel of another flavour",
+      "real-time kernels are built from source with further patches, which this source does not hold",
+    hint: "choose a kernel of another flavour, or give the patched source with --source DIR",
     exitCode: ExitCode.environment,
   });
 }

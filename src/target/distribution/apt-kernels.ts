@@ -36,6 +36,8 @@ export interface AptNames {
   readonly history: string;
   /** Package version that an image names in its banner. */
   packageVersionIn(image: ImageNames): string | undefined;
+  /** Folder with patches that this flavour is built with beside those in the source archive; undefined for most flavours. */
+  patches?(release: string, image: CatalogVersion, context: DistributionContext): Promise<string> | undefined;
   /** Gets source that is in no binary package; undefined when it cannot be had that way either. */
   sourceElsewhere?(
     catalog: Catalog,
@@ -104,6 +106,7 @@ export class AptKernels implements Distribution {
       source: once(async () => ({
         kind: "archive" as const,
         path: await this.#sourceArchive(catalog, release, image, context),
+        patches: await names.patches?.(release, image, context),
       })),
     };
   }

@@ -25,7 +25,7 @@ export type Stanza = ReadonlyMap<string, string>;
  * Options for every apt-get call. The sandbox user cannot write into a folder of root's and apt then prints a warning, so root downloads as root.
  * A dead mirror must not hang a build: 30 s, twice.
  */
-const aptOptions = [
+export const aptOptions: readonly string[] = [
   "-q",
   "-o",
   "APT::Sandbox::User=root",

@@ -3,6 +3,7 @@ import type { PackageVersion } from "./apt.ts";
 import { AptKernels, type AptNames } from "./apt-kernels.ts";
 import type { CatalogVersion } from "./catalog.ts";
 import { upstreamVersion } from "./debian-version.ts";
+import { sourcePatches } from "./source-patches.ts";
 
 /** Debian's names of the machine architectures that Node names. */
 export const debianArchitectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64", ppc64: "ppc64el" };
@@ -31,14 +32,21 @@ function debianNames(architecture: string): AptNames {
     sourcePackage: (_, __, image) => sourcePackage(image),
     sourceArchives: (name) => [`usr/src/${name}.tar.xz`],
     history: "snapshot.debian.org",
+    // The real-time flavours; `linux-source-…` holds what the others are built from.
+    patches: (release, image, context) =>
+      /-rt-[a-z0-9]+$/.test(release) ? sourcePatches(sourceOf(image), "rt", context) : undefined,
     // The banner ends with it, for example `#1 SMP PREEMPT_DYNAMIC Debian 6.1.9-1 (2024-01-31)`.
     packageVersionIn: ({ version }) => / Debian (\d\S*)/.exec(version)?.[1],
   };
 }
 
+function sourceOf({ source, version }: CatalogVersion): PackageVersion {
+  return { name: source?.name ?? "linux", version: source?.version ?? version };
+}
+
 /** The package with the source of an image: series of the version, for example `linux-source-6.1` for 6.1.9-2. */
 function sourcePackage(image: CatalogVersion): PackageVersion {
-  const version = image.source?.version ?? image.version;
+  const { version } = sourceOf(image);
   const series = /^\d+\.\d+/.exec(upstreamVersion(version))?.[0] ?? upstreamVersion(version);
   return { name: `linux-source-${series}`, version };
 }

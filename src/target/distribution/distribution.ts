@@ -20,7 +20,12 @@ export type KernelRequest =
 /** Where the source of a kernel is. */
 export type KernelSource =
   /** A tar file with one top folder. */
-  | { readonly kind: "archive"; readonly path: string }
+  | {
+      readonly kind: "archive";
+      readonly path: string;
+      /** Folder with a file `series` and the patches that it lists, to be applied to what the archive holds. */
+      readonly patches?: string | undefined;
+    }
   | {
       /** A tree of the user's, which is only read. */
       readonly kind: "tree";
