@@ -102,7 +102,7 @@ describe("a variable", () => {
     );
     const { exitCode, result } = await build([patch(edit)], scratch.folder());
     expect(exitCode).toBe(4);
-    const refusal = result.refusals.find(({ what }) => what === "eventfd_ida");
+    const refusal = result.refusals.find(({ code, what }) => code === "LAYOUT_CHANGED" && what === "eventfd_ida");
     expect(refusal).toMatchObject({ code: "LAYOUT_CHANGED", where: "fs/eventfd.c" });
     expect(refusal?.why).toContain(
       "the variable changes its type from `struct ida eventfd_ida` to `struct {…} eventfd_ida`",
