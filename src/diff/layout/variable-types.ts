@@ -1,4 +1,5 @@
 import { type DebugEntry, DebugTag, readDebugEntries } from "../../elf/debug-entries.ts";
+import { ElfFormatError } from "../../elf/format-error.ts";
 
 /** A variable that keeps its place while the unit runs, and what is in it. */
 export interface UnitVariable {
@@ -43,6 +44,8 @@ export function unitVariables(elf: Parameters<typeof readDebugEntries>[0]): Unit
 
 /** Types nest less deep; damaged ones may go on for ever. */
 const deepest = 16;
+/** Steps that all types of a unit take together; damaged ones multiply. */
+const mostSteps = 1_000_000;
 
 const qualifiers: ReadonlySet<number> = new Set([
   DebugTag.const,
@@ -58,6 +61,7 @@ const encodings = { boolean: 2, float: 4 } as const;
 
 class TypeReader {
   readonly entries: ReadonlyMap<number, DebugEntry>;
+  #steps = 0;
 
   constructor(entries: ReadonlyMap<number, DebugEntry>) {
     this.entries = entries;
@@ -132,9 +136,13 @@ class TypeReader {
         return inner(`${inside}(${parameters.length === 0 ? "void" : parameters.join(", ")})`);
       }
       case DebugTag.const:
-        return `const ${inner(inside)}`;
-      case DebugTag.volatile:
-        return `volatile ${inner(inside)}`;
+      case DebugTag.volatile: {
+        const word = entry.tag === DebugTag.const ? "const" : "volatile";
+        if (this.#entry(entry.type)?.tag === DebugTag.pointer) return inner(`${word} ${inside}`.trimEnd());
+        const rest = inner(inside);
+        // gcc says of an array of constants that it is constant too.
+        return rest.startsWith(`${word} `) ? rest : `${word} ${rest}`;
+      }
       case DebugTag.restrict:
       case DebugTag.atomic:
         return inner(inside);
@@ -157,6 +165,7 @@ class TypeReader {
   }
 
   #entry(type: number | undefined): DebugEntry | undefined {
+    if (++this.#steps > mostSteps) throw new ElfFormatError("types nest without an end", type ?? 0);
     return type === undefined ? undefined : this.entries.get(type);
   }
 
