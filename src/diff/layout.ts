@@ -12,7 +12,7 @@ import { structChange, type TypeChange } from "./layout/struct-change.ts";
 import { findDefinitions, type TypeTable, tableOfTypes } from "./layout/type-table.ts";
 import { usersOf } from "./layout/type-users.ts";
 import { encodeUnitTypes } from "./layout/unit-btf.ts";
-import { changedVariables } from "./layout/variable-change.ts";
+import { changedDeclarations, type DeclarationChanges, type VariableChange } from "./layout/variable-change.ts";
 
 /** The two builds of a unit, and what is known about the kernel's types. */
 export interface LayoutQuestion {
@@ -57,9 +57,15 @@ export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFind
     if (allowed.includes("*")) return { refusals: [], notes: [`${unit}: its types could not be compared`] };
     return { refusals: [refuse("LAYOUT_UNKNOWN", unit, unit, { problem: problem?.why ?? "" })], notes: [] };
   }
-  const variables = await variableFindings(question);
+  const declarations = await compareDeclarations(question);
+  const variables = variableFindings(declarations?.variables, question);
   if (Buffer.compare(original, patched) === 0) return variables;
-  const comparison = new UnitComparison(question, new Btf(original, originalObject), new Btf(patched, patchedObject));
+  const comparison = new UnitComparison(
+    question,
+    new Btf(original, originalObject),
+    new Btf(patched, patchedObject),
+    declarations?.localTypes ?? new Set(),
+  );
   await comparison.run();
   return {
     refusals: [...comparison.refusals, ...variables.refusals],
@@ -67,14 +73,19 @@ export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFind
   };
 }
 
-async function variableFindings({
+async function compareDeclarations({
   originalObject,
   patchedObject,
-  unit,
-  allowed,
-}: LayoutQuestion): Promise<LayoutFindings> {
+}: LayoutQuestion): Promise<DeclarationChanges | undefined> {
   const [original, patched] = await Promise.all([originalObject, patchedObject].map((path) => readFile(path)));
-  const changes = changedVariables(new ElfReader(original as Buffer), new ElfReader(patched as Buffer));
+  return changedDeclarations(new ElfReader(original as Buffer), new ElfReader(patched as Buffer));
+}
+
+/** @param changes undefined when they are not known. */
+function variableFindings(
+  changes: readonly VariableChange[] | undefined,
+  { unit, allowed }: LayoutQuestion,
+): LayoutFindings {
   const refusals: Refusal[] = [];
   const notes: string[] = [];
   if (changes === undefined && !allowed.includes("*"))
@@ -110,9 +121,12 @@ class UnitComparison implements LayoutFindings {
   readonly #original: TypeTable;
   readonly #patched: TypeTable;
   readonly #findings: Finding[] = [];
+  readonly #localTypes: ReadonlySet<string>;
 
-  constructor(question: LayoutQuestion, original: Btf, patched: Btf) {
+  /** @param localTypes that only functions know, and no variable keeps. */
+  constructor(question: LayoutQuestion, original: Btf, patched: Btf, localTypes: ReadonlySet<string>) {
     this.#question = question;
+    this.#localTypes = localTypes;
     this.#types = new TypePairs(original, patched);
     this.#original = tableOfTypes(original);
     this.#patched = tableOfTypes(patched);
@@ -195,6 +209,13 @@ class UnitComparison implements LayoutFindings {
   }
 
   #add(title: string, change: TypeChange): void {
+    if (this.#localTypes.has(title) && change.problems.length > 0) {
+      // Its objects end with the calls of the functions, which change over when nobody is in them.
+      this.notes.push(
+        `${this.#question.unit}: ${title} changes; only functions know it, so no object of it outlives them`,
+      );
+      return;
+    }
     this.#findings.push({ title, change, advice: adviceFor(title.endsWith("()") ? "function" : title) });
   }
 
@@ -259,10 +280,12 @@ function namesOf(title: string): string[] {
 function adviceFor(title: string): string {
   if (title === "function") return "leave the function's prototype as it is, and give the new one another name";
   if (title.startsWith("enum")) return "leave existing values as they are: put new ones at the end, behind every other";
-  return (
-    `leave ${title} as it is and keep the new value in a shadow variable: ` +
-    "klp_shadow_get_or_alloc(obj, ID, sizeof(value), GFP_KERNEL, NULL, NULL), later klp_shadow_get(obj, ID)"
-  );
+  return [
+    `leave ${title} as it is and keep the new value in a shadow variable (linux/livepatch.h; ID is any number that is yours):`,
+    "  where it is set:   int *value = klp_shadow_get_or_alloc(obj, ID, sizeof(*value), GFP_KERNEL, NULL, NULL);",
+    "  where it is used:  int *value = klp_shadow_get(obj, ID); which is NULL for objects from before the patch",
+    "  before obj goes:   klp_shadow_free(obj, ID, NULL);",
+  ].join("\n");
 }
 
 function shorten(names: readonly string[]): string {

@@ -81,7 +81,7 @@ export const refusalTexts = {
   },
   LAYOUT_CHANGED: {
     why: "live objects and unpatched code keep what the kernel has: {problem}",
-    hint: "{advice}; --allow-layout {name} accepts the change as it is",
+    hint: "{advice}\n--allow-layout {name} accepts the change as it is",
   },
   LAYOUT_UNKNOWN: {
     why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",

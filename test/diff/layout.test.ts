@@ -136,7 +136,8 @@ describe("a struct", () => {
   test("names the functions that use it, and a shadow variable as the way out", async () => {
     const { refusals } = await check(before, struct("int a; int new; long b; unsigned f:3, g:5;"));
     expect(refusals[0]?.why).toContain("(used by use)");
-    expect(refusals[0]?.hint).toContain("klp_shadow_get_or_alloc(obj, ID, sizeof(value), GFP_KERNEL, NULL, NULL)");
+    expect(refusals[0]?.hint).toContain("klp_shadow_get_or_alloc(obj, ID, sizeof(*value), GFP_KERNEL, NULL, NULL);");
+    expect(refusals[0]?.hint).toMatch(/before obj goes: +klp_shadow_free\(obj, ID, NULL\);\n--allow-layout/);
     expect(refusals[0]?.hint).toContain("--allow-layout s accepts");
   });
 
@@ -171,6 +172,31 @@ test("a struct that goes, and another in its place", async () => {
   expect(why).toContain("its definition is gone with the patch");
   expect(await refused(before, after, { removed, allowed: ["session"] })).toBeUndefined();
   expect(await refused(before, after)).toBeUndefined();
+});
+
+describe("a struct that is defined in a function", () => {
+  const unit = (members: string, more = ""): string => `
+void fill(void *);
+int use(int n);
+int use(int n) { struct pair { ${members} } pair; fill(&pair); ${more} return pair.a + n; }
+`;
+
+  test("may change: nothing keeps one", async () => {
+    const { refusals, notes } = await check(unit("int a;"), unit("int a; long b;"));
+    expect(refusals).toEqual([]);
+    expect(notes).toEqual([expect.stringContaining("struct pair changes; only functions know it")]);
+  });
+
+  test("is refused when a variable keeps one", async () => {
+    const kept = (members: string): string => unit(members, "static struct pair *last; fill(&last); last = &pair;");
+    expect((await refused(kept("int a;"), kept("int a; long b;")))?.[0]).toBe("struct pair");
+  });
+
+  test("is refused when it is known outside", async () => {
+    const outside = (members: string): string =>
+      `struct pair { ${members} };\n${unit(members).replace(/struct pair \{[^}]*\}/, "struct pair")}`;
+    expect((await refused(outside("int a;"), outside("int a; long b;")))?.[0]).toBe("struct pair");
+  });
 });
 
 describe("types that are new", () => {

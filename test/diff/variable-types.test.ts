@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { changedVariables } from "../../src/diff/layout/variable-change.ts";
-import { unitVariables } from "../../src/diff/layout/variable-types.ts";
+import { changedDeclarations } from "../../src/diff/layout/variable-change.ts";
+import { unitDeclarations } from "../../src/diff/layout/variable-types.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 
 let root: string;
@@ -61,7 +61,7 @@ const expected = [
 ];
 
 function shown(object: Uint8Array): string[] {
-  return unitVariables(new ElfReader(object)).map(({ scope, text }) =>
+  return unitDeclarations(new ElfReader(object)).variables.map(({ scope, text }) =>
     `${scope} ${text}`.trim().replace("long int", "long"),
   );
 }
@@ -82,7 +82,7 @@ test.each([
 
 test("the meaning of a type is that of its bits", () => {
   const meanings = new Map(
-    unitVariables(new ElfReader(compile("gcc", "-g"))).map(({ name, meaning }) => [name, meaning]),
+    unitDeclarations(new ElfReader(compile("gcc", "-g"))).variables.map(({ name, meaning }) => [name, meaning]),
   );
   expect(meanings.get("first")).toBe("struct node");
   expect(meanings.get("pairs")).toBe("[4]pair_t");
@@ -93,7 +93,7 @@ test("the meaning of a type is that of its bits", () => {
 });
 
 test("without debug information there are none", () => {
-  expect(unitVariables(new ElfReader(compile("gcc", "-g0")))).toEqual([]);
+  expect(unitDeclarations(new ElfReader(compile("gcc", "-g0"))).variables).toEqual([]);
 });
 
 test("damaged debug information never crashes the reader, and never takes long", () => {
@@ -112,8 +112,8 @@ test("damaged debug information never crashes the reader, and never takes long",
         const found = sections[section];
         if (found !== undefined) damaged[found.offset + Math.floor(at * found.size)] = value;
       }
-      const result = changedVariables(whole, new ElfReader(damaged));
-      expect(result === undefined || Array.isArray(result)).toBe(true);
+      const result = changedDeclarations(whole, new ElfReader(damaged));
+      expect(result === undefined || Array.isArray(result.variables)).toBe(true);
     }),
     { numRuns: 300 },
   );

@@ -2,7 +2,7 @@ import { SectionFlag } from "../../elf/constants.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { type ElfReader, isDefined } from "../../elf/reader.ts";
 import { isSpecialStatic } from "../names.ts";
-import { type UnitVariable, unitVariables } from "./variable-types.ts";
+import { type UnitVariable, unitDeclarations } from "./variable-types.ts";
 
 /** A variable of the running kernel that the two builds of a unit take for different things. */
 export interface VariableChange {
@@ -11,14 +11,28 @@ export interface VariableChange {
   readonly problem: string;
 }
 
+/** What the declarations of the two builds of a unit tell together. */
+export interface DeclarationChanges {
+  readonly variables: readonly VariableChange[];
+  /** Types that are defined in functions only, in both builds, and that no variable keeps: `struct name`. */
+  readonly localTypes: ReadonlySet<string>;
+}
+
 /**
  * Finds variables whose type changes. Of those that a patch may change, the content stays: what the old code has put into them, the new code would take for
  * something else. Constants are left out, since changed code brings its own.
  * @returns undefined when the debug information of a unit cannot be read.
  */
-export function changedVariables(original: ElfReader, patched: ElfReader): VariableChange[] | undefined {
+export function changedDeclarations(original: ElfReader, patched: ElfReader): DeclarationChanges | undefined {
   try {
-    return compare(liveVariables(original), liveVariables(patched));
+    const [before, after] = [unitDeclarations(original), unitDeclarations(patched)];
+    const kept = [...before.variables, ...after.variables].map(({ meaning }) => meaning);
+    const isLocal = (title: string): boolean =>
+      after.localTypes.has(title) && !kept.some((meaning) => new RegExp(`\\b${title}\\b`).test(meaning));
+    return {
+      variables: compare(liveVariables(original, before.variables), liveVariables(patched, after.variables)),
+      localTypes: new Set([...before.localTypes].filter(isLocal)),
+    };
   } catch (error) {
     if (error instanceof ElfFormatError) return undefined;
     throw error;
@@ -57,14 +71,14 @@ function isSame({ meaning: before, text }: UnitVariable, { meaning: after, text:
 }
 
 /** Variables that are not constants: those of other units by their declaration, those of this unit by the section they are in. */
-function liveVariables(elf: ElfReader): UnitVariable[] {
+function liveVariables(elf: ElfReader, variables: readonly UnitVariable[]): UnitVariable[] {
   const writable = new Set<string>();
   for (const symbol of elf.symbols) {
     const section = isDefined(symbol) ? elf.sections[symbol.section] : undefined;
     if (section !== undefined && (section.flags & SectionFlag.write) !== 0)
       writable.add(symbol.name.replace(/\.\d+$/, ""));
   }
-  return unitVariables(elf).filter(
+  return variables.filter(
     ({ name, isConst, isDeclaration }) => !isConst && !isSpecialStatic(name) && (isDeclaration || writable.has(name)),
   );
 }

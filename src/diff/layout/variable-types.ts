@@ -18,13 +18,34 @@ export interface UnitVariable {
   readonly plainText: string;
 }
 
+/** What the debug information of a unit tells beyond its BTF. */
+export interface UnitDeclarations {
+  readonly variables: readonly UnitVariable[];
+  /** Names of structs, unions and enums that are defined in a function, and there only: `struct name`. */
+  readonly localTypes: ReadonlySet<string>;
+}
+
 /**
- * The variables of a compiled unit from its DWARF, for which BTF has no room.
+ * The variables and local types of a compiled unit from its DWARF, for which BTF has no room.
  * @returns none without debug information.
  * @throws ElfFormatError for debug information that cannot be read.
  */
-export function unitVariables(elf: Parameters<typeof readDebugEntries>[0]): UnitVariable[] {
+export function unitDeclarations(elf: Parameters<typeof readDebugEntries>[0]): UnitDeclarations {
   const types = new TypeReader(readDebugEntries(elf));
+  return { variables: variablesOf(types), localTypes: localTypesOf(types) };
+}
+
+function localTypesOf(types: TypeReader): Set<string> {
+  const local = new Set<string>();
+  const shared = new Set<string>();
+  for (const entry of types.entries.values()) {
+    if (!aggregates.has(entry.tag) || entry.name === "" || entry.isDeclaration) continue;
+    (types.scopeOf(entry) === "" ? shared : local).add(`${wordOf(entry)} ${entry.name}`);
+  }
+  return new Set([...local].filter((title) => !shared.has(title)));
+}
+
+function variablesOf(types: TypeReader): UnitVariable[] {
   const found: UnitVariable[] = [];
   for (const entry of types.entries.values()) {
     if (entry.tag !== DebugTag.variable) continue;
