@@ -202,7 +202,7 @@ describe("%prep", () => {
 
   test.each([
     ["echo unpacking\nno-such-program --now", /unpacking[\s\S]*no-such-program/, /^install no-such-program, which/],
-    ["%no_such_macro foo", /fg: no job control/, /RPM macros/],
+    ["%no_such_macro foo", /\bfg: |%no_such_macro: not found/, /RPM macros/],
     ["echo it is broken\nexit 3", /it is broken/, /--source DIR/],
   ])("that fails is told with its last lines: %j", async (prep, why, hint) => {
     await expect(sourceOf(prep)).rejects.toMatchObject({

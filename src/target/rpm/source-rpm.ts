@@ -127,6 +127,9 @@ function defines(macros: Readonly<Record<string, string>>): string[] {
 /** How many of the log's last lines an error repeats. */
 const tailLines = 15;
 
+/** An unknown macro is left in the script as it is, and a word that begins with `%` names a job of the shell; each shell says otherwise that there is none. */
+const unknownMacro = /\bfg: \S|%\w+: (?:command )?not found/;
+
 function explainPrep(rpm: RpmFile, { all }: RunResult, log: string): KmendError {
   if (/No space left on device/.test(all)) rethrowDiskErrors(new Error("No space left on device"));
   // rpmbuild repeats itself at the end.
@@ -135,11 +138,11 @@ function explainPrep(rpm: RpmFile, { all }: RunResult, log: string): KmendError 
       .split(/\n+(?:RPM build errors:|RPM build warnings:)/)[0]
       ?.trimEnd()
       .split("\n") ?? [];
-  const missing = /(?:line \d+: |sh: )?(\S+): (?:command )?not found/.exec(all)?.[1];
+  const missing = /(?:line \d+: |sh: )?([^\s%]\S*): (?:command )?not found/.exec(all)?.[1];
   const advice =
     missing !== undefined
       ? `install ${missing}, which %prep runs, and try again`
-      : /fg: no job control/.test(all)
+      : unknownMacro.test(all)
         ? "the spec uses a macro that this machine's rpm does not have: install the distribution's RPM macros, or run kmend on that distribution"
         : "run rpmbuild -bp on the distribution that the source RPM is of, and give the tree that it makes with --source DIR";
   return notPrepared(rpm, lines.slice(-tailLines).join("\n"), `${advice}; the full log is ${log}`);
