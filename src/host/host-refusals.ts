@@ -110,7 +110,7 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.environment,
   },
   HELD_BACK: {
-    why: "{why}",
+    why: "it is held back: {why}",
     hint: "kmend load {name} tries it by hand, and lets it load at boot again when that went well for a minute; so does kmend install, from the next boot",
     exitCode: ExitCode.refused,
   },

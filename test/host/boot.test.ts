@@ -74,7 +74,9 @@ test("a machine that died within the minute does not load it again, however ofte
     expect(modules[0]?.refusals).toMatchObject([
       {
         code: "HELD_BACK",
-        why: expect.stringMatching(/^the machine went down within a minute of loading it at boot \(20/),
+        why: expect.stringMatching(
+          /^it is held back: the machine went down within a minute of loading it at boot \(20/,
+        ),
       },
     ]);
     expect(host.done).toEqual([]);
