@@ -14,7 +14,8 @@ export interface Hunk {
 
 /** Takes the unified diff of one file apart. */
 export function hunksOf(patch: string): Hunks {
-  const lines = patch.trimEnd().split("\n");
+  // Only the line break: the last line of a hunk may be blank context.
+  const lines = patch.replace(/\n$/, "").split("\n");
   const first = lines.findIndex((line) => line.startsWith("@@ "));
   if (first < 0) return { head: lines, hunks: [] };
   const hunks: { within: string; lines: string[] }[] = [];

@@ -89,8 +89,7 @@ export class Joiner {
   /** Adds those of the places that are in the nearest file of them. */
   #add(chosen: Selection, places: readonly Place[], home: string, within?: string): void {
     const left = places.filter(({ path, number }) => !chosen.has(path, number));
-    const fitting = within === undefined ? [] : left.filter(({ hunk }) => hunk.within.includes(within));
-    const among = fitting.length > 0 ? fitting : left;
+    const among = within === undefined ? left : left.filter(({ hunk }) => isAbout(hunk, within));
     const path = nearest(
       among.map((place) => place.path),
       home,
@@ -173,6 +172,12 @@ class Selection {
 function readPart(part: Part): { readonly path: string; readonly numbers: readonly number[] | undefined } {
   const [path, numbers] = part.split("#") as [string, string | undefined];
   return { path, numbers: numbers?.split(",").map(Number) };
+}
+
+/** Whether a hunk is of a structure: by the line that `diff -p` shows, or by its own lines. */
+function isAbout({ within, lines }: Hunk, structure: string): boolean {
+  const pattern = new RegExp(`\\b${structure}\\b`);
+  return pattern.test(within) || lines.some((line) => pattern.test(line));
 }
 
 /** One of the same folder as `home`, else the one with the longest way in common, `include/` before others. */

@@ -64,6 +64,7 @@ describe("parts for errors", () => {
 
   test("a member from the structure that it is of", async () => {
     expect(await forError("'struct other' has no member named 'count'")).toEqual([fix, "drivers/b/b.h#1"]);
+    expect(await forError("'struct nowhere' has no member named 'count'")).toEqual([fix]);
     expect(await forError("'struct big' has no member named 'count'", [fix, "drivers/a/a.h#2"])).toEqual([
       fix,
       "drivers/a/a.h#1,2",
@@ -86,6 +87,11 @@ describe("parts for symbols", () => {
   test("a new file comes whole and with its Makefile", () => {
     expect(joiner.forSymbols(["newborn"], [fix], fix)).toEqual(["drivers/a/Makefile", fix, "drivers/a/new.c"]);
   });
+});
+
+test("a hunk keeps the blank lines at its end", () => {
+  const patch = `${head("x.c")}@@ -1,3 +1,4 @@ one()\n a\n+b\n \n \n`;
+  expect(functionGroups(patch)).toEqual([patch]);
 });
 
 test("neighbouring hunks of one function stay together", () => {
