@@ -38,7 +38,7 @@ step stall kmend load --timeout 1 --json patches-parks.ko
 look stalled
 kmend load patches-parks.ko 2>/tmp/interrupted.err &
 pid=$!
-while [ ! -d /sys/kernel/livepatch/patches_parks ]; do sleep 1; done
+until [ "$(cat /sys/kernel/livepatch/patches_parks/enabled)" = 1 ]; do sleep 1; done 2>/dev/null
 step status kmend status --json
 kill -INT $(pidof node)
 wait $pid
