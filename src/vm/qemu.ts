@@ -13,6 +13,8 @@ export interface Guest {
   readonly folder: string;
   /** Memory in MiB; default 512. */
   readonly megabytes?: number | undefined;
+  /** Processors; default 2. */
+  readonly processors?: number | undefined;
   /** Kernel parameters besides those that every guest gets. */
   readonly parameters?: readonly string[] | undefined;
   /** Wall time limit in seconds. */
@@ -52,7 +54,14 @@ export function qemuArguments(guest: Guest): string[] {
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ...["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off"],
     ...["-accel", accelerators[guest.accelerator]],
-    ...["-cpu", guest.accelerator === "kvm" ? "host" : "max", "-smp", "2", "-m", `${guest.megabytes ?? 512}`],
+    ...[
+      "-cpu",
+      guest.accelerator === "kvm" ? "host" : "max",
+      "-smp",
+      `${guest.processors ?? 2}`,
+      "-m",
+      `${guest.megabytes ?? 512}`,
+    ],
     ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
     ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
     ...[

@@ -49,6 +49,8 @@ export interface HostPlan {
    */
   readonly script: string;
   readonly parameters?: readonly string[];
+  /** Default 2. */
+  readonly processors?: number;
   readonly timeoutSeconds?: number;
   /** The self-contained executable, for a guest without Node. */
   readonly executable?: string;
@@ -98,6 +100,7 @@ async function bootHost(plan: HostPlan): Promise<{ readonly frames: readonly Fra
       initramfs,
       folder,
       megabytes: 1536,
+      processors: plan.processors,
       timeoutSeconds: plan.timeoutSeconds ?? 400,
       parameters: plan.parameters ?? [],
       onData: (piece) => {
