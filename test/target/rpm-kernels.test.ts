@@ -141,11 +141,13 @@ describe("packages that do not do", () => {
   test("files that are no RPMs", async () => {
     const text = join(root, "text.src.rpm");
     writeFileSync(text, "not a package\n");
+    const list = join(root, "list.rpm");
+    writeFileSync(list, `${rpms.source}\n`);
     const empty = join(root, "empty.rpm");
     writeFileSync(empty, "");
     const head = join(root, "head.rpm");
     writeFileSync(head, readFileSync(rpms.source).subarray(0, 500));
-    for (const path of [text, empty, head, root]) {
+    for (const path of [text, list, empty, head, root]) {
       await expect(find({ sourceRpm: path })).rejects.toMatchObject({ code: "NOT_AN_RPM", where: path, exitCode: 2 });
     }
     await expect(find({ sourceRpm: join(root, "none") })).rejects.toMatchObject({ code: "RPM_MISSING", exitCode: 2 });

@@ -23,7 +23,7 @@ export class Ubuntu extends AptKernels {
 }
 
 /** The flavour is part of the release, the architecture is not. */
-const release = String.raw`\d+\.\d+\.\d+-\d+-[a-z0-9][a-z0-9-]*?`;
+const release = String.raw`\d+\.\d+\.\d+[^-\s]*(?:-\d[^-\s]*)?-[a-z][a-z0-9-]*?`;
 const imageName = new RegExp(`^linux-image-(?:unsigned-)?(${release})$`);
 /** Debug symbols are in packages of the same names with this end, in an archive of their own. */
 const debug = /-dbg(sym)?$/;

@@ -1,5 +1,4 @@
-import { constants } from "node:fs";
-import { access, mkdir, stat } from "node:fs/promises";
+import { mkdir, open, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { rethrowDiskErrors, sha256 } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
@@ -98,7 +97,7 @@ async function requireReadable(path: string): Promise<void> {
     });
   }
   if (!info.isFile()) throw notRpm(path, "it is not a file");
-  await access(path, constants.R_OK).catch((error: unknown) => {
+  const file = await open(path).catch((error: unknown) => {
     throw new KmendError({
       code: "FILE_UNREADABLE",
       message: `${basename(path)} cannot be read`,
@@ -107,7 +106,17 @@ async function requireReadable(path: string): Promise<void> {
       cause: error,
     });
   });
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(magic.length), 0, magic.length, 0);
+    if (bytesRead < magic.length || !buffer.equals(magic))
+      throw notRpm(path, "its first bytes are not those of an RPM");
+  } finally {
+    await file.close();
+  }
 }
+
+/** Start of every RPM (its lead). rpm(8) takes a file without it for a list of packages, and would open what it names. */
+const magic = Buffer.from([0xed, 0xab, 0xee, 0xdb]);
 
 function notRpm(path: string, said: string): KmendError {
   return new KmendError({

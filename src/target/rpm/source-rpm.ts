@@ -64,7 +64,8 @@ async function prepare(
     await packTree(tree, archive, signal);
     await rm(log, { force: true });
   } finally {
-    await rm(top, { recursive: true, force: true });
+    // What %prep started may still write when it is interrupted.
+    await rm(top, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
