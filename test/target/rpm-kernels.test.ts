@@ -126,9 +126,21 @@ describe("packages that do not do", () => {
 
   test("of another release than the one that is asked for", async () => {
     await expect(find(everything(), "6.1.0-10-amd64")).rejects.toMatchObject({
-      code: "KERNEL_RPM_AMBIGUOUS",
+      code: "KERNEL_NOT_IN_RPMS",
       why: `they hold ${release}`,
     });
+  });
+
+  test("of two flavours, until one is chosen", async () => {
+    const other = { "/lib/modules/6.1.0-9-amd64+debug/vmlinuz": "", "/lib/modules/6.1.0-9-amd64+debug/config": "" };
+    const made = smallRpms(root, { packages: { core, "debug-core": other, devel: headers } });
+    const request = { kernelRpms: packages(made, "core", "debug-core", "devel") };
+    await expect(find(request)).rejects.toMatchObject({
+      code: "KERNEL_RPM_AMBIGUOUS",
+      why: `they hold ${release}, ${release}+debug`,
+      exitCode: 2,
+    });
+    expect((await find(request, release)).release).toBe(release);
   });
 
   test("an image of another release than its path says", async () => {

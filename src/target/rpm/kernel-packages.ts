@@ -20,7 +20,7 @@ export interface PackagedKernel {
 type Part = "image" | "config" | "symvers";
 
 /**
- * Where the packages of Fedora and its relatives have the parts of a kernel of release R, and those of RHEL 7 and SUSE, which have them in /boot. The first
+ * Where the packages of Fedora and its relatives have the parts of a kernel of release R, and those of RHEL 7 and Amazon Linux 2, which have them in /boot. The first
  * that is there counts.
  */
 const places: Readonly<Record<Part, readonly ((release: string) => RegExp)[]>> = {
@@ -58,7 +58,7 @@ function quoted(release: string): string {
 /**
  * The release whose image the packages hold.
  * @param wanted the release when several are there.
- * @throws KmendError `KERNEL_RPM_MISSING`, `KERNEL_RPM_AMBIGUOUS` (exit 2)
+ * @throws KmendError `KERNEL_RPM_MISSING`, `KERNEL_RPM_AMBIGUOUS`, `KERNEL_NOT_IN_RPMS` (exit 2)
  */
 export function packagedRelease(packages: readonly RpmFile[], wanted?: string): string {
   const image = /^(?:\/usr)?\/lib\/modules\/([^/]+)\/vmlinuz$|^\/boot\/vmlinuz-([^/]+)$/;
@@ -75,14 +75,14 @@ export function packagedRelease(packages: readonly RpmFile[], wanted?: string): 
   const [release, ...more] = [...releases];
   if (wanted === undefined && release !== undefined && more.length === 0) return release;
   throw new KmendError({
-    code: "KERNEL_RPM_AMBIGUOUS",
+    code: wanted === undefined ? "KERNEL_RPM_AMBIGUOUS" : "KERNEL_NOT_IN_RPMS",
     message:
       wanted === undefined
         ? "the RPMs hold more than one kernel"
         : `the RPMs do not hold the image of kernel ${wanted}`,
     where: packages.map(({ path }) => path).join(", "),
     why: `they hold ${[...releases].join(", ")}`,
-    hint: `choose one with --kernel RELEASE`,
+    hint: "choose one of these with --kernel RELEASE, or give the packages of the kernel that is meant",
     exitCode: ExitCode.usage,
   });
 }

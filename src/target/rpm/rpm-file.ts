@@ -151,7 +151,7 @@ export async function unpackRpm(
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   // Owners of the package would need root, and names that lead out of the folder are none that a package may have.
   const script =
-    'set -o pipefail; rpm2cpio "$1" | { cd "$2"; shift 2; cpio -idm --quiet --no-absolute-filenames --no-preserve-owner "$@"; }';
+    'set -o pipefail; rpm2cpio "$1" | { cd "$2"; shift 2; cpio -idmu --quiet --no-absolute-filenames --no-preserve-owner "$@"; }';
   const words = ["-c", script, "unpack", rpm.path, folder, ...patterns];
   const result = await run("bash", words, { signal, allowFailure: true });
   signal?.throwIfAborted();
