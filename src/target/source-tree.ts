@@ -67,12 +67,13 @@ function notKernel(where: string, why: string): KmendError {
 
 /**
  * Refuses a tree of another version than the image, as far as their names tell; the proof decides about the rest.
- * A release such as `6.1.0-9-amd64` says nothing about the third number (it is Debian's 6.1.27); Debian's banner then names the package version.
+ * A release such as `6.1.0-9-amd64` says nothing about the third number (it is Debian's 6.1.27); Debian's banner then names the package version,
+ * and Ubuntu's `… #101-Ubuntu SMP … (Ubuntu 5.15.0-91.101-generic 5.15.131)` the version of Linux.
  * @throws KmendError `SOURCE_OF_OTHER_VERSION` (exit 2)
  */
 export function requireSameVersion(tree: string, version: TreeVersion, image: string, banner: KernelBanner): void {
-  const packaged = /\bDebian (\d+\.\d+\.\d+)\S*/.exec(banner.version);
-  const numbers = /^(\d+)\.(\d+)(?:\.(\d+))?(-\d)?/.exec(packaged?.[1] ?? banner.release);
+  const packaged = /\bDebian (\d+\.\d+\.\d+)\S*|\bUbuntu \S+ (\d+\.\d+\.\d+)(?=\)$)/.exec(banner.version);
+  const numbers = /^(\d+)\.(\d+)(?:\.(\d+))?(-\d)?/.exec(packaged?.[1] ?? packaged?.[2] ?? banner.release);
   if (numbers === null) return;
   const [, major, minor, sub, packageNumber] = numbers;
   const isExact = packageNumber === undefined || Number(sub) !== 0;

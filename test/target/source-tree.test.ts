@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { exists } from "../../src/support/cache.ts";
+import { parseBanner } from "../../src/target/banner.ts";
 import { type FindOptions, findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { ShippedModules } from "../../src/target/shipped-module.ts";
+import { requireSameVersion } from "../../src/target/source-tree.ts";
 import { acquireSource } from "../../src/tree/acquire.ts";
 import { buildId, tinyKernel } from "./tiny-kernel.ts";
 
@@ -333,4 +335,26 @@ test("a tree inside of another repository, or unknown to its own, is a plain fol
   git("add", "-f", ".gitignore");
   git("commit", "-q", "-m", "nothing");
   expect(await filesOf(await find())).toContain("kernel/fork.c");
+});
+
+test("the version of a tree is held against what the image says", () => {
+  const says = (release: string, version: string, tree: [number, number, number]): string => {
+    const banner = parseBanner(`Linux version ${release} (a@example.org) (gcc (Ubuntu 11.4.0-1) 11.4.0) ${version}`);
+    const [major, minor, sub] = tree;
+    try {
+      requireSameVersion("tree", { major, minor, sub }, "image", banner);
+      return "same";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const ubuntu = "#101-Ubuntu SMP Tue Nov 14 13:30:08 UTC 2023";
+  const signed = `${ubuntu} (Ubuntu 5.15.0-91.101-generic 5.15.131)`;
+  expect(says("5.15.0-91-generic", signed, [5, 15, 131])).toBe("same");
+  expect(says("5.15.0-91-generic", signed, [5, 15, 130])).toContain("Ubuntu 5.15.0-91.101-generic 5.15.131");
+  expect(says("5.15.0-91-generic", ubuntu, [5, 15, 130])).toBe("same");
+  expect(says("5.15.0-91-generic", ubuntu, [5, 14, 0])).toContain("Linux 5.14.0");
+  expect(says("6.8.5-301.fc40.x86_64", "#1 SMP PREEMPT_DYNAMIC", [6, 8, 5])).toBe("same");
+  expect(says("6.8.5-301.fc40.x86_64", "#1 SMP PREEMPT_DYNAMIC", [6, 8, 4])).toContain("6.8.5-301");
+  expect(says("5.14.0-427.el9.x86_64", "#1 SMP PREEMPT_DYNAMIC", [5, 14, 0])).toBe("same");
 });
