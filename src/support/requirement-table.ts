@@ -69,6 +69,8 @@ export const requirements: readonly Requirement[] = [
   program("patch", build, "applies the patch to a copy of the changed files", "patch"),
   program("xz", all, "unpacks the kernel source, the kernel image and compressed modules", "xz-utils"),
   program("zstd", all, "unpacks kernel images and modules of newer kernels", "zstd"),
+  program("lzop", ["test"], "unpacks kernel images that are compressed with it", "lzop"),
+  program("lz4", ["test"], "unpacks kernel images that are compressed with it", "lz4"),
   program("dpkg-deb", [...all, "deb"], "unpacks the kernel's packages without installing them, and makes debs", "dpkg"),
   program("cpio", [...vm, "source-rpm"], "packs the guest's first file system, and unpacks RPMs", "cpio"),
   program("qemu-system-x86_64", vm, "runs the virtual machine", "qemu-system-x86"),
@@ -98,7 +100,7 @@ export const requirements: readonly Requirement[] = [
     packages: { apt: ["dnf-plugins-core"] },
   },
   program("dpkg-source", ["test"], "makes and unpacks source packages", "dpkg-dev"),
-  program("bzip2", ["test"], "is what Ubuntu's kernel source is packed with", "bzip2"),
+  program("bzip2", ["test"], "is what Ubuntu's kernel source is packed with, and some kernel images", "bzip2"),
   program("gpg", ["test"], "signs packages and repositories", "gpg"),
   // 70 MB of packages, 400 MB installed, for the three; clang is 50 and 260 MB.
   program("aarch64-linux-gnu-gcc", ["test"], "compiles fixtures for aarch64", "gcc-aarch64-linux-gnu"),

@@ -11,6 +11,9 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { Btf } from "../../src/target/btf.ts";
+import { BtfKind } from "../../src/target/btf-format.ts";
+import { readHeader, readPlaces } from "../../src/target/btf-sections.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
 import { kmend } from "../cli/captured.ts";
 import { build, functionNames, Scratch, stockKernel } from "./stock-kernel.ts";
@@ -82,6 +85,27 @@ describe("a tampered kernel image", () => {
       expect(exitCode).toBe(0);
       expect(functionNames(result)).toEqual(["meminfo_proc_show"]);
     });
+  });
+
+  test("types that the kernel has differently are named with the function that could not be proven", async () => {
+    // As if the kernel had been built with another struct seq_file.
+    const section = kernel.image.sections.find(({ name }) => name === ".BTF");
+    const data = kernel.image.btf as Uint8Array;
+    const types = new Btf(data, "vmlinux");
+    const [type] = types.find(BtfKind.struct, "seq_file") as [number];
+    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    const place = readPlaces(view, readHeader(view, "vmlinux"), "vmlinux")[type - types.first] as number;
+    // The size stands behind the name and the kind.
+    await flipped((section?.offset ?? 0) + place + 8, () =>
+      flipped(placeOf("meminfo_proc_show", 6), async () => {
+        const { exitCode, result } = await build([example], scratch.folder(), "--image", image);
+        expect(exitCode).toBe(4);
+        const refusal = result.refusals.find(({ code }) => code === "UNPROVEN_FUNCTION");
+        expect(refusal?.hint).toMatch(
+          /types of this unit are not those of vmlinux: struct seq_file: its size changes from \d+ to \d+ bytes/,
+        );
+      }),
+    );
   });
 
   test("an image that was cut off is refused, compressed or not", async () => {
