@@ -174,7 +174,8 @@ class UnitComparison implements LayoutFindings {
   #removedDefinitions(): void {
     for (const [title, [type]] of this.#original.definitions) {
       if (type === undefined || this.#patched.definitions.has(title) || title.startsWith("enum ")) continue;
-      if (!this.#question.removed?.has(plainName(title))) continue;
+      const isNowElse = kinds.some((kind) => this.#patched.definitions.has(`${kind}${plainName(title)}`));
+      if (!isNowElse && this.#question.removed?.has(plainName(title)) !== true) continue;
       const problem = "its definition is gone with the patch, and live objects of it are not";
       this.#add(title, { problems: [problem], remarks: [], layouts: [], movedBy: [] });
     }
@@ -266,6 +267,9 @@ function definitionChange(types: TypePairs, x: number, y: number, titles: readon
     ? enumChange(types, x, y, titles)
     : structChange(types, x, y, titles);
 }
+
+/** Beginnings of titles; those without one are named by a typedef. */
+const kinds: readonly string[] = ["struct ", "union ", "enum ", ""];
 
 function plainName(title: string): string {
   return title.replace(/^(struct|union|enum) /, "");

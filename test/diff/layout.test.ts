@@ -67,6 +67,11 @@ describe("a struct", () => {
       "int a; long b; unsigned f; unsigned g:5;",
       "f changes from a bit field of 3 bits to an ordinary member",
     ],
+    [
+      "has a bit field of another sign",
+      "int a; long b; int f:3; unsigned g:5;",
+      "f changes its type from unsigned int f:3 to int f:3",
+    ],
     ["has a pointer for a number", "int a; void *b; unsigned f:3, g:5;", "b changes its type from long b to void *b"],
     [
       "has a member renamed",
@@ -172,6 +177,9 @@ test("a struct that goes, and another in its place", async () => {
   expect(why).toContain("its definition is gone with the patch");
   expect(await refused(before, after, { removed, allowed: ["session"] })).toBeUndefined();
   expect(await refused(before, after)).toBeUndefined();
+  expect((await refused(before, unit("session", "int a;").replaceAll("struct session", "union session")))?.[0]).toBe(
+    "struct session",
+  );
 });
 
 describe("a struct that is defined in a function", () => {

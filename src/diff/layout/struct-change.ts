@@ -72,7 +72,13 @@ function memberProblem(types: TypePairs, old: FlatMember, member: FlatMember): s
   if (old.isBitField !== member.isBitField || (old.isBitField && old.size !== member.size))
     return `${name} changes from ${widthOf(old)} to ${widthOf(member)}`;
   if (types.sameType(old.type, member.type)) return undefined;
-  if (old.size === member.size && isHarmless(types, old.type, member.type)) return undefined;
+  // One bit that is set reads as 1 or as −1.
+  const isSigned = (btf: TypePairs["a"], type: number): boolean => {
+    const resolved = btf.resolve(type);
+    return btf.kind(resolved) === BtfKind.int && (btf.int(resolved).encoding & IntEncoding.signed) !== 0;
+  };
+  const keepsSign = !member.isBitField || isSigned(types.a, old.type) === isSigned(types.b, member.type);
+  if (keepsSign && old.size === member.size && isHarmless(types, old.type, member.type)) return undefined;
   return `${name} changes its type from ${old.text} to ${member.text}`;
 }
 
