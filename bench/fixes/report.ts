@@ -97,8 +97,7 @@ function timeLines(records: readonly FixRecord[]): string[] {
   const memory = records.map(({ residentMegabytes }) => residentMegabytes);
   return [
     `Built fixes: median ${inSeconds(quantile(total, 0.5))}, 90 % below ${inSeconds(quantile(total, 0.9))}, longest ${inSeconds(Math.max(...total))}. ` +
-      `Against the bare compilers of both builds, measured for ${measured.length} of them: median ratio ${quantile(ratios, 0.5).toFixed(2)}, ` +
-      `90 % below ${quantile(ratios, 0.9).toFixed(2)}. Most memory of this process: ${Math.max(...memory)} MiB.`,
+      `${againstBare(ratios)} Most memory of this process: ${Math.max(...memory)} MiB.`,
     "",
     "| Phase | Fixes | Median | 90 % below |",
     "|---|---:|---:|---:|",
@@ -107,6 +106,14 @@ function timeLines(records: readonly FixRecord[]): string[] {
       return `| ${name} | ${values.length} | ${quantile(values, 0.5)} ms | ${quantile(values, 0.9)} ms |`;
     }),
   ];
+}
+
+function againstBare(ratios: readonly number[]): string {
+  if (ratios.length === 0) return "The bare compilers were not measured: no original was new to the cache.";
+  return (
+    `Against the bare compilers of both builds, measured for ${ratios.length} of them: median ratio ${quantile(ratios, 0.5).toFixed(2)}, ` +
+    `90 % below ${quantile(ratios, 0.9).toFixed(2)}.`
+  );
 }
 
 function examples(records: readonly FixRecord[]): string {
