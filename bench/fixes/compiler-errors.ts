@@ -4,6 +4,8 @@ export interface Missed {
   readonly place: string;
   /** Names that may be declared, or declared otherwise, in a header that the patch lacks. */
   readonly names: readonly string[];
+  /** The names are declared already, and their declarations differ: the difference may be in another line than the name. */
+  readonly isDeclared?: true | undefined;
   /** The structure whose member it is. */
   readonly within?: string | undefined;
   /** A header that is not there. */
@@ -25,7 +27,9 @@ export function missedNames(errors: string): Missed[] {
     if (incomplete !== null) return [{ place, names: [incomplete[1] as string] }];
     const quoted = [...message.matchAll(/['‘]([^'’]+)['’]/g)].map(([, text]) => wordsOf(text as string));
     // The first name is what the error is about; the others are its types.
-    return [{ place, names: quoted.find((words) => words.length > 0) ?? [] }];
+    const names = quoted.find((words) => words.length > 0) ?? [];
+    const isDeclared = /^(?:conflicting types for|too (?:many|few) arguments|passing argument)/.test(message);
+    return [{ place, names, ...(isDeclared ? { isDeclared } : {}) }];
   });
 }
 

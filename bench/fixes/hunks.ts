@@ -53,3 +53,8 @@ export function addedWords({ lines }: Hunk, outermost = false): Set<string> {
   }
   return words;
 }
+
+/** Words of all lines of a hunk. */
+export function wordsOf({ lines }: Hunk): Set<string> {
+  return new Set(lines.slice(1).flatMap((line) => line.match(/[A-Za-z_]\w+/g) ?? []));
+}

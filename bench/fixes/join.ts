@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { missedNames } from "./compiler-errors.ts";
 import type { Corpus } from "./corpus.ts";
-import { addedWords, type Hunk, hunksOf, patchOf } from "./hunks.ts";
+import { addedWords, type Hunk, hunksOf, patchOf, wordsOf } from "./hunks.ts";
 
 /** What a joined patch holds of one file: `path`, all that differs, or `path#1,4`, these hunks of it. */
 export type Part = string;
@@ -18,6 +18,8 @@ interface Place {
 /** Finds the parts of other files that a patch needs before it compiles: the hunks that add the names which the compiler or the linker misses, and no more. */
 export class Joiner {
   readonly #headers = new Map<string, Place[]>();
+  /** Hunks of headers by the words of all their lines. */
+  readonly #mentions = new Map<string, Place[]>();
   readonly #definitions = new Map<string, Place[]>();
   readonly #corpus: Corpus;
   readonly #new = new Set<string>();
@@ -35,12 +37,9 @@ export class Joiner {
       if (text.startsWith("--- /dev/null")) joiner.#new.add(path);
       const index = isHeader ? joiner.#headers : joiner.#definitions;
       for (const [at, hunk] of hunksOf(text).hunks.entries()) {
-        for (const word of addedWords(hunk, !isHeader)) {
-          const place = { path, number: at + 1, hunk };
-          const places = index.get(word);
-          if (places === undefined) index.set(word, [place]);
-          else places.push(place);
-        }
+        const place = { path, number: at + 1, hunk };
+        for (const word of addedWords(hunk, !isHeader)) addTo(index, word, place);
+        if (isHeader) for (const word of wordsOf(hunk)) addTo(joiner.#mentions, word, place);
       }
     }
     return joiner;
@@ -53,7 +52,7 @@ export class Joiner {
    */
   async forErrors(errors: string, parts: readonly Part[], home: string): Promise<Part[]> {
     const chosen = new Selection(parts);
-    for (const { place, names, within, header } of missedNames(errors)) {
+    for (const { place, names, isDeclared, within, header } of missedNames(errors)) {
       if (header !== undefined) {
         const path = nearest(
           this.#endingWith(header).filter((candidate) => !chosen.hasAll(candidate)),
@@ -61,7 +60,8 @@ export class Joiner {
         );
         if (path !== undefined) chosen.addAll(path);
       }
-      for (const name of names) this.#add(chosen, this.#headers.get(name) ?? [], home, within);
+      const index = isDeclared === true ? this.#mentions : this.#headers;
+      for (const name of names) this.#add(chosen, index.get(name) ?? [], home, within);
       if (this.#corpus.patches.has(place) && !chosen.hasAll(place)) await this.#addTouching(chosen, place, names);
     }
     return this.#withMakefiles(chosen).parts();
@@ -127,6 +127,12 @@ export class Joiner {
         if (this.#corpus.patches.has(path)) chosen.addAll(path);
     return chosen;
   }
+}
+
+function addTo(index: Map<string, Place[]>, word: string, place: Place): void {
+  const places = index.get(word);
+  if (places === undefined) index.set(word, [place]);
+  else places.push(place);
 }
 
 /** Parts while they grow. */

@@ -43,7 +43,7 @@ export async function openSession(options: SessionOptions = {}): Promise<Session
   const folder = join(context.cache, "bench", `${kernel.packageVersion}-${newer.packageVersion}${part}`);
   await mkdir(folder, { recursive: true });
   const corpus = await progress.phase("corpus", "Compare the two versions", async () =>
-    makeCorpus((await newer.source()).path, tree, kernel.folder, join(folder, "corpus"), within),
+    makeCorpus((await newer.source()).path, tree, kernel.folder, join(folder, "corpus-2"), within),
   );
   const cache = new UnitCache(toolchainFolder(kernel.folder, compiler));
   return { pair, kernel, tree, corpus, cache, folder };

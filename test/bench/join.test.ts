@@ -12,6 +12,7 @@ const patches: Readonly<Record<string, string>> = {
   "drivers/a/a.c": `${head("drivers/a/a.c")}@@ -9,1 +9,2 @@ int use(void)\n \t{\n+\thelp(1);\n`,
   "drivers/a/a.h": `${head("drivers/a/a.h")}@@ -1,1 +1,2 @@ struct big {\n \tint x;\n+\tint count;\n@@ -40,1 +41,2 @@ struct big {\n \n+int help(int);\n`,
   "drivers/b/b.h": `${head("drivers/b/b.h")}@@ -5,1 +5,2 @@ struct other {\n \tint y;\n+\tint count, help;\n`,
+  "drivers/a/b.h": `${head("drivers/a/b.h")}@@ -7,2 +7,2 @@\n int split(int a,\n-\t  int b);\n+\t  long b);\n`,
   "drivers/a/help.c": `${head("drivers/a/help.c")}@@ -3,1 +3,2 @@\n \n+#define UNUSED 1\n@@ -9,1 +10,3 @@\n \n+int help(int a)\n+{ return a; }\n`,
   "drivers/a/new.c": "--- /dev/null\n+++ b/drivers/a/new.c\n@@ -0,0 +1,1 @@\n+int newborn(void) { return 0; }\n",
   "drivers/a/Makefile": `${head("drivers/a/Makefile")}@@ -1,1 +1,2 @@\n \n+obj-y += new.o\n`,
@@ -37,9 +38,9 @@ describe("what the compiler misses", () => {
   test.each([
     ["implicit declaration of function 'help'; did you mean 'heap'? [-Werror]", { names: ["help"] }],
     ["'struct big' has no member named 'count'; did you mean 'x'?", { names: ["count"], within: "struct big" }],
-    ["too many arguments to function 'big->ops->start'", { names: ["start"] }],
+    ["too many arguments to function 'big->ops->start'", { names: ["start"], isDeclared: true }],
     ["invalid application of 'sizeof' to incomplete type 'struct late'", { names: ["late"] }],
-    ["conflicting types for 'fun'; have 'int(struct big *)'", { names: ["fun"] }],
+    ["conflicting types for 'fun'; have 'int(struct big *)'", { names: ["fun"], isDeclared: true }],
     ["linux/new.h: No such file or directory", { names: [], header: "linux/new.h" }],
   ])("%s", (message, missed) => {
     expect(missedNames(`./drivers/a/a.c:9:1: error: ${message}`)).toEqual([{ place: fix, ...missed }]);
@@ -69,6 +70,11 @@ describe("parts for errors", () => {
       fix,
       "drivers/a/a.h#1,2",
     ]);
+  });
+
+  test("a declaration whose change is in another line than its name", async () => {
+    const message = "conflicting types for 'split'; have 'int(int, long int)'";
+    expect(await forError(message)).toEqual([fix, "drivers/a/b.h#1"]);
   });
 
   test("the next nearest one when the first is in already; nothing when all are", async () => {
