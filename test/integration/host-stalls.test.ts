@@ -15,6 +15,7 @@ beforeAll(async () => {
   run = await runHost({
     kernel,
     scratch,
+    timeoutSeconds: 900,
     files: ["parks.ko", "patches-parks.ko"].map((file) => join(fixtures, file)),
     // A reader is parked for as long as the test likes, which the kernel's own watchdog of hung tasks need not be told.
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
@@ -71,7 +72,7 @@ step recovered kmend unload --all --json
 look clean
 `,
   });
-});
+}, 1_000_000);
 afterAll(() => scratch.remove());
 
 const inForce = "patches_parks\n/sys/module/patches_parks\n1\n";
