@@ -1,8 +1,21 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  link,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { rethrowDiskErrors, temporaryBeside } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository.ts";
 import { compareRpmVersions } from "./rpm-version.ts";
@@ -44,8 +57,8 @@ async function describeRpm(path: string, file: string): Promise<RepositoryPackag
 }
 
 /**
- * createrepo_c indexes a shadow of the repository that holds links to the wanted packages only. Its files have their digests in their names, so they are put
- * beside the old ones; the rename of repomd.xml then makes them the index, and the files of the index before last are removed.
+ * createrepo_c indexes a shadow of the repository that holds links to the wanted packages only. The files of the
+ * result have their digests in their names.
  */
 async function publish(packages: readonly RepositoryPackage[], request: RepositoryRequest): Promise<void> {
   const { folder, gpgKey, signal } = request;
@@ -66,29 +79,44 @@ async function publish(packages: readonly RepositoryPackage[], request: Reposito
       const words = ["--batch", "--yes", "--local-user", gpgKey, "--digest-algo", "SHA256"];
       await run("gpg", [...words, "--armor", "--detach-sign", entry], { signal, timeout: 60_000 });
     }
-    await replaceIndex(join(shadow, "repodata"), join(folder, "repodata"));
+    await replaceIndex(join(shadow, "repodata"), folder);
   } finally {
     await rm(shadow, { recursive: true, force: true });
   }
 }
 
-async function replaceIndex(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true }).catch(rethrowDiskErrors);
-  const before = await namedBy(join(to, "repomd.xml"));
-  const fresh = (await readdir(from)).filter((name) => !name.startsWith("repomd.xml"));
-  const move = async (name: string): Promise<void> => {
-    const target = join(to, name);
-    const temporary = temporaryBeside(target);
-    await writeFile(temporary, await readFile(join(from, name))).catch(rethrowDiskErrors);
-    await rename(temporary, target);
-  };
-  for (const name of fresh) await move(name);
-  const entries = (await readdir(from)).filter((name) => name.startsWith("repomd.xml"));
-  // The signature first: dnf fetches repomd.xml before it.
-  for (const name of entries.sort().reverse()) await move(name);
-  if (!entries.includes("repomd.xml.asc")) await rm(join(to, "repomd.xml.asc"), { force: true });
-  const needed = new Set([...fresh, ...before, ...entries]);
-  for (const name of await readdir(to)) if (!needed.has(name)) await rm(join(to, name), { force: true });
+/**
+ * Puts a new index into the place of the old one. repomd.xml and its signature have to change at the same moment, so `repodata` is a link to a folder with
+ * one index, and the rename of a new link makes another folder the index. The files of the index before stay, for who has read its repomd.xml already.
+ */
+async function replaceIndex(from: string, repository: string): Promise<void> {
+  const current = join(repository, "repodata");
+  const before = await namedBy(join(current, "repomd.xml"));
+  const next = await mkdtemp(join(repository, indexPrefix)).catch(rethrowDiskErrors);
+  try {
+    await chmod(next, 0o755);
+    for (const name of await readdir(from)) await copyFile(join(from, name), join(next, name)).catch(rethrowDiskErrors);
+    for (const name of before) await link(join(current, name), join(next, name)).catch(unlessThere);
+    const fresh = temporaryBeside(current);
+    await symlink(basename(next), fresh).catch(rethrowDiskErrors);
+    // A folder, as createrepo_c makes it, cannot be replaced by a rename: once, there is a moment without an index.
+    const old = await lstat(current).catch(() => undefined);
+    if (old?.isDirectory() === true) await rename(current, `${next}-old`);
+    await rename(fresh, current).catch(rethrowDiskErrors);
+  } catch (error) {
+    await rm(next, { recursive: true, force: true });
+    throw error;
+  }
+  const left = (await readdir(repository)).filter((name) => name.startsWith(indexPrefix) && name !== basename(next));
+  for (const name of left) await rm(join(repository, name), { recursive: true, force: true });
+}
+
+/** How the names of folders with an index begin. */
+const indexPrefix = "repodata-";
+
+/** Swallows that a file is there already, or gone. */
+function unlessThere(error: unknown): void {
+  if (!["EEXIST", "ENOENT"].includes(systemErrorCode(error) ?? "")) rethrowDiskErrors(error);
 }
 
 /** Files that an index names; a reader that has fetched it may still ask for them. */

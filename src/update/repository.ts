@@ -1,6 +1,6 @@
 import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { exists, rethrowDiskErrors, sha256, temporaryBeside, withLock } from "../support/cache.ts";
+import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, withLock } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
 
@@ -71,6 +71,7 @@ export async function updateRepository(request: RepositoryRequest): Promise<Repo
   return withLock(
     join(folder, ".kmend.lock"),
     async () => {
+      await sweepAll(folder);
       await progress.phase("add", "Add packages", () => addAll(request, format));
       const all = await progress.phase("read", "Read the packages", () => readPool(folder, format));
       const { kept, removed } = retain(all, request.keep, format.compareVersions);
@@ -88,6 +89,13 @@ export async function updateRepository(request: RepositoryRequest): Promise<Repo
     },
     (owner) => progress.note(`waiting for process ${owner}, which works on this repository`),
   );
+}
+
+/** Removes what killed processes were writing, everywhere in the repository. */
+async function sweepAll(folder: string): Promise<void> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory()).map(({ parentPath, name }) => join(parentPath, name));
+  for (const path of [folder, ...folders]) await sweepTemporaries(path);
 }
 
 async function kindOf({ folder, packages, kind }: RepositoryRequest): Promise<RepositoryKind> {
