@@ -1,4 +1,4 @@
-import { ExitCode } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { changeExitCodes, timeoutOption } from "./host-options.ts";
 import { bundleLines, changeLines, stateLines, updateLines } from "./update-report.ts";
@@ -60,6 +60,14 @@ export const viewCommand: CommandDefinition = {
   async run(context, _, options) {
     const file = options.text("file");
     const id = options.text("id");
+    if (id !== undefined && file !== undefined) {
+      throw new KmendError({
+        code: "USAGE",
+        message: "--id and --file exclude each other",
+        hint: "kmend view --help shows what there is",
+        exitCode: ExitCode.usage,
+      });
+    }
     const show = (value: object, lines: readonly string[]): void => {
       if (context.json) context.printJson(value);
       else for (const line of lines) context.print(line);

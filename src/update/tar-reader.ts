@@ -8,7 +8,7 @@ import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/err
 export const updateSizeLimit = 256 * 1024 * 1024;
 
 /** Most files in an update. */
-const fileLimit = 4096;
+export const fileLimit = 4096;
 
 const block = 512;
 
@@ -71,7 +71,10 @@ export function isHarmless(part: string): boolean {
 
 async function readLimited(path: string): Promise<Buffer> {
   try {
-    const { size } = await stat(path);
+    const info = await stat(path);
+    // A device has no size, and no end either.
+    if (!info.isFile()) throw badUpdate(path, "it is neither a file nor a folder");
+    const { size } = info;
     if (size > updateSizeLimit) throw badUpdate(path, `it has ${size} bytes`);
     return await readFile(path);
   } catch (error) {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
-import { badUpdate, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
+import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { packFolder } from "./tarball.ts";
 import { manifestSizeLimit, parseUpdateManifest, type UpdateManifest } from "./update-manifest.ts";
 import { problemWithModule } from "./update-module.ts";
@@ -116,6 +116,7 @@ async function readFolder(path: string): Promise<Map<string, Buffer>> {
       throw badUpdate(path, `${JSON.stringify(name)} is no name of a file in an update`);
     bytes += info.size;
     if (bytes > updateSizeLimit) throw badUpdate(path, `it has more than ${updateSizeLimit} bytes`);
+    if (files.size >= fileLimit) throw badUpdate(path, `it holds more than ${fileLimit} files`);
     files.set(name, await readFile(at));
   }
   return files;

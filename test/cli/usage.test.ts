@@ -35,6 +35,7 @@ test.each([
   [["build", "a.patch", "-j", "two"], "It has to be a whole number of at least 1"],
   [["try", "a.ko", "--timeout", "1"], "It has to be a whole number of at least 10"],
   [["try", "a.ko", "b.patch"], "either patch modules or patches, but not both"],
+  [["view", "--id", "a", "--file", "b.tar.gz"], "--id and --file exclude each other"],
   [["doctor", "now"], "too many arguments for 'doctor'"],
 ])("%j is wrong usage", async (words, message, hint = "--help") => {
   const { exitCode, stdout, stderr } = await kmend(...words);

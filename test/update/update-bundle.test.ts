@@ -106,6 +106,12 @@ describe("an update", () => {
     expect((await readUpdate(unpacked)).module.equals(module)).toBe(true);
     symlinkSync("/etc/passwd", join(unpacked, "more"));
     await expect(readUpdate(unpacked)).rejects.toMatchObject({ code: "BAD_UPDATE" });
+    rmSync(join(unpacked, "more"));
+    symlinkSync("/etc", join(unpacked, "folder"));
+    await expect(readUpdate(unpacked)).rejects.toMatchObject({ code: "BAD_UPDATE" });
+    rmSync(join(unpacked, "folder"));
+    for (let count = 0; count < 4096; count++) writeFileSync(join(unpacked, `${count}`), "");
+    await expect(readUpdate(unpacked)).rejects.toMatchObject({ why: expect.stringContaining("more than 4096 files") });
   });
 
   test("has the same bytes for the same content, identifier and time, and others for another time", async () => {
@@ -274,6 +280,13 @@ describe("an archive is refused that", () => {
     expect(await refusal(join(folder, "update.tar.gz"))).toMatch(/gzip/);
     writeFileSync(join(folder, "update.tar.gz"), gzipSync("plain text".repeat(100)));
     expect(await refusal(join(folder, "update.tar.gz"))).toMatch(/no number|damaged/);
+  });
+
+  test.each(["/dev/zero", "/dev/null"])("is no file: %s", async (path) => {
+    await expect(readUpdate(path)).rejects.toMatchObject({
+      code: "BAD_UPDATE",
+      why: expect.stringContaining("neither"),
+    });
   });
 
   test("unpacks to far more than it has", async () => {
