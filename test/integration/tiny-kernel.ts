@@ -59,8 +59,9 @@ export interface TinyKernel {
 /**
  * Unpacks the source of the tested stock kernel and makes the configuration, which has one module, `lib/crc7.ko`.
  * @param folder gets the tree (1.4 GB) and the configuration.
+ * @param more further lines of configuration.
  */
-export async function tinyKernel(folder: string): Promise<TinyKernel> {
+export async function tinyKernel(folder: string, more = ""): Promise<TinyKernel> {
   const kernel = await findTargetKernel({ kernel: testedKernel });
   const source = await kernel.source();
   const tree = join(folder, "linux");
@@ -71,7 +72,7 @@ export async function tinyKernel(folder: string): Promise<TinyKernel> {
     env: { ...process.env, XZ_DEFAULTS: "-T0" },
   });
   const wanted = join(folder, "wanted.config");
-  writeFileSync(wanted, options.trimStart());
+  writeFileSync(wanted, `${options.trimStart()}${more.trimStart()}`);
   const words = ["-s", "-C", tree, `O=${made}`, `KCONFIG_ALLCONFIG=${wanted}`, "allnoconfig"];
   execFileSync("make", words, { stdio: ["ignore", "ignore", "inherit"] });
   return { tree, config: join(made, ".config") };
