@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { modinfoOf, moduleName, plainModule } from "./module-file.ts";
 
 /** The modules of one kernel by name. */
@@ -13,14 +13,13 @@ export interface ModuleIndex {
 
 /**
  * Reads which modules `…/lib/modules/<release>` holds. modules.dep is not asked: a package that was unpacked but never installed has none.
- * @param further files of other modules; they go before the kernel's own of the same name.
+ * @param others files of other modules by name; they go before the kernel's own of the same name.
  */
 export async function indexModules(
   modulesDir: string | undefined,
-  further: readonly string[] = [],
+  others: ReadonlyMap<string, string> = new Map(),
 ): Promise<ModuleIndex> {
-  const others = further.map((path) => [moduleName(path), path] as const);
-  if (modulesDir === undefined) return { files: new Map(others), builtin: new Set() };
+  if (modulesDir === undefined) return { files: others, builtin: new Set() };
   const files = new Map<string, string>();
   const names = await readdir(modulesDir, { recursive: true }).catch(() => [] as string[]);
   for (const name of names.sort()) {
@@ -31,6 +30,30 @@ export async function indexModules(
   for (const [name, path] of others) files.set(name, path);
   const list = await readFile(join(modulesDir, "modules.builtin"), "utf8").catch(() => "");
   return { files, builtin: new Set(list.split("\n").filter(Boolean).map(moduleName)) };
+}
+
+/**
+ * Files of modules by the names under which they are loaded, whatever the files are called.
+ * @param folder a folder that gets decompressed copies.
+ * @throws KmendError `NO_SUCH_MODULE` (exit 2)
+ */
+export async function modulesByName(paths: readonly string[], folder: string): Promise<ReadonlyMap<string, string>> {
+  const named = new Map<string, string>();
+  for (const path of paths) {
+    const plain = await plainModule(path, folder).catch((error: unknown) => {
+      throw new KmendError({
+        code: "NO_SUCH_MODULE",
+        message: `the module ${path} cannot be read`,
+        why: messageOf(error),
+        hint: "give the path of its .ko file",
+        exitCode: ExitCode.usage,
+        cause: error,
+      });
+    });
+    const name = (await modinfoOf(plain)).get("name")?.[0];
+    named.set(moduleName(name ?? path), path);
+  }
+  return named;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rethrowDiskErrors } from "../support/cache.ts";
@@ -8,7 +8,7 @@ import { SilentProgress } from "../support/progress.ts";
 import { guestScript } from "./guest-script.ts";
 import { makeInitramfs } from "./initramfs.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
-import { indexModules, resolveModules } from "./module-dependencies.ts";
+import { indexModules, modulesByName, resolveModules } from "./module-dependencies.ts";
 import { moduleName } from "./module-file.ts";
 import { inspectPatchModuleFor, requireEarlier } from "./patch-module.ts";
 import { type GuestEnd, runGuest } from "./qemu.ts";
@@ -50,9 +50,11 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
     );
     const { initramfs, modules } = await progress.phase("initramfs", "Pack the initramfs", async () => {
-      const further = options.moduleFiles ?? [];
-      const names = [...patch.depends, ...(options.modules ?? []), ...patch.objects];
-      const wanted = [...new Set([...names.filter((name) => !further.map(moduleName).includes(name)), ...further])];
+      const copies = join(folder, "named");
+      await mkdir(copies);
+      const further = await modulesByName(options.moduleFiles ?? [], copies);
+      const names = [...patch.depends, ...(options.modules ?? []), ...patch.objects, ...further.keys()];
+      const wanted = [...new Set(names)];
       const kernelModules =
         wanted.length === 0
           ? []

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readModinfo } from "../../src/elf/modinfo.ts";
-import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
+import { indexModules, modulesByName, resolveModules } from "../../src/vm/module-dependencies.ts";
 
 let root: string;
 let out: string;
@@ -84,4 +84,20 @@ test("a key may stand in .modinfo several times", () => {
   execFileSync("as", ["-o", path, "-"], { input: '.section .modinfo,"a"\n.asciz "alias=a"\n.asciz "alias=b=c"\n' });
   const file = execFileSync("cat", [path]);
   expect(readModinfo(file).get("alias")).toEqual(["a", "b=c"]);
+});
+
+test("a module that is given as a file goes by its own name, before the kernel's own, and brings what it depends on", async () => {
+  module("bottom", { depends: "" });
+  module("greet", { depends: "" });
+  module("renamed", { name: "greet", depends: "bottom" }, ["xz"]);
+  const copies = join(root, "copies");
+  mkdirSync(copies);
+  const named = await modulesByName([join(root, "lib/kernel/fs/renamed.ko.xz")], copies);
+  expect([...named.keys()]).toEqual(["greet"]);
+  const files = await resolveModules(await indexModules(join(root, "lib"), named), ["greet"], out);
+  expect(files.map((file) => basename(file))).toEqual(["bottom.ko", "renamed.ko"]);
+  await expect(modulesByName([join(root, "none.ko")], copies)).rejects.toMatchObject({
+    code: "NO_SUCH_MODULE",
+    exitCode: 2,
+  });
 });
