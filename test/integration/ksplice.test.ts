@@ -369,7 +369,9 @@ step forbidden ksplice apply --raw-errors ${file("one")}
     expect(host.json<UpdateChangeResult>("busy-raw")).toMatchObject({
       outcome: "aborted",
       cause: "code_busy",
-      tasks: [{ name: "vforks", function: "kernel_clone", inPatchedFunction: true }],
+      tasks: expect.arrayContaining([
+        expect.objectContaining({ name: "vforks", function: "kernel_clone", inPatchedFunction: true }),
+      ]),
     });
     expectDone("free", "undo-busy");
   });

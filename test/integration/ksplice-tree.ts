@@ -1,0 +1,165 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect } from "vitest";
+import { cacheRoot } from "../../src/support/cache.ts";
+import { type RunResult, run } from "../../src/support/run.ts";
+import type { TargetKernel } from "../../src/target/find.ts";
+import type { Edit, Scratch } from "./stock-kernel.ts";
+
+const repository = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What is left out of the source: files that neither the configuration nor the units of the test need, most of the kernel. */
+const needless = [
+  ...["*/drivers/*.[chS]", "*/sound/*.[ch]", "*/samples/*.[ch]", "*/Documentation/*/*", "*/dt-bindings/*"],
+  ...["*/tools/testing/*", "*/tools/perf/*", "*.dts", "*.dtsi", "*/arch/[a-tv-wyz]*/*.[chS]"],
+];
+
+/** A user's source tree of the stock kernel, all of it in a git repository, with a folder that describes the kernel. */
+export class KspliceTree {
+  readonly path: string;
+  readonly config: string;
+  /** Where the programs are started, and updates written. */
+  readonly output: string;
+  readonly #scratch: Scratch;
+
+  private constructor(path: string, config: string, scratch: Scratch) {
+    this.#scratch = scratch;
+    this.path = path;
+    this.config = config;
+    this.output = scratch.folder();
+  }
+
+  /** A tree that is there, and the folder that describes its kernel. */
+  static at(path: string, config: string, scratch: Scratch): KspliceTree {
+    return new KspliceTree(path, config, scratch);
+  }
+
+  /** Unpacks the source of a stock kernel. */
+  static async of(kernel: TargetKernel, scratch: Scratch): Promise<KspliceTree> {
+    const made = new KspliceTree(join(scratch.path, "linux"), join(scratch.path, "orig"), scratch);
+    const source = await kernel.source();
+    const exclude = needless.map((pattern) => `--exclude=${pattern}`);
+    mkdirSync(made.path);
+    const words = ["-xf", source.path, "-C", made.path, "--strip-components=1", "--wildcards", ...exclude];
+    execFileSync("tar", words, { env: { ...process.env, XZ_DEFAULTS: "-T0" } });
+    mkdirSync(made.config);
+    copyFileSync(kernel.configPath, join(made.config, ".config"));
+    copyFileSync(kernel.imagePath, join(made.config, "vmlinuz"));
+    copyFileSync(kernel.symversPath, join(made.config, "Module.symvers"));
+    symlinkSync(kernel.modulesDir as string, join(made.config, "modules"));
+    writeFileSync(join(made.config, "System.map"), systemMap(kernel));
+    // The list of the distribution's package ignores everything.
+    rmSync(join(made.path, ".gitignore"));
+    made.git("init", "--quiet");
+    // Nothing but the programs under test may write there.
+    for (const setting of ["gc.auto", "maintenance.auto"]) made.git("config", setting, "0");
+    made.git("add", "--all");
+    made.git("commit", "--quiet", "-m", "original");
+    return made;
+  }
+
+  git(...words: readonly string[]): string {
+    const who = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgSign=false"];
+    return execFileSync("git", ["-C", this.path, ...who, ...words], { encoding: "utf8" });
+  }
+
+  /** Runs one of the programs in {@link output}. */
+  ksplice(program: string, ...words: readonly string[]): Promise<RunResult> {
+    const path = join(repository, "compat", `ksplice-${program}`);
+    return run(process.execPath, [path, ...words], { cwd: this.output, allowFailure: true });
+  }
+
+  kmend(...words: readonly string[]): Promise<RunResult> {
+    const path = join(repository, "bin/kmend");
+    return run(process.execPath, [path, ...words], { cwd: this.output, allowFailure: true });
+  }
+
+  /** Runs ksplice-create for this tree, and requires that it changes nothing in it but `refs/ksplice/pre`. */
+  async create(...words: readonly string[]): Promise<RunResult> {
+    const before = this.fingerprint();
+    const made = await this.ksplice("create", `--config=${this.config}`, ...words, this.path);
+    expect(this.fingerprint()).toBe(before);
+    return made;
+  }
+
+  /** Makes an update. @returns its path. */
+  async update(id: string, ...words: readonly string[]): Promise<string> {
+    const made = await this.create(`--id=${id}`, ...words);
+    expect(made.exitCode, made.all).toBe(0);
+    expect(made.stdout).toContain(`Ksplice update tarball written to ksplice-${id}.tar.gz\n`);
+    return join(this.output, `ksplice-${id}.tar.gz`);
+  }
+
+  /** Names, sizes, modes, times and inodes of everything in the tree and its repository, but for what tells of `refs/ksplice`. */
+  fingerprint(): string {
+    const kept = ["-path", "*/.git/refs", "-o", "-path", "*/.git/logs"];
+    const files = execFileSync(
+      "find",
+      [this.path, "(", ...kept, ")", "-prune", "-o", "-printf", "%P %s %m %T@ %i %l\n"],
+      { maxBuffer: 1 << 28, encoding: "latin1" },
+    );
+    const digest = createHash("sha256").update(files);
+    if (existsSync(join(this.path, ".git"))) {
+      const references = this.git("for-each-ref").split("\n");
+      digest.update(references.filter((line) => !line.includes("refs/ksplice/")).join());
+      digest.update(readFileSync(join(this.path, ".git/logs/HEAD")));
+    }
+    return digest.digest("hex");
+  }
+
+  /** Digest of the content of every file, the repository's included. */
+  content(): string {
+    const script =
+      'cd "$1" && find . -type f -not -path "*/ksplice/*" -print0 | sort -z | xargs -0 sha256sum | sha256sum';
+    return execFileSync("sh", ["-c", script, "sh", this.path], { encoding: "utf8" });
+  }
+
+  /** Writes a patch of one file, which earlier edits have changed already. */
+  patch(file: string, edit: Edit, ...earlier: readonly Edit[]): string {
+    const folder = this.#scratch.folder();
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    const before = earlier.reduce<string>(
+      (text, change) => change(text) as string,
+      readFileSync(join(this.path, file), "latin1"),
+    );
+    writeFileSync(join(folder, file), before, "latin1");
+    return this.#scratch.patch(folder, { [file]: edit });
+  }
+
+  /** Edits a file of the tree. */
+  edit(file: string, edit: Edit, at = join(this.path, file)): void {
+    writeFileSync(at, edit(readFileSync(join(this.path, file), "latin1")) as string, "latin1");
+  }
+
+  /** Removes what the cache keeps of the tree. */
+  forget(): void {
+    const trees = join(cacheRoot(), "trees");
+    for (const name of readdirSync(trees)) {
+      const path = readFileSync(join(trees, name, "path"), "utf8");
+      if (path.startsWith(this.#scratch.path)) rmSync(join(trees, name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** What `nm` would say of the kernel's vmlinux: the packages have no more than a stub of the file. */
+function systemMap({ image }: TargetKernel): string {
+  const { kallsyms } = image;
+  const lines: string[] = [];
+  for (let index = 0; index < kallsyms.count; index++) {
+    const address = BigInt.asUintN(64, BigInt(kallsyms.addressOf(index)));
+    lines.push(`${address.toString(16).padStart(16, "0")} ${kallsyms.typeOf(index)} ${kallsyms.nameOf(index)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
