@@ -64,7 +64,11 @@ test("functions that entry code calls", () => {
   expect(warned("NOTRACE_CALLER", "irq_enter_rcu").why).toMatch(
     /^\w+.* call it, and are code that ftrace leaves alone/,
   );
-  expect(result.warnings.filter(({ code }) => code === "NOTRACE_CALLER")).toHaveLength(1);
+  // Entry code of some versions calls schedule() itself.
+  const others = result.warnings.filter(
+    ({ code, function: name }) => code === "NOTRACE_CALLER" && !/^(irq_enter_rcu|schedule)$/.test(name),
+  );
+  expect(others).toEqual([]);
 });
 
 test("locks that are newly taken or no longer released", () => {
