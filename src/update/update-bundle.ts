@@ -5,7 +5,7 @@ import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
 import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { packFolder } from "./tarball.ts";
-import { manifestSizeLimit, parseUpdateManifest, type UpdateManifest } from "./update-manifest.ts";
+import { manifestSizeLimit, parseUpdateManifest, sealManifest, type UpdateManifest } from "./update-manifest.ts";
 import { problemWithModule } from "./update-module.ts";
 
 /** Names of the files that every update has, and of the one that some have. */
@@ -38,7 +38,7 @@ export function updateFileName(id: string): string {
  * @returns path of the archive.
  */
 export async function writeUpdate(
-  manifest: Omit<UpdateManifest, "files">,
+  manifest: Omit<UpdateManifest, "files" | "digest">,
   files: ReadonlyMap<string, Uint8Array>,
   epoch: number,
   output: string,
@@ -48,7 +48,7 @@ export async function writeUpdate(
   try {
     const sorted = [...files].sort(([one], [other]) => (one < other ? -1 : 1));
     const digests = Object.fromEntries(sorted.map(([name, content]) => [name, sha256(content)]));
-    const whole: UpdateManifest = { ...manifest, files: digests };
+    const whole = sealManifest({ ...manifest, files: digests });
     const base = `ksplice-${manifest.id}`;
     const text = `${JSON.stringify(whole, null, 2)}\n`;
     parseUpdateManifest(text);

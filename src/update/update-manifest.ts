@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { sha256 } from "../support/cache.ts";
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const line = z.string().max(4096);
@@ -54,10 +55,13 @@ const shape = z.strictObject({
   modules: z.array(z.strictObject({ target: z.string().regex(/^[\w-]{1,64}$/), file: path })).max(most),
   /** SHA-256 of every other file. */
   files: z.record(path, digest),
+  /** SHA-256 of all of the above: what was changed on the way is not read as something else. */
+  digest,
 });
 
 /** Parts that say the same have to agree: what is loaded is named after the identifier, and what a person is shown is what is loaded. */
-const schema = shape.superRefine(({ id, module, targets, functions, after, modules }, context) => {
+const schema = shape.superRefine((manifest, context) => {
+  const { id, module, targets, functions, after, modules } = manifest;
   const wrong = (where: string, message: string): void =>
     void context.addIssue({ code: "custom", path: [where], message });
   if (module.name !== `ksplice-${id}` || module.file !== `${module.name}.ko`)
@@ -70,6 +74,7 @@ const schema = shape.superRefine(({ id, module, targets, functions, after, modul
   if (!isUnique(modules.map(({ target }) => target))) wrong("modules", "names a module twice");
   for (const { target, file } of modules)
     if (file !== `modules/${target}.ko`) wrong("modules", `${target} is elsewhere`);
+  if (sealManifest(manifest).digest !== manifest.digest) wrong("digest", "is not that of the manifest");
 });
 
 function isUnique(names: readonly string[]): boolean {
@@ -77,7 +82,18 @@ function isUnique(names: readonly string[]): boolean {
 }
 
 /** What an update says about itself, in its file `manifest.json`. */
-export type UpdateManifest = z.infer<typeof schema>;
+export type UpdateManifest = z.infer<typeof shape>;
+
+/** A manifest with the digest of its values, whatever their order. */
+export function sealManifest(manifest: Omit<UpdateManifest, "digest"> & { readonly digest?: string }): UpdateManifest {
+  const { digest: _, ...values } = manifest;
+  const ordered = JSON.stringify(values, (_key, value: unknown) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : value,
+  );
+  return { ...values, digest: sha256(Buffer.from(ordered)) };
+}
 
 /** Reads a manifest. @throws Error with one line for each thing that is wrong. */
 export function parseUpdateManifest(text: string): UpdateManifest {

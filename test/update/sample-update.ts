@@ -19,7 +19,7 @@ export interface WantedUpdate extends Pick<Wanted, "release" | "buildId" | "buil
 
 /** The parts of an update: its manifest without digests, and its files. */
 export interface UpdateParts {
-  readonly manifest: Omit<UpdateManifest, "files">;
+  readonly manifest: Omit<UpdateManifest, "files" | "digest">;
   readonly files: ReadonlyMap<string, Buffer>;
   /** SHA-256 of the patch module. */
   readonly sha256: string;
@@ -39,7 +39,7 @@ export function updateParts(folder: string, wanted: WantedUpdate): UpdateParts {
   const places = functions.map(
     (text) => (text.includes(":") ? text.split(":") : ["vmlinux", text]) as [string, string],
   );
-  const manifest: Omit<UpdateManifest, "files"> = {
+  const manifest: Omit<UpdateManifest, "files" | "digest"> = {
     schema: 1,
     id,
     description: description.split("\n")[0] ?? "",

@@ -16,7 +16,7 @@ import { sha256 } from "../../src/support/cache.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { updateSizeLimit } from "../../src/update/tar-reader.ts";
 import { readUpdate, withModuleFiles, writeUpdate } from "../../src/update/update-bundle.ts";
-import { manifestSizeLimit } from "../../src/update/update-manifest.ts";
+import { manifestSizeLimit, sealManifest } from "../../src/update/update-manifest.ts";
 import { updateParts } from "./sample-update.ts";
 import { type Entry, tar } from "./tar-archive.ts";
 
@@ -42,7 +42,10 @@ function archive(entries: readonly Entry[]): string {
 
 function manifestEntry(changes: object = {}): Entry {
   const digests = Object.fromEntries([...files].map(([name, content]) => [name, sha256(content)]));
-  return { name: "u/manifest.json", content: JSON.stringify({ ...manifest, files: digests, ...changes }) };
+  return {
+    name: "u/manifest.json",
+    content: JSON.stringify(sealManifest({ ...manifest, files: digests, ...changes })),
+  };
 }
 
 const fileEntries = [...files].map(([name, content]) => ({ name: `u/${name}`, content }));
