@@ -2,9 +2,10 @@ import { join } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { thisHost } from "./host.ts";
 import { kernelModuleName } from "./installed.ts";
+import { kernelVersion } from "./kernel-facts.ts";
 import { type ChangeOptions, type LoadedModule, requireRoot } from "./load.ts";
 import { Steps } from "./steps.ts";
-import { livepatchFolder, readLoadedPatch } from "./sysfs.ts";
+import { type LoadedPatch, livepatchFolder, readLoadedPatch } from "./sysfs.ts";
 import { inTransition, whoHoldsUp } from "./transition.ts";
 
 /** What {@link force} is asked to do. */
@@ -27,8 +28,27 @@ export interface ForceResult {
 }
 
 /** What a forced transition costs; `kmend force` says so before it asks for the confirmation. */
-export const forceCost =
-  "the kernel declares all tasks switched, also those that are in the middle of a replaced function: these go on with the old code, and mixed data or a crash may follow; the module can never be unloaded again until the next boot";
+export function forceCost(patch: Pick<LoadedPatch, "name" | "state" | "replace">, release: string): string {
+  const tasks =
+    "the kernel declares all tasks switched, also those that are in the middle of a replaced function: these go on with the old code, and mixed data or a crash may follow";
+  const stays = staysInMemory(patch, release);
+  return stays === undefined ? tasks : `${tasks}; ${stays} can never be unloaded again until the next boot`;
+}
+
+/**
+ * Modules whose code a task may be in the middle of for ever after, so that the kernel never lets go of them (klp_force_transition of
+ * kernel/livepatch/transition.c): since 5.19 those that are on their way out, before that every one.
+ */
+function staysInMemory(
+  { name, state, replace }: Pick<LoadedPatch, "name" | "state" | "replace">,
+  release: string,
+): string | undefined {
+  const [major, minor] = kernelVersion(release);
+  if (major < 5 || (major === 5 && minor < 19)) return `${name}, and all other patch modules that are loaded now,`;
+  if (state === "disabling") return name;
+  if (replace === false) return undefined;
+  return replace === true ? "the modules that it replaces" : "modules that it replaces, if it does,";
+}
 
 /**
  * Ends a transition by declaring all tasks switched.
@@ -54,7 +74,7 @@ export async function force(options: ForceOptions): Promise<ForceResult> {
     throw new KmendError({
       code: "NOT_CONFIRMED",
       message: `forcing the transition of ${name} needs a confirmation`,
-      why: `${forceCost}\ntasks that have not switched: ${who || "none that can be seen"}`,
+      why: `${forceCost(patch, host.release)}\ntasks that have not switched: ${who || "none that can be seen"}`,
       hint: `kmend unload ${name} takes the patch back instead; if you have understood the cost: kmend force ${name} --yes-i-know`,
       exitCode: ExitCode.usage,
     });

@@ -1,10 +1,13 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { withLock, writeFileAtomically } from "../support/cache.ts";
-import { readState } from "./host.ts";
+import { sweepTemporaries, withLock, writeFileAtomically } from "../support/cache.ts";
+import { namesIn, readState } from "./host.ts";
+import { isModuleLoaded } from "./sysfs.ts";
 
 /** What kmend remembers until the next boot: a folder of /run, which is empty then. */
 export const runFolder = "/run/kmend";
+
+const loadedFolder = join(runFolder, "loaded");
 
 /** When and from what a patch module was loaded. */
 export interface LoadRecord {
@@ -15,7 +18,7 @@ export interface LoadRecord {
 }
 
 function recordPath(root: string, name: string): string {
-  return join(root, runFolder, "loaded", `${name}.json`);
+  return join(root, loadedFolder, `${name}.json`);
 }
 
 /** Remembers that a patch is in force from now on. */
@@ -45,5 +48,23 @@ export function withHostLock<Result>(
   work: () => Promise<Result>,
   onWait?: (owner: string) => void,
 ): Promise<Result> {
-  return withLock(join(root, runFolder, "lock"), work, onWait);
+  const all = async (): Promise<Result> => {
+    await sweepRecords(root);
+    return work();
+  };
+  return withLock(join(root, runFolder, "lock"), all, onWait);
+}
+
+/**
+ * Removes what killed processes left behind: half-written files, and records of modules that are gone. Such a record would give its time and file to a module
+ * of that name which something else loads later.
+ */
+async function sweepRecords(root: string): Promise<void> {
+  await sweepTemporaries(join(root, runFolder));
+  await sweepTemporaries(join(root, loadedFolder));
+  for (const file of await namesIn(root, loadedFolder)) {
+    if (!file.startsWith(".") && !(await isModuleLoaded(root, file.replace(/\.json$/, "")))) {
+      await rm(join(root, loadedFolder, file), { force: true });
+    }
+  }
 }

@@ -85,6 +85,8 @@ export const requirements: readonly Requirement[] = [
   program("rpm", ["rpm", "rpm-repository", ...sourceRpm], "reads RPM packages", "rpm"),
   program("rpm2cpio", sourceRpm, "unpacks RPM packages", "rpm2cpio"),
   program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
+  program("mmdebstrap", ["test"], "makes the root of a virtual machine with systemd", "mmdebstrap"),
+  program("mke2fs", ["test"], "makes the disk of that virtual machine", "e2fsprogs"),
   program("openssl", ["sign", "test"], "signs modules", "openssl"),
   program(
     "dnf",

@@ -15,6 +15,8 @@ export interface Guest {
   readonly megabytes?: number | undefined;
   /** Processors; default 2. */
   readonly processors?: number | undefined;
+  /** Raw disk images, which the guest may write to: /dev/vda and so on. Default none. */
+  readonly disks?: readonly string[] | undefined;
   /** Kernel parameters besides those that every guest gets. */
   readonly parameters?: readonly string[] | undefined;
   /** Wall time limit in seconds. */
@@ -48,7 +50,7 @@ const kernelParameters = ["console=ttyS0,115200", "loglevel=1", "printk.time=1",
  */
 const accelerators: Readonly<Record<Accelerator, string>> = { kvm: "kvm", tcg: "tcg,thread=single" };
 
-/** QEMU's arguments: no devices but two serial lines, the kernel's console in a file and our data on standard output. */
+/** QEMU's arguments: no devices but two serial lines and the disks asked for, the kernel's console in a file and our data on standard output. */
 export function qemuArguments(guest: Guest): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
@@ -64,6 +66,7 @@ export function qemuArguments(guest: Guest): string[] {
     ],
     ...["-chardev", `file,id=console,path=${consolePath(guest).replaceAll(",", ",,")}`, "-serial", "chardev:console"],
     ...["-chardev", "stdio,id=data,signal=off", "-serial", "chardev:data"],
+    ...(guest.disks ?? []).flatMap((path) => ["-drive", `if=virtio,format=raw,file=${path.replaceAll(",", ",,")}`]),
     ...[
       "-kernel",
       guest.imagePath,

@@ -66,6 +66,10 @@ export class FakeHost implements Host {
     return existsSync(join(this.root, path));
   }
 
+  names(path: string): string[] {
+    return readdirSync(join(this.root, path)).sort();
+  }
+
   read(path: string): string {
     return readFileSync(join(this.root, path), "utf8").trim();
   }

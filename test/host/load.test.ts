@@ -280,6 +280,15 @@ describe("a transition that does not end", () => {
   });
 });
 
+test("what killed processes left in /run is removed by the next change", async () => {
+  host.write("run/kmend/loaded/gone.json", "{}");
+  host.write("run/kmend/loaded/.a.json.999999999.0123abcd.tmp", "{");
+  host.write("run/kmend/.lock.999999999.0123abcd.tmp", "");
+  await loadFile({ name: "a" });
+  expect(host.names("run/kmend")).toEqual(["loaded"]);
+  expect(host.names("run/kmend/loaded")).toEqual(["a.json"]);
+});
+
 describe("unload", () => {
   test("the newest first", async () => {
     for (const name of ["b", "a", "c"]) await loadFile({ name, replace: false, functions: [`f_${name}`] });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listLines as kpatchLines } from "../../src/cli/compat/kpatch.ts";
 import { infoLines } from "../../src/cli/info.ts";
 import { listLines, statusLines } from "../../src/cli/status-report.ts";
-import { force } from "../../src/host/force.ts";
+import { force, forceCost } from "../../src/host/force.ts";
 import { load } from "../../src/host/load.ts";
 import { readModuleInfo } from "../../src/host/module-info.ts";
 import { prometheusText } from "../../src/host/prometheus.ts";
@@ -168,7 +168,7 @@ describe("force and signal", () => {
     await expect(force({ host, operand: "b", confirmed: false })).rejects.toMatchObject({
       code: "NOT_CONFIRMED",
       exitCode: 2,
-      why: expect.stringMatching(/never be unloaded[\s\S]*worker \(5\)/),
+      why: expect.stringMatching(/a crash may follow\n.*worker \(5\)/),
     });
     expect(host.done).toEqual([]);
     await host.writeState("/sys/kernel/livepatch/b/force", "0");
@@ -176,6 +176,18 @@ describe("force and signal", () => {
     const result = await force({ host, operand: "b.ko", confirmed: true });
     expect(result).toMatchObject({ outcome: "forced", tasks: [{ tid: 5 }] });
     expect(host.done).toEqual(["1 >b/force"]);
+  });
+
+  test.each([
+    ["enabling", false, "6.1.0-8-amd64", undefined],
+    ["enabling", true, "6.1.0-8-amd64", "the modules that it replaces"],
+    ["enabling", null, "6.12.1", "modules that it replaces, if it does,"],
+    ["disabling", false, "5.19.0", "b"],
+    ["enabling", false, "5.18.19", "b, and all other patch modules that are loaded now,"],
+    ["enabling", false, "4.19.0", "b, and all other patch modules that are loaded now,"],
+  ] as const)("force tells what stays in memory: %s, replace %s, %s", (state, replace, kernel, stays) => {
+    const cost = forceCost({ name: "b", state, replace }, kernel);
+    expect(/; (.*) can never be unloaded/.exec(cost)?.[1]).toBe(stays);
   });
 
   test("signal writes where the kernel has a file for it", async () => {

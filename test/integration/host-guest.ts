@@ -117,7 +117,13 @@ async function bootHost(plan: HostPlan): Promise<{ readonly frames: readonly Fra
 /** Node with its libraries, and the built program with its folder, as an administrator would install them. */
 function installKmend(root: FreshRoot): void {
   root.copyProgram("node");
-  const home = join(root.path, "opt/kmend");
+  copyKmend(join(root.path, "opt/kmend"));
+  root.program("kmend", 'exec node /opt/kmend/bin/kmend "$@"');
+  root.program("kpatch", 'exec node /opt/kmend/compat/kpatch "$@"');
+}
+
+/** Copies the built program into a folder. */
+export function copyKmend(home: string): void {
   for (const part of ["bin/kmend", "package.json", "compat"]) {
     mkdirSync(dirname(join(home, part)), { recursive: true });
     cpSync(join(repository, part), join(home, part), { recursive: true, verbatimSymlinks: true });
@@ -127,8 +133,6 @@ function installKmend(root: FreshRoot): void {
   for (const name of readdirSync(join(repository, "dist/chunks")).filter((file) => file.endsWith(".js"))) {
     copyFileSync(join(repository, "dist/chunks", name), join(home, "dist/chunks", name));
   }
-  root.program("kmend", 'exec node /opt/kmend/bin/kmend "$@"');
-  root.program("kpatch", 'exec node /opt/kmend/compat/kpatch "$@"');
 }
 
 /** The executable, and the link by which it is kpatch. */

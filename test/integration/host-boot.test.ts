@@ -1,0 +1,79 @@
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { HostStatus } from "../../src/host/status.ts";
+import { type BootEnd, DebianGuest } from "./debian-guest.ts";
+import { buildFixtures } from "./host-guest.ts";
+import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+
+/** Two boots of a machine with systemd take more than a minute in software emulation. */
+const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
+const scratch = new Scratch();
+afterAll(() => scratch.remove());
+
+const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
+
+long("a live patch that brings the machine down within its first minute", () => {
+  let crashed: BootEnd;
+  let after: BootEnd;
+
+  beforeAll(async () => {
+    const stock = await stockKernel();
+    const { exitCode, result, stderr } = await build(
+      [example],
+      scratch.folder(),
+      "--name",
+      "livepatch-a",
+      "--no-replace",
+    );
+    expect(exitCode, stderr).toBe(0);
+    const guest = await DebianGuest.create({
+      stock,
+      scratch,
+      files: [result.module?.path as string, join(await buildFixtures(stock.tree, scratch), "panics.ko")],
+      prepare: 'kmend install --kernel "$release" /modules/livepatch-a.ko /modules/panics.ko',
+    });
+    crashed = await guest.boot(`
+shows meminfo 'grep -o -i "^memfree" /proc/meminfo; ls /sys/kernel/livepatch'
+shows records 'cd /var/lib/kmend/boot/*; grep -H state= *'
+cat /proc/version`);
+    after = await guest.boot(`
+step list kmend list --json
+step text kmend list
+step check kmend check
+shows service 'systemctl is-active kmend.service; systemctl is-enabled kmend.service; journalctl -b -u kmend.service -o cat'
+shows meminfo 'grep -o -i "^memfree" /proc/meminfo'
+step load kmend load livepatch_a
+step uninstall kmend uninstall panics
+step recheck kmend check`);
+  }, 1_800_000);
+
+  test("the service loads what is installed, each recorded before", () => {
+    expect(crashed.step("meminfo").stdout, crashed.said).toBe("MemFREE\nlivepatch_a\npanics\n");
+    expect(crashed.step("records").stdout).toBe("livepatch_a:state=loaded\npanics:state=loaded\n");
+  });
+
+  test("a machine that died of it does not load it again, and says so", () => {
+    expect(crashed.end.console).toContain("Kernel panic - not syncing: a bad live patch");
+    expect(after.step("meminfo").stdout).toBe("MemFree\n");
+    const { installed, loaded } = after.json<HostStatus>("list");
+    expect(loaded).toEqual([]);
+    expect(installed.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      "livepatch_a held back",
+      "panics held back",
+    ]);
+    expect(after.step("text").stdout).toMatch(
+      /panics +\S+ \(running\) +held back: the machine went down within a minute/,
+    );
+    expect(after.step("check").exitCode).toBe(1);
+    const [active, enabled, ...journal] = after.step("service").stdout.split("\n");
+    expect([active, enabled]).toEqual(["failed", "enabled"]);
+    expect(journal.join("\n")).toMatch(/HELD_BACK/);
+  });
+
+  test("by hand the good one is loaded, and the bad one is removed", () => {
+    expect(after.step("load").exitCode, after.step("load").stderr).toBe(0);
+    expect(after.step("uninstall").exitCode).toBe(0);
+    expect(after.step("recheck").exitCode).toBe(0);
+  });
+});
