@@ -263,7 +263,8 @@ async function dependantsOf(host: Host, id: string, name: string): Promise<strin
     const loaded = await readLoadedPatch(host.root, patch.name);
     const after = loaded?.manifest?.after ?? [];
     if (after.some((earlier) => earlier.name.replaceAll("-", "_") === name)) {
-      found.push(`${patch.name.replace(/^ksplice_/, "update ")} was built on top of update ${id}`);
+      const later = patch.name.startsWith("ksplice_") ? `update ${await idOf(host, patch.name)}` : patch.name;
+      found.push(`${later} was built on top of update ${id}`);
     }
   }
   return found;

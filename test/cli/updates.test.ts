@@ -75,9 +75,9 @@ describe("an update", () => {
     const first = await apply({ id: "one" });
     expect(first.outcome).toBe("applied");
     const after = [{ id: "one", sha256: first.sha256 }];
-    expect((await apply({ id: "two", after })).outcome).toBe("applied");
-    expectCause(await undo("one"), "module_busy", /update two was built on top of update one/);
-    expect((await undo("two")).outcome).toBe("undone");
+    expect((await apply({ id: "one-more", after })).outcome).toBe("applied");
+    expectCause(await undo("one"), "module_busy", /update one-more was built on top of update one/);
+    expect((await undo("one_more")).outcome).toBe("undone");
     expect((await undo("one")).outcome).toBe("undone");
   });
 });
