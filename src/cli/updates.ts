@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { type Host, namesIn, thisHost } from "../host/host.ts";
 import { type ChangeOptions, type LoadedModule, load } from "../host/load.ts";
 import { readLoadRecord } from "../host/records.ts";
-import { type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../host/sysfs.ts";
+import { isModuleLoaded, type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../host/sysfs.ts";
 import type { PendingTask } from "../host/tasks.ts";
 import { heading } from "../host/transition.ts";
 import { type UnloadedModule, unload } from "../host/unload.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
 import { readUpdate, type UpdateBundle, withModuleFiles } from "../update/update-bundle.ts";
-import { kernelNameOf, parseUpdateManifest, type UpdateManifest } from "../update/update-manifest.ts";
+import { kernelNameOf, parseUpdateManifest, type UpdateManifest, updateIdPattern } from "../update/update-manifest.ts";
 
 /** Why an update was not applied, or not undone: a word for programs; {@link abortTexts} has a paragraph for each. */
 export type AbortCode = keyof typeof abortTexts;
@@ -233,6 +233,9 @@ export async function undoUpdate(
   const own = applied.find(({ id }) => same(id));
   const id = own?.id ?? plain;
   const name = `ksplice_${id.replaceAll("-", "_")}`;
+  if (own === undefined && !(updateIdPattern.test(id) && (await isModuleLoaded(host.root, name)))) {
+    return { ...blank(id), outcome: "absent" };
+  }
   const dependants = await dependantsOf(host, id, name);
   if (own !== undefined && dependants.length > 0) return aborted(id, "module_busy", dependants);
   const result = await unload({ ...options, host, operands: [name] });

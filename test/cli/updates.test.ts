@@ -61,7 +61,7 @@ describe("an update", () => {
     expect(await undo("ksplice-a-1")).toMatchObject({ outcome: "undone", id: "a-1" });
     expect(host.state).toEqual({ patches: [], modules: [] });
     expect(host.has("run/kmend/updates/a-1")).toBe(false);
-    expect(await undo("a-1")).toMatchObject({ outcome: "absent" });
+    for (const id of ["a-1", "../a-1", "a-1.ko"]) expect(await undo(id)).toMatchObject({ outcome: "absent", id });
   });
 
   test("stays applied when its description cannot be kept, and that is told", async () => {
