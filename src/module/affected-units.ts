@@ -1,38 +1,36 @@
 import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import type { Progress } from "../support/progress.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
-import { runKbuild } from "../tree/kbuild.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
-import { preprocessedPath } from "../tree/unit-command.ts";
+import type { UnitCommand } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
+import { type IncludedChange, unitsWithDifference } from "./see-difference.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
-/** A unit that sees a changed file that it includes. */
-export interface AffectedUnit {
+/** A unit of this kernel. */
+export interface BuiltUnit {
   readonly source: string;
   readonly member: Exclude<Membership, { kind: "not-built" }>;
 }
 
+/** A unit that sees a changed file that it includes. */
+export interface AffectedUnit extends BuiltUnit {
+  /** Undefined where it is not known yet. */
+  readonly command: UnitCommand | undefined;
+}
+
 /**
  * Finds the units that this kernel builds and whose text a changed header (or an included C file) changes: by the #include lines of the sources, then
- * Kbuild's lists, then a comparison of the preprocessed text without line marks.
- * @param headers changed files that units include, relative to the tree.
- * @param files content of all changed files.
- * @throws KmendError `TOO_MANY_UNITS` (exit 4) with the first of them.
+ * Kbuild's lists, then the compiler's word on what they read, and where that is not enough a comparison of the preprocessed text without line marks.
+ * @throws KmendError `TOO_MANY_UNITS` (exit 4) with the list of them.
  */
-export async function unitsThatSee(
-  headers: readonly string[],
-  files: ReadonlyMap<string, Uint8Array | null>,
-  workshop: Workshop,
-): Promise<AffectedUnit[]> {
+export async function unitsThatSee(change: IncludedChange, workshop: Workshop): Promise<AffectedUnit[]> {
+  const { paths: headers } = change;
   const { tree, progress, signal, maxUnits } = workshop;
   const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
     const graph = await includeGraph(tree.path, workshop.kernelFolder, foldersLeftOut(tree.environment), signal);
     const candidates = graph.unitsThatMaySee(headers);
-    const built: AffectedUnit[] = [];
+    const built: BuiltUnit[] = [];
     for (const batch of batchesOf(candidates)) {
       status(
         `${candidates.length} source files may include ${headers.join(", ")}; ${built.length} of this kernel do so far`,
@@ -47,9 +45,9 @@ export async function unitsThatSee(
   refuseTooMany(found, headers, maxUnits, candidatesPerUnit);
   if (found.length === 0) return [];
   progress.note(
-    `${headers.join(", ")}: ${found.length} units of this kernel include it; comparing what the compiler sees of it`,
+    `${headers.join(", ")}: ${found.length} units of this kernel may include it; asking the compiler which of them see a difference`,
   );
-  const affected = await withDifferentText(found, files, workshop, progress);
+  const affected = await unitsWithDifference(found, change, workshop);
   refuseTooMany(affected, headers, maxUnits, 1);
   progress.note(`${affected.length} of them see a difference and are compiled without and with the patch`);
   return affected;
@@ -80,14 +78,14 @@ const candidatesPerUnit = 4;
 
 /** @param factor of `maxUnits`: how many are too many. */
 function refuseTooMany(
-  units: readonly AffectedUnit[],
+  units: readonly BuiltUnit[],
   headers: readonly string[],
   maxUnits: number,
   factor: number,
 ): void {
   const limit = maxUnits * factor;
   if (units.length <= limit) return;
-  const shown = units.slice(0, 20).map(({ source }) => source);
+  const shown = factor === 1 ? byFolder(units) : units.slice(0, 20).map(({ source }) => source);
   const all = headers.join(", ");
   throw new KmendError({
     code: "TOO_MANY_UNITS",
@@ -97,61 +95,21 @@ function refuseTooMany(
         : `more than ${limit} units of this kernel include ${all}`,
     why:
       factor === 1
-        ? `more than ${limit} would have to be compiled twice:\n${shown.join("\n")}\n…`
+        ? `more than ${limit} would have to be compiled twice:\n${shown.join("\n")}`
         : `each of them would have to be looked at, and up to ${maxUnits} may be compiled twice; among them are:\n${shown.join("\n")}\n…`,
     hint: "move the changed lines into the C files that need them, or allow more with --max-units N",
     exitCode: ExitCode.refused,
   });
 }
 
-/** Those units whose preprocessed text differs between the two states of the sources. */
-async function withDifferentText(
-  units: readonly AffectedUnit[],
-  files: ReadonlyMap<string, Uint8Array | null>,
-  workshop: Workshop,
-  progress: Progress,
-): Promise<AffectedUnit[]> {
-  const { tree, folder } = workshop;
-  const folders = units.flatMap(({ member }) => foldersOf(member.object));
-  const before = join(folder, "text-original");
-  const after = join(folder, "text-patched");
-  createShadow(tree.path, before, new Map(), folders);
-  createShadow(tree.path, after, files, folders);
-  await progress.phase("preprocess", `Preprocess ${units.length} units twice`, async () => {
-    await preprocess(tree, before, units, workshop);
-    await preprocess(tree, after, units, workshop);
-  });
-  const affected: AffectedUnit[] = [];
-  for (const unit of units) {
-    const path = preprocessedPath(unit.member.object);
-    const [old, fresh] = await Promise.all([textOf(join(before, path)), textOf(join(after, path))]);
-    // A unit that does not preprocess is left to the compiler, whose words say more.
-    if (old === undefined || fresh === undefined || old !== fresh) affected.push(unit);
+/** All of them, one line for each folder: `net/ipv4: tcp.c udp.c`. */
+function byFolder(units: readonly BuiltUnit[]): string[] {
+  const folders = new Map<string, string[]>();
+  for (const { source } of units) {
+    const folder = dirname(source);
+    folders.set(folder, [...(folders.get(folder) ?? []), basename(source)]);
   }
-  return affected;
-}
-
-async function preprocess(
-  tree: PreparedTree,
-  shadow: string,
-  units: readonly AffectedUnit[],
-  workshop: Workshop,
-): Promise<void> {
-  await runKbuild(
-    tree.environment,
-    shadow,
-    units.map(({ member }) => preprocessedPath(member.object)),
-    { jobs: workshop.jobs, keepGoing: true, logFile: workshop.logFile, signal: workshop.signal, allowFailure: true },
-  );
-}
-
-/** Preprocessed text without line marks, blank lines and the folder that it was made in. */
-async function textOf(path: string): Promise<string | undefined> {
-  const text = await readFile(path, "latin1").catch(() => undefined);
-  return text
-    ?.split("\n")
-    .filter((line) => line !== "" && !line.startsWith("#"))
-    .join("\n");
+  return [...folders].map(([folder, names]) => `${folder}: ${names.join(" ")}`).sort();
 }
 
 /**

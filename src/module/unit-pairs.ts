@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
+import { seenByEveryReader } from "../change/plain-change.ts";
 import { exists } from "../support/cache.ts";
 import { ownFile } from "../support/own-files.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
@@ -11,6 +12,7 @@ import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
+import type { IncludedChange } from "./see-difference.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
@@ -72,7 +74,9 @@ export async function compileUnits(
     ...earlierFiles,
     ...(await markedFiles(new Map(change.files.map(({ path, patched }) => [path, patched])), tree.path)),
   ]);
-  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, patchedFiles, workshop);
+  const plain = seenByEveryReader(change.files);
+  const included = { plain, files: patchedFiles };
+  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = join(folder, "patched");
@@ -97,7 +101,7 @@ function originalsOf({ source, command, isNew }: TouchedUnit, cache: UnitCache):
 async function touchedUnits(
   sorted: SortedFiles,
   followed: readonly string[],
-  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  change: Pick<IncludedChange, "plain" | "files">,
   workshop: Workshop,
 ): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
   const { cache } = workshop;
@@ -109,7 +113,7 @@ async function touchedUnits(
   );
   const { membership, commands: told } = await askKbuild(
     asked.map(({ path }) => path),
-    patchedFiles,
+    change.files,
     sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added"),
     workshop,
   );
@@ -127,11 +131,11 @@ async function touchedUnits(
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
-  const included = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
-  const affected = included.length === 0 ? [] : await unitsThatSee(included, patchedFiles, workshop);
-  for (const { source, member } of affected) {
-    if (units.some((unit) => unit.source === source)) continue;
-    units.push({ source, object: member.object, isNew: false, command: await cache.command(source) });
+  const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
+  const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, workshop);
+  for (const { source, member, command } of affected) {
+    if (!units.some((unit) => unit.source === source))
+      units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
   return {

@@ -57,9 +57,11 @@ export async function unitCommands(
   const output = tree.environment.external === undefined ? result.stdout : await relativeTo(folder, result.stdout);
   const { makesMore, recorded } = readDryRun(output, objects);
   if (makesMore && units.length > 1) {
-    // Which unit the other steps are for is told by asking for one at a time.
-    const single = await mapConcurrently(units, options.jobs, (unit) => unitCommands(tree, folder, [unit], options));
-    return single.flat();
+    // Which units the other steps are for is told by asking for fewer at a time.
+    const middle = units.length >> 1;
+    const halves = [units.slice(0, middle), units.slice(middle)];
+    const told = await mapConcurrently(halves, options.jobs, (half) => unitCommands(tree, folder, half, options));
+    return told.flat();
   }
   return units.map(({ source, object }) => {
     const text = recorded.get(object);
@@ -132,6 +134,16 @@ export function parseCommand(source: string, object: string, recorded: string): 
     ? /-DKBUILD_MODNAME='"([^"]+)"'/.exec(command)?.[1]
     : undefined;
   return { source, object, command, module };
+}
+
+/**
+ * The command that prints which files a unit reads, as a make rule, and compiles nothing.
+ * @returns undefined for a command of another form than Kbuild's `$(CC) $(c_flags) -c -o $@ $<` (scripts/Makefile.build, `cmd_cc_o_c`).
+ */
+export function dependencyCommand({ command }: UnitCommand): string | undefined {
+  const [, compiler, source] = /^([^;]*) -c -o \S+ ([^\s;]+)\s*(?:;|$)/.exec(command) ?? [];
+  if (compiler === undefined || source === undefined) return undefined;
+  return `${compiler.replace(/ -Wp,-MM?D,\S+/, "")} -M ${source}`;
 }
 
 /** An error of make or of the compiler: with its own words, the most telling of them. */

@@ -1,4 +1,5 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { BuildResult } from "../../src/module/build-types.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
@@ -107,6 +108,19 @@ test("a change that too many units see is refused, and they are named", async ()
   expect(exitCode, stderr).toBe(4);
   expect(stderr).toContain("error[TOO_MANY_UNITS]");
   expect(stderr).toContain("--max-units");
+  const [, count] = /(\d+) units of this kernel see the change of fs\/proc\/internal\.h/.exec(stderr) ?? [];
+  const listed = [...stderr.matchAll(/^ +[\w/]+:((?: \S+\.c)+)$/gm)].flatMap(([, names]) => names?.trim().split(" "));
+  expect(listed).toHaveLength(Number(count));
+  expect(listed).toContain("base.c");
+});
+
+test("of the units that include a header, only those that use the changed macro are compiled", async () => {
+  const result = await built({ "fs/proc/internal.h": replace("#define PROC_NUMBUF 13", "#define PROC_NUMBUF 21") });
+  const users = readdirSync(join(tree, "fs/proc"))
+    .filter((name) => name.endsWith(".c") && readFileSync(join(tree, "fs/proc", name), "utf8").includes("PROC_NUMBUF"))
+    .map((name) => `fs/proc/${name}`);
+  expect(users).not.toEqual([]);
+  expect(result.units.map(({ path }) => path).sort()).toEqual(users.sort());
 });
 
 test("a header that half of the kernel includes is refused before everything is looked at", async () => {

@@ -1,5 +1,12 @@
-import { expect, test } from "vitest";
-import { objectPath, parseCommand, preprocessedPath, readDryRun } from "../../src/tree/unit-command.ts";
+import { describe, expect, test } from "vitest";
+import {
+  dependencyCommand,
+  objectPath,
+  parseCommand,
+  preprocessedPath,
+  readDryRun,
+  type UnitCommand,
+} from "../../src/tree/unit-command.ts";
 
 test("a command with what make had escaped", () => {
   const text = "gcc -DX='\"$$HOME\"' -DY=\\#1 -DZ=$(pound)2 -c fs/a.c ; ./tools/objtool/objtool fs/a.o";
@@ -51,4 +58,21 @@ test("of two recipes for an object, that of the folder further down counts", () 
 test("files that Kbuild makes before the object", () => {
   const table = "set -e;  echo '  GEN     fs/table.h';  fs/make-table > fs/table.h\n";
   expect(readDryRun(`${descent}${table}${recipe("fs/a.o", "a")}`, ["fs/a.o"]).makesMore).toBe(true);
+});
+
+describe("the question what a unit reads", () => {
+  const unit = (command: string): UnitCommand => ({ source: "fs/a.c", object: "fs/a.o", command, module: undefined });
+
+  test("leaves out the object, its list of dependencies, and objtool", () => {
+    const flags = "gcc -Wp,-MMD,fs/.a.o.d -nostdinc -DX='\"v\"'";
+    expect(dependencyCommand(unit(`${flags} -c -o fs/a.o fs/a.c   ; ./tools/objtool/objtool --orc fs/a.o`))).toBe(
+      "gcc -nostdinc -DX='\"v\"' -M fs/a.c",
+    );
+    expect(dependencyCommand(unit("gcc -Wp,-MD,fs/.a.o.d -c -o fs/a.o fs/a.c"))).toBe("gcc -M fs/a.c");
+  });
+
+  test("is not made of a command of another form", () => {
+    expect(dependencyCommand(unit("set -e; gcc -c -o fs/a.o fs/a.c"))).toBeUndefined();
+    expect(dependencyCommand(unit("gcc -o fs/a.o fs/a.c"))).toBeUndefined();
+  });
 });
