@@ -180,13 +180,16 @@ async function startTime(pid: number): Promise<string> {
   }
 }
 
-/** Removes what killed processes left in a cache folder: temporary names whose process is gone. */
+/**
+ * Removes what killed processes left in a cache folder: temporary names whose process is gone. A compiler that such a process had started may still write
+ * there; what then cannot be removed is left to the next who comes by.
+ */
 export async function sweepTemporaries(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [] as string[]);
   for (const name of names) {
     const match = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name);
     if (match !== null && (await startTime(Number(match[1]))) === "gone") {
-      await rm(join(folder, name), { recursive: true, force: true });
+      await rm(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }).catch(() => {});
     }
   }
 }

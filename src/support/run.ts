@@ -1,4 +1,4 @@
-import { appendFile } from "node:fs/promises";
+import { appendFile, rm } from "node:fs/promises";
 import { type Options as ExecaOptions, execa } from "execa";
 import { ExitCode, KmendError } from "./errors.ts";
 
@@ -108,9 +108,13 @@ function describeEnd(result: Ended): string {
   return `failed: ${result.shortMessage ?? "unknown reason"}`;
 }
 
-/** Removes a folder with all that is in it: where it holds thousands of links, rm(1) takes a tenth of the time that Node takes. */
+/**
+ * Removes a folder with all that is in it: where it holds thousands of links, rm(1) takes a tenth of the time that Node takes. A compiler that is about to
+ * end may write into it meanwhile, so it is tried again for a while.
+ */
 export async function removeFolder(folder: string): Promise<void> {
-  await run("rm", ["-rf", "--", folder]);
+  const { exitCode } = await run("rm", ["-rf", "--", folder], { allowFailure: true });
+  if (exitCode !== 0) await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }
 
 /** Runs `worker` over `items`, at most `limit` at once; results keep the order of the items. The first error stops new work. */

@@ -94,6 +94,13 @@ function kernelFolder(): string {
   return join(cache, "kernels", id as string);
 }
 
+/** Without kept units and template there is more to be interrupted. */
+function forgetUnits(): void {
+  for (const name of readdirSync(kernelFolder())) {
+    if (/^toolchain-/.test(name)) rmSync(join(kernelFolder(), name), { recursive: true, force: true });
+  }
+}
+
 function sourceDigest(): string {
   return createHash("sha256")
     .update(readFileSync(join(kernelFolder(), "tree", "fs/proc/meminfo.c")))
@@ -122,10 +129,7 @@ describe("an empty cache", () => {
     const output = scratch.folder();
     const reference = expectBuilt(await start(scratch.folder()).ended);
     for (let delay = 150; delay <= 1650; delay += 250) {
-      // Without kept units and template there is more to be interrupted.
-      for (const name of readdirSync(kernelFolder())) {
-        if (/^toolchain-/.test(name)) rmSync(join(kernelFolder(), name), { recursive: true, force: true });
-      }
+      forgetUnits();
       const killed = start(output);
       await pause(delay);
       killed.child.kill("SIGKILL");
@@ -140,8 +144,12 @@ describe("an empty cache", () => {
 
   test("an interrupt ends a build at once and leaves nothing", async () => {
     const output = scratch.folder();
+    forgetUnits();
     const running = start(output);
-    await pause(600);
+    // The compilers come next, and take longer than the signal.
+    while (running.child.exitCode === null && !readdirSync(kernelFolder()).some((name) => name.endsWith(".tmp"))) {
+      await pause(5);
+    }
     running.child.kill("SIGINT");
     const { exitCode, stderr } = await running.ended;
     expect(exitCode, stderr).toBe(130);
