@@ -148,18 +148,14 @@ async function ordersFor(
     const { version, release, profile, activate } = choices;
     return readManifest(first, { version, release, profile, activate });
   }
-  const { isUpdateArchive, isUpdatePath, moduleInto } = await import("../update/update-bundle.ts");
-  if (/\.(tar\.gz|tgz)$/.test(first) || (await isUpdatePath(first))) {
-    if (!alone) throw usage("an archive stands alone");
-    if (await isUpdateArchive(first)) {
-      const { file, description } = await moduleInto(first, folder);
-      return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files: [file] }];
-    }
-    const { unpackTarball } = await import("../update/tarball.ts");
-    return [{ ...none, files: await unpackTarball(first, folder, context.signal) }];
-  }
   const modules = operands.filter((file) => file.endsWith(".ko"));
   if (modules.length === operands.length) return [{ ...none, files: modules }];
+  const { finishedFilesOf, holdsModules } = await import("../update/finished-files.ts");
+  if (modules.length === 0 && (await holdsModules(first))) {
+    if (!alone) throw usage("an archive stands alone");
+    const { files, description } = await finishedFilesOf(first, folder, context.signal);
+    return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files }];
+  }
   if (modules.length > 0) throw usage("give either modules or patches");
   return [await patchOrder(operands, options, choices)];
 }

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { ElfFormatError } from "../elf/format-error.ts";
+import { readManifest } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { isSigned } from "../elf/module-signature.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
@@ -34,7 +35,8 @@ export interface FinishedModule {
 
 /**
  * Reads a patch module and refuses what must not be packaged: something else than a live patch, a module under another name than its own, one that
- * depends on other modules (the loader would not find them) or has livepatch relocations of jump tables (applied too late to be seen).
+ * depends on other modules (the loader would not find them), has livepatch relocations of jump tables (applied too late to be seen), or goes on top of
+ * other patch modules (which no package manager keeps in force).
  * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2), `MODULE_UNFIT`
  */
 export async function readFinishedModule(path: string): Promise<FinishedModule> {
@@ -74,6 +76,7 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
       hint: "build it anew with kmend build, and keep its file name",
     });
   }
+  requireAlone(path, elf);
   const note = elf.section(".note.gnu.build-id");
   return {
     content,
@@ -90,6 +93,18 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
     }),
     kernelBuildId: /^[0-9a-f]*$/.test(first("kmend.kernel")) ? first("kmend.kernel") : "",
   };
+}
+
+/** A stacked module was proven against the code of those below it; what a package manager installs, loads and removes is each package by itself. */
+function requireAlone(path: string, elf: ElfReader): void {
+  const after = readManifest(elf)?.after ?? [];
+  if (after.length === 0) return;
+  throw new KmendError({
+    code: "MODULE_UNFIT",
+    message: `${basename(path)} cannot be packaged`,
+    why: `it goes on top of ${after.map(({ name }) => name.replace(/^ksplice-/, "update ")).join(", ")}, which a package cannot keep in force`,
+    hint: "make one module of all patches, which replaces whatever is loaded: kmend build FIRST.patch SECOND.patch",
+  });
 }
 
 /** Only relocations against vmlinux are applied before the kernel reads a module's jump table. */

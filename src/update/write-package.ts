@@ -106,7 +106,24 @@ async function makeIn(plan: PackagePlan, folder: string, { format, onOutput, sig
 }
 
 async function writeSpec(plan: PackagePlan, output: string): Promise<string> {
+  await writeSources(plan, output);
+  const path = join(output, `${plan.name}.spec`);
+  await writeFileAtomically(path, specFile(plan));
+  return path;
+}
+
+/**
+ * Puts what a spec takes besides itself into a folder.
+ * @param without names of sources that stay out.
+ * @throws KmendError `SOURCE_DIFFERS` when a file of that name is there with another content.
+ */
+export async function writeSources(
+  plan: PackagePlan,
+  output: string,
+  without: ReadonlySet<string> = new Set(),
+): Promise<void> {
   for (const [name, content] of specSources(plan)) {
+    if (without.has(name)) continue;
     const path = join(output, name);
     if (!(await exists(path))) await writeFileAtomically(path, content);
     else if (!Buffer.from(content).equals(await readFile(path))) {
@@ -118,7 +135,4 @@ async function writeSpec(plan: PackagePlan, output: string): Promise<string> {
       });
     }
   }
-  const path = join(output, `${plan.name}.spec`);
-  await writeFileAtomically(path, specFile(plan));
-  return path;
 }

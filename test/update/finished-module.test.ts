@@ -2,7 +2,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { finishedFilesOf } from "../../src/update/finished-files.ts";
 import { readFinishedModule } from "../../src/update/finished-module.ts";
+import { sampleUpdate } from "./sample-update.ts";
 import { smallModule } from "./small-module.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-module-"));
@@ -58,4 +60,21 @@ test("something else than a module is refused", async () => {
       message: expect.stringContaining(words),
     });
   }
+});
+
+test("the module of an update is one that can be packaged, unless it goes on top of another", async () => {
+  const first = await sampleUpdate(folder, { id: "first", description: "why" });
+  const after = [{ id: "first", sha256: first.sha256 }];
+  const second = await sampleUpdate(folder, { id: "second", after });
+  const opened = await finishedFilesOf(first.path, mkdtempSync(join(folder, "opened-")));
+  expect(opened.description).toBe("why");
+  expect(await readFinishedModule(opened.files[0] as string)).toMatchObject({
+    name: "ksplice_first",
+    sha256: first.sha256,
+  });
+  const stacked = await finishedFilesOf(second.path, mkdtempSync(join(folder, "opened-")));
+  await expect(readFinishedModule(stacked.files[0] as string)).rejects.toMatchObject({
+    code: "MODULE_UNFIT",
+    why: expect.stringContaining("on top of update first"),
+  });
 });

@@ -1,10 +1,11 @@
 import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { Command, CommanderError } from "commander";
 import type { BuildResult } from "../../module/build-types.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { Architecture } from "../../update/package-name.ts";
 import type { PackageOrder } from "../../update/package-order.ts";
@@ -38,8 +39,8 @@ export const packageBuilderOptions: readonly OptionDefinition[] = [
 /** What kpatch-package-builder is given besides. */
 export const packageBuilderArgument: ArgumentDefinition = {
   name: "[PATCH]",
-  description: "patch file, as with -p",
-  offers: [{ files: [".patch", ".diff"] }],
+  description: "patch file, as with -p; or a finished patch module (.ko) or archive of one (.tar.gz)",
+  offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
 };
 
 interface Choices {
@@ -134,12 +135,20 @@ class Session {
   }
 
   async run(): Promise<ExitCode> {
+    const opened = await mkdtemp(join(tmpdir(), "kmend-opened-"));
+    try {
+      return await this.#carryOut(await this.#orders(opened));
+    } finally {
+      await rm(opened, { recursive: true, force: true });
+    }
+  }
+
+  async #carryOut(orders: readonly PackageOrder[]): Promise<ExitCode> {
     const { buildRpm, output } = this.#choices;
-    const orders = await this.#orders();
     if (output !== undefined && output !== "-" && orders.length > 1) {
       throw usage(`--output ${output} would hold the last of ${orders.length} specs only; leave it out`);
     }
-    if (buildRpm) await this.#requirePrograms();
+    if (buildRpm) await this.#requirePrograms(orders.some(({ modules }) => modules.length > 0));
     this.#say("generating spec file...");
     const { carryOut } = await import("../../update/package-order.ts");
     const plans: PackagePlan[] = [];
@@ -154,7 +163,8 @@ class Session {
     return ExitCode.done;
   }
 
-  async #orders(): Promise<readonly PackageOrder[]> {
+  /** @param folder an empty one for the modules of an archive. */
+  async #orders(folder: string): Promise<readonly PackageOrder[]> {
     const { kernel, arch = "x86_64", manifest, patch, setVersion, setRelease } = this.#choices;
     const { architectureNamed, checked, moduleProfileName } = await import("../../update/package-name.ts");
     const { moduleName } = await import("../../module/module-name.ts");
@@ -169,6 +179,8 @@ class Session {
         releaseOf: kernelRelease,
       });
     }
+    const { holdsModules } = await import("../../update/finished-files.ts");
+    if (await holdsModules(patch as string)) return [await this.#finishedOrder(patch as string, folder)];
     const module = moduleName(undefined, [patch as string]).replace(/^livepatch-/, "kpatch-");
     const release = kernel === undefined ? undefined : checked("kernel", kernelRelease(kernel, architecture));
     const choices = {
@@ -181,10 +193,27 @@ class Session {
     return [{ choices, files: [], modules: [order], kernels: [], architecture }];
   }
 
-  async #requirePrograms(): Promise<void> {
+  /** A package of modules that are there already; they say themselves which kernel they are for. */
+  async #finishedOrder(path: string, folder: string): Promise<PackageOrder> {
+    const { kernel, arch, setVersion, setRelease } = this.#choices;
+    if (kernel !== undefined) throw usage(`--kernel goes with a patch; ${path} was built for its kernel already`);
+    const { finishedFilesOf } = await import("../../update/finished-files.ts");
+    const { architectureNamed } = await import("../../update/package-name.ts");
+    const { files, description } = await finishedFilesOf(path, folder, this.#surroundings.signal);
+    return {
+      choices: { profile: "kpatch-module", version: setVersion, release: setRelease, description },
+      files,
+      modules: [],
+      kernels: [],
+      architecture: arch === undefined ? undefined : architectureNamed(arch),
+    };
+  }
+
+  async #requirePrograms(builds: boolean): Promise<void> {
     const { ensureRequirements } = await import("../../support/requirements.ts");
     const { signal } = this.#surroundings;
-    await ensureRequirements({ needs: ["build", "rpm"], install: true, progress: this.#reporter, signal });
+    const needs: readonly Need[] = builds ? ["build", "rpm"] : ["rpm"];
+    await ensureRequirements({ needs, install: true, progress: this.#reporter, signal });
   }
 
   async #writeSpec(plan: PackagePlan): Promise<void> {
@@ -194,6 +223,10 @@ class Session {
       this.#surroundings.stdout.write(specFile(plan));
       return;
     }
+    // Patches lie where the user has them; what has no file of its name anywhere is put beside the spec.
+    const { writeSources } = await import("../../update/write-package.ts");
+    const own = plan.patches.filter((patch) => patch.file === patch.name).map(({ file }) => file);
+    await writeSources(plan, dirname(resolve(output)), new Set(own));
     this.#say(`writing spec file to ${output}...`);
     await writeFileAtomically(resolve(output), specFile(plan));
   }
