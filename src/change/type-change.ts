@@ -13,8 +13,8 @@ export function mayChangeTypes(files: readonly ChangedFile[]): boolean {
     if (withoutTypes.test(path)) return false;
     // Nobody but the new unit itself sees a new C file, unless an #include line changes too.
     if (path.endsWith(".c") && original === null) return false;
-    if (!path.endsWith(".c") || original === null || patched === null) return true;
-    return fileMayChangeTypes(textOf(original), textOf(patched));
+    if (!/\.[ch]$/.test(path) || original === null || patched === null) return true;
+    return fileMayChangeTypes(textOf(original), textOf(patched), path.endsWith(".h"));
   });
 }
 
@@ -41,7 +41,8 @@ export function typesOfChange(files: readonly ChangedFile[]): TypesOfChange {
   };
 }
 
-function fileMayChangeTypes(original: string, patched: string): boolean {
+/** @param isHeader in a header, what looks like a function with a macro for a head may be a macro that makes a type of its body. */
+function fileMayChangeTypes(original: string, patched: string, isHeader: boolean): boolean {
   const before = cItems(cTokens(original));
   const after = cItems(cTokens(patched));
   if (before === undefined || after === undefined) return true;
@@ -55,6 +56,7 @@ function fileMayChangeTypes(original: string, patched: string): boolean {
     if (old === undefined && isMacroCall(head)) return true;
     const joined = (lists: readonly (readonly string[])[]): string => lists.map((list) => list.join(" ")).join("\n");
     if (old !== undefined && joined(old) === joined(body)) continue;
+    if (isHeader && isMacroCall(head)) return true;
     if ([...(old ?? []), ...body].some(definesType)) return true;
     const statics = new Set(body.flatMap(staticsOf));
     if ((old ?? []).flatMap(staticsOf).some((declaration) => !statics.has(declaration))) return true;

@@ -67,8 +67,16 @@ describe("a change that may touch types", () => {
     ],
   ])("%s is looked at", (_, from, to) => expect(changed(from, to)).toBe(true));
 
-  test("is looked at in every header and in files of unknown kind", () => {
-    expect(changed("key--;", "key -= 2;", "include/linux/x.h")).toBe(true);
+  test("may be that of a macro's body in a header, where that of a function is none", () => {
+    expect(changed("key--;", "key -= 2;", "include/linux/x.h")).toBe(false);
+    expect(changed("int a;", "long a;", "include/linux/x.h")).toBe(true);
+    const made = unit.replace("int global(struct plain by_value)", "MAKE(fields)");
+    const [path, kind] = ["include/linux/x.h", "modified"] as const;
+    const patched = Buffer.from(made.replace("return by_value.a;", "int b;"));
+    expect(mayChangeTypes([{ path, kind, original: Buffer.from(made), patched }])).toBe(true);
+  });
+
+  test("is looked at in files of unknown kind", () => {
     expect(changed("key--;", "key -= 2;", "fs/Makefile")).toBe(true);
     expect(changed("key--;", "key -= 2;", "Documentation/x.rst")).toBe(false);
   });
