@@ -177,7 +177,7 @@ describe("packages that do not do", () => {
   });
 });
 
-describe("%prep", () => {
+describe("%prep", { timeout: 300_000 }, () => {
   test("runs once for each source RPM, and leaves what version control keeps behind", async () => {
     const kernel = await find(everything());
     const first = await kernel.source();
