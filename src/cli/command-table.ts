@@ -51,7 +51,11 @@ export const commands: readonly CommandDefinition[] = [
 export const commonOptions: readonly OptionDefinition[] = [
   { flags: "--json", description: "print the result as one JSON object" },
   { flags: "-q, --quiet", description: "no progress and no notes" },
-  { flags: "-v, --verbose", description: "tell each step; twice (-vv) adds stack traces to errors", counted: true },
+  {
+    flags: "-v, --verbose",
+    description: "tell each step and program; twice (-vv) adds what programs said, and stack traces",
+    counted: true,
+  },
 ];
 
 /** What each exit code means; commands may narrow the meaning of theirs. */

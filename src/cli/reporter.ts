@@ -1,7 +1,11 @@
 import type { Progress } from "../support/progress.ts";
+import { type ProgramMessage, programs } from "../support/run.ts";
 import { type StreamTraits, type Style, styleFor } from "./style.ts";
 
-/** 0 says nothing but errors, 1 is the default, 2 tells each step within a phase, 3 adds stack traces to errors. */
+/**
+ * 0 says nothing but errors, 1 is the default, 2 tells each step within a phase and each program that is run, 3 adds what the programs said, and stack
+ * traces to errors.
+ */
 export type Verbosity = 0 | 1 | 2 | 3;
 
 /** Where progress is shown; standard error in the real program. */
@@ -19,6 +23,8 @@ interface ActivePhase {
 /** A running phase is announced in a log when it takes longer than this, in milliseconds. */
 const announceAfter = 2000;
 const frameMilliseconds = 100;
+/** How many of the last lines that a program printed are shown. */
+const linesOfProgram = 10;
 const frames = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
 /** Shows phases as a task list that is redrawn in place on a terminal, and as plain lines elsewhere. */
@@ -40,6 +46,7 @@ export class Reporter implements Progress {
     this.#verbosity = verbosity;
     this.#style = styleFor(stream);
     this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
+    if (verbosity >= 2) programs.subscribe(this.#showProgram);
   }
 
   async phase<Result>(
@@ -79,9 +86,24 @@ export class Reporter implements Progress {
 
   /** Clears the live list, so that other text can follow. */
   stop(): void {
+    programs.unsubscribe(this.#showProgram);
     this.#active.clear();
     this.#draw();
   }
+
+  readonly #showProgram = (message: unknown): void => {
+    const { words, result } = message as ProgramMessage;
+    if (result === undefined) this.#say(this.#style("dim", `+ ${words.map(quoted).join(" ")}`));
+    else if (this.#verbosity >= 3) {
+      const time = `${(result.milliseconds / 1000).toFixed(1)} s`;
+      const said = result.all.trimEnd().split("\n").filter(Boolean).slice(-linesOfProgram);
+      const lines = [
+        `exit code ${result.exitCode} after ${time}`,
+        ...said.map((line) => line.replaceAll(/\p{Cc}/gu, " ").slice(0, 200)),
+      ];
+      this.#say(this.#style("dim", lines.map((line) => `  ${line}`).join("\n")));
+    }
+  };
 
   #finished(title: string, elapsed: number, done: boolean): string {
     const time = `(${(elapsed / 1000).toFixed(1)} s)`;
@@ -123,4 +145,9 @@ export class Reporter implements Progress {
       this.#drawn++;
     }
   }
+}
+
+/** A word as a shell reads it, so that a line can be run again. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,3 +1,4 @@
+import { channel } from "node:diagnostics_channel";
 import { appendFile, rm } from "node:fs/promises";
 import { type Options as ExecaOptions, execa } from "execa";
 import { ExitCode, KmendError } from "./errors.ts";
@@ -34,6 +35,15 @@ export interface RunResult {
   readonly milliseconds: number;
 }
 
+/** What is told of a program on {@link programs}: once when it starts, and once with `result` when it has ended. */
+export interface ProgramMessage {
+  readonly words: readonly string[];
+  readonly result?: RunResult;
+}
+
+/** Tells each program that is run, as {@link ProgramMessage}, for a person who wants to see what is done. */
+export const programs = channel("kmend:programs");
+
 /** How many of a program's last lines an error repeats. */
 const tailLines = 20;
 
@@ -56,6 +66,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
   } satisfies ExecaOptions;
+  const words = [file, ...args];
+  programs.publish({ words } satisfies ProgramMessage);
   const running = execa(file, [...args], settings);
   const { onOutput } = options;
   if (onOutput !== undefined) running.all.on("data", (piece: Uint8Array | string) => onOutput(piece.toString()));
@@ -68,11 +80,9 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     all,
     milliseconds: performance.now() - started,
   };
+  programs.publish({ words, result: outcome } satisfies ProgramMessage);
   if (options.logFile !== undefined) {
-    await appendFile(
-      options.logFile,
-      `$ ${[file, ...args].join(" ")}\n${all}${all.endsWith("\n") || all === "" ? "" : "\n"}`,
-    );
+    await appendFile(options.logFile, `$ ${words.join(" ")}\n${all}${all.endsWith("\n") || all === "" ? "" : "\n"}`);
   }
   if (!result.failed || options.allowFailure === true) return outcome;
   if (result.code === "ENOENT") {

@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { afterEach, expect, test, vi } from "vitest";
 import { Reporter, type Verbosity } from "../../src/cli/reporter.ts";
+import { run } from "../../src/support/run.ts";
 
 afterEach(() => {
   vi.useRealTimers();
@@ -105,3 +106,17 @@ function screen(output: string): string[] {
   }
   return lines;
 }
+
+test("programs are told with -v, and what they said with -vv, until the reporter is stopped", async () => {
+  for (const [verbosity, expected] of [
+    [1, /^$/],
+    [2, /^\+ printf '%s\\n' 'it'\\''s' here\n$/],
+    [3, /^\+ printf '%s\\n' 'it'\\''s' here\n {2}exit code 0 after \d+\.\d s\n {2}it's\n {2}here\n$/],
+  ] as const) {
+    const { progress, text } = reporter(verbosity);
+    await run("printf", ["%s\\n", "it's", "here"]);
+    progress.stop();
+    await run("printf", ["stopped"]);
+    expect(text()).toMatch(expected);
+  }
+});

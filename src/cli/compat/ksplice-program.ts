@@ -38,7 +38,11 @@ export interface KspliceSession {
 
 /** Options that all of the programs have. */
 export const kspliceOptions: readonly OptionDefinition[] = [
-  { flags: "-v, --verbose", description: "tell each step (repeatable, at most twice)", counted: true },
+  {
+    flags: "-v, --verbose",
+    description: "tell each step and program; twice: also what the programs said",
+    counted: true,
+  },
   { flags: "-q, --quiet", description: "tell less" },
   { flags: "--raw-errors", description: "print a failure as a code alone" },
 ];
