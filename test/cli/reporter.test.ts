@@ -11,14 +11,16 @@ afterEach(() => {
 function reporter(verbosity: Verbosity, isTTY = false) {
   const written: string[] = [];
   const stream = { isTTY, columns: 60, write: (text: string) => written.push(text) };
-  return { progress: new Reporter(stream, verbosity), text: () => written.join("") };
+  // How long something takes is not the test's matter.
+  const text = (): string => written.join("").replaceAll(/\d+\.\d s\b/g, "0.0 s");
+  return { progress: new Reporter(stream, verbosity), text };
 }
 
 test("without a terminal each phase is one line with its time", async () => {
   const { progress, text } = reporter(1);
   expect(await progress.phase("compile", "Compiling", async () => 7)).toBe(7);
   expect(text()).toBe("kmend: Compiling (0.0 s)\n");
-  expect(progress.milliseconds).toEqual({ compile: 0 });
+  expect(progress.milliseconds).toEqual({ compile: expect.any(Number) });
 });
 
 test("a long phase is announced, so that a log shows what is going on", async () => {
