@@ -8,10 +8,11 @@ import { ownFile } from "../support/own-files.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { findCompilerCache } from "../tree/ccache.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
+import { createShadow } from "../tree/shadow.ts";
 import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
-import { type Membership, membershipOf } from "../tree/units.ts";
+import { ListsBeside, type Membership, membershipOf } from "../tree/units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
+import { BuildShadows } from "./build-shadows.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
@@ -76,12 +77,12 @@ export async function compileUnits(
   ]);
   const plain = seenByEveryReader(change.files);
   const included = { plain, files: patchedFiles };
-  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, workshop);
+  const shadows = new BuildShadows(tree.path, folder, { original: earlierFiles, patched: patchedFiles });
+  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, shadows, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
-  const shadow = join(folder, "patched");
-  await progress.phase("compile", title, () =>
-    compileBoth(units, missing, { patchedFiles, earlierFiles }, shadow, workshop, meanwhile),
+  const shadow = await progress.phase("compile", title, () =>
+    compileBoth(units, missing, patchedFiles, shadows, workshop, meanwhile),
   );
   const objects = units.map(({ object }) => object);
   await requireShadowedIncludes(objects, shadow, tree.path, new Set(patchedFiles.keys()));
@@ -102,6 +103,7 @@ async function touchedUnits(
   sorted: SortedFiles,
   followed: readonly string[],
   change: Pick<IncludedChange, "plain" | "files">,
+  shadows: BuildShadows,
   workshop: Workshop,
 ): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
   const { cache } = workshop;
@@ -115,6 +117,7 @@ async function touchedUnits(
     asked.map(({ path }) => path),
     change.files,
     sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added"),
+    shadows,
     workshop,
   );
   const units: TouchedUnit[] = [];
@@ -163,6 +166,7 @@ async function askKbuild(
   sources: readonly string[],
   patchedFiles: ReadonlyMap<string, Uint8Array | null>,
   isOther: boolean,
+  shadows: BuildShadows,
   workshop: Workshop,
 ): Promise<KbuildAnswer> {
   if (sources.length === 0) return { membership: new Map(), commands: new Map() };
@@ -180,27 +184,45 @@ async function askKbuild(
   const likely = isOther || sources.length > fewUnits ? [] : sources;
   const units = likely.map((source) => ({ source, object: objectPath(source) }));
   return progress.phase("kbuild", "Ask Kbuild what is built, and how", async () => {
-    const [membership, commands] = await Promise.all([
-      membershipOf(question, sources),
-      unitCommands(tree, question.at, units, workshop).catch(() => []),
-    ]);
+    const lists = new ListsBeside(units.map(({ object }) => dirname(object)));
+    const told = unitCommands(tree, question.at, units, { ...workshop, beside: { lists, scratch: folder } })
+      .catch(() => [])
+      .finally(() => lists.end());
+    const answers = Promise.all([membershipOf(question, sources, lists), told]);
+    const [membership, commands] = await whileItRuns(answers, () => {
+      const objects = units.map(({ object }) => object);
+      for (const build of ["patched", "original"] as const) if (objects.length > 0) shadows.open(build, objects);
+    });
     return { membership, commands: new Map(commands.map((command) => [command.object, command])) };
   });
 }
 
-/** Compiles all units with the patch, and `missing` without it; those objects are kept. Both builds share the cores. */
+/** Does work of this process's own while others answer. An error of either is that of the whole. */
+async function whileItRuns<Answer>(answer: Promise<Answer>, work: () => void): Promise<Answer> {
+  const [result] = await Promise.all([answer, headStart().then(work)]);
+  return result;
+}
+
+/** In milliseconds: programs of which the answer comes are started by then, which takes some reading first. */
+function headStart(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/**
+ * Compiles all units with the patch, and `missing` without it; those objects are kept. Both builds share the cores.
+ * @returns folder of the build with the patch.
+ */
 async function compileBoth(
   units: readonly TouchedUnit[],
   missing: readonly TouchedUnit[],
-  { patchedFiles, earlierFiles }: Readonly<Record<"patchedFiles" | "earlierFiles", SourceOverlay>>,
-  shadow: string,
+  patchedFiles: SourceOverlay,
+  shadows: BuildShadows,
   workshop: Workshop,
   meanwhile: Meanwhile,
-): Promise<void> {
+): Promise<string> {
   const { tree, cache, folder } = workshop;
-  const original = join(folder, "original");
-  createShadow(tree.path, shadow, patchedFiles, foldersOfAll(units));
-  if (missing.length > 0) createShadow(tree.path, original, earlierFiles, foldersOfAll(missing));
+  const shadow = shadows.open("patched", objectsOf(units));
+  const original = missing.length > 0 ? shadows.open("original", objectsOf(missing)) : join(folder, "original");
   const unknown = units.filter(({ command }) => command === undefined);
   for (const [folderOfUnit, isNew] of [
     [shadow, true],
@@ -226,6 +248,7 @@ async function compileBoth(
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
     await cache.keepCommand(command as UnitCommand);
   }
+  return shadow;
 }
 
 async function addedFiles(files: SourceOverlay, tree: string): Promise<string[]> {
@@ -234,8 +257,8 @@ async function addedFiles(files: SourceOverlay, tree: string): Promise<string[]>
   return paths.filter((_, index) => known[index] !== true);
 }
 
-function foldersOfAll(units: readonly TouchedUnit[]): string[] {
-  return units.flatMap(({ object }) => foldersOf(object));
+function objectsOf(units: readonly TouchedUnit[]): string[] {
+  return units.map(({ object }) => object);
 }
 
 async function withoutOriginal(units: readonly TouchedUnit[], cache: UnitCache): Promise<TouchedUnit[]> {

@@ -1,8 +1,11 @@
-import { join } from "node:path";
-import { sha256 } from "../support/cache.ts";
+import { open, realpath } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { cacheRoot, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { findProgram } from "../support/find-program.ts";
 import { run } from "../support/run.ts";
 import type { KernelBanner } from "./banner.ts";
+import { rememberOfFile } from "./file-digest.ts";
 
 /** The kernel's compiler and the one that this machine has. */
 export interface CompilerComparison {
@@ -23,10 +26,9 @@ export interface CompilerComparison {
 export async function compareCompiler(banner: KernelBanner, signal?: AbortSignal): Promise<CompilerComparison> {
   const named = namedProgram(banner.compiler);
   for (const program of new Set([named, "gcc"])) {
-    const result = await run(program, ["--version"], { signal, allowFailure: true });
+    const here = await compilerVersion(program, signal);
     signal?.throwIfAborted();
-    if (result.exitCode !== 0) continue;
-    const here = result.stdout.split("\n")[0]?.trim() ?? "";
+    if (here === undefined) continue;
     return { same: describe(here) === describe(banner.compiler), kernel: banner.compiler, here, program };
   }
   throw new KmendError({
@@ -36,6 +38,40 @@ export async function compareCompiler(banner: KernelBanner, signal?: AbortSignal
     hint: `install it: sudo apt-get install ${named}`,
     exitCode: ExitCode.environment,
   });
+}
+
+/**
+ * First line of what a compiler says to `--version`. It is remembered for a program that is the compiler itself; a script or ccache under a compiler's
+ * name is asked each time, since what it calls may change.
+ * @returns undefined when there is no such program or it fails.
+ */
+export async function compilerVersion(program: string, signal?: AbortSignal): Promise<string | undefined> {
+  const ask = async (): Promise<string> => {
+    const { exitCode, stdout } = await run(program, ["--version"], { signal, allowFailure: true });
+    return exitCode === 0 ? (stdout.split("\n")[0]?.trim() ?? "") : "";
+  };
+  const path = await compilerItself(program);
+  const isValid = (value: string): boolean => /^\S.*\d/.test(value);
+  // The line begins with the name by which the program was called.
+  const kind = join("compilers", basename(program));
+  const known = path === undefined ? ask() : rememberOfFile(path, cacheRoot(), { kind, isValid, find: ask });
+  const version = await known;
+  return version === "" ? undefined : version;
+}
+
+/** The executable file behind a program's name when it is a compiler's own and no script. */
+async function compilerItself(program: string): Promise<string | undefined> {
+  const found = await findProgram(program);
+  if (found === undefined) return undefined;
+  const path = await realpath(found);
+  if (!/(^|-)(gcc|clang)(-[\d.]+)?$/.test(basename(path))) return undefined;
+  const file = await open(path);
+  try {
+    const { buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
+    return buffer.toString("latin1") === "\x7fELF" ? path : undefined;
+  } finally {
+    await file.close();
+  }
 }
 
 /**

@@ -17,6 +17,8 @@ export interface KbuildOptions {
   readonly variables?: Readonly<Record<string, string>> | undefined;
   /** Print the commands instead of their short form. */
   readonly verbose?: boolean | undefined;
+  /** A makefile that every make reads first ($MAKEFILES). */
+  readonly makefile?: string | undefined;
   /** Print what would be run, and run nothing. */
   readonly dryRun?: boolean | undefined;
   /** Go on with other targets after a failure. */
@@ -111,6 +113,7 @@ export async function runKbuild(
     env: {
       ...makeEnvironment(environment, folder),
       ...(options.compilerFlags === undefined ? {} : withFlags(environment, options.compilerFlags)),
+      ...(options.makefile === undefined ? {} : { MAKEFILES: options.makefile }),
       ...(options.verbose === true ? { KBUILD_VERBOSE: "1", quiet: "", Q: "" } : {}),
     },
     cleanEnv: true,

@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { KmendError } from "../support/errors.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { type KbuildEnvironment, type KbuildOptions, runKbuild } from "./kbuild.ts";
+import type { ListsBeside } from "./units.ts";
 
 /** What Kbuild is run with for units of a tree. */
 export interface KbuildTree {
@@ -36,6 +37,15 @@ export function preprocessedPath(object: string): string {
   return object.replace(/\.o$/, ".i");
 }
 
+/** How commands are asked for. */
+export interface CommandOptions {
+  readonly jobs: number;
+  readonly logFile: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Takes the lists of the units' folders, which the same dry run tells. */
+  readonly beside?: { readonly lists: ListsBeside /** A folder for a small makefile. */; readonly scratch: string };
+}
+
 /**
  * Asks Kbuild for the commands of units, without compiling any: a dry run costs some 40 ms where a compile costs a second.
  * @param folder the tree, or a shadow of it without objects.
@@ -45,16 +55,18 @@ export async function unitCommands(
   tree: KbuildTree,
   folder: string,
   units: readonly { readonly source: string; readonly object: string }[],
-  options: { jobs: number; logFile: string; signal?: AbortSignal | undefined },
+  options: CommandOptions,
 ): Promise<UnitCommand[]> {
   if (units.length === 0) return [];
-  const { logFile, signal } = options;
+  const { logFile, signal, beside } = options;
   const settings = await unitBuildOptions(tree.path);
   const objects = units.map(({ object }) => object);
-  const all = { ...settings, dryRun: true, keepGoing: true, logFile, signal, allowFailure: true };
+  const makefile = await beside?.lists.makefile(beside.scratch);
+  const all = { ...settings, makefile, dryRun: true, keepGoing: true, logFile, signal, allowFailure: true };
   const result = await runKbuild(tree.environment, folder, objects, all);
+  const stdout = beside?.lists.take(result.stdout) ?? result.stdout;
   // Makefiles of external modules may name their folder by its whole path, and the command has to be good for every shadow.
-  const output = tree.environment.external === undefined ? result.stdout : await relativeTo(folder, result.stdout);
+  const output = tree.environment.external === undefined ? stdout : await relativeTo(folder, stdout);
   const { makesMore, recorded } = readDryRun(output, objects);
   if (makesMore && units.length > 1) {
     // Which units the other steps are for is told by asking for fewer at a time.

@@ -22,6 +22,54 @@ const listReporter = `kmend-lists:
 	@echo folders: $(subdir-ym)
 `;
 
+/**
+ * A makefile that makes a dry run tell the same lists for each folder in which it looks at an object: all objects depend on FORCE
+ * (scripts/Makefile.build), which has no recipe of its own. The lists are printed when the recipe is expanded, and a lone colon in its place.
+ */
+const besideReporter = `FORCE:
+	@:$(info kmend-lists: $(obj))$(info builtin: $(real-obj-y) $(lib-y))$(info module: $(real-obj-m))$(info folders: $(subdir-ym))
+`;
+const toldBeside = /^kmend-lists: (.*)\n(builtin: .*\nmodule: .*\nfolders: .*\n)/gm;
+
+/** Lists of folders that a dry run tells beside the commands that it is asked for. */
+export class ListsBeside {
+  readonly #told = new Map<string, string>();
+  readonly #ended: Promise<void>;
+  readonly #folders: ReadonlySet<string>;
+  #end: () => void = () => {};
+
+  /** @param folders of which the dry run will tell, as far as it comes. */
+  constructor(folders: readonly string[]) {
+    this.#folders = new Set(folders);
+    this.#ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /** The makefile for the dry run. @param scratch a folder for it. */
+  async makefile(scratch: string): Promise<string> {
+    return makeOnce(join(scratch, "kmend-beside.mk"), (temporary) => writeFile(temporary, besideReporter));
+  }
+
+  /** Takes the lists out of what the dry run printed. */
+  take(output: string): string {
+    for (const [, folder = "", text = ""] of output.matchAll(toldBeside)) this.#told.set(normalise(folder), text);
+    return output.replaceAll(toldBeside, "");
+  }
+
+  /** No more lists will come. */
+  end(): void {
+    this.#end();
+  }
+
+  /** What the dry run told of a folder, once it has ended; undefined when nothing did or will. */
+  async of(folder: string): Promise<string | undefined> {
+    if (!this.#folders.has(folder)) return undefined;
+    await this.#ended;
+    return this.#told.get(folder);
+  }
+}
+
 /** Where Kbuild is asked. */
 export interface KbuildQuestion {
   readonly environment: KbuildEnvironment;
@@ -55,11 +103,15 @@ async function askForLists({ environment, at, scratch }: KbuildQuestion, folder:
 }
 
 /** The objects of a folder that this configuration builds. The prepared tree never changes, and so never do its answers. */
-export async function folderObjects(question: KbuildQuestion, folder: string): Promise<FolderObjects> {
+export async function folderObjects(
+  question: KbuildQuestion,
+  folder: string,
+  beside?: ListsBeside,
+): Promise<FolderObjects> {
   const { kept } = question;
   const path = kept === undefined ? undefined : join(kept, `${folder.replaceAll("/", "__")}.txt`);
   const known = path === undefined ? undefined : await readFile(path, "utf8").catch(() => undefined);
-  const text = known ?? (await askForLists(question, folder));
+  const text = known ?? (await beside?.of(folder)) ?? (await askForLists(question, folder));
   if (path !== undefined && known === undefined && text !== "") await writeFileAtomically(path, text);
   return readLists(text);
 }
@@ -95,13 +147,15 @@ const siblingLimit = 60;
 /**
  * Tells for many source files whether Kbuild builds them: listed by a Makefile, and that Makefile's folder reached from the top.
  * Most objects are listed in their own folder; some above it (`lib/zstd/common`), some beside (`drivers/gpu/drm/amd/display` by `amdgpu`).
+ * @param beside lists that another question to Kbuild tells at the same time, and that need not be asked for.
  * @returns by source path.
  */
 export async function membershipOf(
   question: KbuildQuestion,
   sources: readonly string[],
+  beside?: ListsBeside,
 ): Promise<Map<string, Membership>> {
-  const query = new MembershipQuery(question);
+  const query = new MembershipQuery(question, beside);
   const members = await mapConcurrently(sources, 2 * availableParallelism(), (source) => query.of(source));
   return new Map(sources.map((source, index) => [source, members[index] as Membership]));
 }
@@ -111,8 +165,10 @@ class MembershipQuery {
   /** Where Kbuild starts. */
   readonly #top: string;
   readonly #asked = new Map<string, Promise<FolderObjects>>();
+  readonly #beside: ListsBeside | undefined;
 
-  constructor(question: KbuildQuestion) {
+  constructor(question: KbuildQuestion, beside: ListsBeside | undefined) {
+    this.#beside = beside;
     this.#question = question;
     this.#top = question.environment.external ?? ".";
   }
@@ -123,7 +179,9 @@ class MembershipQuery {
     // Nearly always all of these are asked in the end, and each takes a make of its own.
     for (const folder of [...folders, this.#top]) this.#ask(folder).catch(() => {});
     return (
-      (await this.#listedIn(folders, object)) ?? (await this.#listedIn(await this.#beside(folders), object)) ?? notBuilt
+      (await this.#listedIn(folders, object)) ??
+      (await this.#listedIn(await this.#siblings(folders), object)) ??
+      notBuilt
     );
   }
 
@@ -141,7 +199,7 @@ class MembershipQuery {
   }
 
   /** Folders beside the way to the top whose Makefile reaches out of its folder. */
-  async #beside(ways: readonly string[]): Promise<string[]> {
+  async #siblings(ways: readonly string[]): Promise<string[]> {
     const beside: string[] = [];
     const top = this.#top === "." ? -1 : undefined;
     for (const above of ways.slice(1, top)) {
@@ -159,7 +217,7 @@ class MembershipQuery {
   #ask(folder: string): Promise<FolderObjects> {
     let answer = this.#asked.get(folder);
     if (answer === undefined) {
-      answer = folderObjects(this.#question, folder);
+      answer = folderObjects(this.#question, folder, this.#beside);
       this.#asked.set(folder, answer);
     }
     return answer;

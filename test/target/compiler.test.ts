@@ -1,9 +1,11 @@
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { realpathSync } from "node:fs";
+import { chmod, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parseBanner } from "../../src/target/banner.ts";
-import { compareCompiler, requireSameCompiler } from "../../src/target/compiler.ts";
+import { compareCompiler, compilerVersion, requireSameCompiler } from "../../src/target/compiler.ts";
 
 let folder: string;
 let path: string | undefined;
@@ -55,6 +57,36 @@ test("the form that old kernels print", async () => {
   await program("gcc", "gcc (Debian 6.3.0-18) 6.3.0 20170516");
   const comparison = await compareCompiler(kernelOf("gcc version 6.3.0 20170516 (Debian 6.3.0-18) "));
   expect(comparison).toMatchObject({ same: true, program: "gcc" });
+});
+
+test("a script under a compiler's name is asked each time", async () => {
+  await program("gcc", "gcc (Debian 12.2.0-9) 12.2.0");
+  expect(await compilerVersion("gcc")).toBe("gcc (Debian 12.2.0-9) 12.2.0");
+  await program("gcc", "gcc (Debian 13.1.0-2) 13.1.0");
+  expect(await compilerVersion("gcc")).toBe("gcc (Debian 13.1.0-2) 13.1.0");
+});
+
+test("a compiler itself says its version once, by each of its names", async () => {
+  const env = { PATH: path ?? "" };
+  const real = realpathSync(execFileSync("/bin/sh", ["-c", "command -v gcc"], { env, encoding: "utf8" }).trim());
+  const cache = process.env["KMEND_CACHE"];
+  process.env["KMEND_CACHE"] = join(folder, "cache");
+  try {
+    await symlink(real, join(folder, "gcc"));
+    await symlink(real, join(folder, "other-gcc"));
+    const told = await compilerVersion("gcc");
+    expect(told).toMatch(/^gcc .*\d/);
+    expect(await compilerVersion("other-gcc")).toMatch(/^other-gcc .*\d/);
+    const records = join(folder, "cache", "compilers", "gcc");
+    const [name = ""] = await readdir(records);
+    await writeFile(join(records, name), "remembered 1");
+    expect(await compilerVersion("gcc")).toBe("remembered 1");
+    await writeFile(join(records, name), "");
+    expect(await compilerVersion("gcc")).toBe(told);
+  } finally {
+    if (cache === undefined) delete process.env["KMEND_CACHE"];
+    else process.env["KMEND_CACHE"] = cache;
+  }
 });
 
 test("no compiler at all", async () => {
