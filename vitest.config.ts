@@ -15,7 +15,9 @@ export default defineConfig({
           include: ["test/integration/**/*.test.ts"],
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
+          // Virtual machines keep one core busy each, and what is fetched and prepared is locked in the cache.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -97,7 +97,9 @@ function kernelFolder(): string {
 /** Without kept units and template there is more to be interrupted. */
 function forgetUnits(): void {
   for (const name of readdirSync(kernelFolder())) {
-    if (/^toolchain-/.test(name)) rmSync(join(kernelFolder(), name), { recursive: true, force: true });
+    // What a killed build had started may still write there.
+    if (/^toolchain-/.test(name))
+      rmSync(join(kernelFolder(), name), { recursive: true, maxRetries: 10, retryDelay: 50 });
   }
 }
 

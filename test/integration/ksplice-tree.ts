@@ -16,7 +16,7 @@ import { expect } from "vitest";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { type RunResult, run } from "../../src/support/run.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
-import type { Edit, Scratch } from "./stock-kernel.ts";
+import { type Edit, removeTree, type Scratch } from "./stock-kernel.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -148,7 +148,7 @@ export class KspliceTree {
     const trees = join(cacheRoot(), "trees");
     for (const name of readdirSync(trees)) {
       const path = readFileSync(join(trees, name, "path"), "utf8");
-      if (path.startsWith(this.#scratch.path)) rmSync(join(trees, name), { recursive: true, force: true });
+      if (path.startsWith(this.#scratch.path)) removeTree(join(trees, name));
     }
   }
 }

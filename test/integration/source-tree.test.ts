@@ -8,7 +8,7 @@ import type { BuildResult } from "../../src/module/build-types.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { kmend } from "../cli/captured.ts";
-import { type Built, Scratch } from "./stock-kernel.ts";
+import { type Built, removeTree, Scratch } from "./stock-kernel.ts";
 
 const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
 const zramExample = fileURLToPath(new URL("../../examples/zram-module.patch", import.meta.url));
@@ -28,7 +28,7 @@ afterAll(() => {
   const trees = join(cacheRoot(), "trees");
   for (const name of readdirSync(trees)) {
     const path = readFileSync(join(trees, name, "path"), "utf8");
-    if (path.startsWith(scratch.path)) rmSync(join(trees, name), { recursive: true, force: true });
+    if (path.startsWith(scratch.path)) removeTree(join(trees, name));
   }
   scratch.remove();
 });

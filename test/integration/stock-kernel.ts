@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { BuildResult } from "../../src/module/build-types.ts";
@@ -93,8 +93,13 @@ export class Scratch {
   }
 
   remove(): void {
-    rmSync(this.path, { recursive: true, force: true });
+    removeTree(this.path);
   }
+}
+
+/** Removes a folder that may hold a kernel's source: with its 80,000 files, rm(1) takes a fraction of the time that Node takes. */
+export function removeTree(path: string): void {
+  execFileSync("rm", ["-rf", "--", path]);
 }
 
 function read(path: string): string | null {
