@@ -86,6 +86,7 @@ describe("wrong usage ends with 1", () => {
     ["apply", ["--timeout=0", "a.tar.gz"], "at least 1"],
     ["undo", [], "an identifier is missing"],
     ["undo", ["a", "b"], "too many arguments"],
+    ["undo", ["a", "--debugfile"], "argument missing"],
     ["view", ["--id=a", "--file=b.tar.gz"], "exclude each other"],
     ["view", ["a.tar.gz"], "too many arguments"],
   ])("ksplice-%s %j", async (program, words, message) => {

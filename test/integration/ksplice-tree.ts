@@ -16,7 +16,9 @@ import { expect } from "vitest";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { type RunResult, run } from "../../src/support/run.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
-import { type Edit, removeTree, type Scratch } from "./stock-kernel.ts";
+import { ShippedModules } from "../../src/target/shipped-module.ts";
+import { readUpdate, type UpdateBundle } from "../../src/update/update-bundle.ts";
+import { type Edit, removeTree, replace, type Scratch } from "./stock-kernel.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -32,6 +34,8 @@ export class KspliceTree {
   readonly config: string;
   /** Where the programs are started, and updates written. */
   readonly output: string;
+  /** Paths of the updates that were made, by identifier. */
+  readonly updates = new Map<string, string>();
   readonly #scratch: Scratch;
 
   private constructor(path: string, config: string, scratch: Scratch) {
@@ -99,7 +103,21 @@ export class KspliceTree {
     const made = await this.create(`--id=${id}`, ...words);
     expect(made.exitCode, made.all).toBe(0);
     expect(made.stdout).toContain(`Ksplice update tarball written to ksplice-${id}.tar.gz\n`);
-    return join(this.output, `ksplice-${id}.tar.gz`);
+    const path = join(this.output, `ksplice-${id}.tar.gz`);
+    this.updates.set(id, path);
+    return path;
+  }
+
+  /** Reads an update that was made, and requires that everything in it is proven. */
+  async read(id: string): Promise<UpdateBundle> {
+    const bundle = await readUpdate(this.updates.get(id) as string);
+    expect(bundle.manifest.functions.filter(({ proven }) => !proven)).toEqual([]);
+    return bundle;
+  }
+
+  /** Identifiers of the updates that one goes on top of. */
+  async earlierOf(id: string): Promise<string[]> {
+    return (await this.read(id)).manifest.after.map((earlier) => earlier.id);
   }
 
   /** Names, sizes, modes, times and inodes of everything in the tree and its repository, but for what tells of `refs/ksplice`. */
@@ -163,3 +181,31 @@ function systemMap({ image }: TargetKernel): string {
   }
   return `${lines.join("\n")}\n`;
 }
+
+/** What the script of a guest has for updates: `ksplice PROGRAM WORDS...`, and `status NAME`, which sends what binfmt_misc says. */
+export const kspliceGuest = `
+ksplice() { ksplice_name=$1; shift; node /opt/kmend/compat/ksplice-$ksplice_name "$@"; }
+status() { shows $1 'mount -t binfmt_misc none /tmp && cat /tmp/status && umount /tmp'; }
+`;
+
+/** A module of the kernel's package. */
+export async function shippedModule(kernel: TargetKernel, name: string): Promise<Buffer> {
+  const modules = await ShippedModules.open(kernel.modulesDir);
+  return Buffer.from(await modules.read(modules.find(name) as { name: string; modfile: string }));
+}
+
+/** Compiles the program `vforks`, which waits in the kernel until its child ends, which it does not. @returns its path. */
+export function vforkProgram(scratch: Scratch): string {
+  const path = join(scratch.folder(), "vforks");
+  const source = "#include <unistd.h>\nint main(void) { if (vfork() == 0) { sleep(10000); _exit(0); } return 0; }\n";
+  execFileSync("gcc", ["-static", "-O1", "-x", "c", "-o", path, "-"], { input: source });
+  return path;
+}
+
+/** Changes to the kernel's source which the updates are made from. */
+export const edits = {
+  free: replace('"MemFree:        "', '"MemFREE:        "'),
+  available: replace('"MemAvailable:   "', '"MemAVAILABLE:   "'),
+  fork: replace("nr = pid_vnr(pid);", "nr = pid ? pid_vnr(pid) : -ESRCH;"),
+  shout: replace('"enabled\\n" : "disabled\\n"', '"ENABLED\\n" : "disabled\\n"'),
+} as const;

@@ -1,8 +1,6 @@
-import { writeFile } from "node:fs/promises";
-import { readKernelLog } from "../../host/kernel-log.ts";
-import { messageOf } from "../../support/errors.ts";
 import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
+import { debugOptions, saveDebug } from "./ksplice-debug.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
@@ -13,8 +11,7 @@ export const kspliceApply: KspliceProgram = {
   argument: { name: "TARBALL|DIR", description: "update, or the folder it was unpacked to" },
   options: [
     { flags: "--partial", description: "also when target modules are not loaded" },
-    { flags: "--debug", description: "keep what the kernel says about it" },
-    { flags: "--debugfile <FILE>", description: "where to keep it (default: ksplice-debug.log); implies --debug" },
+    ...debugOptions,
     timeoutOption,
   ],
   async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
@@ -33,15 +30,8 @@ export const kspliceApply: KspliceProgram = {
       if (!raw && verbosity >= 0) for (const note of result.notes) reporter.note(note);
       print(result.outcome === "already" ? `Ksplice update ${result.id} already applied.` : "Done!");
     }
-    const debugFile = options.text("debugfile") ?? (options.flag("debug") ? "ksplice-debug.log" : undefined);
-    if (debugFile !== undefined) {
-      const log = readKernelLog("/").map(({ text }) => text);
-      const saved = await writeFile(debugFile, `${[JSON.stringify(result, null, 2), ...log].join("\n")}\n`).then(
-        () => `Debugging output saved to ${debugFile}`,
-        (error: unknown) => `Debugging output cannot be saved: ${messageOf(error)}`,
-      );
-      if (!raw) warn(`${saved}\n`);
-    }
+    const saved = await saveDebug(options, result);
+    if (saved !== undefined && !raw) warn(`${saved}\n`);
     return result.outcome === "aborted" ? KspliceExit.failure : KspliceExit.done;
   },
 };

@@ -1,5 +1,6 @@
 import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
+import { debugOptions, saveDebug } from "./ksplice-debug.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 import { usageError } from "./ksplice-usage.ts";
 
@@ -8,7 +9,7 @@ export const kspliceUndo: KspliceProgram = {
   name: "ksplice-undo",
   description: "Takes an update out of the running kernel.",
   argument: { name: "ID", description: "identifier of the update" },
-  options: [timeoutOption],
+  options: [...debugOptions, timeoutOption],
   async run({ operand, options, reporter, surroundings, print, warn, raw }) {
     if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
     const { undoUpdate } = await import("../updates.ts");
@@ -23,6 +24,8 @@ export const kspliceUndo: KspliceProgram = {
       );
       return KspliceExit.usage;
     }
+    const saved = await saveDebug(options, result);
+    if (saved !== undefined && !raw) warn(`${saved}\n`);
     if (result.outcome !== "aborted") {
       print("Done!");
       return KspliceExit.done;

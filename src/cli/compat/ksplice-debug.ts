@@ -1,0 +1,25 @@
+import { writeFile } from "node:fs/promises";
+import { readKernelLog } from "../../host/kernel-log.ts";
+import { messageOf } from "../../support/errors.ts";
+import type { OptionDefinition, OptionValues } from "../command.ts";
+import type { UpdateChangeResult } from "../updates.ts";
+
+/** Options of the programs that change the running kernel. */
+export const debugOptions: readonly OptionDefinition[] = [
+  { flags: "--debug", description: "keep what the kernel says about it" },
+  { flags: "--debugfile <FILE>", description: "where to keep it (default: ksplice-debug.log); implies --debug" },
+];
+
+/**
+ * Keeps how a change ended, and the kernel's log, where the options ask for it.
+ * @returns what a person is told about that; undefined when nothing was asked for.
+ */
+export async function saveDebug(options: OptionValues, result: UpdateChangeResult): Promise<string | undefined> {
+  const file = options.text("debugfile") ?? (options.flag("debug") ? "ksplice-debug.log" : undefined);
+  if (file === undefined) return undefined;
+  const log = readKernelLog("/").map(({ text }) => text);
+  return writeFile(file, `${[JSON.stringify(result, null, 2), ...log].join("\n")}\n`).then(
+    () => `Debugging output saved to ${file}`,
+    (error: unknown) => `Debugging output cannot be saved: ${messageOf(error)}`,
+  );
+}
