@@ -41,7 +41,7 @@ export async function readExtension(
     files.push(file);
     texts.push(await unifiedDiff(path, before, join(tree, copy), signal));
   }
-  const text = Buffer.from(texts.join(""), "latin1");
+  const text = Buffer.from(texts.join(""), "utf8");
   return {
     change: { files, patches: [{ name: `${basename(tree)}${extension}`, sha256: sha256(text) }], notes: [] },
     text,

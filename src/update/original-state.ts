@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { copyFile, mkdir, readFile, realpath, rm, utimes } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
@@ -157,10 +158,19 @@ export async function differencesOf(
   const present = new Set(files);
   for (const path of new Set([...files, ...known])) {
     if (ignored(path)) continue;
+    if (present.has(path) && isSameFile(join(tree, path), join(prepared, path))) continue;
     const here = present.has(path) ? await readFile(join(tree, path)).catch(() => null) : null;
     const there = await readFile(join(prepared, path)).catch(() => null);
     if (here === null ? there === null : there !== null && here.equals(there)) continue;
     differing.set(path, here);
   }
   return differing;
+}
+
+/** Whether size and time show that a file is the copy of another one: the prepared source keeps the times of the files that it was made from. */
+function isSameFile(one: string, other: string): boolean {
+  const [here, there] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (here === undefined || there === undefined || here.size !== there.size) return false;
+  // An archive knows whole seconds only.
+  return Math.floor(here.mtimeMs / 1000) === Math.floor(there.mtimeMs / 1000);
 }
