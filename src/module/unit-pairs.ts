@@ -6,6 +6,7 @@ import { seenByEveryReader } from "../change/plain-change.ts";
 import { exists } from "../support/cache.ts";
 import { ownFile } from "../support/own-files.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
+import { mapConcurrently } from "../support/run.ts";
 import { findCompilerCache } from "../tree/ccache.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
 import { createShadow } from "../tree/shadow.ts";
@@ -244,10 +245,10 @@ async function compileBoth(
     units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)),
   );
   await compiled;
-  for (const { command, object } of missing) {
+  await mapConcurrently(missing, workshop.jobs, async ({ command, object }) => {
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
     await cache.keepCommand(command as UnitCommand);
-  }
+  });
   return shadow;
 }
 

@@ -21,8 +21,8 @@ export interface CompileTask {
 }
 
 /**
- * Compiles many units, on `jobs` cores. Those whose sources Kbuild makes first are left to Kbuild, folder by folder, since several of them may need
- * the same file.
+ * Compiles many units, on `jobs` cores. Those whose sources Kbuild makes first are left to Kbuild, one run for each folder, since several of them may
+ * need the same file.
  * @throws KmendError `COMPILE_FAILED` of the first that fails.
  */
 export async function compileAll(
@@ -30,21 +30,37 @@ export async function compileAll(
   tasks: readonly CompileTask[],
   options: CompileOptions & { readonly jobs: number },
 ): Promise<void> {
-  const { jobs, logFile, signal } = options;
+  const { jobs } = options;
   const byKbuild = tasks.filter(({ unit }) => unit.needsKbuild === true);
-  for (const folder of new Set(byKbuild.map((task) => task.folder))) {
-    const units = byKbuild.filter((task) => task.folder === folder).map(({ unit }) => unit);
-    const settings = await unitBuildOptions(tree.path);
-    const objects = units.map(({ object }) => object);
-    const all = { ...settings, jobs, logFile, signal, keepGoing: true, allowFailure: true };
-    const result = await runKbuild(tree.environment, folder, objects, all);
-    if (result.exitCode !== 0) throw compileError(units.map(({ source }) => source).join(", "), result.all, logFile);
-  }
-  await mapConcurrently(
-    tasks.filter(({ unit }) => unit.needsKbuild !== true),
-    jobs,
-    ({ unit, folder }) => compileUnit(unit, folder, options),
-  );
+  const folders = [...new Set(byKbuild.map((task) => task.folder))];
+  const share = Math.max(1, Math.floor(jobs / folders.length));
+  const work: (() => Promise<unknown>)[] = [
+    ...folders.map((folder) => () => {
+      const units = byKbuild.filter((task) => task.folder === folder).map(({ unit }) => unit);
+      return compileByKbuild(tree, units, folder, { ...options, jobs: share });
+    }),
+    ...tasks
+      .filter(({ unit }) => unit.needsKbuild !== true)
+      .map(
+        ({ unit, folder }) =>
+          () =>
+            compileUnit(unit, folder, options),
+      ),
+  ];
+  await mapConcurrently(work, jobs, (each) => each());
+}
+
+async function compileByKbuild(
+  tree: KbuildTree,
+  units: readonly UnitCommand[],
+  folder: string,
+  { jobs, logFile, signal }: CompileOptions & { readonly jobs: number },
+): Promise<void> {
+  const settings = await unitBuildOptions(tree.path);
+  const objects = units.map(({ object }) => object);
+  const all = { ...settings, jobs, logFile, signal, keepGoing: true, allowFailure: true };
+  const result = await runKbuild(tree.environment, folder, objects, all);
+  if (result.exitCode !== 0) throw compileError(units.map(({ source }) => source).join(", "), result.all, logFile);
 }
 
 /**
