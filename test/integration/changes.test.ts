@@ -103,7 +103,7 @@ test("a change that too many units see is refused, and they are named", async ()
       "get_pid_task(proc_pid(inode), PIDTYPE_TGID)",
     ),
   });
-  const words = ["build", patch, "--kernel", "newest", "--max-units", "1", "-o", scratch.folder()];
+  const words = ["build", patch, "--kernel", "newest", "--max-units", "10", "-o", scratch.folder()];
   const { exitCode, stderr } = await kmend(...words);
   expect(exitCode, stderr).toBe(4);
   expect(stderr).toContain("error[TOO_MANY_UNITS]");
