@@ -167,10 +167,16 @@ export async function differencesOf(
   return differing;
 }
 
-/** Whether size and time show that a file is the copy of another one: the prepared source keeps the times of the files that it was made from. */
-function isSameFile(one: string, other: string): boolean {
-  const [here, there] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
+/** Milliseconds by which the last change of a file has to be older than its copy, so that a later change shows in the time: archives know whole seconds only. */
+const settledMilliseconds = 3000;
+
+/**
+ * Whether size and time show that a file is the one that `copy` was made from: the prepared source keeps the times of its files. A file that was written
+ * shortly before it was copied may have been written again in the same second, and has to be read.
+ */
+function isSameFile(file: string, copy: string): boolean {
+  const [here, there] = [file, copy].map((path) => statSync(path, { throwIfNoEntry: false }));
   if (here === undefined || there === undefined || here.size !== there.size) return false;
-  // An archive knows whole seconds only.
+  if (there.ctimeMs - there.mtimeMs < settledMilliseconds) return false;
   return Math.floor(here.mtimeMs / 1000) === Math.floor(there.mtimeMs / 1000);
 }
