@@ -216,10 +216,8 @@ async function prepare(
 ): Promise<void> {
   const { ensureRequirements } = await import("../support/requirements.ts");
   const needs: Need[] = [];
-  const { source, rpms } = kernelOf(options);
-  if (!buildsNow(format) && (source ?? rpms) !== undefined) {
-    const given = source === undefined ? "the RPMs are" : "the tree of --source is";
-    throw usage(`a package of format ${format} is built elsewhere, where ${given} not`);
+  if (!buildsNow(format) && kernelOf(options).rpms !== undefined) {
+    throw usage(`a package of format ${format} is built elsewhere, where the RPMs are not`);
   }
   if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0))
     needs.push("build", ...kernelNeeds(options));

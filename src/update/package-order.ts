@@ -77,6 +77,7 @@ export async function carryOut(order: PackageOrder, options: OrderOptions): Prom
       kernels: order.kernels,
       patches: [...patches.values()],
       patchesOf,
+      ownTree: !options.buildNow && options.build?.source !== undefined,
       origin: origin(
         [...patches.values()].map(({ name }) => name),
         finished,
@@ -143,14 +144,15 @@ async function signed(module: FinishedModule, options: OrderOptions): Promise<Fi
 /** Names and kernels of modules that a spec will build. */
 async function laterModules(
   orders: readonly ModuleOrder[],
-  { progress, signal }: OrderOptions,
+  { progress, signal, build: choices }: OrderOptions,
 ): Promise<{ readonly file: string; readonly release: string }[]> {
   const modules = [];
   for (const { kernel, name } of orders) {
-    const release =
-      kernel === "newest"
-        ? (await findTargetKernel({ kernel, progress, signal })).release
-        : (kernel ?? runningRelease());
+    const source = choices?.source;
+    const isAsked = kernel === "newest" || (kernel === undefined && source !== undefined);
+    const release = isAsked
+      ? (await findTargetKernel({ kernel, source, image: choices?.image, progress, signal })).release
+      : (kernel ?? runningRelease());
     modules.push({ file: `${name}.ko`, release });
   }
   return modules;

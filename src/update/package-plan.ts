@@ -60,6 +60,8 @@ export interface PackagePlan {
   readonly patches: readonly PackagedPatch[];
   /** Which patches make the module of a kernel: indices of `patches` by kernel release. */
   readonly patchesOf: ReadonlyMap<string, readonly number[]>;
+  /** Whether the kernels are those of a source tree, which whoever builds the modules later has to name. */
+  readonly ownTree: boolean;
   /** Load at installation when that kernel runs; false only stages. */
   readonly activate: boolean;
   /** Seconds since 1970 that stand for the time of the build. */
@@ -94,6 +96,7 @@ export interface PackageContent {
   readonly kernels?: readonly string[] | undefined;
   readonly patches?: readonly PackagedPatch[] | undefined;
   readonly patchesOf?: ReadonlyMap<string, readonly number[]> | undefined;
+  readonly ownTree?: boolean | undefined;
   /** What the description says that it was made from, and by which program. */
   readonly origin: string;
   readonly epoch: number;
@@ -153,6 +156,7 @@ export function planPackage(content: PackageContent, choices: PackageChoices): P
     modules: packaged,
     patches: content.patches ?? [],
     patchesOf: content.patchesOf ?? new Map(),
+    ownTree: content.ownTree === true,
     activate: choices.activate !== false,
     epoch: content.epoch,
   };

@@ -131,6 +131,9 @@ function relations(plan: PackagePlan): string[] {
   ];
 }
 
+const treeAdvice =
+  'the kernel is that of a source tree: rpmbuild --define "kernel_source DIR" builds with the tree in DIR';
+
 function buildSteps(plan: PackagePlan, built: boolean): string[] {
   if (plan.modules.length === 0)
     return ["# An empty package: it makes the package manager look for live patches of this kernel."];
@@ -139,13 +142,17 @@ function buildSteps(plan: PackagePlan, built: boolean): string[] {
     return `cp '%{_sourcedir}/${name}' 'built/${name}'`;
   });
   if (!built) return ["mkdir -p built", ...copies];
+  // rpm puts what the macros stand for in here; without them the words vanish.
+  const tree = plan.ownTree
+    ? "--source '%{kernel_source}' %{?kernel_config:--config '%{kernel_config}' }%{?kernel_symvers:--symvers '%{kernel_symvers}' }%{?kernel_image:--image '%{kernel_image}' }"
+    : "";
   const builds = plan.modules.flatMap((module) => {
     const patches = (plan.patchesOf.get(module.release) ?? []).map(
       (index) => `'%{_sourcedir}/${plan.patches[index]?.file}'`,
     );
     const name = module.file.replace(/\.ko$/, "");
     return [
-      `kmend build --kernel '${module.release}' --name '${name}' --output built ${patches.join(" ")}`,
+      `kmend build ${tree}--kernel '${module.release}' --name '${name}' --output built ${patches.join(" ")}`,
       `mv 'built/${module.file}' 'built/${moduleSource(module)}'`,
     ];
   });
@@ -154,6 +161,7 @@ function buildSteps(plan: PackagePlan, built: boolean): string[] {
     "%if %{with prebuilt}",
     ...copies,
     "%else",
+    ...(plan.ownTree ? [`%{!?kernel_source:echo '${treeAdvice}' >&2; exit 1}`] : []),
     "command -v kmend >/dev/null || { echo 'kmend is needed to build this package' >&2; exit 1; }",
     ...builds,
     "%endif",
