@@ -144,20 +144,48 @@ async function ordersFor(
   const alone = operands.length === 1;
   if (/\.ya?ml$/.test(first)) {
     if (!alone) throw usage("a manifest stands alone");
+    requireNone(options, ofOnePackage, "the manifest says that of each of its packages");
     const { readManifest } = await import("../update/package-manifest.ts");
     const { version, release, profile, activate } = choices;
     return readManifest(first, { version, release, profile, activate });
   }
   const modules = operands.filter((file) => file.endsWith(".ko"));
-  if (modules.length === operands.length) return [{ ...none, files: modules }];
+  const filesFor = options.text("kernel");
+  if (modules.length === operands.length) {
+    requireNone(options, ["name"], "a finished module has its name");
+    return [{ ...none, files: modules, filesFor }];
+  }
   const { finishedFilesOf, holdsModules } = await import("../update/finished-files.ts");
   if (modules.length === 0 && (await holdsModules(first))) {
     if (!alone) throw usage("an archive stands alone");
+    requireNone(options, ["name"], "a finished module has its name");
     const { files, description } = await finishedFilesOf(first, folder, context.signal);
-    return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files }];
+    return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files, filesFor }];
   }
   if (modules.length > 0) throw usage("give either modules or patches");
   return [await patchOrder(operands, options, choices)];
+}
+
+/** Options that a manifest has keys for. */
+const ofOnePackage = [
+  "kernel",
+  "name",
+  "packageName",
+  "summary",
+  "description",
+  "license",
+  "maintainer",
+  "cve",
+  "severity",
+];
+
+/** @throws KmendError `USAGE` (exit 2) for an option that would be passed over in silence. */
+function requireNone(options: OptionValues, names: readonly string[], why: string): void {
+  const given = names.find((name) =>
+    name === "cve" ? options.list(name).length > 0 : options.text(name) !== undefined,
+  );
+  if (given === undefined) return;
+  throw usage(`--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} does not go with this: ${why}`);
 }
 
 async function patchOrder(
@@ -216,16 +244,31 @@ async function prepare(
 ): Promise<void> {
   const { ensureRequirements } = await import("../support/requirements.ts");
   const needs: Need[] = [];
-  if (!buildsNow(format) && kernelOf(options).rpms !== undefined) {
-    throw usage(`a package of format ${format} is built elsewhere, where the RPMs are not`);
+  const builds = orders.some(({ modules }) => modules.length > 0);
+  if (builds && !buildsNow(format)) requireElsewhere(format, options);
+  const signs = options.flag("gpgSign") || options.text("gpgKey") !== undefined;
+  if (signs && format !== "rpm" && format !== "srpm") {
+    throw usage(`gpg signs RPMs, not a package of format ${format}; kmend repo signs the index of a repository`);
   }
-  if (buildsNow(format) && orders.some(({ modules }) => modules.length > 0))
-    needs.push("build", ...kernelNeeds(options));
+  if (builds && buildsNow(format)) needs.push("build", ...kernelNeeds(options));
   if (format === "rpm" || format === "srpm") needs.push("rpm");
   if (format === "deb") needs.push("deb");
   if (signerFrom(options) !== undefined) needs.push("sign");
   const { progress, signal } = context;
   await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+}
+
+/** @throws KmendError `USAGE` (exit 2) for what only this machine has. */
+function requireElsewhere(format: PackageFormat, options: OptionValues): void {
+  const { rpms, image, source } = kernelOf(options);
+  const bound = [
+    ...(rpms === undefined ? [] : ["the RPMs are"]),
+    ...(image === undefined || source !== undefined ? [] : ["the image is"]),
+    ...(externalOf(options).external === undefined ? [] : ["the out-of-tree module is"]),
+    ...(signerFrom(options) === undefined ? [] : ["the key of the signature is"]),
+  ];
+  const [first] = bound;
+  if (first !== undefined) throw usage(`a package of format ${format} is built elsewhere, where ${first} not`);
 }
 
 /** A spec and a source RPM carry the patches and build when they are used. */

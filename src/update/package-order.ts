@@ -4,6 +4,7 @@ import { basename, join } from "node:path";
 import { readPatchFile } from "../change/patch-files.ts";
 import { build } from "../module/build.ts";
 import type { BuildOptions, BuildResult } from "../module/build-types.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { findTargetKernel } from "../target/find.ts";
 import { type FinishedModule, finishedModule, readFinishedModule } from "./finished-module.ts";
 import { type Architecture, architectures, nameFrom } from "./package-name.ts";
@@ -25,6 +26,8 @@ export interface PackageOrder {
   readonly choices: PackageChoices;
   /** Finished modules. */
   readonly files: readonly string[];
+  /** The kernel that the user believes them to be for. */
+  readonly filesFor?: string | undefined;
   readonly modules: readonly ModuleOrder[];
   /** Kernels of an empty package. */
   readonly kernels: readonly string[];
@@ -54,6 +57,7 @@ export type OrderOutcome =
 export async function carryOut(order: PackageOrder, options: OrderOptions): Promise<OrderOutcome> {
   const patches = await namedPatches(order.modules.flatMap((module) => module.patches));
   const files = await Promise.all(order.files.map(readFinishedModule));
+  requireKernel(files, order.filesFor);
   const built = options.buildNow ? await buildModules(order.modules, options) : { modules: [], results: [] };
   if (built.results.some(({ outcome }) => outcome !== "built")) return { outcome: "stopped", results: built.results };
   const finished = await Promise.all([...files, ...built.modules].map((module) => signed(module, options)));
@@ -78,6 +82,7 @@ export async function carryOut(order: PackageOrder, options: OrderOptions): Prom
       patches: [...patches.values()],
       patchesOf,
       ownTree: !options.buildNow && options.build?.source !== undefined,
+      buildWords: options.buildNow ? [] : laterWords(options.build ?? {}),
       origin: origin(
         [...patches.values()].map(({ name }) => name),
         finished,
@@ -88,6 +93,19 @@ export async function carryOut(order: PackageOrder, options: OrderOptions): Prom
     order.choices,
   );
   return { outcome: "planned", plan };
+}
+
+/** @throws KmendError `USAGE` (exit 2) for modules of another kernel than the one that was named. */
+function requireKernel(modules: readonly FinishedModule[], kernel: string | undefined): void {
+  const other = modules.find(({ release }) => kernel !== undefined && release !== kernel);
+  if (other === undefined) return;
+  throw new KmendError({
+    code: "USAGE",
+    message: `${other.file} is for ${other.release}, not for ${kernel}`,
+    why: "a finished module is for the kernel that it was built for, and for no other",
+    hint: "leave --kernel out, or build the patch for that kernel",
+    exitCode: ExitCode.usage,
+  });
 }
 
 function origin(patches: readonly string[], modules: readonly FinishedModule[], program: string): string {
@@ -139,6 +157,23 @@ async function buildModules(
 async function signed(module: FinishedModule, options: OrderOptions): Promise<FinishedModule> {
   if (options.signer === undefined) return module;
   return finishedModule(module.file, await signModule(module.content, options.signer, options.signal));
+}
+
+/** What decides how a module is made, as options of the build that a spec starts; what only names files of this machine is none of them. */
+function laterWords({
+  replace,
+  allowLayout = [],
+  maxUnits,
+  skipCompilerCheck,
+  archive,
+}: Partial<BuildOptions>): string[] {
+  return [
+    ...(replace === false ? ["--no-replace"] : []),
+    ...allowLayout.flatMap((type) => ["--allow-layout", type]),
+    ...(maxUnits === undefined ? [] : ["--max-units", String(maxUnits)]),
+    ...(skipCompilerCheck === true ? ["--skip-gcc-check"] : []),
+    ...(archive === undefined ? [] : ["--distribution", archive]),
+  ];
 }
 
 /** Names and kernels of modules that a spec will build. */

@@ -62,6 +62,8 @@ export interface PackagePlan {
   readonly patchesOf: ReadonlyMap<string, readonly number[]>;
   /** Whether the kernels are those of a source tree, which whoever builds the modules later has to name. */
   readonly ownTree: boolean;
+  /** Options of kmend build that the user gave, for whoever builds the modules later. */
+  readonly buildWords: readonly string[];
   /** Load at installation when that kernel runs; false only stages. */
   readonly activate: boolean;
   /** Seconds since 1970 that stand for the time of the build. */
@@ -97,6 +99,7 @@ export interface PackageContent {
   readonly patches?: readonly PackagedPatch[] | undefined;
   readonly patchesOf?: ReadonlyMap<string, readonly number[]> | undefined;
   readonly ownTree?: boolean | undefined;
+  readonly buildWords?: readonly string[] | undefined;
   /** What the description says that it was made from, and by which program. */
   readonly origin: string;
   readonly epoch: number;
@@ -157,6 +160,7 @@ export function planPackage(content: PackageContent, choices: PackageChoices): P
     patches: content.patches ?? [],
     patchesOf: content.patchesOf ?? new Map(),
     ownTree: content.ownTree === true,
+    buildWords: content.buildWords ?? [],
     activate: choices.activate !== false,
     epoch: content.epoch,
   };

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { version } from "../support/version.ts";
-import { specLine, specScript, specText } from "./escape.ts";
+import { oneLine, shellWord, specLine, specScript, specText } from "./escape.ts";
 import { changelogLines } from "./metadata.ts";
 import { withoutArchitecture } from "./package-name.ts";
 import { metadataPath, type PackagedModule, type PackagePlan } from "./package-plan.ts";
@@ -146,13 +146,14 @@ function buildSteps(plan: PackagePlan, built: boolean): string[] {
   const tree = plan.ownTree
     ? "--source '%{kernel_source}' %{?kernel_config:--config '%{kernel_config}' }%{?kernel_symvers:--symvers '%{kernel_symvers}' }%{?kernel_image:--image '%{kernel_image}' }"
     : "";
+  const words = plan.buildWords.map((word) => `${specScript(shellWord(oneLine(word)))} `).join("");
   const builds = plan.modules.flatMap((module) => {
     const patches = (plan.patchesOf.get(module.release) ?? []).map(
       (index) => `'%{_sourcedir}/${plan.patches[index]?.file}'`,
     );
     const name = module.file.replace(/\.ko$/, "");
     return [
-      `kmend build ${tree}--kernel '${module.release}' --name '${name}' --output built ${patches.join(" ")}`,
+      `kmend build ${tree}${words}--kernel '${module.release}' --name '${name}' --output built ${patches.join(" ")}`,
       `mv 'built/${module.file}' 'built/${moduleSource(module)}'`,
     ];
   });

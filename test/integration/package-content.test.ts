@@ -1,8 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { sha256 } from "../../src/support/cache.ts";
 import { kmend } from "../cli/captured.ts";
+import { sampleUpdate } from "../update/sample-update.ts";
 import { smallModule } from "../update/small-module.ts";
 import { runProgram } from "./fresh-root.ts";
 import { Scratch } from "./stock-kernel.ts";
@@ -121,6 +123,58 @@ describe("texts from outside come out as texts", () => {
   });
 });
 
+describe("an option that would be passed over in silence is refused", () => {
+  const manifest = () => {
+    const [patches, cves] = [[{ filename: "a.patch", kernels: [release] }], []];
+    return scratch.file("fleet.yaml", JSON.stringify({ packages: [{ name: "x", cves, patches }] }));
+  };
+
+  test.each([
+    ["a module of another kernel", () => module, ["--kernel", "6.1.0-2-amd64"], `is for ${release}, not for 6.1.0-2`],
+    ["a module that has its name", () => module, ["--name", "other"], "--name does not go with this"],
+    ["one package's vulnerabilities", manifest, ["--cve", "CVE-2024-12345"], "--cve does not go with this"],
+    ["one package's name", manifest, ["--package-name", "y"], "--package-name does not go with this"],
+    ["one package's kernel", manifest, ["--kernel", release], "--kernel does not go with this"],
+  ])("%s", async (_title, operand, options, message) => {
+    const words = ["package", "--format", "spec", "-o", scratch.folder(), ...options, operand()];
+    const { exitCode, stderr } = await kmend(...words);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(message);
+  });
+
+  test("the kernel that a module is for may be named", async () => {
+    await packaged("deb", "--kernel", release, module);
+  });
+});
+
+describe("a spec that builds the module", () => {
+  const words = ["package", "--kernel", release, "--profile", "kpatch-module"];
+  const patch = () => scratch.file("fix.patch", "--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-a\n+b\n");
+
+  test("has the options of the build, as words of the shell", async () => {
+    const output = scratch.folder();
+    const options = ["--no-replace", "--max-units", "9", "--allow-layout", "struct %{x} $(id) '\n%files"];
+    const { exitCode, stderr } = await kmend(...words, "--format", "spec", "-o", output, ...options, patch());
+    expect(exitCode, stderr).toBe(0);
+    expect(readFileSync(join(output, "kpatch-module-fix.spec"), "utf8")).toContain(
+      `\nkmend build '--no-replace' '--allow-layout' 'struct %%{x} $(id) '\\'' %%files' '--max-units' '9' --kernel '${release}'`,
+    );
+  });
+
+  test.each([
+    ["spec", "--image", "vmlinuz"],
+    ["srpm", "--sourcerpm", "kernel.src.rpm"],
+    ["spec", "--oot-module", "a.ko", "--oot-module-src", "a"],
+    ["srpm", "--sign-key", "a.pem", "--sign-cert", "b.pem"],
+    ["deb", "--gpg-key", "a"],
+    ["tar", "--gpg-sign"],
+  ])("a package of format %s with %s is refused", async (format, ...options) => {
+    const { exitCode, stderr } = await kmend(...words, "--format", format, "-o", scratch.folder(), ...options, patch());
+    expect(exitCode, stderr).toBe(2);
+    expect(stderr).toMatch(/^error\[USAGE\]: (a package of format s\w+ is built elsewhere|gpg signs RPMs)/);
+  });
+});
+
 describe.each(["rpm", "srpm", "deb", "tar"])("a package of format %s", (format) => {
   test("is the same byte for byte for the same SOURCE_DATE_EPOCH", async () => {
     vi.stubEnv("SOURCE_DATE_EPOCH", "1700000000");
@@ -170,6 +224,53 @@ test("Red Hat's convention for a kernel of its family", async () => {
   expect(readFileSync(await packaged("spec", path), "utf8")).toContain("\nExclusiveArch: x86_64\n");
   expect(query("[%{CHANGELOGTEXT}\n]")).toContain("- Fixes {CVE-2024-12345}");
   expect(query("[%{FILENAMES}\n]")).toContain(`/usr/lib/kpatch/${kernel}/kpatch-5_14_0-362_8_1-1-2.ko\n`);
+});
+
+describe("an update of ksplice-create", () => {
+  const hostile = "Fix %{x} $(id)\n%files\nmore";
+  const builder = join(import.meta.dirname, "../../compat/kpatch-package-builder");
+  const unpack = {
+    rpm: 'rpm2cpio "$1" | cpio -idm --quiet',
+    deb: 'dpkg-deb -x "$1" .',
+  } as const;
+  const moduleIn = (format: keyof typeof unpack, path: string) => {
+    const folder = scratch.folder();
+    execFileSync("sh", ["-c", unpack[format], "sh", path], { cwd: folder });
+    return sha256(readFileSync(join(folder, "var/lib/kpatch/6.1.0-9-amd64/ksplice-abc-1.ko")));
+  };
+
+  test.each(["rpm", "deb"] as const)("is the module of a package of format %s", async (format) => {
+    const update = await sampleUpdate(scratch.folder(), { id: "abc-1", description: hostile });
+    const path = await packaged(format, "--profile", "kpatch-module", update.path);
+    expect(moduleIn(format, path)).toBe(update.sha256);
+  });
+
+  test("is packaged by kpatch-package-builder too, and its spec needs nothing else", async () => {
+    const folder = scratch.folder();
+    const update = await sampleUpdate(folder, { id: "abc-1", description: hostile });
+    const run = (...words: string[]) => runProgram("sh", ["-c", 'cd "$0" && exec "$@"', folder, ...words]);
+    expect(run(builder, "-b", update.path)).toMatchObject({ exitCode: 0 });
+    const name = "kpatch-module-ksplice-abc-1-1-1.x86_64.rpm";
+    expect(moduleIn("rpm", join(folder, name))).toBe(update.sha256);
+    expect(run("rpm", "-qp", "--qf", "%{DESCRIPTION}", name).output).toBe("Fix %{x} $(id)\n> %files\nmore");
+    expect(run(builder, update.path)).toMatchObject({ exitCode: 0 });
+    rmSync(update.path);
+    const places = ["_topdir", "_sourcedir", "_rpmdir"].flatMap((place) => ["--define", `${place} ${folder}`]);
+    expect(run("rpmbuild", "-bb", ...places, "ksplice-abc-1.spec")).toMatchObject({ exitCode: 0 });
+    expect(moduleIn("rpm", join(folder, "x86_64", name))).toBe(update.sha256);
+  });
+
+  test("on top of another one is refused", async () => {
+    const after = [{ id: "abc-1", sha256: "a".repeat(64) }];
+    const { path } = await sampleUpdate(scratch.folder(), { id: "abc-2", after });
+    for (const ended of [
+      await kmend("package", "--format", "deb", "-o", scratch.folder(), path),
+      runProgram(builder, ["-b", path]),
+    ]) {
+      expect(ended.exitCode).toBe(1);
+      expect("stderr" in ended ? ended.stderr : ended.output).toContain("goes on top of update abc-1");
+    }
+  });
 });
 
 describe("an archive", () => {

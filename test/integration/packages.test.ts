@@ -1,10 +1,15 @@
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { readManifest } from "../../src/elf/manifest-note.ts";
 import { readModinfo } from "../../src/elf/modinfo.ts";
-import { findTargetKernel } from "../../src/target/find.ts";
+import { ElfReader } from "../../src/elf/reader.ts";
+import { cacheRoot } from "../../src/support/cache.ts";
+import { SilentProgress } from "../../src/support/progress.ts";
+import { Debian } from "../../src/target/distribution/debian.ts";
+import { kmend } from "../cli/captured.ts";
 import { runProgram } from "./fresh-root.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";
 
@@ -38,66 +43,7 @@ function unpackRpm(rpm: string): string {
   return folder;
 }
 
-describe("the announcement of kpatch-package-builder", () => {
-  let folder: string;
-  let output: string;
-
-  beforeAll(() => {
-    folder = scratch.folder();
-    copyFileSync(example("meminfo-string"), join(folder, "livepatch-test.patch"));
-    const ended = packageBuilder(folder, "-k", release, "-b", "livepatch-test.patch");
-    expect(ended, ended.output).toMatchObject({ exitCode: 0 });
-    output = ended.output;
-  });
-
-  test("says what it says there", () => {
-    const lines = output.trimEnd().split("\n");
-    expect(lines).toHaveLength(4);
-    expect(lines[0]).toBe("kpatch-package-builder: generating spec file...");
-    expect(lines[1]).toBe("kpatch-package-builder: building RPM...");
-    expect(lines[2]).toMatch(/^kpatch-package-builder: writing spec file to \/\S+\/kpatch_\w{6}\.spec\.\.\.$/);
-    expect(lines[3]).toBe("kpatch-package-builder: writing kpatch-module-livepatch-test-1-1.x86_64.rpm...");
-    const spec = /to (\S+\.spec)\.\.\./.exec(output)?.[1] ?? "";
-    expect(spec.startsWith(scratch.path)).toBe(true);
-    expect(existsSync(spec)).toBe(true);
-    expect(readdirSync(folder).sort()).toEqual(["kpatch-module-livepatch-test-1-1.x86_64.rpm", "livepatch-test.patch"]);
-  });
-
-  test("the package has the metadata that it has there", () => {
-    const { output } = runProgram("rpm", ["-qip", join(folder, "kpatch-module-livepatch-test-1-1.x86_64.rpm")]);
-    // Size, date and signature apart, these are the announcement's lines; rpm no longer tells that a package cannot be relocated.
-    for (const line of [
-      "Name        : kpatch-module-livepatch-test",
-      "Version     : 1",
-      "Release     : 1",
-      "Architecture: x86_64",
-      "Install Date: (not installed)",
-      "Group       : System Environment/Kernel",
-      "License     : GPLv2",
-      "Signature   : (none)",
-      "Source RPM  : kpatch-module-livepatch-test-1-1.src.rpm",
-      "Build Host  : localhost",
-      "Summary     : kpatch livepatch module",
-      "Description :",
-      "Package generated from livepatch-test.patch by kpatch-package-builder",
-    ]) {
-      expect(output.split("\n")).toContain(line);
-    }
-  });
-
-  test("the package holds one file, the module for that kernel", () => {
-    const rpm = join(folder, "kpatch-module-livepatch-test-1-1.x86_64.rpm");
-    const listed = runProgram("rpm", ["-qlp", rpm])
-      .output.split("\n")
-      .filter((line) => line.startsWith("/"));
-    expect(listed).toEqual([`/var/lib/kpatch/${release}/kpatch-livepatch-test.ko`]);
-    const module = readFileSync(join(unpackRpm(rpm), listed[0] as string));
-    expect(vermagic(module)).toBe(release);
-    expect(readModinfo(module).get("livepatch")).toEqual(["Y"]);
-  });
-});
-
-test("the spec builds the module on another machine that has kmend, and takes a finished one", () => {
+test("the spec builds the module on another machine that has kmend, and takes a finished one", async () => {
   const folder = scratch.folder();
   copyFileSync(example("meminfo-string"), join(folder, "fix.patch"));
   const ended = packageBuilder(folder, "-k", release, "--set-version", "2", "--set-release", "3", "fix.patch");
@@ -121,6 +67,24 @@ test("the spec builds the module on another machine that has kmend, and takes a 
   const module = readFileSync(join(unpackRpm(rpm), path));
   expect(vermagic(module)).toBe(release);
   expect(runProgram("rpm", ["-qlp", join(folder, "kpatch-module-fix-2-3.src.rpm")]).output).toContain("fix.patch\n");
+
+  const packed = await kmend(
+    ...["package", "--format", "srpm", "--profile", "kpatch-patch", "--kernel", release, "--no-replace"],
+    ...["--output", folder, join(folder, "fix.patch")],
+  );
+  expect(packed.exitCode, packed.stderr).toBe(0);
+  const name = `kpatch-patch-${release.replaceAll(".", "_")}-1-1`;
+  const elsewhere = runProgram(
+    "rpmbuild",
+    ["--rebuild", "--define", `_topdir ${join(folder, "elsewhere")}`, join(folder, `${name}.src.rpm`)],
+    { PATH: `${programs}:${process.env["PATH"]}` },
+  );
+  expect(elsewhere, elsewhere.output).toMatchObject({ exitCode: 0 });
+  const rebuilt = unpackRpm(join(folder, "elsewhere/RPMS/x86_64", `${name}.x86_64.rpm`));
+  const file = `kpatch-${release.replaceAll(".", "_")}-1-1.ko`;
+  const cumulative = readFileSync(join(rebuilt, "usr/lib/kpatch", release, file));
+  expect(vermagic(cumulative)).toBe(release);
+  expect(readManifest(new ElfReader(cumulative))?.replace, "options of the build are in the spec").toBe(false);
 
   writeFileSync(join(folder, `${release}.kpatch-fix.ko`), module);
   const again = rpmbuild("-bb", "--with", "prebuilt");
@@ -159,7 +123,8 @@ test.each([
 test("each kernel of a manifest gets the module that was built for it", async () => {
   const kernels = [release, await otherRelease()];
   const folder = scratch.folder();
-  copyFileSync(example("meminfo-string"), join(folder, "meminfo.patch"));
+  mkdirSync(join(folder, "patches"));
+  copyFileSync(example("meminfo-string"), join(folder, "patches/meminfo.patch"));
   copyFileSync(example("cmdline-helper"), join(folder, "cmdline.patch"));
   const list = kernels.join(", ");
   writeFileSync(
@@ -168,37 +133,48 @@ test("each kernel of a manifest gets the module that was built for it", async ()
   - name: both
     version: 4
     patches:
-      - filename: meminfo.patch
+      - filename: patches/meminfo.patch
         kernels: [${list}]
       - filename: cmdline.patch
         kernels: [${list}]
-  - name: alone
-    version: 5
+  - name: split
+    version: 1.10
     patches:
-      - {filename: cmdline.patch, kernels: [${release}]}
+      - {filename: cmdline.patch, kernels: [${kernels[0]}]}
+      - {filename: patches/meminfo.patch, kernels: [${kernels[1]}]}
 `,
   );
   const ended = packageBuilder(folder, "-b", "--manifest", "fleet.yaml");
   expect(ended, ended.output).toMatchObject({ exitCode: 0 });
   const rpms = readdirSync(folder).filter((name) => name.endsWith(".rpm"));
-  expect(rpms.sort()).toEqual(["kpatch-module-alone-5-1.x86_64.rpm", "kpatch-module-both-4-1.x86_64.rpm"]);
-  const unpacked = unpackRpm(join(folder, "kpatch-module-both-4-1.x86_64.rpm"));
-  expect(readdirSync(join(unpacked, "var/lib/kpatch")).sort()).toEqual([...kernels].sort());
-  for (const kernel of kernels) {
-    const module = readFileSync(join(unpacked, "var/lib/kpatch", kernel, "kpatch-both.ko"));
-    expect(vermagic(module)).toBe(kernel);
-    expect(
-      readModinfo(module)
-        .get("kmend.patch")
-        ?.map((text) => text.slice(65)),
-    ).toEqual(["meminfo.patch", "cmdline.patch"]);
+  expect(rpms.sort()).toEqual(["kpatch-module-both-4-1.x86_64.rpm", "kpatch-module-split-1.10-1.x86_64.rpm"]);
+  const patchesOf = {
+    both: [
+      ["meminfo.patch", "cmdline.patch"],
+      ["meminfo.patch", "cmdline.patch"],
+    ],
+    split: [["cmdline.patch"], ["meminfo.patch"]],
+  };
+  for (const rpm of rpms) {
+    const name = rpm.includes("both") ? "both" : "split";
+    const unpacked = unpackRpm(join(folder, rpm));
+    expect(readdirSync(join(unpacked, "var/lib/kpatch")).sort()).toEqual([...kernels].sort());
+    for (const [index, kernel] of kernels.entries()) {
+      const module = readFileSync(join(unpacked, "var/lib/kpatch", kernel, `kpatch-${name}.ko`));
+      expect(vermagic(module)).toBe(kernel);
+      const patches = readModinfo(module).get("kmend.patch") ?? [];
+      expect(patches.map((text) => text.slice(65))).toEqual(patchesOf[name][index]);
+    }
   }
 });
 
-/** Another kernel of the same source, which takes the least time to prepare. */
+/** The newest kernel of another source. */
 async function otherRelease(): Promise<string> {
-  const wanted = release.replace(/-amd64$/, "-cloud-amd64");
-  return (await findTargetKernel({ kernel: wanted })).release;
+  const kernels = await new Debian().kernels({ cache: cacheRoot(), progress: new SilentProgress() });
+  const others = kernels.filter(({ release, hasSource }) => hasSource && /^6\.12\.\d+\+deb\d+-amd64$/.test(release));
+  const found = others.filter((kernel) => kernel.release !== release).at(-1);
+  expect(found, "the archive has Linux 6.12").toBeDefined();
+  return found?.release as string;
 }
 
 test("a refused patch makes no package and ends with 4", async () => {

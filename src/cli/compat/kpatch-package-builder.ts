@@ -195,17 +195,18 @@ class Session {
 
   /** A package of modules that are there already; they say themselves which kernel they are for. */
   async #finishedOrder(path: string, folder: string): Promise<PackageOrder> {
-    const { kernel, arch, setVersion, setRelease } = this.#choices;
-    if (kernel !== undefined) throw usage(`--kernel goes with a patch; ${path} was built for its kernel already`);
+    const { kernel, arch = "x86_64", setVersion, setRelease } = this.#choices;
     const { finishedFilesOf } = await import("../../update/finished-files.ts");
     const { architectureNamed } = await import("../../update/package-name.ts");
+    const architecture = this.#choices.arch === undefined ? undefined : architectureNamed(arch);
     const { files, description } = await finishedFilesOf(path, folder, this.#surroundings.signal);
     return {
       choices: { profile: "kpatch-module", version: setVersion, release: setRelease, description },
       files,
+      filesFor: kernel === undefined ? undefined : kernelRelease(kernel, architectureNamed(arch)),
       modules: [],
       kernels: [],
-      architecture: arch === undefined ? undefined : architectureNamed(arch),
+      architecture,
     };
   }
 
