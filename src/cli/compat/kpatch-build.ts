@@ -1,16 +1,15 @@
 import { basename } from "node:path";
-import { Command, CommanderError } from "commander";
 import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { externalFrom } from "../external-options.ts";
-import { toOption } from "../parse.ts";
-import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
+import { formatProblem } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
+import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 const name = "kpatch-build";
 
@@ -100,9 +99,8 @@ export async function runKpatchBuild(words: readonly string[], surroundings: Sur
     const result = await build({ ...buildRequest(choices, patches), progress: reporter, signal });
     return tell(result, surroundings, reporter);
   } catch (thrown) {
-    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
-    const { code, message, where, why, hint } = error;
-    stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    const error = failureOf(thrown, surroundings);
+    tellFailure(error, surroundings);
     return error.exitCode === ExitCode.interrupted ? ExitCode.interrupted : ExitCode.failure;
   } finally {
     reporter.stop();
@@ -114,29 +112,23 @@ type Request =
   | { readonly kind: "text"; readonly text: string; readonly failed: boolean };
 
 function parse(words: readonly string[]): Request {
-  let text = "";
-  const command = new Command(name)
-    .exitOverride()
-    .configureOutput({
-      writeOut: (output) => {
-        text += output;
-      },
-      writeErr: (output) => {
-        text += output;
-      },
-    })
-    .description("Makes a kernel live patch module from source patches.")
-    .argument(`<${kpatchBuildArgument.name}>`, kpatchBuildArgument.description)
-    .version(`Version : ${version()} (kmend)`, "--version", "show the version")
-    .helpOption("-h, --help", "show this help");
-  for (const option of kpatchBuildOptions) command.addOption(toOption(option));
-  try {
-    command.parse([...words], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    const failed = error.exitCode !== 0;
-    return { kind: "text", text: failed ? `${text}${name} --help shows what there is\n` : text, failed };
+  const parsed = parseOlder(
+    {
+      name,
+      description: "Makes a kernel live patch module from source patches.",
+      version: `Version : ${version()} (kmend)`,
+      versionFlags: "--version",
+      helpFlags: "-h, --help",
+      argument: { ...kpatchBuildArgument, name: `<${kpatchBuildArgument.name}>` },
+      options: kpatchBuildOptions,
+    },
+    words,
+  );
+  if (parsed.kind === "text") {
+    const failed = parsed.problem.exitCode !== 0;
+    return { kind: "text", text: failed ? `${parsed.text}${name} --help shows what there is\n` : parsed.text, failed };
   }
+  const { command } = parsed;
   const choices = command.opts<Choices>();
   const clash = choices.archversion !== undefined ? "-a" : choices.sourcedir !== undefined ? "-s" : undefined;
   if (choices.sourcerpm !== undefined && clash !== undefined) {

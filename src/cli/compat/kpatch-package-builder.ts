@@ -1,7 +1,6 @@
 import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { Command, CommanderError } from "commander";
 import type { BuildResult } from "../../module/build-types.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
@@ -12,11 +11,11 @@ import type { PackageOrder } from "../../update/package-order.ts";
 import type { PackagePlan } from "../../update/package-plan.ts";
 import { buildExitCodes } from "../build.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { toOption } from "../parse.ts";
-import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
+import { formatProblem } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
+import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 const name = "kpatch-package-builder";
 
@@ -60,7 +59,7 @@ interface Choices {
  * @returns 0, 1 for a failure, 2 for wrong usage, as the original; a refused change ends with kmend's own 4.
  */
 export async function runPackageBuilder(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { stdout, stderr, signal } = surroundings;
+  const { stdout, stderr } = surroundings;
   const reporter = new Reporter(stderr, 0);
   try {
     const request = parse(words);
@@ -70,9 +69,8 @@ export async function runPackageBuilder(words: readonly string[], surroundings: 
     }
     return await new Session(request.choices, surroundings, reporter).run();
   } catch (thrown) {
-    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
-    const { code, message, where, why, hint } = error;
-    stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    const error = failureOf(thrown, surroundings);
+    tellFailure(error, surroundings);
     return error.exitCode;
   } finally {
     reporter.stop();
@@ -82,27 +80,23 @@ export async function runPackageBuilder(words: readonly string[], surroundings: 
 type Request = { readonly kind: "run"; readonly choices: Choices } | { readonly kind: "text"; readonly text: string };
 
 function parse(words: readonly string[]): Request {
-  let text = "";
-  const command = new Command(name)
-    .exitOverride()
-    .configureOutput({
-      writeOut: (output) => {
-        text += output;
-      },
-      writeErr: () => {},
-    })
-    .description("Makes RPM packages, or specs of them, that hold kernel live patches.")
-    .argument(packageBuilderArgument.name, packageBuilderArgument.description)
-    .version(`${name} ${version()} (kmend)`, "-v, --version", "print the version")
-    .helpOption("-h, --help", "show this help");
-  for (const option of packageBuilderOptions) command.addOption(toOption(option));
-  try {
-    command.parse([...words], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { kind: "text", text };
-    throw usage(error.message.replace(/^error: /, ""));
+  const parsed = parseOlder(
+    {
+      name,
+      description: "Makes RPM packages, or specs of them, that hold kernel live patches.",
+      version: `${name} ${version()} (kmend)`,
+      versionFlags: "-v, --version",
+      helpFlags: "-h, --help",
+      argument: packageBuilderArgument,
+      options: packageBuilderOptions,
+    },
+    words,
+  );
+  if (parsed.kind === "text") {
+    if (parsed.problem.exitCode === 0) return { kind: "text", text: parsed.text };
+    throw usage(parsed.problem.message.replace(/^error: /, ""));
   }
+  const { command } = parsed;
   const choices = command.opts<Choices>();
   const [operand] = command.args;
   if (operand !== undefined && choices.patch !== undefined) throw usage("the patch was given twice");

@@ -1,13 +1,11 @@
-import { Command, CommanderError } from "commander";
 import { ExitCode } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { OptionValues } from "../command.ts";
-import { toOption } from "../parse.ts";
-import { asKmendError, formatProblem, interruptedError, traceOf } from "../problem.ts";
+import { traceOf } from "../problem.ts";
 import { Reporter, type Verbosity } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
-import { styleFor } from "../style.ts";
+import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 /** Exit codes of the ksplice programs: 66 when nothing changed, 255 for every failure. */
 export const KspliceExit = { done: 0, usage: 1, unchanged: 66, failure: 255 } as const;
@@ -50,6 +48,11 @@ export const kspliceOptions: readonly OptionDefinition[] = [
 /** Errors that the words of the command line show by themselves, whatever is in the file system: wrong usage. */
 const usageCodes: ReadonlySet<string> = new Set(["USAGE", "UPDATE_ID", "PATCH_OPTION", "EXTENSION_NAME"]);
 
+const apiVersionOption: OptionDefinition = {
+  flags: "--api-version",
+  description: "show the version of this interface",
+};
+
 /** Version of the programs' interface, as --api-version prints it. */
 const apiVersion = 2;
 
@@ -65,32 +68,26 @@ async function runProgram(
   words: readonly string[],
   surroundings: Surroundings,
 ): Promise<number> {
-  const { stdout, stderr, signal } = surroundings;
-  let text = "";
-  const command = new Command(program.name)
-    .exitOverride()
-    .configureOutput({
-      writeOut: (output) => {
-        text += output;
-      },
-      writeErr: (output) => {
-        text += output;
-      },
-    })
-    .description(program.description)
-    .version(`Ksplice version ${version()} (kmend)`, "--version", "show the version")
-    .helpOption("-?, --help", "show this help")
-    .option("--api-version", "show the version of this interface");
-  const { argument } = program;
-  if (argument !== undefined) command.argument(`[${argument.name}]`, argument.description);
-  for (const option of [...program.options, ...kspliceOptions]) command.addOption(toOption(option));
-  try {
-    command.parse([...words], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    const isVersion = error.code === "commander.version";
+  const { stdout, stderr } = surroundings;
+  const parsed = parseOlder(
+    {
+      name: program.name,
+      description: program.description,
+      version: `Ksplice version ${version()} (kmend)`,
+      versionFlags: "--version",
+      helpFlags: "-?, --help",
+      argument:
+        program.argument === undefined ? undefined : { ...program.argument, name: `[${program.argument.name}]` },
+      options: [apiVersionOption, ...program.options, ...kspliceOptions],
+    },
+    words,
+  );
+  const { command } = parsed;
+  if (parsed.kind === "text") {
+    const { text, problem } = parsed;
+    const isVersion = problem.code === "commander.version";
     (isVersion ? stdout : stderr).write(
-      isVersion ? text : `${text}${error.exitCode === 0 ? "" : `${command.helpInformation()}`}`,
+      isVersion ? text : `${text}${problem.exitCode === 0 ? "" : `${command.helpInformation()}`}`,
     );
     return isVersion ? KspliceExit.done : KspliceExit.usage;
   }
@@ -111,10 +108,9 @@ async function runProgram(
     });
   } catch (thrown) {
     reporter.stop();
-    const error = signal.aborted ? interruptedError() : asKmendError(thrown);
-    const { code, message, where, why, hint } = error;
-    if (raw) stderr.write(`OTHER\n${message}\n`);
-    else stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(stderr)));
+    const error = failureOf(thrown, surroundings);
+    if (raw) stderr.write(`OTHER\n${error.message}\n`);
+    else tellFailure(error, surroundings);
     if (verbosity === 2) stderr.write(`${traceOf(thrown)}\n`);
     if (error.exitCode === ExitCode.interrupted) return KspliceExit.usage;
     if (!usageCodes.has(error.code)) return KspliceExit.failure;
