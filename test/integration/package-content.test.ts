@@ -94,7 +94,7 @@ describe("texts from outside come out as texts", () => {
     const { output } = runProgram(join(import.meta.dirname, "../../compat/kpatch-package-builder"), words);
     expect(output).toContain(`Package generated from %%(touch x) $(touch y) 'q'.patch by kpatch-package-builder`);
     expect(output).toContain("\nSource0: touch-x-touch-y-q-.patch\n");
-    expect(output).toContain("\nName: kpatch-module-touch-x----touch-y---q\n");
+    expect(output).toContain("\nName: kpatch-module-touch-x-touch-y-q\n");
   });
 
   test.each([

@@ -1,6 +1,6 @@
 import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { BuildResult } from "../../module/build-types.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
@@ -160,7 +160,7 @@ class Session {
   /** @param folder an empty one for the modules of an archive. */
   async #orders(folder: string): Promise<readonly PackageOrder[]> {
     const { kernel, arch = "x86_64", manifest, patch, setVersion, setRelease } = this.#choices;
-    const { architectureNamed, checked, moduleProfileName } = await import("../../update/package-name.ts");
+    const { architectureNamed, checked, nameFrom } = await import("../../update/package-name.ts");
     const { moduleName } = await import("../../module/module-name.ts");
     const architecture = architectureNamed(arch);
     if (manifest !== undefined) {
@@ -179,7 +179,8 @@ class Session {
     const release = kernel === undefined ? undefined : checked("kernel", kernelRelease(kernel, architecture));
     const choices = {
       profile: "kpatch-module" as const,
-      name: moduleProfileName(module),
+      // The patch's own name: that of a module has no dots.
+      name: `kpatch-module-${nameFrom(basename(patch as string).replace(/\.(patch|diff)$/, ""))}`,
       version: setVersion,
       release: setRelease,
     };
