@@ -3,13 +3,16 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, w
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../src/support/cache.ts";
-import { kmend } from "../cli/captured.ts";
+import { runProgram } from "../integration/fresh-root.ts";
+import { Scratch } from "../integration/stock-kernel.ts";
 import { sampleUpdate } from "../update/sample-update.ts";
 import { smallModule } from "../update/small-module.ts";
-import { runProgram } from "./fresh-root.ts";
-import { Scratch } from "./stock-kernel.ts";
+import { kmend } from "./captured.ts";
 
 const release = "6.1.0-1-amd64";
+// Each test starts several programs.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
+
 const scratch = new Scratch();
 let module: string;
 
