@@ -295,7 +295,7 @@ describe("an archive", () => {
       "with a module that SHA256SUMS does not name",
       "mkdir b && echo x >b/x.ko && : >b/SHA256SUMS && tar -czf t.tar.gz b",
     ],
-    ["that unpacks to more than it may", "mkdir b && truncate -s 300M b/x && tar -czf t.tar.gz b"],
+    ["that unpacks to more than it may", "mkdir b && truncate -s 300M b/x && tar -c b | gzip -1 >t.tar.gz"],
     ["that is none", "echo hello >t.tar.gz"],
   ];
   test.each(hostile)("%s is refused", async (_title, script) => {
