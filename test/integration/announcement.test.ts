@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, utimesSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -134,21 +134,4 @@ test("the announcement's session, line by line", () => {
   const spec = /to (\S+\.spec)\.\.\./.exec(build?.join("\n") ?? "")?.[1] ?? "";
   expect(existsSync(spec)).toBe(true);
   expect(readdirSync(home).sort()).toEqual(["kpatch-module-livepatch-test-1-1.x86_64.rpm", "livepatch-test.patch"]);
-});
-
-test("the spec that it writes by default is the one that makes this package", () => {
-  expect(typed("kpatch-package-builder livepatch-test.patch")).toEqual([
-    "kpatch-package-builder: generating spec file...",
-    "kpatch-package-builder: writing spec file to livepatch-test.spec...",
-  ]);
-  const places = ["_topdir", "_sourcedir", "_rpmdir"].map((name) => `--define '${name} ${home}'`).join(" ");
-  const rpm = readFileSync(join(home, "kpatch-module-livepatch-test-1-1.x86_64.rpm"));
-  const unpacked = scratch.folder();
-  execFileSync("sh", ["-c", "rpm2cpio - | cpio -idm --quiet"], { cwd: unpacked, input: rpm });
-  const path = `var/lib/kpatch/${release}/kpatch-livepatch-test.ko`;
-  writeFileSync(join(home, `${release}.kpatch-livepatch-test.ko`), readFileSync(join(unpacked, path)));
-  const said = typed(`SOURCE_DATE_EPOCH=1435174006 rpmbuild -bb --with prebuilt ${places} livepatch-test.spec`);
-  expect(said.join("\n")).not.toContain("kmend build");
-  const again = readFileSync(join(home, "x86_64/kpatch-module-livepatch-test-1-1.x86_64.rpm"));
-  expect(again.equals(rpm), "the same package, byte for byte").toBe(true);
 });
