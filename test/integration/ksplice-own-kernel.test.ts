@@ -104,7 +104,12 @@ describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")("a kernel of one's own,
     expect(tree.fingerprint()).toBe(before);
     built = await findTargetKernel({
       image: join(folder, "vmlinuz"),
-      source: { path: tree.path, config: join(folder, ".config"), modules: join(folder, "modules") },
+      source: {
+        path: tree.path,
+        config: join(folder, ".config"),
+        symvers: join(folder, "Module.symvers"),
+        modules: join(folder, "modules"),
+      },
     });
     expect(built.release).toMatch(/-tiny-flagged$/);
     const { manifest } = await readUpdate(join(tree.output, "ksplice-module.tar.gz"));
