@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -8,10 +8,12 @@ import type { BuildResult } from "../../src/module/build-types.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { kmend } from "../cli/captured.ts";
+import { programFolder, runProgram } from "./fresh-root.ts";
 import { type Built, removeTree, Scratch } from "./stock-kernel.ts";
 
 const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
 const zramExample = fileURLToPath(new URL("../../examples/zram-module.patch", import.meta.url));
+const launcher = fileURLToPath(new URL("../../bin/kmend", import.meta.url));
 const scratch = new Scratch();
 const tree = join(scratch.path, "linux");
 let stock: TargetKernel;
@@ -91,6 +93,45 @@ describe("a source tree of the user's", () => {
     const { exitCode, stderr } = await kmend("build", zramExample, "--output", scratch.folder(), ...words);
     expect(exitCode, stderr).toBe(4);
     expect(stderr).toContain("no built modules");
+  });
+
+  test.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")("a spec for its kernel is built where the tree is", async () => {
+    const folder = scratch.folder();
+    const made = await kmend(
+      "package",
+      "--format",
+      "spec",
+      "--profile",
+      "kpatch-module",
+      "-o",
+      folder,
+      ...options(),
+      example,
+    );
+    expect(made.exitCode, made.stderr).toBe(0);
+    const spec = readdirSync(folder).find((name) => name.endsWith(".spec")) as string;
+    copyFileSync(example, join(folder, "meminfo-string.patch"));
+    const places = { _topdir: join(folder, "top"), _sourcedir: folder, _rpmdir: folder };
+    const rpmbuild = (macros: Readonly<Record<string, string>>) => {
+      const words = Object.entries({ ...places, ...macros }).flatMap(([name, value]) => [
+        "--define",
+        `${name} ${value}`,
+      ]);
+      const PATH = `${programFolder(scratch.folder(), launcher)}:${process.env["PATH"]}`;
+      return runProgram("rpmbuild", ["-bb", ...words, join(folder, spec)], { PATH });
+    };
+    const without = rpmbuild({});
+    expect(without.exitCode).not.toBe(0);
+    expect(without.output).toContain('rpmbuild --define "kernel_source DIR"');
+    const { imagePath, configPath, symversPath } = stock;
+    const kernel = { kernel_image: imagePath, kernel_config: configPath, kernel_symvers: symversPath };
+    const built = rpmbuild({ kernel_source: tree, ...kernel });
+    expect(built.exitCode, built.output).toBe(0);
+    const listed = runProgram("rpm", [
+      "-qlp",
+      join(folder, "x86_64", readdirSync(join(folder, "x86_64"))[0] as string),
+    ]);
+    expect(listed.output).toContain(`/var/lib/kpatch/${stock.release}/livepatch-meminfo-string.ko`);
   });
 
   test("as a git repository: neither files nor the state of git change", async () => {
