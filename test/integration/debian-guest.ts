@@ -28,8 +28,38 @@ const system = fileURLToPath(new URL("../../system", import.meta.url));
 /** Modules of the kernel that the guest has: its disk, and one for patches to change. */
 const kernelModules = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "zram"];
 
+/** A maker of initramfs images as the guest has it. */
+interface InitramfsMaker {
+  readonly package: string;
+  /** Its configuration, so that the image has the drivers of the guest's disk and little else. */
+  readonly files: (drivers: readonly string[]) => Readonly<Record<string, string>>;
+  /** Makes the first image, with $release. */
+  readonly command: string;
+}
+
+const makers = {
+  "initramfs-tools": {
+    package: "initramfs-tools",
+    files: (drivers) => ({
+      "etc/initramfs-tools/initramfs.conf":
+        "MODULES=list\nBUSYBOX=auto\nKEYMAP=n\nCOMPRESS=gzip\nDEVICE=\nNFSROOT=auto\nRUNSIZE=10%\nFSTYPE=ext4\n",
+      "etc/initramfs-tools/modules": `${drivers.join("\n")}\n`,
+    }),
+    command: 'update-initramfs -c -k "$release"',
+  },
+  dracut: {
+    package: "dracut-core",
+    files: (drivers) => ({
+      "etc/dracut.conf.d/guest.conf": `hostonly=no\ncompress=gzip\nforce_drivers+=" ${drivers.join(" ")} "\n`,
+    }),
+    command: 'dracut --force --kver "$release"',
+  },
+} as const satisfies Readonly<Record<string, InitramfsMaker>>;
+
 /** What the guest is made of. */
-const packages = ["systemd-sysv", "udev", "kmod", "initramfs-tools"];
+function packagesWith(maker: InitramfsMaker): readonly string[] {
+  return ["systemd-sysv", "udev", "kmod", maker.package];
+}
 
 /** Programs that mmdebstrap and apt know, where a root is made from what this machine's own sources offer. */
 function sourcesOfThisMachine(): string[] {
@@ -43,11 +73,13 @@ function run(program: string, ...words: string[]): string {
 }
 
 /** A Debian of the machine's own release, as a tar archive in the cache. It is made anew when the archive has other versions of its packages. */
-async function debianArchive(): Promise<string> {
+async function debianArchive(maker: InitramfsMaker): Promise<string> {
+  const packages = packagesWith(maker);
   const release = run("sh", "-c", '. /etc/os-release; echo "$VERSION_CODENAME"').trim();
   const versions = run("apt-cache", "policy", ...packages).match(/Candidate: \S+/g) ?? [];
   const folder = join(cacheRoot(), "test-debian");
-  const path = join(folder, `${release}-${sha256(packages.join(" "), versions.join(" ")).slice(0, 16)}.tar`);
+  const kind = `${release}-${maker.package}-`;
+  const path = join(folder, `${kind}${sha256(packages.join(" "), versions.join(" ")).slice(0, 16)}.tar`);
   mkdirSync(folder, { recursive: true });
   await withLock(join(folder, "lock"), () =>
     makeOnce(path, async (temporary) => {
@@ -55,7 +87,7 @@ async function debianArchive(): Promise<string> {
       const words = ["--quiet", "--variant=minbase", "--format=tar", `--include=${packages.join(",")}`, ...without];
       run("mmdebstrap", ...words, release, temporary, ...sourcesOfThisMachine());
       for (const other of readdirSync(folder)) {
-        if (other.endsWith(".tar") && !other.startsWith(".")) rmSync(join(folder, other));
+        if (other.endsWith(".tar") && other.startsWith(kind)) rmSync(join(folder, other));
       }
     }),
   );
@@ -78,6 +110,8 @@ export interface DebianPlan {
   readonly scratch: Scratch;
   /** Files that the guest has in /modules. */
   readonly files: readonly string[];
+  /** What makes its initramfs; default initramfs-tools. */
+  readonly maker?: keyof typeof makers;
   /** Shell text that runs in the root of the guest before it becomes a disk, with $release. */
   readonly prepare?: string;
 }
@@ -104,9 +138,10 @@ export class DebianGuest {
   async #make(): Promise<void> {
     const { stock, scratch, files } = this.#plan;
     const { release, modulesDir, configPath } = stock.kernel;
+    const maker: InitramfsMaker = makers[this.#plan.maker ?? "initramfs-tools"];
     const root = join(this.#folder, "root");
     mkdirSync(root);
-    run("tar", "-xf", await debianArchive(), "-C", root, "--exclude=./dev/*");
+    run("tar", "-xf", await debianArchive(maker), "-C", root, "--exclude=./dev/*");
     const put = (path: string, text: string, mode = 0o644): void => {
       mkdirSync(dirname(join(root, path)), { recursive: true });
       writeFileSync(join(root, path), text, { mode });
@@ -131,12 +166,8 @@ export class DebianGuest {
     }
     mkdirSync(join(root, "boot"), { recursive: true });
     if (configPath !== undefined) cpSync(configPath, join(root, "boot", `config-${release}`));
-    put(
-      "etc/initramfs-tools/initramfs.conf",
-      "MODULES=list\nBUSYBOX=auto\nKEYMAP=n\nCOMPRESS=gzip\nDEVICE=\nNFSROOT=auto\nRUNSIZE=10%\nFSTYPE=ext4\n",
-    );
-    const names = modules.map((path) => basename(path, ".ko")).filter((name) => name !== "zram");
-    put("etc/initramfs-tools/modules", `${names.join("\n")}\n`);
+    const drivers = modules.map((path) => basename(path, ".ko")).filter((name) => name !== "zram");
+    for (const [path, text] of Object.entries(maker.files(drivers))) put(path, text);
     put("etc/fstab", "/dev/vda / ext4 errors=remount-ro 0 0\n");
     put("etc/hostname", "guest\n");
     put("etc/machine-id", "");
@@ -147,8 +178,8 @@ export class DebianGuest {
     const prepare = `release=${release}
 depmod "$release"
 systemctl enable kmend.service test.service
-${this.#plan.prepare ?? ""}
-update-initramfs -c -k "$release"`;
+${maker.command}
+${this.#plan.prepare ?? ""}`;
     execFileSync("chroot", [root, "sh", "-ec", prepare], { stdio: ["ignore", "pipe", "pipe"] });
     run("mke2fs", "-q", "-t", "ext4", "-d", root, this.#disk, "900M");
     rmSync(root, { recursive: true });
@@ -273,6 +304,8 @@ function installSystemFiles(root: string): void {
     "initramfs/load": "usr/lib/kmend/initramfs/load",
     "initramfs-tools/hooks/kmend": "usr/share/initramfs-tools/hooks/kmend",
     "initramfs-tools/scripts/init-bottom/kmend": "usr/share/initramfs-tools/scripts/init-bottom/kmend",
+    "dracut/90kmend/module-setup.sh": "usr/lib/dracut/modules.d/90kmend/module-setup.sh",
+    "dracut/90kmend/load-patches.sh": "usr/lib/dracut/modules.d/90kmend/load-patches.sh",
   };
   for (const [file, place] of Object.entries(places)) {
     mkdirSync(dirname(join(root, place)), { recursive: true });

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { LoadResult } from "../../src/host/load.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import { type BootEnd, DebianGuest } from "./debian-guest.ts";
 import { buildFixtures } from "./host-guest.ts";
@@ -11,7 +12,13 @@ const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
-const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
+async function patchModule(): Promise<string> {
+  const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
+  const name = "livepatch-a";
+  const { exitCode, result, stderr } = await build([example], scratch.folder(), "--name", name, "--no-replace");
+  expect(exitCode, stderr).toBe(0);
+  return result.module?.path as string;
+}
 
 long("a live patch that brings the machine down within its first minute", () => {
   let crashed: BootEnd;
@@ -19,18 +26,10 @@ long("a live patch that brings the machine down within its first minute", () => 
 
   beforeAll(async () => {
     const stock = await stockKernel();
-    const { exitCode, result, stderr } = await build(
-      [example],
-      scratch.folder(),
-      "--name",
-      "livepatch-a",
-      "--no-replace",
-    );
-    expect(exitCode, stderr).toBe(0);
     const guest = await DebianGuest.create({
       stock,
       scratch,
-      files: [result.module?.path as string, join(await buildFixtures(stock.tree, scratch), "panics.ko")],
+      files: [await patchModule(), join(await buildFixtures(stock.tree, scratch), "panics.ko")],
       prepare: 'kmend install --kernel "$release" /modules/livepatch-a.ko /modules/panics.ko',
     });
     crashed = await guest.boot(`
@@ -76,4 +75,28 @@ step recheck kmend check`);
     expect(after.step("uninstall").exitCode).toBe(0);
     expect(after.step("recheck").exitCode).toBe(0);
   });
+});
+
+long("an initramfs that dracut made", () => {
+  test("loads what is installed, and the service takes it over", async () => {
+    const stock = await stockKernel();
+    const guest = await DebianGuest.create({
+      stock,
+      scratch,
+      files: [await patchModule()],
+      maker: "dracut",
+      prepare: 'kmend install --kernel "$release" --initramfs /modules/livepatch-a.ko',
+    });
+    const ran = await guest.boot(`
+shows meminfo 'grep -o -i "^memfree" /proc/meminfo'
+shows log 'dmesg | grep -o -e "kmend: .*" -e "systemd.*running in system mode"'
+shows records 'cd /var/lib/kmend/boot/*; grep -H state= *'
+step boot kmend boot --json
+shows root 'grep -o "^/dev/vda / ext4 r[ow]" /proc/mounts; systemctl is-active kmend.service'`);
+    expect(ran.step("meminfo").stdout, ran.said).toBe("MemFREE\n");
+    expect(ran.step("log").stdout).toMatch(/running in system mode\nkmend: livepatch_a is in force\nsystemd/);
+    expect(ran.step("records").stdout).toBe("livepatch_a:state=loaded\n");
+    expect(ran.json<LoadResult>("boot").modules).toMatchObject([{ name: "livepatch_a", outcome: "already" }]);
+    expect(ran.step("root").stdout).toBe("/dev/vda / ext4 rw\nactive\n");
+  }, 1_800_000);
 });

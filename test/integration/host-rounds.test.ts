@@ -20,7 +20,7 @@ async function patchModule(): Promise<string> {
 
 /** Loads and unloads in one process, and looks after each step whether it had its effect and nothing is left of it. */
 const program = `
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { load, unload } from "/opt/kmend/dist/index.js";
 const operands = ["/modules/livepatch-both.ko"];
 const effect = () => readFileSync("/proc/meminfo", "utf8").includes("MemFREE");
@@ -34,6 +34,7 @@ for (let round = 1; round <= ${rounds}; round++) {
     }
     times[verb].push(modules[0].milliseconds);
   }
+  if (round % 20 === 0) writeFileSync("/dev/ttyS0", "round " + round + "\\n");
 }
 const middle = (list) => list.sort((a, b) => a - b)[list.length >> 1];
 console.log(JSON.stringify({ rounds: ${rounds}, load: middle(times.load), unload: middle(times.unload), most: Math.max(...times.load, ...times.unload) }));
@@ -53,9 +54,9 @@ long(
       processors: 1,
       script: `
 # Tasks that sleep in, run through and are born around the patched functions.
-(while :; do cat /proc/meminfo /proc/cmdline >/dev/null; done) &
-(while :; do cat /proc/meminfo >/dev/null; usleep 20000; done) &
-(while :; do dd if=/dev/zero of=/tmp/load bs=64k count=64 2>/dev/null; sleep 1; done) &
+(while :; do cat /proc/meminfo /proc/cmdline >/dev/null; usleep 20000; done) &
+(while :; do read -r line </proc/meminfo; usleep 5000; done) &
+(while :; do dd if=/dev/zero of=/tmp/load bs=64k count=16 2>/dev/null; sleep 1; done) &
 step rounds node rounds.mjs
 shows left 'ls /sys/kernel/livepatch; ls -d /sys/module/livepatch_both; ls /run/kmend/loaded; cut -d" " -f1 /proc/modules'
 `,
@@ -66,58 +67,6 @@ shows left 'ls /sys/kernel/livepatch; ls -d /sys/module/livepatch_both; ls /run/
     expect(run.step("left").stdout).toBe("");
     const log = run.log.join("\n");
     expect(log.split("unpatching complete").length - 1).toBeGreaterThan(0);
-  },
-  6_000_000,
-);
-
-long(
-  "kill -9 at any moment of install, load and unload leaves what the next command puts right",
-  async () => {
-    const { kernel } = await stockKernel();
-    const run = await runHost({
-      kernel,
-      scratch,
-      files: [await patchModule()],
-      timeoutSeconds: 3600,
-      script: `
-failures=0
-fail() { failures=$((failures + 1)); echo "$*" >>/tmp/failures; }
-clean() {
-  kmend unload --all >/tmp/unload.log 2>&1 || fail "$1: unload: $(cat /tmp/unload.log)"
-  [ -z "$(ls /sys/kernel/livepatch)" ] || fail "$1: still patched"
-  [ ! -d /sys/module/livepatch_both ] || fail "$1: still loaded"
-  grep -q MemFree /proc/meminfo || fail "$1: still in force"
-}
-# Kills the command after so many hundredths of a second.
-kill_after() {
-  delay=$1; shift
-  node /opt/kmend/bin/kmend "$@" >/dev/null 2>&1 &
-  pid=$!
-  usleep \${delay}0000
-  kill -9 $pid 2>/dev/null
-  wait $pid 2>/dev/null
-}
-for delay in 60 80 90 100 110 120 130 140 150 160 180 200 220 250 280 320 360 400; do
-  kill_after $delay load livepatch-both.ko
-  clean "load killed after $delay"
-done
-for delay in 60 80 90 100 110 120 130 140 150 160 180 200 220 250 280 320 360 400; do
-  kmend load livepatch-both.ko >/tmp/load.log 2>&1 || fail "load: $(cat /tmp/load.log)"
-  kill_after $delay unload livepatch-both
-  clean "unload killed after $delay"
-done
-folder=/var/lib/kpatch/$(uname -r)
-for delay in 70 80 85 90 95 100 105 110 115 120 125 130 140 150; do
-  kill_after $delay install livepatch-both.ko
-  [ ! -e $folder/livepatch-both.ko ] || cmp -s livepatch-both.ko $folder/livepatch-both.ko || fail "install killed after $delay: not whole"
-  kmend install livepatch-both.ko >/tmp/install.log 2>&1 || fail "install: $(cat /tmp/install.log)"
-  [ "$(ls -A $folder)" = livepatch-both.ko ] || fail "install killed after $delay: $(ls -A $folder)"
-  rm -r /var/lib/kpatch
-done
-shows failures 'cat /tmp/failures'
-`,
-    });
-    expect(run.step("failures").stdout).toBe("");
   },
   6_000_000,
 );

@@ -1,0 +1,213 @@
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { BootResult } from "../../src/host/boot.ts";
+import type { InstallResult } from "../../src/host/install.ts";
+import type { LoadResult } from "../../src/host/load.ts";
+import type { HostStatus } from "../../src/host/status.ts";
+import { type BootEnd, DebianGuest } from "./debian-guest.ts";
+import { buildFixtures } from "./host-guest.ts";
+import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+
+/** Nine boots of one machine: minutes, so not with every change. */
+const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
+const scratch = new Scratch();
+afterAll(() => scratch.remove());
+
+async function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
+  const paths = patches.map((patch) => fileURLToPath(new URL(`../../examples/${patch}.patch`, import.meta.url)));
+  const { exitCode, result, stderr } = await build(paths, scratch.folder(), "--name", name, ...more);
+  expect(exitCode, stderr).toBe(0);
+  return result.module?.path as string;
+}
+
+const look = `look() { shows "$1" 'grep -o -i "^memfree" /proc/meminfo; cut -c 1-9 /proc/cmdline; ls /sys/kernel/livepatch'; }
+records() { shows "$1" 'cd /var/lib/kmend/boot/* 2>/dev/null && grep -H state= * 2>/dev/null'; }
+`;
+
+long("a machine with systemd", () => {
+  let guest: DebianGuest;
+  beforeAll(async () => {
+    const stock = await stockKernel();
+    const files = [
+      await module("livepatch-a", ["meminfo-string"], "--no-replace"),
+      await module("livepatch-b", ["cmdline-helper"], "--no-replace"),
+      await module("livepatch-both", ["meminfo-string", "cmdline-helper"]),
+      join(await buildFixtures(stock.tree, scratch), "panics.ko"),
+    ];
+    guest = await DebianGuest.create({ stock, scratch, files });
+  }, 1_800_000);
+
+  /** Starts the machine; it shuts itself down in the usual way unless told otherwise. */
+  async function boot(script: string, ...parameters: string[]): Promise<BootEnd> {
+    return guest.boot(`${look}${script}`, parameters);
+  }
+
+  const original = "MemFree\nconsole=t\n";
+  const limit = 1_200_000;
+
+  test(
+    "every verb",
+    async () => {
+      const ran = await boot(`
+step load kmend load --json livepatch-a.ko livepatch-b.ko
+look loaded
+step list kmend list --json
+step info kmend info livepatch_a
+step status kmend status
+step prometheus kmend status --prometheus -
+step signal kmend signal
+step force kmend force --yes-i-know livepatch_a
+step replace kmend replace livepatch-both.ko
+look replaced
+step unload kmend unload --all
+look unloaded
+step install kmend install --json livepatch-both.ko
+step check kmend check
+step by-name kmend load livepatch-both
+step uninstall kmend uninstall livepatch-both
+step unload-kpatch kpatch unload livepatch-both
+step install-kpatch kpatch install livepatch-a.ko
+step list-kpatch kpatch list
+step dry-run kmend boot --dry-run`);
+      expect(ran.step("load").exitCode, ran.said).toBe(0);
+      expect(ran.step("loaded").stdout).toBe("MemFREE\nconsole=(\nlivepatch_a\nlivepatch_b\n");
+      expect(ran.json<HostStatus>("list").loaded).toHaveLength(2);
+      for (const name of ["info", "status", "prometheus", "replace", "unload", "by-name", "uninstall", "dry-run"]) {
+        expect(ran.step(name).exitCode, `${name}: ${ran.step(name).stderr}`).toBe(0);
+      }
+      expect([ran.step("signal").exitCode, ran.step("force").exitCode, ran.step("check").exitCode]).toEqual([3, 3, 1]);
+      expect(ran.step("replaced").stdout).toBe("MemFREE\nconsole=(\nlivepatch_both\n");
+      expect(ran.step("unloaded").stdout).toBe(original);
+      expect(ran.json<InstallResult>("install").boot).toMatchObject({
+        service: { unit: "kmend.service", state: "enabled" },
+        initramfs: "none",
+      });
+      expect(ran.step("unload-kpatch").exitCode, ran.step("unload-kpatch").stderr).toBe(0);
+      expect(ran.step("install-kpatch").exitCode, ran.step("install-kpatch").stderr).toBe(0);
+      expect(ran.step("list-kpatch").stdout).toMatch(/Installed patch modules:\nlivepatch_a \(/);
+    },
+    limit,
+  );
+
+  test(
+    "the service loads what was installed before the reboot; kill -9 of it at any moment is made good by the next call",
+    async () => {
+      const ran = await boot(`
+look booted
+records first
+step check kmend check
+: >/tmp/failures
+fail() { echo "$*" >>/tmp/failures; }
+for delay in 0.5 0.9 1.3 1.8 2.4; do
+  kmend unload --all >/dev/null 2>&1
+  kmend boot >/dev/null 2>&1 &
+  pid=$!
+  sleep $delay
+  kill -9 $pid
+  wait $pid
+  kmend boot >/tmp/boot.log 2>&1 || fail "boot killed after $delay: $(cat /tmp/boot.log)"
+  [ "$(cat /sys/kernel/livepatch/livepatch_a/enabled)" = 1 ] || fail "boot killed after $delay: not in force"
+  [ "$(ls -A /var/lib/kmend/boot/*)" = livepatch_a ] || fail "boot killed after $delay: $(ls -A /var/lib/kmend/boot/*)"
+done 2>/dev/null
+shows failures 'cat /tmp/failures'
+tries=0
+while [ -e /var/lib/kmend/boot/$release/livepatch_a ] && [ $tries -lt 300 ]; do sleep 2; tries=$((tries + 1)); done
+records minute-over
+sync
+echo c >/proc/sysrq-trigger`);
+      expect(ran.step("booted").stdout, ran.said).toBe("MemFREE\nconsole=t\nlivepatch_a\n");
+      expect(ran.step("first").stdout).toBe("livepatch_a:state=loaded\n");
+      expect(ran.step("check").exitCode).toBe(0);
+      expect(ran.step("failures").stdout).toBe("");
+      expect(ran.step("minute-over").stdout).toBe("");
+      expect(ran.end.console).toContain("sysrq triggered crash");
+    },
+    limit,
+  );
+
+  test(
+    "a module that the machine has lived with for a minute is not blamed for a crash; then it goes into the initramfs",
+    async () => {
+      const ran = await boot(`
+look booted
+step install kmend install --initramfs --json livepatch-a.ko
+shows plan 'cat /var/lib/kmend/initramfs/*'`);
+      expect(ran.step("booted").stdout, ran.said).toBe("MemFREE\nconsole=t\nlivepatch_a\n");
+      expect(ran.step("install").exitCode, ran.step("install").stderr).toBe(0);
+      expect(ran.json<InstallResult>("install").boot.initramfs).toBe("updated");
+      expect(ran.step("plan").stdout).toMatch(/^livepatch_a livepatch-a\.ko [0-9a-f]{64} [0-9a-f]{40} -\n$/);
+    },
+    limit,
+  );
+
+  test.each(["kmend.enable=0", "kpatch.enable=0"])(
+    "%s switches the initramfs, the service and kmend boot off",
+    async (word) => {
+      const script = `
+look booted
+shows service 'systemctl is-active kmend.service; dmesg | grep -o "kmend: .*"'
+step boot kmend boot --json
+look after`;
+      const ran = await boot(script, word);
+      expect(ran.step("booted").stdout, ran.said).toBe(original);
+      expect(ran.step("service").stdout).toBe(`inactive\nkmend: ${word}: nothing is loaded\n`);
+      expect(ran.json<BootResult>("boot")).toMatchObject({ switchedOff: word, modules: [] });
+      expect(ran.step("after").stdout).toBe(original);
+    },
+    limit,
+  );
+
+  test(
+    "the initramfs loads it, and the service takes it over",
+    async () => {
+      const ran = await boot(`
+look booted
+shows log 'dmesg | grep -n -e "kmend: " -e "systemd 2" | cut -d: -f2-'
+step boot kmend boot --json
+shows root 'grep -o "^/dev/vda / ext4 r[ow]" /proc/mounts; systemctl is-active kmend.service'
+records pending
+step install kmend install panics.ko`);
+      expect(ran.step("booted").stdout, ran.said).toBe("MemFREE\nconsole=t\nlivepatch_a\n");
+      const log = ran.step("log").stdout;
+      expect(log).toMatch(/kmend: livepatch_a is in force[\s\S]*systemd/);
+      expect(ran.json<LoadResult>("boot").modules).toMatchObject([{ name: "livepatch_a", outcome: "already" }]);
+      expect(ran.step("root").stdout).toBe("/dev/vda / ext4 rw\nactive\n");
+      expect(ran.step("pending").stdout).toBe("livepatch_a:state=loaded\n");
+      expect(ran.step("install").exitCode, ran.step("install").stderr).toBe(0);
+    },
+    limit,
+  );
+
+  test(
+    "a machine that dies of what its initramfs loaded loads it nowhere at the next boot",
+    async () => {
+      const crashed = await boot("cat /proc/version");
+      expect(crashed.end.console).toContain("Kernel panic - not syncing: a bad live patch");
+      const ran = await boot(`
+look booted
+shows log 'dmesg | grep -o "kmend: .*"'
+step list kmend list
+step check kmend check
+shows service 'systemctl is-active kmend.service'
+step uninstall kmend uninstall panics
+step load kmend load livepatch_a
+tries=0
+while [ -e /var/lib/kmend/boot/$release/livepatch_a ] && [ $tries -lt 300 ]; do sleep 2; tries=$((tries + 1)); done
+records trusted
+step recheck kmend check`);
+      expect(ran.step("booted").stdout, ran.said).toBe(original);
+      expect(ran.step("log").stdout).toMatch(/livepatch_a is held back[\s\S]*panics is held back/);
+      expect(ran.step("list").stdout).toMatch(/panics +\S+ \(running\) +held back/);
+      expect(ran.step("check").exitCode).toBe(1);
+      expect(ran.step("service").stdout).toBe("failed\n");
+      expect(ran.step("load").exitCode, ran.step("load").stderr).toBe(0);
+      expect(ran.step("trusted").stdout).toBe("");
+      expect(ran.step("recheck").exitCode).toBe(0);
+      const again = await boot("look booted\nshows log 'dmesg | grep -o \"kmend: .*\"'");
+      expect(again.step("booted").stdout, again.said).toBe("MemFREE\nconsole=t\nlivepatch_a\n");
+      expect(again.step("log").stdout).toBe("kmend: livepatch_a is in force\n");
+    },
+    2 * limit,
+  );
+});
