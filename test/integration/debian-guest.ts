@@ -219,7 +219,8 @@ ${this.#plan.prepare ?? ""}`;
       processors: 1,
       timeoutSeconds: 1500,
       disks: [this.#disk, archive],
-      parameters: ["root=/dev/vda", "ro", "systemd.show_status=0", ...parameters],
+      // A busy machine may not run the emulated processor for a minute, which the guest takes for a stall of its own.
+      parameters: ["root=/dev/vda", "ro", "systemd.show_status=0", "rcupdate.rcu_cpu_stall_suppress=1", ...parameters],
       onData: (piece) => {
         decoder.push(piece);
         return false;

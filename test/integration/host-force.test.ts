@@ -19,12 +19,13 @@ beforeAll(async () => {
     scratch,
     files: ["parks.ko", "patches-parks.ko", "panics.ko"].map((file) => join(fixtures, file)),
     processors: 1,
+    timeoutSeconds: 1500,
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
     script: `
 look() { shows "$1" 'ls /sys/kernel/livepatch; cat /sys/kernel/livepatch/*/enabled'; }
 # loads: a load that waits in the background until the kernel is at it.
 loads() {
-  kmend load --timeout 200 --json patches-parks.ko >/tmp/load.out 2>/tmp/load.err &
+  kmend load --timeout 600 --json patches-parks.ko >/tmp/load.out 2>/tmp/load.err &
   loader=$!
   until [ "$(cat /sys/kernel/livepatch/patches_parks/transition)" = 1 ]; do sleep 1; done 2>/dev/null
 }
@@ -33,21 +34,37 @@ loaded() {
   send "$1.out" $? </tmp/load.out
   send "$1.err" 0 </tmp/load.err
 }
+# parks FILE: a reader that sleeps in the function of the module or of the patch, and $reader is its number.
+parks() {
+  dd if=/proc/parks of=$1 bs=64 count=1 2>/dev/null &
+  reader=$!
+  until grep -q -e parks_show -e new_show /proc/$reader/stack; do sleep 1; done 2>/dev/null
+}
+# released MODULE READER: lets a reader go and waits for it.
+released() {
+  echo 1 >/sys/module/$1/parameters/released
+  wait $2
+  echo 0 >/sys/module/$1/parameters/released
+}
+
 insmod parks.ko
 step no-transition kmend signal --json
 
+# One reader takes signals, and one keeps the transition from its end until the first has gone.
 echo 1 >/sys/module/parks/parameters/interruptible
-dd if=/proc/parks of=/tmp/parks bs=64 count=1 2>/dev/null &
-sleep 1
+parks /tmp/parks
+first=$reader
+echo 0 >/sys/module/parks/parameters/interruptible
+parks /tmp/keeper
 loads
 step signal kmend signal --json
+wait $first
+shows reader 'cat /tmp/parks; cat /sys/kernel/livepatch/patches_parks/transition'
+released parks $reader
 loaded signalled
-shows reader 'cat /tmp/parks'
 step unload kmend unload --json patches_parks
 
-echo 0 >/sys/module/parks/parameters/interruptible
-dd if=/proc/parks of=/tmp/parks bs=64 count=1 2>/dev/null &
-sleep 1
+parks /tmp/parks
 step nothing kmend force --yes-i-know patches_parks
 loads
 step unconfirmed kmend force patches_parks
@@ -57,17 +74,15 @@ look before
 step force kmend force --yes-i-know --json patches_parks
 loaded forced
 look after
-echo 1 >/sys/module/parks/parameters/released
-sleep 1
+released parks $reader
 shows old-reader 'cat /tmp/parks'
 echo 1 >/sys/module/patches_parks/parameters/released
 shows new-reader 'cat /proc/parks'
 echo 0 >/sys/module/patches_parks/parameters/released
 
 # A task in the module's own code: a patch that is forced out of force leaves it there.
-dd if=/proc/parks of=/tmp/parks bs=64 count=1 2>/dev/null &
-sleep 1
-kmend unload --timeout 200 --json patches_parks >/tmp/unload.out 2>/tmp/unload.err &
+parks /tmp/parks
+kmend unload --timeout 600 --json patches_parks >/tmp/unload.out 2>/tmp/unload.err &
 unloader=$!
 until [ "$(cat /sys/kernel/livepatch/patches_parks/enabled)" = 0 ]; do sleep 1; done 2>/dev/null
 step out-unconfirmed kmend force patches_parks
@@ -76,14 +91,13 @@ wait $unloader
 send leave.out $? </tmp/unload.out
 send leave.err 0 </tmp/unload.err
 look left
-echo 1 >/sys/module/patches_parks/parameters/released
-sleep 1
+released patches_parks $reader
 shows last-reader 'cat /tmp/parks'
 step list kmend list --json
 step again kmend load --json patches-parks.ko
 `,
   });
-});
+}, 1_600_000);
 afterAll(() => scratch.remove());
 
 describe("signal, with a task that sleeps in a function of the patch and takes signals", () => {
@@ -92,11 +106,11 @@ describe("signal, with a task that sleeps in a function of the patch and takes s
     expect(run.json<SignalResult>("no-transition")).toMatchObject({ outcome: "unchanged", name: null });
   });
 
-  test("the kernel does it by itself, and the load comes to its end", () => {
+  test("the kernel does it by itself, while another task holds the transition up", () => {
     expect(run.json<SignalResult>("signal")).toMatchObject({ outcome: "automatic", name: "patches_parks" });
     expect(run.step("signalled").exitCode, run.step("signalled").stderr).toBe(0);
     expect(run.json<LoadResult>("signalled").modules).toMatchObject([{ outcome: "loaded", stalledTasks: [] }]);
-    expect(run.step("reader").stdout).toBe("original\n");
+    expect(run.step("reader").stdout).toBe("original\n1\n");
     expect(run.step("unload").exitCode).toBe(0);
   });
 });
