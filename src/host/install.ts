@@ -224,6 +224,8 @@ async function uninstallOne(host: Host, release: string, operand: string, steps:
   const found = await findInstalled(host.root, release, basename(operand));
   const folder = installFolderOf(host.root, release);
   if (found === undefined) {
+    // What an uninstall that was killed left.
+    if (!steps.dryRun) await removeEmpty(host, folder);
     return { name: operand, path: join(folder, basename(operand)), outcome: "absent", refusals: [], notes: [] };
   }
   const name = found.module?.name ?? found.file.replace(/\.ko$/, "");
@@ -238,9 +240,11 @@ async function uninstallOne(host: Host, release: string, operand: string, steps:
   });
   const rest = await installedModules(host.root, release);
   if (rest.every(({ file }) => file === found.file)) {
-    await steps.take(`rmdir ${folder}`, async () => {
-      for (const empty of [folder, join(host.root, installFolder)]) await rmdir(empty).catch(() => {});
-    });
+    await steps.take(`rmdir ${folder}`, () => removeEmpty(host, folder));
   }
   return { name, path: found.path, outcome: steps.dryRun ? "planned" : "uninstalled", refusals: [], notes };
+}
+
+async function removeEmpty(host: Host, folder: string): Promise<void> {
+  for (const empty of [folder, join(host.root, installFolder)]) await rmdir(empty).catch(() => {});
 }
