@@ -138,6 +138,21 @@ const verbs = [
   { words: ["uninstall", "livepatch-fix"], before: installIt, recover: () => well(uninstall({ operands: ["livepatch-fix"] }), 3), end: {} },
 ];
 
+/**
+ * A program that was started goes on without kmend. While insmod works out the addresses, a module is to be seen nowhere, and an unload just then would find
+ * nothing to do.
+ */
+async function programsEnd() {
+  const runs = (pid) => {
+    try {
+      return /^(insmod|rmmod)$/.test(readFileSync("/proc/" + pid + "/comm", "utf8").trim()) && !/^State:\\s+Z/m.test(readFileSync("/proc/" + pid + "/status", "utf8"));
+    } catch {
+      return false;
+    }
+  };
+  while (readdirSync("/proc").some((name) => /^[0-9]+$/.test(name) && runs(name))) await new Promise((resolve) => setTimeout(resolve, 100));
+}
+
 const counts = [];
 const points = [];
 for (const [index, { words, before, look, recover, end }] of verbs.entries()) {
@@ -151,6 +166,7 @@ for (const [index, { words, before, look, recover, end }] of verbs.entries()) {
     const killed = run.signal === "SIGKILL";
     if (killed) points.push(where);
     else if (run.status !== 0) fail("ends with " + run.status + ": " + run.stderr);
+    await programsEnd();
     look?.();
     await recover();
     clean(end);
