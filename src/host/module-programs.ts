@@ -3,6 +3,9 @@ import { findProgram } from "../support/find-program.ts";
 import { run } from "../support/run.ts";
 import { insertFailure } from "./insert-failure.ts";
 
+/** In the environment of each program that changes which modules are loaded, by which the next kmend knows one whose kmend was killed. */
+export const moduleProgramMark = { KMEND_MODULE_PROGRAM: "1" } as const;
+
 /** Loading takes as long as the module's own init function does, which may have to wait for other patches. Milliseconds. */
 const insertLimit = 600_000;
 
@@ -16,6 +19,7 @@ export async function insertModule(file: string): Promise<void> {
   const result = await run(program, [...words, file], {
     allowFailure: true,
     ownProcessGroup: true,
+    env: moduleProgramMark,
     timeout: insertLimit,
   });
   if (result.exitCode !== 0) throw insertFailure(file, result.all.trim());
@@ -24,7 +28,8 @@ export async function insertModule(file: string): Promise<void> {
 /** Unloads a module. @returns false when it is in use. @throws KmendError `UNLOAD_FAILED`. */
 export async function removeModule(name: string): Promise<boolean> {
   const [program, ...words] = await moduleProgram("rmmod");
-  const result = await run(program, [...words, name], { allowFailure: true, ownProcessGroup: true, timeout: 60_000 });
+  const options = { allowFailure: true, ownProcessGroup: true, env: moduleProgramMark, timeout: 60_000 };
+  const result = await run(program, [...words, name], options);
   if (result.exitCode === 0) return true;
   if (/in use|busy|temporarily unavailable/i.test(result.all)) return false;
   throw new KmendError({

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { sweepTemporaries, withLock, writeFileAtomically } from "../support/cache.ts";
 import { namesIn, readState } from "./host.ts";
+import { moduleProgramMark } from "./module-programs.ts";
 import { isModuleLoaded } from "./sysfs.ts";
 
 /** What kmend remembers until the next boot: a folder of /run, which is empty then. */
@@ -42,17 +43,49 @@ export async function removeLoadRecord(root: string, name: string): Promise<void
   await rm(recordPath(root, name), { force: true });
 }
 
-/** Runs what changes the system while no other kmend does. @param onWait is told the process that does. */
+/**
+ * Runs what changes the system while no other kmend does, and once what a killed one had started has ended.
+ * @param onWait is told the process that it waits for.
+ */
 export function withHostLock<Result>(
   root: string,
   work: () => Promise<Result>,
   onWait?: (owner: string) => void,
 ): Promise<Result> {
   const all = async (): Promise<Result> => {
+    await orphansEnd(root, onWait);
     await sweepRecords(root);
     return work();
   };
   return withLock(join(root, runFolder, "lock"), all, onWait);
+}
+
+/** The mark as it stands in an environment. */
+const marked = Object.entries(moduleProgramMark).map((entry) => entry.join("="));
+
+/**
+ * The process number of a program that a killed kmend had started and that still works. While insmod works out addresses, its module is to be seen
+ * nowhere: who looks then would find nothing to unload, and the patch would come into force afterwards.
+ */
+async function orphanedProgram(root: string): Promise<string | undefined> {
+  for (const pid of await namesIn(root, "/proc", true)) {
+    if (!/^\d+$/.test(pid)) continue;
+    const environment = (await readState(root, "proc", pid, "environ")) ?? "";
+    if (environment.split("\0").some((entry) => marked.includes(entry))) return pid;
+  }
+  return undefined;
+}
+
+/** Whoever holds the lock starts no program before this, so each one that works is another's. */
+async function orphansEnd(root: string, onWait: ((owner: string) => void) | undefined): Promise<void> {
+  let told: string | undefined;
+  for (;;) {
+    const pid = await orphanedProgram(root);
+    if (pid === undefined) return;
+    if (told !== pid) onWait?.(pid);
+    told = pid;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 /**
