@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build as bundle } from "esbuild";
@@ -94,12 +95,10 @@ function kernelFolder(): string {
   return join(cache, "kernels", id as string);
 }
 
-/** Without kept units and template there is more to be interrupted. */
-function forgetUnits(): void {
-  for (const name of readdirSync(kernelFolder())) {
-    // What a killed build had started may still write there.
-    if (/^toolchain-/.test(name))
-      rmSync(join(kernelFolder(), name), { recursive: true, maxRetries: 10, retryDelay: 50 });
+/** Without kept units and template there is more to be interrupted. What a killed build had started may still write there, so it is tried again. */
+async function forgetUnits(): Promise<void> {
+  for (const name of readdirSync(kernelFolder()).filter((entry) => entry.startsWith("toolchain-"))) {
+    await rm(join(kernelFolder(), name), { recursive: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
@@ -131,7 +130,7 @@ describe("an empty cache", () => {
     const output = scratch.folder();
     const reference = expectBuilt(await start(scratch.folder()).ended);
     for (let delay = 150; delay <= 1650; delay += 250) {
-      forgetUnits();
+      await forgetUnits();
       const killed = start(output);
       await pause(delay);
       killed.child.kill("SIGKILL");
@@ -146,10 +145,11 @@ describe("an empty cache", () => {
 
   test("an interrupt ends a build at once and leaves nothing", async () => {
     const output = scratch.folder();
-    forgetUnits();
+    await forgetUnits();
     const running = start(output);
     // The compilers come next, and take longer than the signal.
-    while (running.child.exitCode === null && !readdirSync(kernelFolder()).some((name) => name.endsWith(".tmp"))) {
+    const own = `.build.${running.child.pid}.`;
+    while (running.child.exitCode === null && !readdirSync(kernelFolder()).some((name) => name.startsWith(own))) {
       await pause(5);
     }
     running.child.kill("SIGINT");
