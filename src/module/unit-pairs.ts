@@ -198,10 +198,12 @@ async function askKbuild(
   });
 }
 
-/** Does work of this process's own while others answer. An error of either is that of the whole. */
+/** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. */
 async function whileItRuns<Answer>(answer: Promise<Answer>, work: () => void): Promise<Answer> {
-  const [result] = await Promise.all([answer, headStart().then(work)]);
-  return result;
+  const [answered, worked] = await Promise.allSettled([answer, headStart().then(work)]);
+  if (answered.status === "rejected") throw answered.reason;
+  if (worked.status === "rejected") throw worked.reason;
+  return answered.value;
 }
 
 /** In milliseconds: programs of which the answer comes are started by then, which takes some reading first. */
