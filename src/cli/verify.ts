@@ -59,9 +59,13 @@ export const verifyCommand: CommandDefinition = {
       const functions = items.filter(({ kind }) => kind === "function").length;
       const verdict = result.outcome === "proven" ? "proven" : "failed";
       context.print(
-        `${verdict}: ${functions} functions and ${items.length - functions} symbols held against ${kernel.release}`,
+        `${verdict}: ${counted(functions, "function")} and ${counted(items.length - functions, "symbol")} held against ${kernel.release}`,
       );
     }
     return result.outcome === "proven" ? ExitCode.done : ExitCode.stalled;
   },
 };
+
+function counted(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}

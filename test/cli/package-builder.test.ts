@@ -152,6 +152,12 @@ describe("a manifest", () => {
     expect(readdirSync(folder)).not.toContain("all.spec");
   });
 
+  test("names the kernels itself", () => {
+    const { exitCode, output } = run(["--manifest", manifest(two), "-k", kernel]);
+    expect(exitCode).toBe(2);
+    expect(output).toContain("the manifest names the kernels");
+  });
+
   test.each(["name", "version", "release", "kernel"])("whose %s would be a command is refused", async (key) => {
     for (const value of ["$(touch witness)", "%(touch witness)", "`touch witness`", "a\nb", "../x"]) {
       const { name, version, release, ...entry } = { name: "x", version: "1", release: "1", kernel, [key]: value };

@@ -153,7 +153,9 @@ describe("updates of a source tree", () => {
     const inside = await tree.ksplice("create", `--patch=${patch}`, `--config=${join(tree.path, "fs")}`, tree.path);
     expect(inside).toMatchObject({ exitCode: 255, stderr: expect.stringContaining("ORIG_CONFIG") });
     const section = tree.patch(meminfo, (text) =>
-      text.replace("static int meminfo_proc_show", "static int __init meminfo_proc_show"),
+      text
+        .replace("static int meminfo_proc_show", "static int __init meminfo_proc_show")
+        .replace("MemTotal:", "MemTOTAL:"),
     );
     const refused = await tree.create("--raw-errors", `--patch=${section}`);
     expect(refused.exitCode).toBe(255);

@@ -103,6 +103,8 @@ function parse(words: readonly string[]): Request {
   const patch = choices.patch ?? operand;
   if (patch === undefined && choices.manifest === undefined) throw usage("a patch or a manifest is needed");
   if (patch !== undefined && choices.manifest !== undefined) throw usage("a patch and a manifest exclude each other");
+  if (choices.kernel !== undefined && choices.manifest !== undefined)
+    throw usage("the manifest names the kernels: --kernel has no place beside it");
   if (choices.buildRpm && choices.output !== undefined) throw usage("--output and --build-rpm exclude each other");
   return { kind: "run", choices: patch === undefined ? choices : { ...choices, patch } };
 }
