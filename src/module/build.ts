@@ -21,12 +21,13 @@ import {
 import { requireModuleOf } from "../target/external-module.ts";
 import type { FindOptions } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
+import { sourceTree } from "../target/tree-kernel.ts";
 import { UnitCache } from "../tree/compile.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import type { BuildOptions, BuildResult, BuiltFunction, EarlierUpdates } from "./build-types.ts";
-import { checkUnitLayouts, explainUnproven, KernelTypes } from "./check-layouts.ts";
+import { checkUnitLayouts, explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
@@ -197,6 +198,11 @@ async function buildChange(session: Session): Promise<BuildResult> {
   if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
     return result(session, "unchanged", { units, notes, functions: [] });
   }
+  // Packages bring the configuration of their image; with earlier updates the source is not the kernel's.
+  if (session.kernel.distribution === sourceTree && workshop.earlier.size === 0) {
+    const changed = resolved.map(({ plan }) => plan.pair);
+    await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
+  }
   const module = await assemble(session, resolved, symvers);
   return result(session, "built", { units, notes, functions, resolved, module });
 }
@@ -253,7 +259,8 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   const units = await compileUnits(change, followed, workshop, (all, known) => ahead.start(all, known));
-  const compiledNotes = [...change.notes, ...units.notes, ...notBuiltNotes(units)];
+  const notBuilt = units.notBuilt.map((path) => `${path} is not built for this kernel`);
+  const compiledNotes = [...change.notes, ...units.notes, ...notBuilt];
   const symvers = await ahead.symvers();
   if (units.pairs.length === 0) {
     const { refusals } = units;
@@ -323,10 +330,6 @@ function hasFindings({ changes, selection }: UnitPlan): boolean {
       changes.notes.length >
     0
   );
-}
-
-function notBuiltNotes(units: CompiledUnits): string[] {
-  return units.notBuilt.map((path) => `${path} is not built for this kernel`);
 }
 
 function unique(refusals: readonly Refusal[]): Refusal[] {

@@ -4,14 +4,14 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
-import { KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { Btf } from "../target/btf.ts";
 import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
-import type { UnitPair } from "./unit-pairs.ts";
+import type { OriginalUnit, UnitPair } from "./unit-pairs.ts";
 import type { Workshop } from "./workshop.ts";
 
 /**
@@ -78,24 +78,66 @@ export async function explainUnproven(
   );
 }
 
+/**
+ * Holds the types of changed units against the kernel's own where a user said which configuration and source belong to an image. Code that is the same byte
+ * for byte proves itself only: new code may reach a member that is elsewhere in the running kernel.
+ * @throws KmendError `IMAGE_OF_OTHER_CONFIG` (exit 2) with the first types that differ.
+ */
+export async function requireKernelTypes(
+  pairs: readonly OriginalUnit[],
+  types: Pick<KernelTypes, "of">,
+  release: string,
+  { folder, jobs, signal }: Pick<Workshop, "folder" | "jobs" | "signal">,
+): Promise<void> {
+  const differing = await mapConcurrently(pairs, jobs, ({ originalPath, object }) =>
+    differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) => unlessBroken(error, [])),
+  );
+  const index = differing.findIndex((found) => found.length > 0);
+  if (index < 0) return;
+  throw new KmendError({
+    code: "IMAGE_OF_OTHER_CONFIG",
+    message: `the kernel ${release} was not built with this configuration and source`,
+    where: (pairs[index] as OriginalUnit).source,
+    why: `types of this unit are not those of the kernel: ${shownOf(differing[index] as readonly string[])}`,
+    hint: "give the configuration that the image was built with (--config FILE) and its exact source, or the image that was built from these (--image FILE)",
+    exitCode: ExitCode.usage,
+  });
+}
+
 async function typeEvidence(
   { originalPath, object }: UnitPair,
   types: Pick<KernelTypes, "of">,
   { folder, signal }: Pick<Workshop, "folder" | "signal">,
 ): Promise<string> {
-  if (originalPath === undefined) return "";
-  const differing = await types
-    .of(object)
-    .then((target) => (target === undefined ? [] : compareWithTarget(originalPath, target, folder, signal)))
-    .catch((error: unknown) => {
-      // What is wrong with the kernel's types must not hide that the code differs.
-      if (error instanceof KmendError && error.code.startsWith("BTF_")) return [error.message];
-      throw error;
-    });
+  // What is wrong with the kernel's types must not hide that the code differs.
+  const differing = await differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) =>
+    unlessBroken(error, [messageOf(error)]),
+  );
   if (differing.length === 0) return "";
+  return `; types of this unit are not those of ${object}: ${shownOf(differing)}`;
+}
+
+function shownOf(differing: readonly string[]): string {
   const rest = differing.length - shownTypes;
-  const shown = differing.slice(0, shownTypes).join("; ");
-  return `; types of this unit are not those of ${object}: ${shown}${rest > 0 ? `; and ${rest} more` : ""}`;
+  return `${differing.slice(0, shownTypes).join("; ")}${rest > 0 ? `; and ${rest} more` : ""}`;
+}
+
+/** What is different in the types of an original unit; none where the kernel has no types to compare with. */
+async function differingTypes(
+  originalPath: string | undefined,
+  object: string,
+  types: Pick<KernelTypes, "of">,
+  { folder, signal }: Pick<Workshop, "folder" | "signal">,
+): Promise<readonly string[]> {
+  if (originalPath === undefined) return [];
+  const target = await types.of(object);
+  return target === undefined ? [] : compareWithTarget(originalPath, target, folder, signal);
+}
+
+/** Lets errors pass that are not about missing or damaged types of the kernel. */
+function unlessBroken(error: unknown, instead: readonly string[]): readonly string[] {
+  if (error instanceof KmendError && error.code.startsWith("BTF_")) return instead;
+  throw error;
 }
 
 /** The types of the target kernel's image and modules, each read once. */

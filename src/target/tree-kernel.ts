@@ -22,6 +22,9 @@ import {
 } from "./source-tree.ts";
 import { readTreeState, type TreeState } from "./tree-state.ts";
 
+/** What a kernel from a tree of the user's has in the place of a distribution's name. */
+export const sourceTree = "source tree";
+
 /** What {@link MakeImage} is asked for. */
 export interface ImageRequest {
   readonly source: KernelSource;
@@ -93,7 +96,7 @@ export async function findInTree(
     packageVersion: describeVersion(version),
     imagePath,
     source: async () => tree,
-    distribution: "source tree",
+    distribution: sourceTree,
     image,
     buildId: image.buildId,
     folder,

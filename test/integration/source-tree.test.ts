@@ -86,6 +86,21 @@ describe("a source tree of the user's", () => {
     expect(new Set(result.functions.map(({ object }) => object))).toEqual(new Set(["zram"]));
   });
 
+  test("with another configuration, whose code of the patched function is the same, is refused for the types", async () => {
+    const config = join(scratch.folder(), "config");
+    const text = readFileSync(stock.configPath, "utf8");
+    expect(text).toContain("CONFIG_TASK_IO_ACCOUNTING=y\n");
+    // One member less in the structure of a task.
+    writeFileSync(config, text.replace("CONFIG_TASK_IO_ACCOUNTING=y\n", "# CONFIG_TASK_IO_ACCOUNTING is not set\n"));
+    const output = scratch.folder();
+    const words = options().map((word) => (word === stock.configPath ? config : word));
+    const { exitCode, stderr } = await kmend("build", example, "--output", output, ...words);
+    expect(exitCode, stderr).toBe(2);
+    expect(stderr).toContain("error[IMAGE_OF_OTHER_CONFIG]");
+    expect(stderr).toContain("struct task_struct");
+    expect(readdirSync(output)).toEqual([]);
+  });
+
   test("without modules a patch to one is refused with the reason", async () => {
     const image = join(scratch.folder(), "vmlinuz");
     writeFileSync(image, readFileSync(stock.imagePath));
