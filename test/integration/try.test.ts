@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../src/support/run.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
-import { prepareTree } from "../../src/tree/prepare.ts";
+import type { TargetKernel } from "../../src/target/find.ts";
 import { tryModule } from "../../src/vm/try.ts";
 import type { TryOptions, TryResult } from "../../src/vm/try-types.ts";
+import { stockKernel } from "./stock-kernel.ts";
 
 const fixtures = fileURLToPath(new URL("../fixtures/patch-modules", import.meta.url));
 const probe = "cat /proc/cmdline";
@@ -20,8 +20,10 @@ beforeAll(async () => {
   cpSync(fixtures, folder, { recursive: true });
   const names = readdirSync(fixtures).filter((name) => name.endsWith(".c"));
   writeFileSync(join(folder, "Makefile"), `obj-m := ${names.map((name) => name.replace(/\.c$/, ".o")).join(" ")}\n`);
-  kernel = await findTargetKernel({ kernel: "newest" });
-  const tree = await prepareTree(kernel);
+  // With the compiler of all other tests: a tree that is prepared for another one takes the place of theirs.
+  const stock = await stockKernel();
+  kernel = stock.kernel;
+  const { tree } = stock;
   await run("make", [...tree.makeArguments, `M=${folder}`, "modules"], { cwd: tree.path });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
