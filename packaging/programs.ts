@@ -1,4 +1,4 @@
-import type { ArgumentDefinition, ExampleDefinition, OptionDefinition } from "../src/cli/command.ts";
+import type { CommandWords, ExampleDefinition, OptionDefinition } from "../src/cli/command.ts";
 import { commands, commonOptions, exitCodeMeanings } from "../src/cli/command-table.ts";
 import { kpatchCommands } from "../src/cli/compat/kpatch.ts";
 import { kpatchBuildArgument, kpatchBuildOptions } from "../src/cli/compat/kpatch-build.ts";
@@ -10,12 +10,8 @@ import { kspliceUndo } from "../src/cli/compat/ksplice-undo.ts";
 import { kspliceView } from "../src/cli/compat/ksplice-view.ts";
 
 /** A program, or a command of one, as manual pages and completion show it. Made from the tables that its command line is parsed with. */
-export interface Program {
-  readonly name: string;
+export interface Program extends CommandWords {
   readonly summary: string;
-  readonly description: string;
-  readonly arguments: readonly ArgumentDefinition[];
-  readonly options: readonly OptionDefinition[];
   readonly commands: readonly Program[];
   readonly examples: readonly ExampleDefinition[];
   readonly exitCodes: Readonly<Record<string, string | undefined>>;

@@ -1,8 +1,9 @@
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { changeExitCodes, timeoutOption } from "./host-options.ts";
 import { bundleLines, changeLines, stateLines, updateLines } from "./update-report.ts";
 import type { UpdateChangeResult } from "./updates.ts";
+import { usageError } from "./usage.ts";
 
 /** `kmend apply`. */
 export const applyCommand: CommandDefinition = {
@@ -61,12 +62,7 @@ export const viewCommand: CommandDefinition = {
     const file = options.text("file");
     const id = options.text("id");
     if (id !== undefined && file !== undefined) {
-      throw new KmendError({
-        code: "USAGE",
-        message: "--id and --file exclude each other",
-        hint: "kmend view --help shows what there is",
-        exitCode: ExitCode.usage,
-      });
+      throw usageError("kmend view", "--id and --file exclude each other");
     }
     const show = (value: object, lines: readonly string[]): void => {
       if (context.json) context.printJson(value);

@@ -1,4 +1,5 @@
 import type { BuildResult } from "../module/build-types.ts";
+import { counted } from "../support/counted.ts";
 import type { CommandContext } from "./command.ts";
 import { formatTable } from "./table.ts";
 
@@ -39,8 +40,7 @@ function summaryOf(result: BuildResult): string {
   const { release } = result.kernel;
   if (result.outcome === "unchanged") return `nothing to change: no code of ${release} differs with this patch`;
   if (result.outcome === "refused") {
-    const count = result.refusals.length;
-    return `refused: ${count} part${count === 1 ? "" : "s"} of this change cannot be live patched on ${release}`;
+    return `refused: ${counted(result.refusals.length, "part")} of this change cannot be live patched on ${release}`;
   }
   if (result.module === null) return `no module was made for ${release}`;
   const { path, bytes, sha256 } = result.module;

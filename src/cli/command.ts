@@ -38,13 +38,17 @@ export interface ExampleDefinition {
   readonly description: string;
 }
 
-/** One command. Its `run` loads what it needs, so that help stays quick. */
-export interface CommandDefinition {
+/** What may be typed for a command, or for one of the older programs. */
+export interface CommandWords {
   readonly name: string;
-  readonly summary: string;
   readonly description: string;
   readonly arguments: readonly ArgumentDefinition[];
   readonly options: readonly OptionDefinition[];
+}
+
+/** One command. Its `run` loads what it needs, so that help stays quick. */
+export interface CommandDefinition extends CommandWords {
+  readonly summary: string;
   readonly examples: readonly ExampleDefinition[];
   /** Exit codes that this command uses besides 0, 1, 2 and 130, with their meaning here. */
   readonly exitCodes: Readonly<Partial<Record<ExitCode, string>>>;

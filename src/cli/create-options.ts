@@ -1,6 +1,6 @@
-import { ExitCode, KmendError } from "../support/errors.ts";
 import type { CreateOptions, UpdateChange } from "../update/create-update.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
+import { usageError } from "./usage.ts";
 
 /** Options of `kmend create` and `ksplice-create`. */
 export const createOptions: readonly OptionDefinition[] = [
@@ -33,9 +33,14 @@ export const createOptions: readonly OptionDefinition[] = [
 
 /**
  * What the options and the operand ask for.
+ * @param program whose help is pointed at, when they are wrong.
  * @throws KmendError `USAGE` (exit 2)
  */
-export function createRequest(source: string, options: OptionValues): Omit<CreateOptions, "progress" | "signal"> {
+export function createRequest(
+  program: string,
+  source: string,
+  options: OptionValues,
+): Omit<CreateOptions, "progress" | "signal"> {
   const changes: UpdateChange[] = [];
   const patch = options.text("patch");
   const extension = options.text("diffext");
@@ -46,7 +51,7 @@ export function createRequest(source: string, options: OptionValues): Omit<Creat
   if (options.flag("prebuild")) changes.push({ kind: "prebuild" });
   const [change] = changes;
   if (change === undefined || changes.length > 1) {
-    throw usage("exactly one of --patch, --diffext, --git and --prebuild is needed");
+    throw usageError(program, "exactly one of --patch, --diffext, --git and --prebuild is needed");
   }
   return {
     source,
@@ -55,24 +60,15 @@ export function createRequest(source: string, options: OptionValues): Omit<Creat
     id: options.text("id"),
     description: options.text("description"),
     config: options.text("config"),
-    jobs: options.integer("jobs") ?? concurrencyLevel(process.env["CONCURRENCY_LEVEL"]),
+    jobs: options.integer("jobs") ?? concurrencyLevel(program, process.env["CONCURRENCY_LEVEL"]),
     buildModules: options.flag("buildModules"),
     debug: (options.integer("verbose") ?? 0) > 0,
   };
 }
 
 /** @throws KmendError `USAGE` for something else than a number of jobs. */
-function concurrencyLevel(value: string | undefined): number | undefined {
+function concurrencyLevel(program: string, value: string | undefined): number | undefined {
   if (value === undefined || value === "") return undefined;
   if (/^[1-9]\d{0,3}$/.test(value)) return Number(value);
-  throw usage(`CONCURRENCY_LEVEL is "${value}", and has to be a number of jobs`);
-}
-
-function usage(message: string): KmendError {
-  return new KmendError({
-    code: "USAGE",
-    message,
-    hint: "--help shows what there is",
-    exitCode: ExitCode.usage,
-  });
+  throw usageError(program, `CONCURRENCY_LEVEL is "${value}", and has to be a number of jobs`);
 }

@@ -22,7 +22,7 @@ export const createCommand: CommandDefinition = {
     [ExitCode.environment]: "the environment is not ready",
   },
   async run(context, operands, options) {
-    const result = await runCreate(context, operands[0] as string, options);
+    const result = await runCreate("kmend create", context, operands[0] as string, options);
     reportCreate(context, result);
     if (result.outcome === "refused") return ExitCode.refused;
     return result.outcome === "unchanged" ? ExitCode.unchanged : ExitCode.done;
@@ -31,11 +31,12 @@ export const createCommand: CommandDefinition = {
 
 /** Checks the requirements and makes the update; shared with `ksplice-create`. */
 export async function runCreate(
+  program: string,
   { progress, signal }: Pick<CommandContext, "progress" | "signal">,
   source: string,
   options: OptionValues,
 ): Promise<CreateResult> {
-  const request = createRequest(source, options);
+  const request = createRequest(program, source, options);
   const { ensureRequirements } = await import("../support/requirements.ts");
   await ensureRequirements({ needs: ["build"], install: options.flag("install"), progress, signal });
   const { createUpdate } = await import("../update/create-update.ts");

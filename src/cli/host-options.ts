@@ -1,6 +1,7 @@
 import type { ChangeOptions } from "../host/load.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
+import { usageError } from "./usage.ts";
 
 /** Option of everything that changes the system. */
 export const dryRunOption: OptionDefinition = {
@@ -37,11 +38,7 @@ export function changeOf(context: CommandContext, options: OptionValues): Change
 /** Exactly one of some operands and `--all`. @throws KmendError `USAGE`. */
 export function requireOneOf(command: string, operands: readonly string[], all: boolean): void {
   if (operands.length > 0 === all) {
-    throw new KmendError({
-      code: "USAGE",
-      message: all ? "--all and names exclude each other" : "a file, a name, or --all is needed",
-      hint: `kmend ${command} --help shows what there is`,
-      exitCode: ExitCode.usage,
-    });
+    const message = all ? "--all and names exclude each other" : "a file, a name, or --all is needed";
+    throw usageError(`kmend ${command}`, message);
   }
 }

@@ -13,6 +13,7 @@ import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
 import { externalOf } from "./external-options.ts";
 import { kernelNeeds, kernelOf } from "./kernel-options.ts";
+import { usageError } from "./usage.ts";
 
 /** Options that say who signs modules. */
 export const signOptions: readonly OptionDefinition[] = [
@@ -112,12 +113,7 @@ export function oneOf<Word extends string>(
 }
 
 function usage(message: string): KmendError {
-  return new KmendError({
-    code: "USAGE",
-    message,
-    hint: "kmend package --help shows what there is",
-    exitCode: ExitCode.usage,
-  });
+  return usageError("kmend package", message);
 }
 
 async function usualFormat(): Promise<PackageFormat> {

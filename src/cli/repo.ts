@@ -1,3 +1,4 @@
+import { counted } from "../support/counted.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { RepositoryResult } from "../update/repository.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
@@ -45,7 +46,7 @@ function report(context: CommandContext, result: RepositoryResult): void {
     return;
   }
   const { folder, kind, packages, removed, signed } = result;
-  const count = `${packages.length} package${packages.length === 1 ? "" : "s"}`;
+  const count = counted(packages.length, "package");
   context.print(
     context.style("bold", `${folder}: ${kind} repository of ${count}, ${signed ? "signed" : "not signed"}`),
   );

@@ -1,4 +1,5 @@
 import type { FunctionStatus, HostStatus, InstalledStatus, PatchStatus, TransitionStatus } from "../host/status.ts";
+import { counted } from "../support/counted.ts";
 import { taskLines } from "./host-report.ts";
 import type { Style } from "./style.ts";
 import { formatTable } from "./table.ts";
@@ -41,7 +42,7 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
 
 function summaryOf({ functions, replace, patches }: PatchStatus): string {
   const count = (state: FunctionStatus["state"]): number => functions.filter((entry) => entry.state === state).length;
-  const parts = [`${functions.length} function${functions.length === 1 ? "" : "s"}`];
+  const parts = [counted(functions.length, "function")];
   if (count("covered") > 0) parts.push(`${count("covered")} covered by later modules`);
   if (count("waiting") > 0) parts.push(`${count("waiting")} waiting for their module`);
   if (replace !== null) parts.push(replace ? "cumulative" : "stacked");

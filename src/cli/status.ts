@@ -1,7 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, type KmendError } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { statusLines } from "./status-report.ts";
+import { usageError } from "./usage.ts";
 
 /** Milliseconds between two pictures of `--watch`. */
 const watchPause = 1000;
@@ -62,10 +63,5 @@ async function follow(context: CommandContext): Promise<ExitCode> {
 }
 
 function exclusive(): KmendError {
-  return new KmendError({
-    code: "USAGE",
-    message: "--json, --watch and --prometheus exclude each other",
-    hint: "kmend status --help shows what there is",
-    exitCode: ExitCode.usage,
-  });
+  return usageError("kmend status", "--json, --watch and --prometheus exclude each other");
 }

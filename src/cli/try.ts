@@ -1,13 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode } from "../support/errors.ts";
 import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "./command.ts";
 import { externalOf } from "./external-options.ts";
 import { kernelNeeds, kernelOf } from "./kernel-options.ts";
 import { reportTry } from "./try-report.ts";
+import { usageError } from "./usage.ts";
 
 export const tryCommand: CommandDefinition = {
   name: "try",
@@ -62,12 +63,7 @@ async function tryFiles(
   if (modules.length === 0) return tryPatches(context, operands, options);
   const module = modules.at(-1);
   if (module === undefined || modules.length < operands.length) {
-    throw new KmendError({
-      code: "USAGE",
-      message: "either patch modules or patches, but not both",
-      hint: "kmend try --help shows what there is",
-      exitCode: ExitCode.usage,
-    });
+    throw usageError("kmend try", "either patch modules or patches, but not both");
   }
   const { ensureRequirements } = await import("../support/requirements.ts");
   const { progress, signal } = context;

@@ -1,3 +1,4 @@
+import { counted } from "../support/counted.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandDefinition } from "./command.ts";
 import { distributionOption, kernelRpmOption, rpmsOf } from "./kernel-options.ts";
@@ -65,7 +66,3 @@ export const verifyCommand: CommandDefinition = {
     return result.outcome === "proven" ? ExitCode.done : ExitCode.stalled;
   },
 };
-
-function counted(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
-}

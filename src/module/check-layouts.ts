@@ -4,6 +4,7 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
+import { counted } from "../support/counted.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
@@ -205,8 +206,6 @@ function mergeUnits(refusals: readonly Refusal[]): Refusal[] {
   return [...groups.values()].map((group) => {
     const [first] = group as [Refusal];
     const others = group.length - 1;
-    return others === 0
-      ? first
-      : { ...first, where: `${first.where} and ${others} more unit${others === 1 ? "" : "s"}` };
+    return others === 0 ? first : { ...first, where: `${first.where} and ${counted(others, "more unit")}` };
   });
 }

@@ -4,6 +4,7 @@ import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } fr
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { seenByEveryReader } from "../change/plain-change.ts";
 import { exists } from "../support/cache.ts";
+import { counted } from "../support/counted.ts";
 import { ownFile } from "../support/own-files.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
@@ -81,7 +82,7 @@ export async function compileUnits(
   const shadows = new BuildShadows(tree.path, folder, { original: earlierFiles, patched: patchedFiles });
   const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, shadows, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
-  const title = `Compile ${count(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
+  const title = `Compile ${counted(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = await progress.phase("compile", title, () =>
     compileBoth(units, missing, patchedFiles, shadows, workshop, meanwhile),
   );
@@ -275,10 +276,6 @@ const removedUnit = {
   problem: "the patch removes a source file whose code stays in the running kernel",
   advice: "leave the file in place; code that nothing calls any more does no harm",
 };
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
-}
 
 /** Headers for authors of patches (kmend's `include/`), where the tree's `include/` has to have them. */
 const authorHeaderPlaces: Readonly<Record<string, readonly string[]>> = {

@@ -2,8 +2,8 @@ import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { UpdateChangeResult } from "../../src/cli/updates.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
-import { type HostRun, runHost } from "./host-guest.ts";
-import { edits, KspliceTree, kspliceGuest, shippedModule, vforkProgram } from "./ksplice-tree.ts";
+import type { HostRun } from "./host-guest.ts";
+import { edits, KspliceTree, runUpdates } from "./ksplice-tree.ts";
 import { replace, Scratch, testedKernel } from "./stock-kernel.ts";
 
 const meminfo = "fs/proc/meminfo.c";
@@ -62,18 +62,7 @@ describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")("updates that get into 
   });
 
   test("the guest comes to its end", async () => {
-    host = await runHost({
-      kernel: stock,
-      scratch,
-      files: [
-        ...tree.updates.values(),
-        scratch.file("shipped.ko", await shippedModule(stock, "binfmt_misc")),
-        vforkProgram(scratch),
-      ],
-      // A task is kept waiting for as long as the test likes.
-      parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
-      timeoutSeconds: 1500,
-      script: `${kspliceGuest}
+    const script = `
 echo 0 >/proc/sys/kernel/ftrace_enabled
 step no-ftrace ksplice apply --raw-errors ${file("one")}
 echo 1 >/proc/sys/kernel/ftrace_enabled
@@ -123,8 +112,8 @@ step changed ksplice apply ksplice-one
 shows after 'cat /sys/kernel/livepatch/*/enabled; ls /sys/kernel/livepatch; ls /run/kmend/updates'
 echo 1 >/proc/sys/kernel/modules_disabled
 step forbidden ksplice apply --raw-errors ${file("busy")}
-`,
-    });
+`;
+    host = await runUpdates(stock, tree, scratch, script);
   }, 1_800_000);
 
   function expectDone(...names: readonly string[]): void {

@@ -6,7 +6,7 @@ import type { RunResult } from "../../src/support/run.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { readUpdate } from "../../src/update/update-bundle.ts";
 import { runHost } from "./host-guest.ts";
-import { KspliceTree } from "./ksplice-tree.ts";
+import { KspliceTree, kspliceGuest } from "./ksplice-tree.ts";
 import { replace, Scratch } from "./stock-kernel.ts";
 import { tinyKernel } from "./tiny-kernel.ts";
 
@@ -25,7 +25,6 @@ CONFIG_SHMEM=y
 CONFIG_TMPFS=y
 CONFIG_NET=y
 CONFIG_UNIX=y
-CONFIG_BINFMT_MISC=m
 CONFIG_DEBUG_INFO_DWARF5=n
 CONFIG_DEBUG_INFO_BTF=n
 CONFIG_DEBUG_INFO_NONE=y
@@ -126,9 +125,7 @@ describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")("a kernel of one's own,
       scratch,
       timeoutSeconds: 1000,
       files: [...updates, whole, join(built.modulesDir as string, "kernel/fs/binfmt_misc.ko")],
-      script: `
-ksplice() { ksplice_name=$1; shift; node /opt/kmend/compat/ksplice-$ksplice_name "$@"; }
-status() { shows $1 'mount -t binfmt_misc none /tmp && cat /tmp/status && umount /tmp'; }
+      script: `${kspliceGuest}
 shows release 'uname -r'
 insmod binfmt_misc.ko
 status stock

@@ -18,6 +18,7 @@ import { type RunResult, run } from "../../src/support/run.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
 import { ShippedModules } from "../../src/target/shipped-module.ts";
 import { readUpdate, type UpdateBundle } from "../../src/update/update-bundle.ts";
+import { type HostRun, runHost } from "./host-guest.ts";
 import { type Edit, removeTree, replace, type Scratch } from "./stock-kernel.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
@@ -194,8 +195,30 @@ export async function shippedModule(kernel: TargetKernel, name: string): Promise
   return Buffer.from(await modules.read(modules.find(name) as { name: string; modfile: string }));
 }
 
+/**
+ * Boots the kernel as a host that has all updates of the tree in /modules, with the kernel's own `shipped.ko` of binfmt_misc and the program `vforks`.
+ * @param script what it does, with {@link kspliceGuest}.
+ */
+export async function runUpdates(
+  kernel: TargetKernel,
+  tree: KspliceTree,
+  scratch: Scratch,
+  script: string,
+): Promise<HostRun> {
+  const shipped = scratch.file("shipped.ko", await shippedModule(kernel, "binfmt_misc"));
+  return runHost({
+    kernel,
+    scratch,
+    files: [...tree.updates.values(), shipped, vforkProgram(scratch)],
+    // A task is kept waiting for as long as the test likes.
+    parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
+    timeoutSeconds: 1500,
+    script: `${kspliceGuest}${script}`,
+  });
+}
+
 /** Compiles the program `vforks`, which waits in the kernel until its child ends, which it does not. @returns its path. */
-export function vforkProgram(scratch: Scratch): string {
+function vforkProgram(scratch: Scratch): string {
   const path = join(scratch.folder(), "vforks");
   const source = "#include <unistd.h>\nint main(void) { if (vfork() == 0) { sleep(10000); _exit(0); } return 0; }\n";
   execFileSync("gcc", ["-static", "-O1", "-x", "c", "-o", path, "-"], { input: source });

@@ -7,8 +7,8 @@ import { isSigned } from "../../src/elf/module-signature.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { readUpdate } from "../../src/update/update-bundle.ts";
-import { type HostRun, runHost } from "./host-guest.ts";
-import { edits, KspliceTree, kspliceGuest, shippedModule, vforkProgram } from "./ksplice-tree.ts";
+import type { HostRun } from "./host-guest.ts";
+import { edits, KspliceTree, runUpdates, shippedModule } from "./ksplice-tree.ts";
 import { replace, Scratch, testedKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
@@ -189,18 +189,7 @@ describe("on the stock kernel", () => {
   let host: HostRun;
   const file = (id: string): string => basename(tree.updates.get(id) as string);
   beforeAll(async () => {
-    host = await runHost({
-      kernel: stock,
-      scratch,
-      files: [
-        ...tree.updates.values(),
-        scratch.file("shipped.ko", await shippedModule(stock, "binfmt_misc")),
-        vforkProgram(scratch),
-      ],
-      // A task is kept waiting for as long as the test likes.
-      parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
-      timeoutSeconds: 1500,
-      script: `${kspliceGuest}
+    const script = `
 step partial ksplice apply --partial --debugfile=/tmp/debug ${file("mod")}
 shows debug 'cat /tmp/debug'
 insmod ${file("whole")}
@@ -232,8 +221,8 @@ for update in two ext git; do step undo-$update ksplice undo $update; done
 step undo-one ksplice undo ksplice_one
 step gone-view ksplice view --id=ext
 shows after 'cat /proc/meminfo; ls /sys/kernel/livepatch; ls /run/kmend/updates'
-`,
-    });
+`;
+    host = await runUpdates(stock, tree, scratch, script);
   }, 1_800_000);
 
   function expectDone(...names: readonly string[]): void {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { BuildResult } from "../../module/build-types.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
-import { ExitCode, KmendError } from "../../support/errors.ts";
+import { ExitCode, type KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { Architecture } from "../../update/package-name.ts";
@@ -15,6 +15,7 @@ import { formatProblem } from "../problem.ts";
 import { Reporter } from "../reporter.ts";
 import type { Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
+import { usageError } from "../usage.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 const name = "kpatch-package-builder";
@@ -110,12 +111,7 @@ function parse(words: readonly string[]): Request {
 }
 
 function usage(message: string): KmendError {
-  return new KmendError({
-    code: "USAGE",
-    message,
-    hint: `${name} --help shows what there is`,
-    exitCode: ExitCode.usage,
-  });
+  return usageError(name, message);
 }
 
 /** One run of the program. */

@@ -4,19 +4,15 @@ import { findInstalled } from "../../host/installed.ts";
 import { type HostStatus, readHostStatus } from "../../host/status.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
-import type { ArgumentDefinition, Offer, OptionDefinition } from "../command.ts";
+import type { CommandWords, Offer, OptionDefinition } from "../command.ts";
 import { asKmendError, formatProblem } from "../problem.ts";
 import { runCommandLine, type Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
 
 /** A command of the kpatch utility. */
-export interface KpatchCommand {
-  readonly name: string;
-  /** What follows it. */
+export interface KpatchCommand extends CommandWords {
+  /** What follows the name. */
   readonly words: string;
-  readonly description: string;
-  readonly options: readonly OptionDefinition[];
-  readonly arguments: readonly ArgumentDefinition[];
 }
 
 const kernelVersion: OptionDefinition = {

@@ -3,8 +3,8 @@ import { createLines, runCreate } from "../create.ts";
 import { createOptions } from "../create-options.ts";
 import { formatProblem } from "../problem.ts";
 import { styleFor } from "../style.ts";
+import { usageError } from "../usage.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
-import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-create 0.9.9, as its manual describes it. */
 export const kspliceCreate: KspliceProgram = {
@@ -16,7 +16,7 @@ export const kspliceCreate: KspliceProgram = {
     const { stderr, signal } = surroundings;
     if (operand === undefined) throw usageError("ksplice-create", "KERNEL_SOURCE is missing");
     const given = new OptionValues({ ...options.all(), install: true });
-    const result = await runCreate({ progress: reporter, signal }, operand, given);
+    const result = await runCreate(this.name, { progress: reporter, signal }, operand, given);
     reporter.stop();
     const { build, notes, outcome } = result;
     if (!raw && verbosity >= 0) for (const note of [...notes, ...(build?.notes ?? [])]) reporter.note(note);

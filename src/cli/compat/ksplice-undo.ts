@@ -1,8 +1,8 @@
 import { timeoutOption } from "../host-options.ts";
 import { changeLines } from "../update-report.ts";
+import { usageError } from "../usage.ts";
 import { debugOptions, saveDebug } from "./ksplice-debug.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
-import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-undo 0.9.9. */
 export const kspliceUndo: KspliceProgram = {

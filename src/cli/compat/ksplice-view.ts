@@ -1,6 +1,6 @@
 import { bundleLines, stateLines, updateLines } from "../update-report.ts";
+import { usageError } from "../usage.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
-import { usageError } from "./ksplice-usage.ts";
 
 /** The interface of ksplice-view 0.9.9. */
 export const kspliceView: KspliceProgram = {

@@ -1,3 +1,4 @@
+import { counted } from "../../support/counted.ts";
 import { BtfKind, IntEncoding } from "../../target/btf-format.ts";
 import { elementOf, type FlatMember, flatMembers } from "./members.ts";
 import { type TypePairs, typedefNameOf, wordOf } from "./same-types.ts";
@@ -152,7 +153,7 @@ function nameOf(member: FlatMember): string {
 }
 
 function widthOf(member: FlatMember): string {
-  return member.isBitField ? `a bit field of ${member.size} bit${member.size === 1 ? "" : "s"}` : "an ordinary member";
+  return member.isBitField ? `a bit field of ${counted(member.size, "bit")}` : "an ordinary member";
 }
 
 function place({ offset, isBitField }: FlatMember): string {

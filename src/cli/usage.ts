@@ -1,6 +1,9 @@
-import { ExitCode, KmendError } from "../../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 
-/** The error for words that a program does not understand. */
+/**
+ * The error for words that a program does not understand.
+ * @param program as it is called, with the command if it has several: `kmend view`.
+ */
 export function usageError(program: string, message: string): KmendError {
   return new KmendError({
     code: "USAGE",
