@@ -31,6 +31,9 @@ export async function readExtension(
   const args = [tree, "-name", ".git", "-prune", "-o", "-type", "f", "-name", `?*${quoted}`, "-printf", "%P\\0"];
   const found = (await run("find", args, { signal })).stdout.split("\0").filter((path) => path !== "");
   if (found.length === 0) throw extensionError(`no file in ${tree} has a name that ends in ${extension}`);
+  // `fixed` for `.fixed` would make sys.c.fixed a new file `sys.c.`, which no kernel builds.
+  const cut = found.find((path) => path.slice(0, -extension.length).endsWith("."));
+  if (cut !== undefined) throw extensionError(`${cut} without "${extension}" ends in a dot, as no source file does`);
   const files: ChangedFile[] = [];
   const texts: string[] = [];
   for (const copy of found.sort()) {
@@ -51,8 +54,9 @@ export async function readExtension(
 
 /** @throws KmendError `EXTENSION_NAME` (exit 2) for an extension that no file can have. */
 export function requireExtension(extension: string): void {
-  if (extension !== "" && !extension.includes("/")) return;
-  throw extensionError(`"${extension}" cannot be the end of a file's name`, "EXTENSION_NAME");
+  if (extension === "" || extension.includes("/")) {
+    throw extensionError(`"${extension}" cannot be the end of a file's name`, "EXTENSION_NAME");
+  }
 }
 
 /** Diff of content with a file; diff(1) ends with 1 when there are differences. */

@@ -161,7 +161,8 @@ async function applyOne(patch: PatchFile, work: string, options: readonly string
   const args = [...options, "--batch", "--forward", "--no-backup-if-mismatch", `--reject-file=${rejects}`];
   const result = await run("patch", args, { cwd: work, input: patch.content, allowFailure: true });
   await rm(rejects, { force: true });
-  if (result.exitCode !== 0) throw applyError(patch, result.all);
+  if (result.exitCode !== 0)
+    throw applyError(patch, result.all.replaceAll(` -- saving rejects to file ${rejects}`, ""));
   const notes: string[] = [];
   let file = "";
   for (const line of result.all.split("\n")) {

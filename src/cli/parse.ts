@@ -22,7 +22,7 @@ export type Request =
  */
 export function parseCommandLine(words: readonly string[], table: readonly CommandDefinition[] = commands): Request {
   let output = "";
-  let request: Request | undefined;
+  let request: Extract<Request, { kind: "run" }> | undefined;
   const configure = (command: Command): Command =>
     command
       .exitOverride()
@@ -54,6 +54,7 @@ export function parseCommandLine(words: readonly string[], table: readonly Comma
   }
   try {
     program.parse([...words], { from: "user" });
+    if (request !== undefined) requireWords(program, request.operands);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { kind: "text", text: output };
@@ -71,10 +72,24 @@ export function toOption(definition: OptionDefinition): Option {
   }
   const { minimum } = definition;
   if (minimum !== undefined) return option.argParser((value) => parseInteger(value, minimum));
+  const wanted = namesSomething.test(definition.flags) ? requireText : (value: string): string => value;
   if (definition.repeatable) {
-    return option.argParser((value, previous: readonly string[] | undefined) => [...(previous ?? []), value]);
+    return option.argParser((value, previous: readonly string[] | undefined) => [...(previous ?? []), wanted(value)]);
   }
-  return option;
+  return wanted === requireText ? option.argParser(wanted) : option;
+}
+
+/** Values that name something: an empty one is a variable of a script that is not set, and would be taken for the present folder or for a default. */
+const namesSomething = /<(?:FILE|DIR|TARBALL\|DIR|COMMIT|ID|RELEASE)>$/;
+
+function requireText(value: string): string {
+  if (value === "") throw new InvalidArgumentError("It is empty.");
+  return value;
+}
+
+/** Ends the reading of a command line in which an operand is empty, for the same reason. */
+export function requireWords(command: Command, operands: readonly string[]): void {
+  if (operands.includes("")) command.error("error: an operand is empty");
 }
 
 function parseInteger(value: string, minimum: number): number {

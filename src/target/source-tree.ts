@@ -60,7 +60,7 @@ function notKernel(where: string, why: string): KmendError {
     message: "this is not a kernel source tree",
     where,
     why,
-    hint: "give the top folder of a kernel source tree with --source DIR",
+    hint: "give the top folder of a kernel source tree",
     exitCode: ExitCode.usage,
   });
 }

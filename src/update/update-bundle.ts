@@ -1,8 +1,8 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
-import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
-import { messageOf } from "../support/errors.ts";
+import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
+import { KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { packFolder } from "./tarball.ts";
 import { manifestSizeLimit, parseUpdateManifest, sealManifest, type UpdateManifest } from "./update-manifest.ts";
@@ -71,6 +71,7 @@ export async function writeUpdate(
  */
 export async function readUpdate(path: string): Promise<UpdateBundle> {
   const info = await stat(path).catch((error: unknown) => {
+    if (systemErrorCode(error) === "ENOENT") throw noUpdate(path);
     throw badUpdate(path, messageOf(error), error);
   });
   const files = info.isDirectory() ? await readFolder(path) : await readTarball(path);
@@ -103,7 +104,23 @@ export async function readUpdate(path: string): Promise<UpdateBundle> {
   return { path, manifest, patch: files.get(patchFileName) as Buffer, description, module, files };
 }
 
+function noUpdate(path: string): KmendError {
+  return new KmendError({
+    code: "UPDATE_MISSING",
+    message: `there is no file or folder ${path}`,
+    hint: "give the path of an update, ksplice-ID.tar.gz, or of the folder that it was unpacked to",
+  });
+}
+
 async function readFolder(path: string): Promise<Map<string, Buffer>> {
+  // Any other folder may be large, and change while it is read.
+  if (!(await exists(join(path, manifestFile)))) throw badUpdate(path, `it has no ${manifestFile}`);
+  return filesIn(path).catch((error: unknown) => {
+    throw error instanceof KmendError ? error : badUpdate(path, messageOf(error), error);
+  });
+}
+
+async function filesIn(path: string): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>();
   let bytes = 0;
   for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {

@@ -48,4 +48,6 @@ test("the end of a name is no pattern, and an end that no file has is an error",
   write("tree/fs/a.c.fixed", "int a;\n");
   await expect(read(".fix*")).rejects.toMatchObject({ code: "EXTENSION" });
   await expect(read(".fixe?")).rejects.toMatchObject({ code: "EXTENSION" });
+  const message = expect.stringMatching(/ without "fixed" ends in a dot, /);
+  await expect(read("fixed")).rejects.toMatchObject({ code: "EXTENSION", message });
 });

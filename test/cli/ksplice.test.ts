@@ -73,7 +73,11 @@ describe("wrong usage ends with 1", () => {
     ["create", ["--patch=x.patch", "-j", "0", "TREE"], "at least 1"],
     ["create", ["--patch=x.patch", "--jobs=many", "TREE"], "at least 1"],
     ["create", ["--patch=x.patch", "--id=a/b", "TREE"], '"a/b" cannot be the identifier'],
-    ["create", ["--patch=x.patch", "--id=", "TREE"], '"" cannot be the identifier'],
+    ["create", ["--patch=x.patch", "--id=", "TREE"], "It is empty"],
+    ["create", ["--prebuild", "--config=", "TREE"], "It is empty"],
+    ["create", ["--git=", "TREE"], "It is empty"],
+    ["create", ["--prebuild", ""], "an operand is empty"],
+    ["view", ["--id="], "It is empty"],
     ["create", ["--patch=x.patch", "--id=-x", "TREE"], '"-x" cannot be the identifier'],
     ["create", ["--patch=x.patch", `--id=${"x".repeat(48)}`, "TREE"], "cannot be the identifier"],
     ["create", ["--patch=x.patch", "--patch-opt=--output=/etc/passwd", "TREE"], "cannot be given to patch"],
@@ -113,8 +117,9 @@ describe("every other failure ends with 255", () => {
     ["create", ["--prebuild", "--config=/nowhere", "TREE"], "ORIG_CONFIG"],
     ["create", ["--prebuild", "--config=TREE/kernel", "TREE"], "is the source tree or a folder in it"],
     ["create", ["--git=HEAD", "TREE"], "NOT_A_GIT_TREE"],
-    ["apply", ["/nowhere.tar.gz"], "BAD_UPDATE"],
-    ["view", ["--file=/nowhere.tar.gz"], "BAD_UPDATE"],
+    ["apply", ["/nowhere.tar.gz"], "UPDATE_MISSING"],
+    ["apply", ["/proc"], "it has no manifest.json"],
+    ["view", ["--file=/nowhere.tar.gz"], "UPDATE_MISSING"],
   ])("ksplice-%s %j", async (program, words, code) => {
     const { exitCode, stdout, stderr } = await ksplice(program, ...words.map((word) => word.replace("TREE", tree)));
     expect(stderr).toContain(code);

@@ -1,7 +1,7 @@
 import { Command, CommanderError } from "commander";
 import type { KmendError } from "../../support/errors.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { toOption } from "../parse.ts";
+import { requireWords, toOption } from "../parse.ts";
 import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
 import type { Surroundings } from "../run-command-line.ts";
 import { styleFor } from "../style.ts";
@@ -41,6 +41,7 @@ export function parseOlder(program: OlderProgram, words: readonly string[]): Par
   for (const option of program.options) command.addOption(toOption(option));
   try {
     command.parse([...words], { from: "user" });
+    requireWords(command, command.args);
   } catch (problem) {
     if (!(problem instanceof CommanderError)) throw problem;
     return { kind: "text", text, command, problem };
