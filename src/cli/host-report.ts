@@ -58,7 +58,8 @@ export function reportChange(context: CommandContext, result: ChangeResult): voi
       context.printProblem({ kind: "error", code, message, where: undefined, why, hint });
     }
     for (const line of taskLines(stalledTasks)) context.print(line);
-    if (result.dryRun && refusals.length === 0) continue;
+    // The steps have told it.
+    if (outcome === "planned") continue;
     // The last line of all tells the outcome with its reason: scripts keep it as the message.
     const seconds = typeof milliseconds === "number" ? ` in ${(milliseconds / 1000).toFixed(1)} s` : "";
     const others = replaced.length === 0 ? "" : `, replaced ${replaced.join(", ")}`;

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { exists } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
 import {
   bootRecordsOf,
@@ -48,15 +47,20 @@ export function bootGuard(host: Host): LoadGuard {
       return [];
     },
     async after(file, outcome) {
+      // After a long transition the minute may be over already, and there is no record any more.
+      const record = (await readBootRecords(root, release)).find(({ name }) => name === file.name);
       if (outcome === "loaded") {
-        // After a long transition the minute may be over already.
-        const recorded = await exists(join(bootRecordsOf(root, release), file.name));
-        if (recorded) await writeBootRecord(host, file, "loaded");
+        if (record !== undefined) await writeBootRecord(host, file, "loaded");
         return;
       }
-      // What was loaded before keeps its record, and so does what could not be taken back.
-      const there = outcome === "already" || (await readLoadedPatch(root, file.name)) !== undefined;
-      if (!there) await removeBootRecord(root, release, file.name);
+      if (outcome === "already") {
+        // A kmend that was killed, or an initramfs that did not wait for it, left it at that.
+        const ours = record?.state === "loading" && record.boot === (await readBootId(root));
+        if (ours) await writeBootRecord(host, file, "loaded");
+        return;
+      }
+      // What could not be taken back keeps its record.
+      if ((await readLoadedPatch(root, file.name)) === undefined) await removeBootRecord(root, release, file.name);
     },
   };
 }

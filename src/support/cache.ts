@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
 /** The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`. */
@@ -72,6 +72,7 @@ export function sha256(...parts: readonly (string | Uint8Array)[]): string {
 export function rethrowDiskErrors(error: unknown): never {
   const code = systemErrorCode(error);
   const path = error instanceof Error && "path" in error ? String(error.path) : undefined;
+  const elsewhere = path !== undefined && !resolve(path).startsWith(resolve(cacheRoot()));
   if (
     code === "ENOSPC" ||
     code === "EDQUOT" ||
@@ -82,7 +83,9 @@ export function rethrowDiskErrors(error: unknown): never {
       code: "NO_SPACE",
       message: "no space left on the disk",
       where: path,
-      hint: `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cacheRoot()})`,
+      hint: elsewhere
+        ? "free some space there"
+        : `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cacheRoot()})`,
       cause: error,
     });
   }
@@ -91,7 +94,9 @@ export function rethrowDiskErrors(error: unknown): never {
       code: "NOT_WRITABLE",
       message: `cannot write: ${messageOf(error)}`,
       where: path,
-      hint: "choose a folder that you may write to (-o DIR for the output, KMEND_CACHE=DIR for the cache)",
+      hint: elsewhere
+        ? "choose a folder that you may write to (for the output of a build: -o DIR), or see to this one"
+        : "choose a folder that you may write to (-o DIR for the output, KMEND_CACHE=DIR for the cache)",
       cause: error,
     });
   }

@@ -36,6 +36,20 @@ test("a dry run prints the steps alone", () => {
   expect(report([{ ...sound, outcome: "planned" }], true).lines).toEqual(["insmod a.ko"]);
 });
 
+test.each([
+  ["absent", "not there"],
+  ["already", "already there"],
+])("and, where it has none for a module, that it is %s", (outcome, words) => {
+  const { lines } = report(
+    [
+      { ...sound, outcome: "planned" },
+      { ...sound, name: "b", outcome },
+    ],
+    true,
+  );
+  expect(lines).toEqual(["insmod a.ko", `b: ${words}`]);
+});
+
 test("the last line tells the reason of a refusal", () => {
   const refusals = [refuseOnHost("UNSIGNED", "a", "a.ko", { policy: "module.sig_enforce" })];
   const { lines, problems } = report([{ ...sound, outcome: "refused", refusals }]);

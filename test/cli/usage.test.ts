@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { commands } from "../../src/cli/command-table.ts";
 import { kmend } from "./captured.ts";
@@ -67,6 +68,13 @@ test("with --json an error is also an object on standard output", async () => {
     },
   });
   expect(stderr).toMatch(/^error\[NOT_A_PATCH_MODULE\]: /);
+});
+
+test("a file that cannot be written is no reason to choose another cache", async () => {
+  const { exitCode, stderr } = await kmend("status", "--prometheus", join(import.meta.filename, "kmend.prom"));
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain("error[NOT_WRITABLE]");
+  expect(stderr).not.toContain("KMEND_CACHE");
 });
 
 test("-vv adds the stack traces of an error and its cause", async () => {

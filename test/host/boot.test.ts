@@ -185,6 +185,20 @@ test("a second call of one boot changes nothing", async () => {
   expect(host.read(`${records}/a`)).toBe(record);
 });
 
+test("nor does it leave a load that was killed before it was over recorded as one that never was", async () => {
+  installed({ name: "a" });
+  await boot({ host });
+  const loading = host.read(`${records}/a`).replace("state=loaded", "state=loading");
+  host.write(`${records}/a`, loading);
+  uptime(20);
+  expect(await outcomes()).toEqual(["a already"]);
+  expect(host.read(`${records}/a`)).toMatch(/boot=first\nuptime=20\nstate=loaded$/);
+  const earlier = loading.replace("boot=first", "boot=zero");
+  host.write(`${records}/a`, earlier);
+  expect(await outcomes(), "what an earlier boot died of stays").toEqual(["a already"]);
+  expect(host.read(`${records}/a`)).toBe(earlier);
+});
+
 test("where no record can be written nothing is loaded", async () => {
   installed({ name: "a" });
   host.write("var/lib/kmend", "not a folder");

@@ -15,12 +15,11 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
 import { cacheRoot, makeOnce, sha256, withLock } from "../../src/support/cache.ts";
-import { findAlarm } from "../../src/vm/kernel-log.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
 import { type GuestEnd, runGuest } from "../../src/vm/qemu.ts";
-import { type Frame, FrameDecoder } from "../../src/vm/serial-frames.ts";
-import { copyKmend, type Step } from "./host-guest.ts";
+import { FrameDecoder } from "../../src/vm/serial-frames.ts";
+import { copyKmend, expectNoAlarm, readSteps, type Steps, stepFunctions } from "./host-guest.ts";
 import type { Scratch, StockKernel } from "./stock-kernel.ts";
 
 const system = fileURLToPath(new URL("../../system", import.meta.url));
@@ -95,12 +94,7 @@ async function debianArchive(maker: InitramfsMaker): Promise<string> {
 }
 
 /** What a guest left behind when it ended. */
-export interface BootEnd {
-  step(name: string): Step;
-  json<Result>(name: string): Result;
-  has(name: string): boolean;
-  /** Everything that was said, for a failing test. */
-  readonly said: string;
+export interface BootEnd extends Steps {
   readonly end: GuestEnd;
 }
 
@@ -226,29 +220,13 @@ ${this.#plan.prepare ?? ""}`;
         return false;
       },
     });
-    const find = (name: string): Frame | undefined => decoder.frames.find((frame) => frame.name === name);
-    const said = `${decoder.frames.map(({ name, status, text }) => `${name}: ${status}\n${text}`).join("\n")}\n${end.console}\n${end.stderr}`;
-    expect(end.timedOut, said).toBe(false);
-    if (find("done") !== undefined) {
+    const steps = readSteps(decoder.frames, end);
+    expect(end.timedOut, steps.said).toBe(false);
+    if (steps.done) {
       this.#readInitramfs();
-      const log = (find("log")?.text ?? "").split("\n");
-      expect(
-        log.filter((line) => findAlarm([line]) !== undefined),
-        log.join("\n"),
-      ).toEqual([]);
+      expectNoAlarm(steps.log);
     }
-    const step = (name: string): Step => {
-      const out = find(`${name}.out`);
-      if (out === undefined) throw new Error(`the guest did not come to ${name}: ${said}`);
-      return { exitCode: out.status, stdout: out.text, stderr: find(`${name}.err`)?.text ?? "" };
-    };
-    return {
-      step,
-      said,
-      end,
-      json: (name) => JSON.parse(step(name).stdout),
-      has: (name) => find(`${name}.out`) !== undefined,
-    };
+    return { ...steps, end };
   }
 }
 
@@ -268,14 +246,7 @@ WantedBy=default.target
 function guestScript(token: string, script: string): string {
   return `stty -F /dev/ttyS1 raw -echo 115200
 send() { { echo "@${token}< $1 $2"; base64; echo "@${token}> $1"; } >/dev/ttyS1; }
-step() {
-  step_name=$1; shift
-  "$@" >/tmp/step.out 2>/tmp/step.err
-  step_status=$?
-  send "$step_name.out" $step_status </tmp/step.out
-  send "$step_name.err" 0 </tmp/step.err
-}
-shows() { step "$1" sh -c "$2"; }
+${stepFunctions}
 export HOME=/root
 release=$(uname -r)
 cd /modules

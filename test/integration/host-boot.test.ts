@@ -1,23 +1,18 @@
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { LoadResult } from "../../src/host/load.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import { type BootEnd, DebianGuest } from "./debian-guest.ts";
-import { buildFixtures } from "./host-guest.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { buildFixtures, exampleModule } from "./host-modules.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 /** Two boots of a machine with systemd take more than a minute in software emulation. */
 const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
-async function patchModule(): Promise<string> {
-  const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
-  const name = "livepatch-a";
-  const { exitCode, result, stderr } = await build([example], scratch.folder(), "--name", name, "--no-replace");
-  expect(exitCode, stderr).toBe(0);
-  return result.module?.path as string;
+function patchModule(): Promise<string> {
+  return exampleModule(scratch, "livepatch-a", ["meminfo-string"], "--no-replace");
 }
 
 long("a live patch that brings the machine down within its first minute", () => {

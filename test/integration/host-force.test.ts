@@ -1,23 +1,19 @@
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ForceResult } from "../../src/host/force.ts";
 import type { LoadResult } from "../../src/host/load.ts";
 import type { SignalResult } from "../../src/host/signal.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import type { UnloadResult } from "../../src/host/unload.ts";
-import { buildFixtures, type HostRun, runHost } from "./host-guest.ts";
-import { Scratch, stockKernel } from "./stock-kernel.ts";
+import type { HostRun } from "./host-guest.ts";
+import { runHostWithFixtures } from "./host-modules.ts";
+import { Scratch } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
 let run: HostRun;
 
 beforeAll(async () => {
-  const { kernel, tree } = await stockKernel();
-  const fixtures = await buildFixtures(tree, scratch);
-  run = await runHost({
-    kernel,
+  run = await runHostWithFixtures(["parks.ko", "patches-parks.ko", "panics.ko"], {
     scratch,
-    files: ["parks.ko", "patches-parks.ko", "panics.ko"].map((file) => join(fixtures, file)),
     processors: 1,
     timeoutSeconds: 1500,
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],

@@ -4,9 +4,7 @@ import { copyFileSync, cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSyn
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import { run } from "../../src/support/run.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
-import type { PreparedTree } from "../../src/tree/prepare.ts";
 import { guestOpening } from "../../src/vm/guest-script.ts";
 import { findAlarm } from "../../src/vm/kernel-log.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
@@ -59,18 +57,45 @@ export interface HostPlan {
 /** Boots a host, runs the script to its end, and requires that the kernel found nothing to complain about. */
 export async function runHost(plan: HostPlan): Promise<HostRun> {
   const { frames, end } = await bootHost(plan);
+  const steps = readSteps(frames, end);
+  expect(steps.done, steps.said).toBe(true);
+  expectNoAlarm(steps.log);
+  return steps;
+}
+
+/** What the steps of a guest's script sent. */
+export interface Steps extends HostRun {
+  /** Whether the script came to its end. */
+  readonly done: boolean;
+  /** Whether the guest came to a step. */
+  has(name: string): boolean;
+  /** Everything that was said, for a failing test. */
+  readonly said: string;
+}
+
+export function readSteps(frames: readonly Frame[], end: GuestEnd): Steps {
   const find = (name: string): Frame | undefined => frames.find((frame) => frame.name === name);
-  const said = frames.map(({ name, status, text: output }) => `${name}: ${status}\n${output}`).join("\n");
-  expect(find("done"), `${said}\n${end.console}\n${end.stderr}`).toBeDefined();
+  const texts = frames.map(({ name, status, text: output }) => `${name}: ${status}\n${output}`);
+  const said = [...texts, end.console, end.stderr].join("\n");
   const step = (name: string): Step => {
     const out = find(`${name}.out`);
     if (out === undefined) throw new Error(`the guest did not come to ${name}: ${said}`);
     return { exitCode: out.status, stdout: out.text, stderr: find(`${name}.err`)?.text ?? "" };
   };
-  const log = (find("log")?.text ?? "").split("\n");
+  return {
+    step,
+    said,
+    log: (find("log")?.text ?? "").split("\n"),
+    done: find("done") !== undefined,
+    has: (name) => find(`${name}.out`) !== undefined,
+    json: (name) => JSON.parse(step(name).stdout),
+  };
+}
+
+/** Requires that the kernel found nothing to complain about. */
+export function expectNoAlarm(log: readonly string[]): void {
   const alarms = log.filter((line) => findAlarm([line]) !== undefined);
   expect(alarms, log.join("\n")).toEqual([]);
-  return { step, log, json: (name) => JSON.parse(step(name).stdout) };
 }
 
 async function bootHost(plan: HostPlan): Promise<{ readonly frames: readonly Frame[]; readonly end: GuestEnd }> {
@@ -141,16 +166,19 @@ export function installExecutable(root: FreshRoot, executable: string): void {
   symlinkSync("kmend", join(root.path, "bin/kpatch"));
 }
 
-function initScript(token: string, modules: readonly string[], script: string): string {
-  return `${guestOpening(token)}
-step() {
+/** `step NAME COMMAND...` runs a command and sends how it ended; `shows NAME TEXT` does so with shell text. */
+export const stepFunctions = `step() {
   step_name=$1; shift
   "$@" >/tmp/step.out 2>/tmp/step.err
   step_status=$?
   send "$step_name.out" $step_status </tmp/step.out
   send "$step_name.err" 0 </tmp/step.err
 }
-shows() { step "$1" sh -c "$2"; }
+shows() { step "$1" sh -c "$2"; }`;
+
+function initScript(token: string, modules: readonly string[], script: string): string {
+  return `${guestOpening(token)}
+${stepFunctions}
 kernel_modules() { for module in ${modules.join(" ")}; do insmod /modules/$module; done; }
 export HOME=/root
 chmod 755 /
@@ -162,15 +190,4 @@ tell done
 sleep 100
 poweroff -f
 `;
-}
-
-/** Compiles the modules of test/fixtures/host-modules for a kernel. @returns the folder with the `.ko` files. */
-export async function buildFixtures(tree: PreparedTree, scratch: Scratch): Promise<string> {
-  const folder = scratch.folder();
-  const fixtures = join(repository, "test/fixtures/host-modules");
-  cpSync(fixtures, folder, { recursive: true });
-  const names = readdirSync(fixtures).filter((name) => name.endsWith(".c"));
-  writeFileSync(join(folder, "Makefile"), `obj-m := ${names.map((name) => name.replace(/\.c$/, ".o")).join(" ")}\n`);
-  await run("make", [...tree.makeArguments, `M=${folder}`, "modules"], { cwd: tree.path });
-  return folder;
 }

@@ -1,11 +1,13 @@
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runHost } from "./host-guest.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { exampleModule } from "./host-modules.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 /** Some hundred starts of Node in software emulation. */
 const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
+/** `load 12,boot 3` tries only these points again, after a failure. */
+const only = (process.env["KMEND_TEST_KILLS"] ?? "").split(",").filter(Boolean);
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
@@ -153,10 +155,13 @@ async function programsEnd() {
   while (readdirSync("/proc").some((name) => /^[0-9]+$/.test(name) && runs(name))) await new Promise((resolve) => setTimeout(resolve, 100));
 }
 
+const only = ${JSON.stringify(only)};
+const most = Math.max(...only.map((point) => Number(point.split(" ")[1])));
 const counts = [];
 const points = [];
 for (const [index, { words, before, look, recover, end }] of verbs.entries()) {
-  for (let count = 1; ; count++) {
+  for (let count = 1; only.length === 0 || count <= most; count++) {
+    if (only.length > 0 && !only.includes(words[0] + " " + count)) continue;
     where = words.join(" ");
     await before?.();
     rmSync("/tmp/points", { force: true });
@@ -189,17 +194,9 @@ interface Killed {
 long("kill -9 before each call that changes the system, and after the start of each program", () => {
   let result: Killed;
   beforeAll(async () => {
-    const patch = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
     const { kernel } = await stockKernel();
-    const made = async (...more: readonly string[]): Promise<string> => {
-      const {
-        exitCode,
-        result: built,
-        stderr,
-      } = await build([patch], scratch.folder(), "--name", "livepatch-fix", ...more);
-      expect(exitCode, stderr).toBe(0);
-      return built.module?.path as string;
-    };
+    const made = (...more: readonly string[]): Promise<string> =>
+      exampleModule(scratch, "livepatch-fix", ["meminfo-string"], ...more);
     const run = await runHost({
       kernel,
       scratch,
@@ -221,7 +218,7 @@ step killed node program.mjs`,
     console.log(`${kernel.release}: points of load, load, unload, install, install, boot, uninstall: ${result.counts}`);
   }, 2_500_000);
 
-  test("each verb was killed at each of its points", () => {
+  test.skipIf(only.length > 0)("each verb was killed at each of its points", () => {
     expect(result.counts).toHaveLength(7);
     expect(Math.min(...result.counts), result.points.join("\n")).toBeGreaterThan(2);
     for (const call of [
@@ -235,6 +232,6 @@ step killed node program.mjs`,
   });
 
   test("and the next command led to a clean state", () => {
-    expect(result.failures).toEqual([]);
+    expect(result.failures.join("\n")).toBe("");
   });
 });

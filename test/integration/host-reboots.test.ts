@@ -1,28 +1,29 @@
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BootResult } from "../../src/host/boot.ts";
 import type { InstallResult } from "../../src/host/install.ts";
 import type { LoadResult } from "../../src/host/load.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import { type BootEnd, DebianGuest } from "./debian-guest.ts";
-import { buildFixtures } from "./host-guest.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { buildFixtures, exampleModule } from "./host-modules.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 /** Eight boots: minutes, so not with every change. */
 const long = describe.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
-async function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
-  const paths = patches.map((patch) => fileURLToPath(new URL(`../../examples/${patch}.patch`, import.meta.url)));
-  const { exitCode, result, stderr } = await build(paths, scratch.folder(), "--name", name, ...more);
-  expect(exitCode, stderr).toBe(0);
-  return result.module?.path as string;
+function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
+  return exampleModule(scratch, name, patches, ...more);
 }
 
 const look = `look() { shows "$1" 'grep -o -i "^memfree" /proc/meminfo; cut -c 1-9 /proc/cmdline; ls /sys/kernel/livepatch'; }
 records() { shows "$1" 'cd /var/lib/kmend/boot/* 2>/dev/null && grep -H state= * 2>/dev/null'; }
+# minute_over: waits until livepatch_a is trusted, for ten minutes at most.
+minute_over() {
+  tries=0
+  while [ -e /var/lib/kmend/boot/$release/livepatch_a ] && [ $tries -lt 300 ]; do sleep 2; tries=$((tries + 1)); done
+}
 `;
 
 const original = "MemFree\nconsole=t\n";
@@ -110,8 +111,7 @@ for delay in 0.5 0.9 1.3 1.8 2.4; do
   [ "$(ls -A /var/lib/kmend/boot/*)" = livepatch_a ] || fail "boot killed after $delay: $(ls -A /var/lib/kmend/boot/*)"
 done 2>/dev/null
 shows failures 'cat /tmp/failures'
-tries=0
-while [ -e /var/lib/kmend/boot/$release/livepatch_a ] && [ $tries -lt 300 ]; do sleep 2; tries=$((tries + 1)); done
+minute_over
 records minute-over
 sync
 echo c >/proc/sysrq-trigger`);
@@ -208,8 +208,7 @@ step list kmend list
 step check kmend check
 shows service 'systemctl is-active kmend.service'
 step load kmend load livepatch_a
-tries=0
-while [ -e /var/lib/kmend/boot/$release/livepatch_a ] && [ $tries -lt 300 ]; do sleep 2; tries=$((tries + 1)); done
+minute_over
 records trusted`);
       expect(ran.step("booted").stdout, ran.said).toBe(original);
       expect(ran.step("log").stdout).toMatch(/livepatch_a is held back[\s\S]*panics is held back/);

@@ -1,22 +1,13 @@
-import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { runHost } from "./host-guest.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { exampleModule } from "./host-modules.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 /** Takes about half an hour in software emulation. */
 const long = test.skipIf(process.env["KMEND_LONG_TESTS"] !== "1");
 const rounds = 200;
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
-
-async function patchModule(): Promise<string> {
-  const patches = ["meminfo-string", "cmdline-helper"].map((name) =>
-    fileURLToPath(new URL(`../../examples/${name}.patch`, import.meta.url)),
-  );
-  const { exitCode, result, stderr } = await build(patches, scratch.folder(), "--name", "livepatch-both");
-  expect(exitCode, stderr).toBe(0);
-  return result.module?.path as string;
-}
 
 /** Loads and unloads in one process, and looks after each step whether it had its effect and nothing is left of it. */
 const program = `
@@ -47,7 +38,10 @@ long(
     const run = await runHost({
       kernel,
       scratch,
-      files: [await patchModule(), scratch.file("rounds.mjs", program)],
+      files: [
+        await exampleModule(scratch, "livepatch-both", ["meminfo-string", "cmdline-helper"]),
+        scratch.file("rounds.mjs", program),
+      ],
       timeoutSeconds: 5400,
       // Since Linux 6.3 a transition changes the code of cond_resched() in thousands of places, each of which interrupts all processors. Two busy ones that
       // are emulated in one thread wait for each other every time, and a round takes minutes.

@@ -1,22 +1,18 @@
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { LoadResult } from "../../src/host/load.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import type { UnloadResult } from "../../src/host/unload.ts";
-import { buildFixtures, type HostRun, runHost } from "./host-guest.ts";
-import { Scratch, stockKernel } from "./stock-kernel.ts";
+import type { HostRun } from "./host-guest.ts";
+import { runHostWithFixtures } from "./host-modules.ts";
+import { Scratch } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
 let run: HostRun;
 
 beforeAll(async () => {
-  const { kernel, tree } = await stockKernel();
-  const fixtures = await buildFixtures(tree, scratch);
-  run = await runHost({
-    kernel,
+  run = await runHostWithFixtures(["parks.ko", "patches-parks.ko"], {
     scratch,
     timeoutSeconds: 900,
-    files: ["parks.ko", "patches-parks.ko"].map((file) => join(fixtures, file)),
     // A reader is parked for as long as the test likes, which the kernel's own watchdog of hung tasks need not be told.
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
     script: `

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { InstallResult } from "../../src/host/install.ts";
 import type { LoadResult } from "../../src/host/load.ts";
@@ -9,21 +8,16 @@ import type { ModuleInfo } from "../../src/host/module-info.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import type { UnloadResult } from "../../src/host/unload.ts";
 import { signModule } from "../../src/update/sign-module.ts";
-import { buildFixtures, type HostRun, runHost } from "./host-guest.ts";
-import { build, Scratch, stockKernel } from "./stock-kernel.ts";
+import { type HostRun, runHost } from "./host-guest.ts";
+import { buildFixtures, exampleModule } from "./host-modules.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
 let run: HostRun;
 let release: string;
 
-function example(name: string): string {
-  return fileURLToPath(new URL(`../../examples/${name}.patch`, import.meta.url));
-}
-
-async function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
-  const { exitCode, result, stderr } = await build(patches.map(example), scratch.folder(), "--name", name, ...more);
-  expect(exitCode, stderr).toBe(0);
-  return result.module?.path as string;
+function module(name: string, patches: readonly string[], ...more: string[]): Promise<string> {
+  return exampleModule(scratch, name, patches, ...more);
 }
 
 /** The same module as if it were made for another kernel whose release is as long. */
