@@ -14,6 +14,7 @@ export const forceCommand: CommandDefinition = {
   options: [{ flags: "--yes-i-know", description: "the cost is understood" }, dryRunOption],
   examples: [{ command: "kmend force livepatch-fix --yes-i-know", description: "end its transition" }],
   exitCodes: {
+    [ExitCode.usage]: "--yes-i-know is missing",
     [ExitCode.unchanged]: "it is not in transition",
     [ExitCode.environment]: "not root",
   },

@@ -10,7 +10,7 @@ import { bootRecordsOf, removeBootRecord } from "./boot-record.ts";
 import { syncFolder } from "./durable.ts";
 import { type Host, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
-import { findInstalled, installedModules, installFolder, installFolderOf } from "./installed.ts";
+import { findInstalled, installedModules, installFolder, installFolderOf, kernelModuleName } from "./installed.ts";
 import { readKernelBuildId } from "./kernel-facts.ts";
 import { type ChangeOptions, requireRoot } from "./load.ts";
 import { type PatchFile, readPatchFile } from "./patch-file.ts";
@@ -140,16 +140,19 @@ async function installOne(
   if (!(await exists(join(host.root, "/lib/modules", release)))) {
     notes.push(`this system has no modules of a kernel ${release} (yet)`);
   }
+  const before = await readFile(path).catch(() => undefined);
+  const already = before?.equals(file.content) === true;
+  if (!already) {
+    if (before !== undefined) notes.push(`another build of ${file.name} was there and is replaced`);
+    await writeModule(host, path, file.content, steps, notes);
+  }
+  // Not earlier: a build that brought the machine down must not be loaded again when this one does not get there.
   const record = join(bootRecordsOf(host.root, release), file.name);
   if (await exists(record)) {
     await steps.take(`rm ${record}`, async () => void (await removeBootRecord(host.root, release, file.name)));
     notes.push(`what is known of earlier loads of ${file.name} at boot is forgotten`);
   }
-  const before = await readFile(path).catch(() => undefined);
-  if (before?.equals(file.content) === true) return { ...base, outcome: "already", notes };
-  if (before !== undefined) notes.push(`another build of ${file.name} was there and is replaced`);
-  await writeModule(host, path, file.content, steps, notes);
-  return { ...base, outcome: steps.dryRun ? "planned" : "installed", notes };
+  return { ...base, outcome: already ? "already" : steps.dryRun ? "planned" : "installed", notes };
 }
 
 async function reasonsAgainst(host: Host, release: string, file: PatchFile): Promise<readonly HostRefusal[]> {
@@ -225,7 +228,10 @@ async function uninstallOne(host: Host, release: string, operand: string, steps:
   const folder = installFolderOf(host.root, release);
   if (found === undefined) {
     // What an uninstall that was killed left.
-    if (!steps.dryRun) await removeEmpty(host, folder);
+    if (!steps.dryRun) {
+      await removeBootRecord(host.root, release, kernelModuleName(operand));
+      await removeEmpty(host, folder);
+    }
     return { name: operand, path: join(folder, basename(operand)), outcome: "absent", refusals: [], notes: [] };
   }
   const name = found.module?.name ?? found.file.replace(/\.ko$/, "");

@@ -270,3 +270,22 @@ asRoot("an install lets the next boot try a module again that was held back", as
   ]);
   expect((await readHostStatus(host)).installed).toMatchObject([{ state: "not loaded" }]);
 });
+
+asRoot("and of another build only once that is in its place", async () => {
+  await install({ host, operands: [patchFile(files, { name: "a" })] });
+  host.write(`var/lib/kmend/boot/${release}/a`, "");
+  const { steps } = await install({ host, operands: [patchFile(files, { name: "a", build: "2" })] });
+  expect(steps.map((step) => step.split(" ")[0])).toEqual(["mkdir", "write", "mv", "rm"]);
+});
+
+asRoot("an uninstall that was killed in the middle is ended by the next one", async () => {
+  await install({ host, operands: [patchFile(files, { name: "a" })] });
+  const record = `var/lib/kmend/boot/${release}/a`;
+  host.write(record, "");
+  rmSync(join(host.root, folder, "a.ko"));
+  const { modules, exitCode } = await uninstall({ host, operands: ["a.ko"] });
+  expect(modules).toMatchObject([{ outcome: "absent" }]);
+  expect(exitCode).toBe(3);
+  expect(host.has(record)).toBe(false);
+  expect(host.has("var/lib/kpatch")).toBe(false);
+});

@@ -69,6 +69,7 @@ const program = `
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
+import { dirname } from "node:path";
 import { boot, install, load, uninstall, unload } from "/opt/kmend/dist/index.js";
 
 const [file, other] = ["/modules/livepatch-fix.ko", "/modules/other/livepatch-fix.ko"];
@@ -95,6 +96,7 @@ function clean({ loaded = false, there = false }) {
   if ((names("/sys/kernel/livepatch").length > 0 || existsSync("/sys/kernel/livepatch/livepatch_fix")) !== loaded) fail("live patch");
   if (existsSync("/sys/module/livepatch_fix") !== loaded) fail("module");
   if (there ? !same(installed, file) || names(folder).length !== 1 : existsSync(folder)) fail("installed: " + names("/var/lib/kpatch"));
+  if (names("/var/lib/kmend").length > 0) fail("records: " + names("/var/lib/kmend"));
   // Whether the time of the load is remembered depends on when it was killed.
   const left = names("/run/kmend").join(" ");
   if (left !== "" && !(loaded && left === "livepatch_fix.json")) fail("left: " + left);
@@ -137,7 +139,17 @@ const verbs = [
     },
     end: { there: true },
   },
-  { words: ["uninstall", "livepatch-fix"], before: installIt, recover: () => well(uninstall({ operands: ["livepatch-fix"] }), 3), end: {} },
+  {
+    words: ["uninstall", "livepatch-fix"],
+    async before() {
+      await installIt();
+      // An earlier boot did not survive it.
+      mkdirSync(dirname(record), { recursive: true });
+      writeFileSync(record, "boot=earlier\\n");
+    },
+    recover: () => well(uninstall({ operands: ["livepatch-fix"] }), 3),
+    end: {},
+  },
 ];
 
 /**
