@@ -19,7 +19,7 @@ import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
 import { type GuestEnd, runGuest } from "../../src/vm/qemu.ts";
 import { FrameDecoder } from "../../src/vm/serial-frames.ts";
-import { copyKmend, expectNoAlarm, readSteps, type Steps, stepFunctions } from "./host-guest.ts";
+import { copyKmend, expectNoAlarm, patience, readSteps, type Steps, stepFunctions } from "./host-guest.ts";
 import type { Scratch, StockKernel } from "./stock-kernel.ts";
 
 const system = fileURLToPath(new URL("../../system", import.meta.url));
@@ -213,8 +213,7 @@ ${this.#plan.prepare ?? ""}`;
       processors: 1,
       timeoutSeconds: 1500,
       disks: [this.#disk, archive],
-      // A busy machine may not run the emulated processor for a minute, which the guest takes for a stall of its own.
-      parameters: ["root=/dev/vda", "ro", "systemd.show_status=0", "rcupdate.rcu_cpu_stall_suppress=1", ...parameters],
+      parameters: ["root=/dev/vda", "ro", "systemd.show_status=0", ...patience, ...parameters],
       onData: (piece) => {
         decoder.push(piece);
         return false;
