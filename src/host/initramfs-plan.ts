@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
@@ -63,6 +63,12 @@ async function planText(root: string, release: string): Promise<string> {
     return [`${fields.map((field) => field || "-").join(" ")}\n`];
   });
   return lines.join("");
+}
+
+/** Whether a kernel's initramfs is to load something else than what is installed, as after a change that was killed. */
+export async function isInitramfsPlanStale(root: string, release: string): Promise<boolean> {
+  const text = await readFile(planPath(root, release), "utf8").catch(() => undefined);
+  return text !== undefined && text !== (await planText(root, release));
 }
 
 /** Writes what the initramfs of a kernel is to load: all that is installed for it. */

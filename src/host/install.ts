@@ -10,6 +10,7 @@ import { bootRecordsOf, removeBootRecord } from "./boot-record.ts";
 import { syncFolder } from "./durable.ts";
 import { type Host, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
+import { isInitramfsPlanStale } from "./initramfs-plan.ts";
 import { findInstalled, installedModules, installFolder, installFolderOf, kernelModuleName } from "./installed.ts";
 import { readKernelBuildId } from "./kernel-facts.ts";
 import { type ChangeOptions, requireRoot } from "./load.ts";
@@ -97,7 +98,9 @@ async function change(
     const modules = await work(host, release, steps);
     const refusals = modules.flatMap((module) => module.refusals);
     const idle = modules.every(({ outcome }) => outcome === "absent");
-    const changed = modules.some(({ outcome }) => outcome !== "absent" && outcome !== "refused");
+    const changed = idle
+      ? await isInitramfsPlanStale(host.root, release)
+      : modules.some(({ outcome }) => outcome !== "absent" && outcome !== "refused");
     const boot = await planBoot(host, release, steps, changed && options.initramfs === true, changed);
     const base = { schema: 1, kernel: release, dryRun, steps: steps.texts, modules, boot } as const;
     if (refusals.length > 0) return { ...base, outcome: "refused", exitCode: exitCodeOf(refusals) };

@@ -232,7 +232,11 @@ describe("--initramfs", () => {
     await uninstall({ host, operands: ["live-a"] });
     expect(calls()).toEqual([`-u -k ${release}`, lines[1]]);
     rmSync(join(programs, "calls"));
-    await uninstall({ host, operands: ["b"] });
+    expect((await uninstall({ host, operands: ["live-a"] })).exitCode).toBe(3);
+    expect(existsSync(join(programs, "calls")), "nothing has changed").toBe(false);
+    // As an uninstall leaves it that is killed just then.
+    rmSync(join(host.root, folder, "b.ko"));
+    expect((await uninstall({ host, operands: ["b"] })).exitCode).toBe(3);
     expect(calls()).toEqual([`-u -k ${release}`]);
     expect(host.has(`var/lib/kmend/initramfs/${release}`)).toBe(false);
   });
