@@ -5,7 +5,7 @@ import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { counted } from "../support/counted.ts";
-import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { Btf } from "../target/btf.ts";
@@ -82,7 +82,8 @@ export async function explainUnproven(
 /**
  * Holds the types of changed units against the kernel's own where a user said which configuration and source belong to an image. Code that is the same byte
  * for byte proves itself only: new code may reach a member that is elsewhere in the running kernel.
- * @throws KmendError `IMAGE_OF_OTHER_CONFIG` (exit 2) with the first types that differ.
+ * @throws KmendError `IMAGE_OF_OTHER_CONFIG` (exit 2) with the first types that differ; `BTF_FORMAT`, `BTF_MISSING` for an image whose types are damaged, or
+ * gone though the configuration says that it has them.
  */
 export async function requireKernelTypes(
   pairs: readonly OriginalUnit[],
@@ -91,7 +92,7 @@ export async function requireKernelTypes(
   { folder, jobs, signal }: Pick<Workshop, "folder" | "jobs" | "signal">,
 ): Promise<void> {
   const differing = await mapConcurrently(pairs, jobs, ({ originalPath, object }) =>
-    differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) => unlessBroken(error, [])),
+    differingTypes(originalPath, object, types, { folder, signal }),
   );
   const index = differing.findIndex((found) => found.length > 0);
   if (index < 0) return;
@@ -111,9 +112,10 @@ async function typeEvidence(
   { folder, signal }: Pick<Workshop, "folder" | "signal">,
 ): Promise<string> {
   // What is wrong with the kernel's types must not hide that the code differs.
-  const differing = await differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) =>
-    unlessBroken(error, [messageOf(error)]),
-  );
+  const differing = await differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) => {
+    if (error instanceof KmendError && error.code.startsWith("BTF_")) return [error.message];
+    throw error;
+  });
   if (differing.length === 0) return "";
   return `; types of this unit are not those of ${object}: ${shownOf(differing)}`;
 }
@@ -133,12 +135,6 @@ async function differingTypes(
   if (originalPath === undefined) return [];
   const target = await types.of(object);
   return target === undefined ? [] : compareWithTarget(originalPath, target, folder, signal);
-}
-
-/** Lets errors pass that are not about missing or damaged types of the kernel. */
-function unlessBroken(error: unknown, instead: readonly string[]): readonly string[] {
-  if (error instanceof KmendError && error.code.startsWith("BTF_")) return instead;
-  throw error;
 }
 
 /** The types of the target kernel's image and modules, each read once. */

@@ -2,9 +2,9 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
-import { explainUnproven } from "../../src/module/check-layouts.ts";
+import { explainUnproven, requireKernelTypes } from "../../src/module/check-layouts.ts";
 import type { UnitPair } from "../../src/module/unit-pairs.ts";
 import { refuse } from "../../src/support/refusals.ts";
 import { Btf } from "../../src/target/btf.ts";
@@ -37,4 +37,33 @@ test("a failed proof names the types that the kernel has differently", async () 
     "3 of 9 functions match",
   ]);
   expect(explained[2]).toEqual(refusals[2]);
+});
+
+describe("a tree of the user's", () => {
+  const limits = { jobs: 1, signal: undefined };
+  const unit = "struct s { int a; int b; } live; int f(struct s *one) { return one->b; }";
+  const holdAgainst = async (types: Uint8Array): Promise<void> => {
+    const originalPath = compile("unit", unit);
+    const of = async (): Promise<Btf> => new Btf(types, "vmlinux");
+    await requireKernelTypes([{ source: "fs/unit.c", object: "vmlinux", originalPath }], { of }, "6.1.0", {
+      ...limits,
+      folder,
+    });
+  };
+
+  test("has the types of the kernel", async () => {
+    const types = await encodeUnitTypes(compile("same", unit), folder);
+    await expect(holdAgainst(types)).resolves.toBeUndefined();
+  });
+
+  test("is refused when it has others", async () => {
+    const types = await encodeUnitTypes(compile("other", unit.replace("int a;", "long a;")), folder);
+    const why = expect.stringContaining("struct s: its size changes from 16 to 8 bytes");
+    await expect(holdAgainst(types)).rejects.toMatchObject({ code: "IMAGE_OF_OTHER_CONFIG", where: "fs/unit.c", why });
+  });
+
+  test("is refused when those of the kernel are damaged, and nothing can be said", async () => {
+    const types = await encodeUnitTypes(compile("damaged", unit), folder);
+    await expect(holdAgainst(types.slice(0, 20))).rejects.toMatchObject({ code: "BTF_FORMAT" });
+  });
 });
