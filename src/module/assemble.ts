@@ -6,12 +6,12 @@ import { KmendError } from "../support/errors.ts";
 import { version } from "../support/version.ts";
 import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
-import { ShippedModules } from "../target/shipped-module.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import type { BuildOptions, BuildResult } from "./build-types.ts";
 import { extractUnit } from "./extract.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
+import { shippedLoaderFacts } from "./loader-facts.ts";
 import { makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
@@ -85,7 +85,10 @@ export async function assemble(
   });
   const redirections = resolved.reduce((sum, unit) => sum + unit.redirections.length, 0);
   const problems = await progress.phase("check", "Check the patch module", async () =>
-    selfCheck(file, { shipped: await anyShippedModule(kernel), name, release: kernel.release, symvers, redirections }),
+    selfCheck(file, {
+      shipped: await shippedLoaderFacts(kernel.modulesDir, signal),
+      ...{ name, release: kernel.release, symvers, redirections },
+    }),
   );
   if (problems.length > 0) {
     throw new KmendError({
@@ -123,13 +126,6 @@ function tablesOf(
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
   return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);
-}
-
-/** Some module of the target kernel. */
-async function anyShippedModule(kernel: TargetKernel): Promise<Uint8Array | undefined> {
-  const modules = await ShippedModules.open(kernel.modulesDir);
-  const some = await modules.anyPresent();
-  return some === undefined ? undefined : modules.read(some);
 }
 
 /** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */

@@ -7,7 +7,7 @@ import { ListedObject, listedProof } from "../match/listed-object.ts";
 import type { ListedSymbol } from "../match/symbol-table.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 import { changedLines } from "./changed-lines.ts";
 import { extractUnit, type KlpRelocation } from "./extract.ts";
 import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./plan.ts";
@@ -23,7 +23,7 @@ export interface CompareInput {
   readonly listed?: readonly ListedSymbol[] | undefined;
   readonly listedName?: string | undefined;
   /** What the kernel exports; without it nothing counts as exported. */
-  readonly symvers?: ReadonlyMap<string, SymversEntry> | undefined;
+  readonly symvers?: ExportedSymbols | undefined;
   /** True to fail when no extract can be written for this kind of object. */
   readonly wantsExtract: boolean;
 }

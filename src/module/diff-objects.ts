@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { parseSymvers } from "../target/symvers.ts";
+import { Symvers } from "../target/symvers.ts";
 import { compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
@@ -38,7 +38,7 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
     object,
     listed: symtab && readSymbolTable(symtab, options.symtab as string, object),
     listedName: options.symtab,
-    symvers: symvers && parseSymvers(Buffer.from(symvers).toString("utf8"), options.symvers as string),
+    symvers: symvers && new Symvers(Buffer.from(symvers).toString("utf8"), options.symvers as string),
     wantsExtract: options.output !== undefined,
   });
   if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract);

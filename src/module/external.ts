@@ -11,7 +11,7 @@ import {
   readExternalModule,
 } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 import { readModuleSourceState } from "../target/tree-state.ts";
 import { prepareExternal } from "../tree/external-tree.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
@@ -29,7 +29,7 @@ export interface OpenedExternal extends ExternalModule {
   /** Real path of its source. */
   readonly source: string;
   /** Exports of the modules that were built from this source, and of the other files that were given. */
-  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  readonly symvers: ExportedSymbols;
 }
 
 /** @throws KmendError of {@link readExternalModule}, {@link moduleSourceFolder}, {@link moduleSymvers}. */

@@ -3,7 +3,7 @@ import { basename, join } from "node:path";
 import { rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 import { plainEnvironment } from "../tree/kbuild.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import { moduleInfoObject } from "./module-info.ts";
@@ -17,7 +17,7 @@ export interface LinkRequest {
   readonly name: string;
   /** Extracts and tables. */
   readonly objects: readonly Uint8Array[];
-  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  readonly symvers: ExportedSymbols;
   /** A private, empty folder. */
   readonly folder: string;
   readonly logFile: string;

@@ -4,7 +4,7 @@ import type { Section } from "../elf/model.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { readVersions, type SymbolVersion, versionEntrySize, versionNameSize } from "../elf/symbol-versions.ts";
 import { writeObject } from "../elf/writer.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 
 /** What modpost wrote for the template module, compiled: `struct module`, `.modinfo` and the versions of the symbols that it uses. */
 export interface ModuleInfoTemplate {
@@ -34,7 +34,7 @@ export function moduleInfoObject(
   template: ModuleInfoTemplate,
   linked: Uint8Array,
   name: string,
-  symvers: ReadonlyMap<string, SymversEntry>,
+  symvers: ExportedSymbols,
 ): Uint8Array | undefined {
   const like = new ElfReader(template.object);
   const parts = new ElfReader(linked);
@@ -74,7 +74,7 @@ export function moduleInfoObject(
 /**
  * Whether the template is what this file knows how to write: checked on the template itself, whose name and versions are known.
  */
-function isUnderstood(like: ElfReader, name: string, symvers: ReadonlyMap<string, SymversEntry>): boolean {
+function isUnderstood(like: ElfReader, name: string, symvers: ExportedSymbols): boolean {
   const loaded = like.sections.filter((section) => (section.flags & SectionFlag.alloc) !== 0 && section.size > 0);
   const structure = like.section(thisModule);
   const keys = infoTexts(like).map((text) => text.slice(0, text.indexOf("=")));
@@ -105,7 +105,7 @@ function exportsSymbols(parts: ElfReader): boolean {
 }
 
 /** @returns undefined for a symbol that the kernel does not export, or whose name has no room. */
-function versionsOf(parts: ElfReader, symvers: ReadonlyMap<string, SymversEntry>): SymbolVersion[] | undefined {
+function versionsOf(parts: ElfReader, symvers: ExportedSymbols): SymbolVersion[] | undefined {
   const versions: SymbolVersion[] = [];
   const names = parts.symbols.slice(1).filter(({ section }) => section === SpecialSection.undef);
   for (const { name } of [...names, { name: moduleLayout }]) {

@@ -11,7 +11,7 @@ import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { CompilerComparison } from "../target/compiler.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
 import { decideModuleKeys } from "./module-keys.ts";
 import type { ProvenOriginal } from "./read-ahead.ts";
@@ -77,7 +77,7 @@ export function newGlobalsOf(plan: UnitPlan): string[] {
 
 /** Facts for resolving that are common to all units. */
 export interface ResolveFacts {
-  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  readonly symvers: ExportedSymbols;
   readonly newGlobals: ReadonlyMap<string, string>;
   readonly settled: ReadonlyMap<string, number>;
   readonly compiler: CompilerComparison;

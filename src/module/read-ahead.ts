@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
-import { readSymvers, type SymversEntry } from "../target/symvers.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers } from "../target/symvers.ts";
 import type { TargetObjects } from "./target-objects.ts";
 import type { OriginalUnit } from "./unit-pairs.ts";
 
@@ -20,11 +20,11 @@ const limit = 8;
  */
 export class ReadAhead {
   readonly #symversPath: string;
-  readonly #further: ReadonlyMap<string, SymversEntry>;
+  readonly #further: ExportedSymbols;
   readonly #objects: TargetObjects;
   readonly #entrySizes: EntrySizes;
   readonly #originals = new Map<string, Promise<ProvenOriginal>>();
-  #symvers: Promise<ReadonlyMap<string, SymversEntry>> | undefined;
+  #symvers: Promise<ExportedSymbols> | undefined;
 
   /**
    * @param entrySizes of the target's special tables.
@@ -34,7 +34,7 @@ export class ReadAhead {
     symversPath: string,
     objects: TargetObjects,
     entrySizes: EntrySizes,
-    further: ReadonlyMap<string, SymversEntry> = new Map(),
+    further: ExportedSymbols = new Map(),
   ) {
     this.#symversPath = symversPath;
     this.#further = further;
@@ -58,8 +58,8 @@ export class ReadAhead {
   }
 
   /** Exported symbols of the target kernel. @throws KmendError `SYMVERS_DAMAGED` */
-  symvers(): Promise<ReadonlyMap<string, SymversEntry>> {
-    this.#symvers ??= readSymvers(this.#symversPath).then((own) => new Map([...this.#further, ...own]));
+  symvers(): Promise<ExportedSymbols> {
+    this.#symvers ??= readSymvers(this.#symversPath).then((own) => joinSymbols([own, this.#further]));
     return this.#symvers;
   }
 

@@ -2,7 +2,7 @@ import type { Atom } from "../diff/atoms.ts";
 import { baseName } from "../diff/names.ts";
 import type { Proof } from "../match/match-unit.ts";
 import type { TargetObject, TargetSymbol } from "../match/target-object.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
 
 /** How carried code reaches something outside of the patch module. */
 export type Reach =
@@ -33,7 +33,7 @@ export interface Unresolved {
 export interface ResolveContext {
   readonly target: TargetObject;
   readonly proof: Proof;
-  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  readonly symvers: ExportedSymbols;
   /** New global symbols that the units of this patch define, with the object of their unit. */
   readonly newGlobals: ReadonlyMap<string, string>;
   /** Addresses settled by matching the unit that defines a symbol; see settle.ts. */

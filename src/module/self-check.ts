@@ -3,15 +3,16 @@ import type { Relocation, Section } from "../elf/model.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readVersions } from "../elf/symbol-versions.ts";
-import type { SymversEntry } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../target/symvers.ts";
+import { type LoaderFacts, loaderFactsOf } from "./loader-facts.ts";
 
 /** What the finished module has to agree with. */
 export interface SelfCheckExpectations {
   readonly name: string;
   readonly release: string;
-  /** A module that the target kernel ships, which loads into it; undefined when it ships none. */
-  readonly shipped: Uint8Array | undefined;
-  readonly symvers: ReadonlyMap<string, SymversEntry>;
+  /** Of a module that the target kernel ships, which loads into it; undefined when it ships none. */
+  readonly shipped: LoaderFacts | undefined;
+  readonly symvers: ExportedSymbols;
   /** Number of functions that it redirects. */
   readonly redirections: number;
 }
@@ -76,15 +77,14 @@ function checkInformation(elf: ElfReader, { name, release }: SelfCheckExpectatio
 }
 
 /** vermagic and the size of `struct module` tell whether the headers and the configuration used here are those of the kernel. */
-function compareWithShipped(elf: ElfReader, shipped: Uint8Array | undefined): string[] {
+function compareWithShipped(elf: ElfReader, shipped: LoaderFacts | undefined): string[] {
   if (shipped === undefined) return [];
-  const other = new ElfReader(shipped);
+  const own = loaderFactsOf(elf);
   const problems: string[] = [];
-  const [ours, theirs] = [firstValues(elf).get("vermagic"), firstValues(other).get("vermagic")];
-  if (ours !== theirs) problems.push(`vermagic is "${ours}", and the kernel's own modules have "${theirs}"`);
-  const [size, shippedSize] = [elf, other].map((file) => file.section(".gnu.linkonce.this_module")?.size);
-  if (size !== shippedSize)
-    problems.push(`struct module has ${size} bytes, and ${shippedSize} in the kernel's own modules`);
+  if (own.vermagic !== shipped.vermagic)
+    problems.push(`vermagic is "${own.vermagic}", and the kernel's own modules have "${shipped.vermagic}"`);
+  if (own.structSize !== shipped.structSize)
+    problems.push(`struct module has ${own.structSize} bytes, and ${shipped.structSize} in the kernel's own modules`);
   return problems;
 }
 

@@ -8,7 +8,7 @@ import { exists } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { compressionOf, decompress } from "./decompress.ts";
 import { moduleName } from "./module-name.ts";
-import { readSymvers, type SymversEntry } from "./symvers.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers } from "./symvers.ts";
 
 /** A built module that is not part of the kernel's own packages or tree. */
 export interface ExternalModule {
@@ -120,7 +120,7 @@ export function buildFolderOf({ file }: Pick<ExternalModule, "file">, files: rea
 export function requireModuleOf(
   { path, file, release: builtFor }: ExternalModule,
   release: string,
-  symvers: ReadonlyMap<string, SymversEntry>,
+  symvers: ExportedSymbols,
 ): void {
   if (builtFor !== release) throw otherKernel(path, builtFor, release, `its vermagic says ${builtFor}`);
   for (const { name, crc } of readVersions(new ElfReader(file))) {
@@ -170,11 +170,9 @@ export async function moduleSourceFolder(given: string): Promise<string> {
  * (Documentation/kbuild/modules.rst); empty without any.
  * @throws KmendError `SYMVERS_DAMAGED`
  */
-export async function moduleSymvers(
-  folder: string,
-  further: readonly string[] = [],
-): Promise<ReadonlyMap<string, SymversEntry>> {
+export async function moduleSymvers(folder: string, further: readonly string[] = []): Promise<ExportedSymbols> {
   const own = join(folder, "Module.symvers");
   const files = [...((await exists(own)) ? [own] : []), ...further];
-  return new Map((await Promise.all(files.map((file) => readSymvers(file)))).flatMap((symbols) => [...symbols]));
+  const tables = await Promise.all(files.map((file) => readSymvers(file)));
+  return joinSymbols(tables.reverse());
 }

@@ -17,23 +17,13 @@ export interface ShippedModule {
 export class ShippedModules {
   /** `…/lib/modules/<release>` or the top of a kernel tree; undefined when the kernel has no modules. */
   readonly folder: string | undefined;
-  /** Loadable modules, in the order of the kernel's build. */
-  readonly loadable: readonly ShippedModule[];
-  /** Modules that the kernel image contains. */
-  readonly builtin: readonly ShippedModule[];
-  readonly #byName: ReadonlyMap<string, ShippedModule>;
-  readonly #builtinNames: ReadonlySet<string>;
+  readonly #orderText: string;
+  readonly #builtinText: string;
 
-  private constructor(
-    folder: string | undefined,
-    loadable: readonly ShippedModule[],
-    builtin: readonly ShippedModule[],
-  ) {
+  private constructor(folder: string | undefined, orderText: string, builtinText: string) {
     this.folder = folder;
-    this.loadable = loadable;
-    this.builtin = builtin;
-    this.#byName = new Map(loadable.map((module) => [module.name, module]));
-    this.#builtinNames = new Set(builtin.map(({ name }) => name));
+    this.#orderText = orderText;
+    this.#builtinText = builtinText;
   }
 
   /**
@@ -41,29 +31,42 @@ export class ShippedModules {
    * @throws KmendError `MODULES_MISSING` when the folder has no list.
    */
   static async open(folder: string | undefined): Promise<ShippedModules> {
-    if (folder === undefined) return new ShippedModules(undefined, [], []);
+    if (folder === undefined) return new ShippedModules(undefined, "", "");
     const builtinList = join(folder, "modules.builtin");
     const hasBuiltin = !(await isTree(folder)) || (await exists(builtinList));
-    const [loadable, builtin] = await Promise.all([
+    const [order, builtin] = await Promise.all([
       readList(join(folder, "modules.order")),
-      hasBuiltin ? readList(builtinList) : [],
+      hasBuiltin ? readList(builtinList) : "",
     ]);
-    return new ShippedModules(folder, loadable, builtin);
+    return new ShippedModules(folder, order, builtin);
+  }
+
+  /** Loadable modules, in the order of the kernel's build. */
+  get loadable(): readonly ShippedModule[] {
+    return [...this.#entries()];
   }
 
   /** A loadable module by name (either of `-` and `_`) or by KBUILD_MODFILE. */
   find(nameOrModfile: string): ShippedModule | undefined {
-    const module = this.#byName.get(moduleName(nameOrModfile));
+    const name = moduleName(nameOrModfile);
+    // A kernel has thousands of modules, and a patch touches few: only lines that can be the one are taken apart.
+    const line = lineOf(this.#orderText, name);
+    const module = line === undefined ? undefined : entryOf(line);
     return nameOrModfile.includes("/") && module?.modfile !== nameOrModfile ? undefined : module;
   }
 
+  /** Whether the kernel image contains a module. */
   isBuiltin(name: string): boolean {
-    return this.#builtinNames.has(moduleName(name));
+    return lineOf(this.#builtinText, moduleName(name)) !== undefined;
+  }
+
+  *#entries(): Iterable<ShippedModule> {
+    for (const line of this.#orderText.split("\n")) if (line !== "") yield entryOf(line);
   }
 
   /** Some module whose file is there: the list of a kernel's modules is in one package, and they may be in several. */
   async anyPresent(): Promise<ShippedModule | undefined> {
-    for (const module of this.loadable) if ((await this.#fileOf(module)).found !== undefined) return module;
+    for (const module of this.#entries()) if ((await this.#fileOf(module)).found !== undefined) return module;
     return undefined;
   }
 
@@ -104,8 +107,8 @@ function isTree(folder: string): Promise<boolean> {
 }
 
 /** Lines are `kernel/fs/fuse/fuse.ko`; in a tree `fs/fuse/fuse.ko` since Linux 5.3 and `fs/fuse/fuse.o` since 6.2. */
-async function readList(path: string): Promise<ShippedModule[]> {
-  const text = await readFile(path, "utf8").catch((error: unknown) => {
+async function readList(path: string): Promise<string> {
+  return readFile(path, "utf8").catch((error: unknown) => {
     throw new KmendError({
       code: "MODULES_MISSING",
       message:
@@ -115,9 +118,16 @@ async function readList(path: string): Promise<ShippedModule[]> {
       cause: error,
     });
   });
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => line.replace(/^kernel\//, "").replace(/(\.ko(\.\w+)?|\.o)$/, ""))
-    .map((modfile) => ({ name: moduleName(modfile), modfile }));
+}
+
+function entryOf(line: string): ShippedModule {
+  const modfile = line.replace(/^kernel\//, "").replace(/(\.ko(\.\w+)?|\.o)$/, "");
+  return { name: moduleName(modfile), modfile };
+}
+
+/** The last line of a list for a module. @param name with underscores, where the file's name may have dashes. */
+function lineOf(list: string, name: string): string | undefined {
+  if (!/^\w+$/.test(name)) return undefined;
+  const lines = list.match(new RegExp(`^(?:.*/)?${name.replaceAll("_", "[-_]")}(?:\\.ko(?:\\.\\w+)?|\\.o)$`, "gm"));
+  return lines?.at(-1);
 }

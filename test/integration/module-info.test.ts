@@ -8,11 +8,11 @@ import { writeObject } from "../../src/elf/writer.ts";
 import { moduleInfoObject } from "../../src/module/module-info.ts";
 import { type ModuleTemplate, moduleTemplate } from "../../src/module/template.ts";
 import { compareCompiler, toolchainFolder } from "../../src/target/compiler.ts";
-import { readSymvers, type SymversEntry } from "../../src/target/symvers.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers, type SymversEntry } from "../../src/target/symvers.ts";
 import { stockKernel } from "./stock-kernel.ts";
 
 let template: ModuleTemplate;
-let symvers: ReadonlyMap<string, SymversEntry>;
+let symvers: ExportedSymbols;
 
 beforeAll(async () => {
   const { kernel, tree } = await stockKernel();
@@ -68,7 +68,7 @@ describe("module information", () => {
   test("is left to modpost where the template's versions are not those of the kernel", () => {
     const [first] = readVersions(new ElfReader(template.moduleInfo.object));
     const entry = symvers.get(first?.name ?? "") as SymversEntry;
-    const other = new Map([...symvers, [entry.name, { ...entry, crc: entry.crc + 1 }]]);
+    const other = joinSymbols([new Map([[entry.name, { ...entry, crc: entry.crc + 1 }]]), symvers]);
     expect(moduleInfoObject(template.moduleInfo, withoutTables(), "a", other)).toBeUndefined();
   });
 

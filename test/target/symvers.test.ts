@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { parseSymvers } from "../../src/target/symvers.ts";
+import { joinSymbols, Symvers } from "../../src/target/symvers.ts";
 
 test("columns since 5.7", () => {
-  const symbols = parseSymvers(
+  const symbols = new Symvers(
     "0xf7370f56\tsystem_state\tvmlinux\tEXPORT_SYMBOL\t\n" +
       "0xe4ae7508\t__twofish\tarch/x86/crypto/twofish-x86_64-3way\tEXPORT_SYMBOL_GPL\tCRYPTO_INTERNAL\n",
     "Module.symvers",
@@ -19,7 +19,7 @@ test("columns since 5.7", () => {
 });
 
 test("columns of 5.4 to 5.6, and before", () => {
-  const symbols = parseSymvers(
+  const symbols = new Symvers(
     "0x00000001\ta\tNAMESPACE\tdrivers/a-b\tEXPORT_SYMBOL\n0x00000002\tb\tvmlinux\tEXPORT_SYMBOL_GPL\n",
     "Module.symvers",
   );
@@ -29,7 +29,30 @@ test("columns of 5.4 to 5.6, and before", () => {
 
 test("a damaged line is named", () => {
   const text = "0x00000001\ta\tvmlinux\tEXPORT_SYMBOL\t\n0x0000\tb\n";
-  expect(() => parseSymvers(text, "Module.symvers")).toThrow(
+  expect(() => new Symvers(text, "Module.symvers")).toThrow(
     expect.objectContaining({ code: "SYMVERS_DAMAGED", where: "Module.symvers:2" }),
   );
+});
+
+test.each([
+  ["a short checksum", "0x0000001\ta\tvmlinux\tEXPORT_SYMBOL\t"],
+  ["another digit", "0x0000000g\ta\tvmlinux\tEXPORT_SYMBOL\t"],
+  ["no module", "0x00000001\ta\tEXPORT_SYMBOL"],
+  ["no export type", "0x00000001\ta\tvmlinux\tSYMBOL\t"],
+  ["spaces", "0x00000001 a vmlinux EXPORT_SYMBOL"],
+  ["a line that was cut off", "0x00000001\ta"],
+])("%s is damage, also in the last line and when the next one is whole", (_, line) => {
+  const whole = "0x00000001\tb\tvmlinux\tEXPORT_SYMBOL\t\n";
+  for (const text of [line, `${line}\n${whole}`]) {
+    expect(() => new Symvers(text, "Module.symvers")).toThrow(
+      expect.objectContaining({ code: "SYMVERS_DAMAGED", where: "Module.symvers:1" }),
+    );
+  }
+});
+
+test("the first of several tables that has a symbol counts", () => {
+  const table = (crc: string): Symvers => new Symvers(`0x0000000${crc}\ta\tvmlinux\tEXPORT_SYMBOL\t`, "Module.symvers");
+  expect(joinSymbols([table("1"), table("2")]).get("a")?.crc).toBe(1);
+  expect(joinSymbols([new Map(), table("2")]).get("a")?.crc).toBe(2);
+  expect(joinSymbols([table("1")]).get("b")).toBeUndefined();
 });
