@@ -4,13 +4,10 @@ import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
-import { ElfReader } from "../elf/reader.ts";
-import { functionsInForce, type PatchInForce } from "../match/stacked-object.ts";
-import { rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
-import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import { removeFolder } from "../support/run.ts";
 import {
   type CompilerComparison,
   compareCompiler,
@@ -22,12 +19,14 @@ import { requireModuleOf } from "../target/external-module.ts";
 import type { FindOptions } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
 import { sourceTree } from "../target/tree-kernel.ts";
-import { UnitCache } from "../tree/compile.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { prepareTree } from "../tree/prepare.ts";
+import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
-import type { BuildOptions, BuildResult, BuiltFunction, EarlierUpdates } from "./build-types.ts";
+import { removeShadows } from "./build-shadows.ts";
+import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
+import { patchesInForce, workOn } from "./earlier-updates.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
@@ -90,19 +89,15 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       ? { tree, folder: kernel.folder }
       : await externalPlace(external, kernel, tree, progress, signal);
 
-  await sweepTemporaries(kernel.folder);
   const folder = temporaryBeside(join(kernel.folder, "build"));
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
   await rm(logFile, { force: true });
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  let foreseen: ForeseenQuestion | undefined;
   try {
-    const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
-    const change = await progress.phase("patch", "Apply the patch", () =>
-      changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
-    );
     const compiled = toolchainFolder(place.folder, compiler);
-    const workshop: Workshop = {
+    const bench: Workshop = {
       tree: place.tree,
       ...workOn(options.earlier, compiled),
       folder,
@@ -114,6 +109,13 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       progress,
       signal,
     };
+    foreseen = options.change === undefined ? await foreseeQuestion(patches, bench) : undefined;
+    const workshop = { ...bench, foreseen };
+    await sweepTemporaries(kernel.folder);
+    const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
+    const change = await progress.phase("patch", "Apply the patch", () =>
+      changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
+    );
     const templateFolder = toolchainFolder(kernel.folder, compiler);
     const built = await buildChange({
       ...{
@@ -134,7 +136,9 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     await rm(logFile, { force: true });
     return built;
   } finally {
-    await removeFolder(folder);
+    await foreseen?.answer.catch(() => {});
+    await removeShadows(folder);
+    await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }
 }
 
@@ -145,33 +149,6 @@ function wantedKernel(
 ): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
   const isOpen = [kernel, image, source, rpms].every((choice) => choice === undefined);
   return { kernel: isOpen ? external?.release : kernel, image, source, archive, rpms };
-}
-
-/** Originals that contain earlier updates are no originals of the kernel's, and are kept apart. */
-function workOn(earlier: EarlierUpdates | undefined, folder: string): Pick<Workshop, "cache" | "earlier"> {
-  if (earlier === undefined || earlier.files.size === 0) return { cache: new UnitCache(folder), earlier: new Map() };
-  const state = [...earlier.files].sort(([one], [other]) => (one < other ? -1 : 1));
-  const key = sha256(
-    ...state.flatMap(([path, content]) => [path, "\0", content === null ? "" : sha256(content), "\0"]),
-  );
-  return { cache: new UnitCache(join(folder, "series", key.slice(0, 16))), earlier: earlier.files };
-}
-
-/** @throws KmendError `EARLIER_UPDATE` for an earlier patch module that kmend cannot read. */
-function patchesInForce(earlier: EarlierUpdates | undefined): PatchInForce[] {
-  return (earlier?.modules ?? []).map(({ name, content }) => {
-    try {
-      const elf = new ElfReader(content);
-      return { name, elf, file: content, functions: functionsInForce(elf) };
-    } catch (error) {
-      throw new KmendError({
-        code: "EARLIER_UPDATE",
-        message: `the patch module ${name} of an earlier update cannot be read: ${messageOf(error)}`,
-        hint: "only patch modules that kmend made can be built upon",
-        cause: error,
-      });
-    }
-  });
 }
 
 interface Session extends AssemblyRequest {
@@ -203,7 +180,8 @@ async function buildChange(session: Session): Promise<BuildResult> {
     const changed = resolved.map(({ plan }) => plan.pair);
     await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
   }
-  const module = await assemble(session, resolved, symvers);
+  // Nobody looks into the shadows any more, and the linker leaves time to remove their thousands of links.
+  const [module] = await Promise.all([assemble(session, resolved, symvers), removeShadows(workshop.folder)]);
   return result(session, "built", { units, notes, functions, resolved, module });
 }
 
@@ -258,7 +236,11 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const entrySizes = await entrySizesOf(kernel);
   const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
-  const units = await compileUnits(change, followed, workshop, (all, known) => ahead.start(all, known));
+  let isAboutTypes: boolean | undefined;
+  const units = await compileUnits(change, followed, workshop, (all, known) => {
+    ahead.start(all, known);
+    isAboutTypes = mayChangeTypes(change.files);
+  });
   const notBuilt = units.notBuilt.map((path) => `${path} is not built for this kernel`);
   const compiledNotes = [...change.notes, ...units.notes, ...notBuilt];
   const symvers = await ahead.symvers();
@@ -268,7 +250,9 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   }
   const [plans, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
-    checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
+    isAboutTypes === false
+      ? { refusals: [], notes: [] }
+      : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),

@@ -1,7 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
-import { mayChangeTypes, typesOfChange } from "../change/type-change.ts";
+import { typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { counted } from "../support/counted.ts";
@@ -16,8 +16,7 @@ import type { OriginalUnit, UnitPair } from "./unit-pairs.ts";
 import type { Workshop } from "./workshop.ts";
 
 /**
- * Checks that no unit of a change disagrees with the running kernel about a type. A change that touches nothing but the bodies of functions is not looked at.
- * A type that several units see is reported once.
+ * Checks that no unit of a change disagrees with the running kernel about a type. A type that several units see is reported once.
  * @param allowed names that `--allow-layout` accepts.
  */
 export async function checkUnitLayouts(
@@ -27,7 +26,6 @@ export async function checkUnitLayouts(
   allowed: readonly string[],
   workshop: Workshop,
 ): Promise<LayoutFindings> {
-  if (!mayChangeTypes(change.files)) return { refusals: [], notes: [] };
   const { progress, signal } = workshop;
   return progress.phase("layout", "Compare data layouts", async () => {
     const { introduced, removed } = typesOfChange(change.files);

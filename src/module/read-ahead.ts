@@ -48,6 +48,7 @@ export class ReadAhead {
    */
   start(units: readonly OriginalUnit[], known: readonly OriginalUnit[]): void {
     quietly(this.symvers());
+    quietly(this.#objects.symbols());
     for (const { object } of units.slice(0, limit)) quietly(this.#objects.open(object));
     for (const { originalPath, object } of known.slice(0, limit)) {
       if (originalPath === undefined) continue;

@@ -6,6 +6,7 @@ import { VmlinuxObject } from "../match/vmlinux-object.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
+import type { Kallsyms } from "../target/kallsyms.ts";
 import { ShippedModules } from "../target/shipped-module.ts";
 
 /** Opens the objects of one target kernel, each once. */
@@ -41,6 +42,11 @@ export class TargetObjects {
       this.#opened.set(object, opened);
     }
     return opened;
+  }
+
+  /** The kernel's symbol table, which every object is resolved against. @throws KmendError `KALLSYMS_…` */
+  async symbols(): Promise<Kallsyms> {
+    return this.#kernel.image.kallsyms;
   }
 
   async #read(object: string): Promise<TargetObject> {

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } from "../change/change-set.ts";
 import { keepLineNumbers } from "../change/line-marks.ts";
 import { seenByEveryReader } from "../change/plain-change.ts";
@@ -10,14 +10,13 @@ import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import { findCompilerCache } from "../tree/ccache.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../tree/compile.ts";
-import { createShadow } from "../tree/shadow.ts";
-import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
-import { ListsBeside, type Membership, membershipOf } from "../tree/units.ts";
+import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
+import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
 import { BuildShadows } from "./build-shadows.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
-import { kbuildOf, type Workshop } from "./workshop.ts";
+import type { Workshop } from "./workshop.ts";
 
 /** A translation unit that the patch touches, compiled without it. */
 export interface OriginalUnit {
@@ -115,13 +114,13 @@ async function touchedUnits(
   const asked = sorted.sources.filter(
     ({ path, kind }) => kind === "added" || commands.get(path) === undefined || sorted.makefiles.length > 0,
   );
-  const { membership, commands: told } = await askKbuild(
-    asked.map(({ path }) => path),
-    change.files,
-    sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added"),
-    shadows,
-    workshop,
-  );
+  const names = asked.map(({ path }) => path);
+  const isOther = sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added");
+  const answer = isOther ? askPatchedTree(names, change.files, workshop) : askPreparedTree(names, workshop);
+  const { membership, commands: told } = await whileItRuns(answer, workshop.foreseen === undefined, () => {
+    const objects = isOther ? [] : likelyObjects(names);
+    for (const build of ["patched", "original"] as const) if (objects.length > 0) shadows.open(build, objects);
+  });
   const units: TouchedUnit[] = [];
   const refusals: Refusal[] = [];
   const notUnits: string[] = [];
@@ -150,58 +149,9 @@ async function touchedUnits(
   };
 }
 
-/** What Kbuild says of source files that were not compiled before. */
-interface KbuildAnswer {
-  /** By source path. */
-  readonly membership: ReadonlyMap<string, Membership>;
-  /** By object as Kbuild names it; not of all. */
-  readonly commands: ReadonlyMap<string, UnitCommand>;
-}
-
-/** Up to how many units their commands are asked for before it is known whether they are built. */
-const fewUnits = 8;
-
-/**
- * Where the patch touches Makefiles or adds units, Kbuild is asked about the patched tree, so that it knows those; otherwise about the prepared one.
- */
-async function askKbuild(
-  sources: readonly string[],
-  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
-  isOther: boolean,
-  shadows: BuildShadows,
-  workshop: Workshop,
-): Promise<KbuildAnswer> {
-  if (sources.length === 0) return { membership: new Map(), commands: new Map() };
-  const { tree, folder, progress } = workshop;
-  const question = isOther ? { ...kbuildOf(workshop), at: join(folder, "asked"), kept: undefined } : kbuildOf(workshop);
-  if (isOther) {
-    createShadow(
-      tree.path,
-      question.at,
-      patchedFiles,
-      sources.map((path) => dirname(path)),
-    );
-  }
-  // Nearly every unit is built, and under its own name: so its command is asked for at the same time.
-  const likely = isOther || sources.length > fewUnits ? [] : sources;
-  const units = likely.map((source) => ({ source, object: objectPath(source) }));
-  return progress.phase("kbuild", "Ask Kbuild what is built, and how", async () => {
-    const lists = new ListsBeside(units.map(({ object }) => dirname(object)));
-    const told = unitCommands(tree, question.at, units, { ...workshop, beside: { lists, scratch: folder } })
-      .catch(() => [])
-      .finally(() => lists.end());
-    const answers = Promise.all([membershipOf(question, sources, lists), told]);
-    const [membership, commands] = await whileItRuns(answers, () => {
-      const objects = units.map(({ object }) => object);
-      for (const build of ["patched", "original"] as const) if (objects.length > 0) shadows.open(build, objects);
-    });
-    return { membership, commands: new Map(commands.map((command) => [command.object, command])) };
-  });
-}
-
-/** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. */
-async function whileItRuns<Answer>(answer: Promise<Answer>, work: () => void): Promise<Answer> {
-  const [answered, worked] = await Promise.allSettled([answer, headStart().then(work)]);
+/** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
+async function whileItRuns<Answer>(answer: Promise<Answer>, isNew: boolean, work: () => void): Promise<Answer> {
+  const [answered, worked] = await Promise.allSettled([answer, (isNew ? headStart() : Promise.resolve()).then(work)]);
   if (answered.status === "rejected") throw answered.reason;
   if (worked.status === "rejected") throw worked.reason;
   return answered.value;

@@ -4,6 +4,7 @@ import type { Progress } from "../support/progress.ts";
 import type { UnitCache } from "../tree/compile.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import type { KbuildQuestion } from "../tree/units.ts";
+import type { ForeseenQuestion } from "./ask-kbuild.ts";
 
 /** Where and how units are compiled. */
 export interface Workshop {
@@ -23,6 +24,8 @@ export interface Workshop {
   readonly logFile: string;
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
+  /** What Kbuild is being asked since before the patch was applied. */
+  readonly foreseen?: ForeseenQuestion | undefined;
 }
 
 /** For questions about the prepared tree. */

@@ -84,7 +84,11 @@ function openImage(
   progress: Progress,
   signal: AbortSignal | undefined,
 ): Promise<KernelImage> {
-  return progress.phase("image", "Open the kernel image", () => KernelImage.open(path, cache, signal));
+  return progress.phase("image", "Open the kernel image", async () => {
+    const image = await KernelImage.open(path, cache, signal);
+    await image.readBanner(cache);
+    return image;
+  });
 }
 
 function requestFor(kernel: string | undefined, image: KernelImage | undefined): KernelRequest {

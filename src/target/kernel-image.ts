@@ -6,6 +6,7 @@ import type { Section } from "../elf/model.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
 import { type KernelBanner, parseBanner } from "./banner.ts";
+import { rememberOfFile } from "./file-digest.ts";
 import { type UnpackedImage, unpackImage } from "./image.ts";
 import type { Kallsyms } from "./kallsyms.ts";
 import { loadKallsyms } from "./kallsyms-cache.ts";
@@ -101,6 +102,21 @@ export class KernelImage {
    */
   get banner(): KernelBanner {
     this.#banner ??= parseBanner(this.#findBanner());
+    return this.#banner;
+  }
+
+  /**
+   * Reads the banner in the quickest way: finding it takes the symbol table, so it is remembered for an image.
+   * @param cache folder of the cache.
+   * @throws errors of {@link banner}.
+   */
+  async readBanner(cache: string): Promise<KernelBanner> {
+    const text = await rememberOfFile(this.unpacked.path, cache, {
+      kind: "banners",
+      isValid: (known) => known.startsWith(bannerStart),
+      find: () => Promise.resolve(this.#findBanner()),
+    });
+    this.#banner ??= parseBanner(text);
     return this.#banner;
   }
 
