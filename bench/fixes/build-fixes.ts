@@ -43,7 +43,7 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
     [...known.values()].filter(({ files }) => files.length > 1).map(({ id, files }) => [files.join(" "), id]),
   );
   const context: FixContext = {
-    release: session.kernel.release,
+    kernel: session.kernel,
     corpus: session.corpus,
     joiner: await Joiner.of(session.corpus),
     cache: session.cache,

@@ -4,6 +4,7 @@ import type { BuildResult } from "../../src/module/build-types.ts";
 import { exists, sha256, writeFileAtomically } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
+import type { TargetKernel } from "../../src/target/find.ts";
 import type { UnitCache } from "../../src/tree/compile.ts";
 import type { Corpus, Fix } from "./corpus.ts";
 import type { Joiner } from "./join.ts";
@@ -11,7 +12,8 @@ import type { FixRecord } from "./records.ts";
 
 /** What all fixes of a run share. */
 export interface FixContext {
-  readonly release: string;
+  /** Opened once for all of them. */
+  readonly kernel: TargetKernel;
   readonly corpus: Corpus;
   readonly joiner: Joiner;
   readonly cache: UnitCache;
@@ -115,7 +117,7 @@ async function buildOnce(
   try {
     const result = await build({
       patches,
-      kernel: context.release,
+      target: context.kernel,
       output: context.output,
       name: moduleNameOf(fix.id),
       jobs: context.jobs,

@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { exists } from "../support/cache.ts";
-import { removeFolder } from "../support/run.ts";
+import { removeFolders } from "../support/run.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
 
 const builds = ["original", "patched"] as const;
@@ -12,11 +12,9 @@ export type Build = (typeof builds)[number];
 
 /** Removes the shadows of a build that are there. @param folder private folder of the build. */
 export async function removeShadows(folder: string): Promise<void> {
-  await Promise.all(
-    builds
-      .map((build) => join(folder, build))
-      .map(async (path) => ((await exists(path)) ? removeFolder(path) : undefined)),
-  );
+  const paths = builds.map((build) => join(folder, build));
+  const there = await Promise.all(paths.map((path) => exists(path)));
+  await removeFolders(paths.filter((_, index) => there[index]));
 }
 
 /** The two shadows of the tree in which units are compiled without and with the patch. They can be made before it is known for sure which units these are. */

@@ -234,7 +234,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const { progress, workshop, kernel, change, external } = session;
   const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
   const entrySizes = await entrySizesOf(kernel);
-  const ahead = new ReadAhead(kernel.symversPath, objects, entrySizes, external?.symvers);
+  const ahead = new ReadAhead(kernel, objects, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   let isAboutTypes: boolean | undefined;
   const units = await compileUnits(change, followed, workshop, (all, known) => {

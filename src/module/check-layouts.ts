@@ -4,6 +4,7 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
+import { cacheRoot } from "../support/cache.ts";
 import { counted } from "../support/counted.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
@@ -180,7 +181,7 @@ export class KernelTypes {
     if (this.#external?.name === name) return withTypesOf(this.#external.file, name, base);
     const modules = await ShippedModules.open(this.#kernel.modulesDir);
     const shipped = modules.find(name);
-    return shipped === undefined ? base : withTypesOf(await modules.read(shipped), name, base);
+    return shipped === undefined ? base : withTypesOf(await modules.readOnce(shipped, cacheRoot()), name, base);
   }
 }
 

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
-import { type ExportedSymbols, joinSymbols, readSymvers } from "../target/symvers.ts";
+import type { TargetKernel } from "../target/find.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../target/symvers.ts";
 import type { TargetObjects } from "./target-objects.ts";
 import type { OriginalUnit } from "./unit-pairs.ts";
 
@@ -9,6 +10,16 @@ import type { OriginalUnit } from "./unit-pairs.ts";
 export interface ProvenOriginal {
   readonly unit: UnitObject;
   readonly proof: Proof;
+}
+
+type KernelExports = Pick<TargetKernel, "symversPath">;
+
+const knownExports = new WeakMap<KernelExports, Promise<Symvers>>();
+
+function exportsOf(kernel: KernelExports): Promise<Symvers> {
+  const known = knownExports.get(kernel) ?? readSymvers(kernel.symversPath);
+  knownExports.set(kernel, known);
+  return known;
 }
 
 /** How many originals are read ahead: most patches touch fewer, and those of a header would fill the memory. */
@@ -19,7 +30,7 @@ const limit = 8;
  * {@link start}, and errors come out where the result is asked for.
  */
 export class ReadAhead {
-  readonly #symversPath: string;
+  readonly #kernel: KernelExports;
   readonly #further: ExportedSymbols;
   readonly #objects: TargetObjects;
   readonly #entrySizes: EntrySizes;
@@ -27,16 +38,17 @@ export class ReadAhead {
   #symvers: Promise<ExportedSymbols> | undefined;
 
   /**
+   * @param kernel whose exports are read once, also for several builds.
    * @param entrySizes of the target's special tables.
    * @param further exports of modules that are not the kernel's own.
    */
   constructor(
-    symversPath: string,
+    kernel: KernelExports,
     objects: TargetObjects,
     entrySizes: EntrySizes,
     further: ExportedSymbols = new Map(),
   ) {
-    this.#symversPath = symversPath;
+    this.#kernel = kernel;
     this.#further = further;
     this.#entrySizes = entrySizes;
     this.#objects = objects;
@@ -60,7 +72,7 @@ export class ReadAhead {
 
   /** Exported symbols of the target kernel. @throws KmendError `SYMVERS_DAMAGED` */
   symvers(): Promise<ExportedSymbols> {
-    this.#symvers ??= readSymvers(this.#symversPath).then((own) => joinSymbols([own, this.#further]));
+    this.#symvers ??= exportsOf(this.#kernel).then((own) => joinSymbols([own, this.#further]));
     return this.#symvers;
   }
 

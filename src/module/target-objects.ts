@@ -3,6 +3,7 @@ import { ModuleObject } from "../match/module-object.ts";
 import { type PatchInForce, StackedObject } from "../match/stacked-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
+import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { ExternalModule } from "../target/external-module.ts";
 import type { TargetKernel } from "../target/find.ts";
@@ -81,7 +82,7 @@ export class TargetObjects {
         hint: "check that source and kernel are of the same version and configuration",
       });
     }
-    return new ModuleObject(object, await modules.read(shipped), `${basename(shipped.modfile)}.ko`);
+    return new ModuleObject(object, await modules.readOnce(shipped, cacheRoot()), `${basename(shipped.modfile)}.ko`);
   }
 }
 

@@ -119,12 +119,14 @@ function describeEnd(result: Ended): string {
 }
 
 /**
- * Removes a folder with all that is in it: where it holds thousands of links, rm(1) takes a tenth of the time that Node takes. A compiler that is about to
+ * Removes folders with all that is in them: where they hold thousands of links, rm(1) takes a tenth of the time that Node takes. A compiler that is about to
  * end may write into it meanwhile, so it is tried again for a while.
  */
-export async function removeFolder(folder: string): Promise<void> {
-  const { exitCode } = await run("rm", ["-rf", "--", folder], { allowFailure: true });
-  if (exitCode !== 0) await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+export async function removeFolders(folders: readonly string[]): Promise<void> {
+  if (folders.length === 0) return;
+  const { exitCode } = await run("rm", ["-rf", "--", ...folders], { allowFailure: true });
+  if (exitCode === 0) return;
+  for (const folder of folders) await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }
 
 /** Runs `worker` over `items`, at most `limit` at once; results keep the order of the items. The first error stops new work. */

@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { exists } from "../support/cache.ts";
+import { exists, writeFileAtomically } from "../support/cache.ts";
 import { KmendError, systemErrorCode } from "../support/errors.ts";
 import { compressionOf, decompress } from "./decompress.ts";
+import { digestOfFile } from "./file-digest.ts";
 import { moduleName } from "./module-name.ts";
 
 /** A module that belongs to the target kernel. */
@@ -93,11 +94,30 @@ export class ShippedModules {
     });
   }
 
-  /** The module's unpacked ELF bytes, appended signature included. */
+  /**
+   * The module's unpacked ELF bytes, appended signature included.
+   * @throws KmendError `MODULE_FILE_MISSING`, `COMPRESSION_DAMAGED`.
+   */
   async read(module: ShippedModule, signal?: AbortSignal): Promise<Buffer> {
     const path = await this.pathOf(module);
     const data = await readFile(path);
     return compressionOf(data) === undefined ? data : decompress(data, path, signal);
+  }
+
+  /**
+   * The same as {@link read}, from the cache when it was unpacked before: that of a graphics driver takes a second.
+   * @param cache folder of the cache; what it keeps belongs to the content of the module's file.
+   */
+  async readOnce(module: ShippedModule, cache: string, signal?: AbortSignal): Promise<Buffer> {
+    const path = await this.pathOf(module);
+    if (path.endsWith(".ko")) return readFile(path);
+    const unpacked = join(cache, "modules", `${module.name}-${await digestOfFile(path, cache)}.ko`);
+    const known = await readFile(unpacked).catch(() => undefined);
+    if (known !== undefined) return known;
+    const data = await this.read(module, signal);
+    // A cache that cannot be written costs time, and nothing else here.
+    await writeFileAtomically(unpacked, data).catch(() => {});
+    return data;
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
-import { removeFolder } from "../support/run.ts";
+import { removeFolders } from "../support/run.ts";
 import { acquireSource, type TreeSource } from "./acquire.ts";
 import { type MakeOptions, makeInTree, waitForGuarded } from "./guard.ts";
 
@@ -64,9 +64,9 @@ export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
 /** Hundreds of megabytes of objects are of no use to anybody, least of all half of them. The log stays. */
 async function cleanUp(folder: string, progress: Progress): Promise<void> {
   await waitForGuarded(join(folder, "image.guard"), progress);
-  await removeFolder(join(folder, "tree"));
+  await removeFolders([join(folder, "tree")]);
   for (const name of await readdir(folder))
-    if (name.startsWith(`.result.${process.pid}.`)) await removeFolder(join(folder, name));
+    if (name.startsWith(`.result.${process.pid}.`)) await removeFolders([join(folder, name)]);
 }
 
 async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
@@ -76,7 +76,7 @@ async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
   const log = join(folder, "image.log");
   requireLivepatch(await readFile(inputs.configPath, "utf8"), inputs.configPath);
   await waitForGuarded(guard, progress, signal);
-  await removeFolder(tree);
+  await removeFolders([tree]);
   await sweepTemporaries(folder);
   await rm(log, { force: true });
   progress.note(
