@@ -17,7 +17,7 @@ import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { sealModule } from "./seal.ts";
 import { selfCheck } from "./self-check.ts";
-import { moduleTemplate } from "./template.ts";
+import type { ModuleTemplate } from "./template.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** What a module is assembled for. */
@@ -30,8 +30,8 @@ export interface AssemblyRequest {
   readonly kernel: TargetKernel;
   readonly tree: PreparedTree;
   readonly workshop: Workshop;
-  /** Folder of the cache for what this compiler made of the kernel's own tree. */
-  readonly templateFolder: string;
+  /** How this kernel's Kbuild makes modules; found out once. */
+  readonly template: () => Promise<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
 }
@@ -47,9 +47,7 @@ export async function assemble(
 ): Promise<NonNullable<BuildResult["module"]>> {
   const { workshop, kernel, name, tree, output, options } = request;
   const { signal, progress } = workshop;
-  const template = await progress.phase("template", "Ask Kbuild how it builds modules", () =>
-    moduleTemplate(tree, request.templateFolder, signal),
-  );
+  const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
     const extracts = resolved.map((unit, number) =>
       extractUnit({

@@ -46,6 +46,7 @@ import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { sortFiles } from "./sort-files.ts";
 import { TargetObjects } from "./target-objects.ts";
+import { type ModuleTemplate, moduleTemplate } from "./template.ts";
 import { type CompiledUnits, compileUnits } from "./unit-pairs.ts";
 import { findWarnings } from "./warnings.ts";
 import type { Workshop } from "./workshop.ts";
@@ -95,6 +96,13 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   await rm(logFile, { force: true });
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   let foreseen: ForeseenQuestion | undefined;
+  let known: Promise<ModuleTemplate> | undefined;
+  const template = (): Promise<ModuleTemplate> => {
+    known ??= progress.phase("template", "Ask Kbuild how it builds modules", () =>
+      moduleTemplate(tree, toolchainFolder(kernel.folder, compiler), signal),
+    );
+    return known;
+  };
   try {
     const compiled = toolchainFolder(place.folder, compiler);
     const bench: Workshop = {
@@ -116,27 +124,12 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     const change = await progress.phase("patch", "Apply the patch", () =>
       changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
-    const templateFolder = toolchainFolder(kernel.folder, compiler);
-    const built = await buildChange({
-      ...{
-        options,
-        name,
-        output,
-        kernel,
-        compiler,
-        tree,
-        workshop,
-        templateFolder,
-        change,
-        external,
-        progress,
-        started,
-      },
-    });
+    const facts = { options, name, output, kernel, compiler, tree, workshop, template, change, external };
+    const built = await buildChange({ ...facts, progress, started });
     await rm(logFile, { force: true });
     return built;
   } finally {
-    await foreseen?.answer.catch(() => {});
+    await Promise.allSettled([foreseen?.answer, known]);
     await removeShadows(folder);
     await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }
@@ -239,6 +232,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   let isAboutTypes: boolean | undefined;
   const units = await compileUnits(change, followed, workshop, (all, known) => {
     ahead.start(all, known);
+    session.template().catch(() => {});
     isAboutTypes = mayChangeTypes(change.files);
   });
   const notBuilt = units.notBuilt.map((path) => `${path} is not built for this kernel`);
