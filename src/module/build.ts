@@ -20,7 +20,7 @@ import type { FindOptions } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
 import { sourceTree } from "../target/tree-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
-import { prepareTree } from "../tree/prepare.ts";
+import { occupyTree } from "../tree/prepare.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import { removeShadows } from "./build-shadows.ts";
@@ -84,17 +84,10 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       `the compiler is not the kernel's (kernel: ${compiler.kernel}; here: ${compiler.here}): the proof decides`,
     );
   const found = { program: compiler.program, version: compiler.here };
-  const tree = await prepareTree(kernel, { compiler: found, jobs: options.jobs, progress, signal });
-  const place =
-    external === undefined
-      ? { tree, folder: kernel.folder }
-      : await externalPlace(external, kernel, tree, progress, signal);
-
   const folder = temporaryBeside(join(kernel.folder, "build"));
+  const tree = await occupyTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
-  await rm(logFile, { force: true });
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   let foreseen: ForeseenQuestion | undefined;
   let known: Promise<ModuleTemplate> | undefined;
   const template = (): Promise<ModuleTemplate> => {
@@ -104,6 +97,11 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     return known;
   };
   try {
+    await rm(logFile, { force: true });
+    const place =
+      external === undefined
+        ? { tree, folder: kernel.folder }
+        : await externalPlace(external, kernel, tree, progress, signal);
     const compiled = toolchainFolder(place.folder, compiler);
     const bench: Workshop = {
       tree: place.tree,

@@ -190,11 +190,26 @@ async function startTime(pid: number): Promise<string> {
  * there; what then cannot be removed is left to the next who comes by.
  */
 export async function sweepTemporaries(folder: string): Promise<void> {
-  const names = await readdir(folder).catch(() => [] as string[]);
-  for (const name of names) {
-    const match = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name);
-    if (match !== null && (await startTime(Number(match[1]))) === "gone") {
+  for (const { name, pid } of await temporariesIn(folder)) {
+    if ((await startTime(pid)) === "gone") {
       await rm(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }).catch(() => {});
     }
   }
+}
+
+/** Processes other than this one that run and have something temporary in a folder of the cache. @returns their ids. */
+export async function otherUsers(folder: string): Promise<number[]> {
+  const users: number[] = [];
+  for (const { pid } of await temporariesIn(folder)) {
+    if (pid !== process.pid && (await startTime(pid)) !== "gone") users.push(pid);
+  }
+  return users;
+}
+
+async function temporariesIn(folder: string): Promise<{ name: string; pid: number }[]> {
+  const names = await readdir(folder).catch(() => [] as string[]);
+  return names.flatMap((name) => {
+    const pid = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
+    return pid === undefined ? [] : [{ name, pid: Number(pid) }];
+  });
 }

@@ -1,7 +1,8 @@
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { exists, rethrowDiskErrors, withLock, writeFileAtomically } from "../support/cache.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { exists, otherUsers, rethrowDiskErrors, withLock, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
@@ -77,6 +78,40 @@ export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = 
   );
 }
 
+/**
+ * Prepares the tree and makes a private folder beside it, by which other processes know that it is in use: one that needs the tree for another compiler
+ * waits until the folder is gone.
+ * @param folder a name of {@link temporaryBeside} in the kernel's folder.
+ * @throws errors of {@link prepareTree}.
+ */
+export async function occupyTree(
+  inputs: TreeInputs,
+  folder: string,
+  options: PrepareOptions & { readonly compiler: Compiler },
+): Promise<PreparedTree> {
+  for (;;) {
+    const tree = await prepareTree(inputs, options);
+    await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+    // Whoever came in between has taken the record away before looking for such folders.
+    if ((await readFinished(inputs, options.compiler)) !== undefined) return tree;
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Returns when no other process works in the tree any more. */
+async function waitForBuilds(folder: string, progress: Progress, signal: AbortSignal | undefined): Promise<void> {
+  for (let isTold = false; ; isTold = true) {
+    const [user] = await otherUsers(folder);
+    if (user === undefined) return;
+    if (!isTold)
+      progress.note(`process ${user} uses the tree as it is for another compiler; waiting until it has ended`);
+    await delay(pollMilliseconds, undefined, { signal });
+  }
+}
+
+/** Between two looks at who uses a tree. */
+const pollMilliseconds = 200;
+
 async function identifyCompiler(program: string, signal: AbortSignal | undefined): Promise<Compiler> {
   const { stdout } = await run(program, ["--version"], { signal });
   return { program, version: stdout.split("\n")[0]?.trim() ?? "" };
@@ -125,6 +160,7 @@ async function makeTree(
   const source = await inputs.source();
   await waitForGuarded(guard, progress, signal);
   await rm(finishedPath(inputs), { force: true });
+  await waitForBuilds(folder, progress, signal);
   const title = source.kind === "tree" ? "Copy the kernel source" : "Unpack the kernel source";
   await progress.phase("unpack", title, async () => {
     await rm(path, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { runGuarded } from "../../src/tree/guard.ts";
 import { runKbuild } from "../../src/tree/kbuild.ts";
-import { prepareTree, type TreeInputs } from "../../src/tree/prepare.ts";
+import { occupyTree, prepareTree, type TreeInputs } from "../../src/tree/prepare.ts";
 
 /** A makefile with the goals and exports that kmend relies on, and a count of how often it was configured. */
 const topMakefile = `
@@ -119,6 +119,32 @@ describe("prepareTree", () => {
     const tree = await prepareTree(inputs, { progress });
     expect((await stat(late)).mtimeMs).toBeLessThan((await stat(join(tree.path, ".config"))).mtimeMs);
     expect(progress.notes.join()).toMatch(/waiting for programs/);
+  });
+
+  test("a tree is not made for another compiler while another process uses it", async () => {
+    const first = { program: "gcc", version: "gcc 1" };
+    const second = { program: "gcc", version: "gcc 2" };
+    await prepareTree(inputs, { compiler: first });
+    const other = spawn("sleep", ["60"]);
+    const used = join(inputs.folder, `.build.${other.pid}.0123abcd.tmp`);
+    await mkdir(used);
+    const progress = new SilentProgress();
+    const remade = prepareTree(inputs, { compiler: second, progress });
+    await expect.poll(() => progress.notes.join(), { timeout: 60_000 }).toMatch(`process ${other.pid} uses the tree`);
+    expect(await timesPrepared()).toBe(1);
+    other.kill();
+    await remade;
+    expect(await timesPrepared()).toBe(2);
+  });
+
+  test("who uses a tree gets it as it is when the folder is there", async () => {
+    const compiler = { program: "gcc", version: "gcc 1" };
+    await prepareTree(inputs, { compiler: { ...compiler, version: "gcc 2" } });
+    const folder = join(inputs.folder, ".build.1.0123abcd.tmp");
+    const tree = await occupyTree(inputs, folder, { compiler });
+    expect((await stat(folder)).isDirectory()).toBe(true);
+    expect(await readFile(join(inputs.folder, "tree.json"), "utf8")).toContain('"gcc 1"');
+    expect(tree.path).toBe(join(inputs.folder, "tree"));
   });
 
   test("a half-written record or a moved cache make it anew", async () => {
