@@ -54,7 +54,7 @@ export async function buildCompleteModules(
         createShadow(tree.path, shadow, changed, [folder, ...folders, dirname(modpost)]);
         await markAsInTree(tree.path, shadow, modfile);
         const goals = [`-j${jobs}`, `M=${folder}`, `${basename(modfile)}.ko`];
-        const result = await run("make", [...tree.makeArguments, ...goals], {
+        const result = await run("make", [...withoutPlace(tree.makeArguments, shadow), ...goals], {
           cwd: shadow,
           env: plainEnvironment(),
           cleanEnv: true,
@@ -71,6 +71,18 @@ export async function buildCompleteModules(
     built.set(name, content);
   }
   return built;
+}
+
+/**
+ * Leaves the place of the build out of debug information, and so out of the build id: the same source gives the same bytes. Of two settings on the command
+ * line make takes the last, so the user's flags are in it.
+ */
+function withoutPlace(makeArguments: readonly string[], folder: string): string[] {
+  const settings = ["KCFLAGS", "KAFLAGS"].map((name) => {
+    const given = makeArguments.findLast((word) => word.startsWith(`${name}=`)) ?? `${name}=`;
+    return `${given} -fdebug-prefix-map=${folder}=.`;
+  });
+  return [...makeArguments, ...settings];
 }
 
 /** The program that writes what a module says about itself (scripts/mod/modpost.c). */

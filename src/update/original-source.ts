@@ -67,7 +67,8 @@ export interface Original {
 export async function findOriginal(request: OriginalRequest): Promise<Original> {
   const memory = await OriginalMemory.of(request.tree);
   const known = await memory.read();
-  const kernel = known?.config === request.config.digest ? await memory.openKernel(known) : undefined;
+  const kernel =
+    known?.config === request.config.digest ? await memory.openKernel(known, request.config.modules) : undefined;
   if (known === undefined || kernel === undefined) {
     if (known !== undefined && request.series && known.last !== null) throw seriesLost(request.tree);
     return fresh(request, memory);

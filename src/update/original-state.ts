@@ -91,8 +91,11 @@ export class OriginalMemory {
     for (const [from, to] of kernelFiles(kernel)) await copyFile(from, join(this.folder, to)).catch(rethrowDiskErrors);
   }
 
-  /** The kernel of a state; undefined when the cache does not have all of it any more. */
-  async openKernel(state: OriginalState): Promise<TargetKernel | undefined> {
+  /**
+   * The kernel of a state; undefined when the cache does not have all of it any more.
+   * @param modules where its modules are now, which says nothing about the kernel: they may have been put there, or been moved.
+   */
+  async openKernel(state: OriginalState, modules: string | undefined): Promise<TargetKernel | undefined> {
     const { release, packageVersion, buildId, folder, modulesDir, makeFlags } = state.kernel;
     const at = (name: string): string => join(this.folder, name);
     for (const path of [at("image"), at("config"), at("symvers"), join(folder, "tree.json"), join(folder, "tree")]) {
@@ -107,7 +110,7 @@ export class OriginalMemory {
       imagePath: at("image"),
       configPath: at("config"),
       symversPath: at("symvers"),
-      modulesDir: modulesDir ?? undefined,
+      modulesDir: modules ?? modulesDir ?? undefined,
       distribution: "source tree",
       // The tree is prepared already; should it have to be made again, it is its own source.
       source: async () => ({

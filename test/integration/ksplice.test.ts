@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readModinfo } from "../../src/elf/modinfo.ts";
 import { isSigned } from "../../src/elf/module-signature.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
+import { cacheRoot } from "../../src/support/cache.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { readUpdate } from "../../src/update/update-bundle.ts";
 import type { HostRun } from "./host-guest.ts";
@@ -68,6 +69,8 @@ describe("updates of a source tree", () => {
     expect(modinfoOf(whole)).toEqual(modinfoOf(shipped));
     expect(modinfoOf(whole)["intree"]).toEqual(["Y"]);
     expect(isSigned(whole)).toBe(false);
+    // The same bytes wherever it is built.
+    expect(whole.includes(cacheRoot())).toBe(false);
     // A checksum for each symbol that it uses, the same as in the shipped one.
     const versions = new ElfReader(whole).section("__versions")?.data;
     expect(versions?.length).toBeGreaterThan(64);
