@@ -22,8 +22,9 @@ export const bootCommand: CommandDefinition = {
   async run(context, _operands, options) {
     const { boot, confirm } = await import("../host/boot.ts");
     if (options.flag("confirm")) {
-      const result = await confirm();
+      const result = await confirm(changeOf(context, options));
       if (context.json) context.printJson(result);
+      else if (result.dryRun) for (const step of result.steps) context.print(step);
       else for (const name of result.confirmed) context.print(`${name}: the machine has lived with it for a minute`);
       return ExitCode.done;
     }

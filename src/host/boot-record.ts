@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { removeDurably, writeDurably } from "./durable.ts";
 import { type Host, namesIn, readState } from "./host.ts";
 import type { PatchFile } from "./patch-file.ts";
+import type { Steps } from "./steps.ts";
 
 /**
  * Where the attempts to load modules at boot are recorded, in a folder for each release and a file for each module. A file is written before its module is
@@ -121,7 +122,11 @@ export interface Confirmed {
  * Forgets the attempts of this boot that the machine has lived with for {@link probationSeconds}.
  * @param orderly the machine is being shut down, which is no crash: all attempts are forgotten.
  */
-export async function confirmBoot(host: Pick<Host, "root" | "release">, orderly: boolean): Promise<Confirmed> {
+export async function confirmBoot(
+  host: Pick<Host, "root" | "release">,
+  orderly: boolean,
+  steps: Steps,
+): Promise<Confirmed> {
   const { root, release } = host;
   const boot = await readBootId(root);
   const now = await uptimeOf(root);
@@ -130,7 +135,8 @@ export async function confirmBoot(host: Pick<Host, "root" | "release">, orderly:
   for (const record of await readBootRecords(root, release)) {
     if (record.boot === "" || record.boot !== boot) continue;
     if (orderly || now - record.uptime >= probationSeconds) {
-      await removeBootRecord(root, release, record.name);
+      const path = join(bootRecordsOf(root, release), record.name);
+      await steps.take(`rm ${path}`, async () => void (await removeBootRecord(root, release, record.name)));
       confirmed.push(record.name);
     } else early.push(record.name);
   }

@@ -3,8 +3,9 @@ import { ExitCode } from "../support/errors.ts";
 import { bootGuard } from "./boot-guard.ts";
 import { bootRecordsOf, type Confirmed, confirmBoot, probationSeconds } from "./boot-record.ts";
 import { readBootSwitch } from "./boot-switch.ts";
-import { type Host, thisHost } from "./host.ts";
+import { thisHost } from "./host.ts";
 import { type ChangeOptions, type LoadResult, load, requireRoot } from "./load.ts";
+import { Steps } from "./steps.ts";
 
 /** The stable `--json` of `kmend boot`. */
 export interface BootResult extends LoadResult {
@@ -15,6 +16,8 @@ export interface BootResult extends LoadResult {
 /** The stable `--json` of `kmend boot --confirm`. */
 export interface ConfirmResult extends Confirmed {
   readonly schema: 1;
+  readonly dryRun: boolean;
+  readonly steps: readonly string[];
 }
 
 /**
@@ -38,9 +41,12 @@ export async function boot(options: ChangeOptions): Promise<BootResult> {
  * Ends the probation of what this boot has loaded, where its minute is over or the system is on its orderly way down; has itself called again where it is not.
  * @throws KmendError `NOT_ROOT`
  */
-export async function confirm(host: Host = thisHost()): Promise<ConfirmResult> {
-  requireRoot(host, false);
-  const result = await confirmBoot(host, await host.isShuttingDown());
-  if (result.early.length > 0) await host.confirmLater(probationSeconds + 1);
-  return { schema: 1, ...result };
+export async function confirm(options: Pick<ChangeOptions, "host" | "dryRun">): Promise<ConfirmResult> {
+  const host = options.host ?? thisHost();
+  const steps = new Steps(options.dryRun === true);
+  const { dryRun, texts } = steps;
+  requireRoot(host, dryRun);
+  const result = await confirmBoot(host, await host.isShuttingDown(), steps);
+  if (result.early.length > 0 && !dryRun) await host.confirmLater(probationSeconds + 1);
+  return { schema: 1, ...result, dryRun, steps: texts };
 }

@@ -54,10 +54,13 @@ test("a load is on the disk before it happens, and forgotten a minute after it",
   expect(host.read(`${records}/a`)).toMatch(/state=loaded$/);
   expect(host.waits).toEqual([61]);
   uptime(69);
-  expect(await confirm(host)).toEqual({ schema: 1, confirmed: [], early: ["a"] });
+  expect(await confirm({ host })).toMatchObject({ schema: 1, confirmed: [], early: ["a"], steps: [] });
   expect(host.waits, "it waits again").toEqual([61, 61]);
   uptime(70);
-  expect(await confirm(host)).toEqual({ schema: 1, confirmed: ["a"], early: [] });
+  const steps = [`rm ${join(host.root, records, "a")}`];
+  expect(await confirm({ host, dryRun: true })).toMatchObject({ confirmed: ["a"], dryRun: true, steps });
+  expect(host.has(`${records}/a`), "a dry run only tells").toBe(true);
+  expect(await confirm({ host })).toEqual({ schema: 1, confirmed: ["a"], early: [], dryRun: false, steps });
   expect(host.has(`${records}/a`)).toBe(false);
   reboot("second");
   expect(await outcomes()).toEqual(["a loaded"]);
@@ -81,7 +84,7 @@ test("a machine that died within the minute does not load it again, however ofte
     ]);
     expect(host.done).toEqual([]);
     uptime(1000);
-    expect((await confirm(host)).confirmed, "living without it proves nothing").toEqual([]);
+    expect((await confirm({ host })).confirmed, "living without it proves nothing").toEqual([]);
   }
   const status = await readHostStatus(host);
   expect(status.installed).toMatchObject([
@@ -103,7 +106,7 @@ test("a shutdown within the minute is no crash", async () => {
   installed({ name: "a" });
   await boot({ host });
   host.shuttingDown = true;
-  expect((await confirm(host)).confirmed).toEqual(["a"]);
+  expect((await confirm({ host })).confirmed).toEqual(["a"]);
   reboot("second");
   expect(await outcomes()).toEqual(["a loaded"]);
 });
@@ -141,7 +144,7 @@ describe("a module that was held back is let in again", () => {
     expect(host.waits).toEqual([61]);
     expect((await readHostStatus(host)).installed).toMatchObject([{ state: "in force", problem: null }]);
     uptime(80);
-    expect((await confirm(host)).confirmed).toEqual(["a"]);
+    expect((await confirm({ host })).confirmed).toEqual(["a"]);
     reboot("third");
     expect(await outcomes()).toEqual(["a loaded"]);
   });
