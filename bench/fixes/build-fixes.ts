@@ -42,10 +42,14 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
   const joined = new Map(
     [...known.values()].filter(({ files }) => files.length > 1).map(({ id, files }) => [files.join(" "), id]),
   );
+  let joiner: Promise<Joiner> | undefined;
   const context: FixContext = {
     kernel: session.kernel,
     corpus: session.corpus,
-    joiner: await Joiner.of(session.corpus),
+    joiner: () => {
+      joiner ??= Joiner.of(session.corpus);
+      return joiner;
+    },
     cache: session.cache,
     output,
     jobs: compilers,

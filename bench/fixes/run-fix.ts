@@ -15,7 +15,8 @@ export interface FixContext {
   /** Opened once for all of them. */
   readonly kernel: TargetKernel;
   readonly corpus: Corpus;
-  readonly joiner: Joiner;
+  /** Knows all that differs, which takes memory: it is made for the first patch that has to be joined. */
+  readonly joiner: () => Promise<Joiner>;
   readonly cache: UnitCache;
   /** Gets the modules. */
   readonly output: string;
@@ -89,10 +90,10 @@ async function neededFiles(
 ): Promise<readonly string[] | undefined> {
   const { error, refusals, files } = attempt;
   if (attempt.outcome === "incomplete")
-    return error?.code === "COMPILE_FAILED" ? joiner.forErrors(error.why, files, home) : files;
+    return error?.code === "COMPILE_FAILED" ? (await joiner()).forErrors(error.why, files, home) : files;
   const missing = refusals.filter(({ code }) => code === "MISSING_SYMBOL").map(({ what }) => what);
   if (missing.length === 0) return undefined;
-  const more = joiner.forSymbols(missing, files, home);
+  const more = (await joiner()).forSymbols(missing, files, home);
   return more.length === files.length && more.every((part) => files.includes(part)) ? undefined : more;
 }
 
@@ -100,7 +101,7 @@ async function neededFiles(
 export async function patchFile(part: string, { corpus, joiner, output }: FixContext): Promise<string> {
   if (!part.includes("#")) return corpus.patches.get(part) as string;
   const path = join(output, "parts", `${sha256(part).slice(0, 16)}.patch`);
-  await writeFileAtomically(path, Buffer.from(await joiner.patch(part), "latin1"));
+  await writeFileAtomically(path, Buffer.from(await (await joiner()).patch(part), "latin1"));
   return path;
 }
 
