@@ -5,7 +5,7 @@ import { basename, join } from "node:path";
 import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
-import { readPatchOptions } from "../change/patch-options.ts";
+import { type PatchOptions, readPatchOptions } from "../change/patch-options.ts";
 import { build } from "../module/build.ts";
 import type { BuildResult, KeptObject } from "../module/build-types.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
@@ -71,12 +71,26 @@ export interface CreateResult {
  * @throws KmendError of reading the change, of finding the kernel, and of building.
  */
 export async function createUpdate(options: CreateOptions): Promise<CreateResult> {
-  const { source, change, signal } = options;
+  const { source, change } = options;
   const progress = options.progress ?? new SilentProgress();
   const id = checkedId(options.id ?? randomId());
   const patchOptions = readPatchOptions(change.kind === "patch" ? change.options : []);
   if (change.kind === "diffext") requireExtension(change.extension);
   await readTreeVersion(source);
+  const memory = await OriginalMemory.of(source);
+  // What the tree's last update is, is read at the beginning and written at the end.
+  return memory.alone(
+    () => createFrom({ ...options, progress }, id, patchOptions),
+    (pid) => progress.note(`process ${pid} is making an update from the same source tree; waiting for it`),
+  );
+}
+
+async function createFrom(
+  options: CreateOptions & { readonly progress: Progress },
+  id: string,
+  patchOptions: PatchOptions,
+): Promise<CreateResult> {
+  const { source, change, progress, signal } = options;
   const git = await gitOf(options);
   const series = options.series === true;
   if (change.kind === "prebuild" && series) return forget(source, git);
@@ -108,7 +122,7 @@ export async function createUpdate(options: CreateOptions): Promise<CreateResult
       if (extension !== undefined) return readExtension(source, extension, original.tree, original.files, signal);
       return (git as GitTree).read(original.commit as string, commit as string);
     });
-    const made = await buildUpdate({ ...options, progress }, id, original, found, commit);
+    const made = await buildUpdate(options, id, original, found, commit);
     if (made.outcome === "created" && series && commit !== undefined && original.commit !== null) {
       await git?.remember(original.commit, "freeze");
     }
@@ -237,11 +251,11 @@ async function gitOf({ source, change, series, signal }: CreateOptions): Promise
 
 /** `--prebuild --series`: the present state is the original from now on. */
 async function forget(source: string, git: GitTree | undefined): Promise<CreateResult> {
-  await git?.requireClean();
+  // A tree whose updates are made from patches may well be a working tree with changes.
+  const remembering = git !== undefined && (await git.commit(originalRef)) !== undefined ? git : undefined;
+  await remembering?.requireClean();
   await (await OriginalMemory.of(source)).forget();
-  if (git !== undefined && (await git.commit(originalRef)) !== undefined) {
-    await git.remember(await git.requireCommit("HEAD"), "freeze");
-  }
+  await remembering?.remember(await remembering.requireCommit("HEAD"), "freeze");
   return { schema: 1, outcome: "forgotten", update: null, build: null, notes: [] };
 }
 

@@ -1,8 +1,8 @@
 import { statSync } from "node:fs";
 import { copyFile, mkdir, readFile, realpath, rm, utimes } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
-import { cacheRoot, exists, rethrowDiskErrors, sha256, writeFileAtomically } from "../support/cache.ts";
+import { cacheRoot, exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../support/cache.ts";
 import type { TargetKernel } from "../target/find.ts";
 import { KernelImage } from "../target/kernel-image.ts";
 import { readTreeState } from "../target/tree-state.ts";
@@ -79,6 +79,13 @@ export class OriginalMemory {
 
   async write(state: OriginalState): Promise<void> {
     await writeFileAtomically(join(this.folder, "state.json"), `${JSON.stringify(state)}\n`);
+  }
+
+  /** Runs `work` while no other process makes an update from the tree. @param onWait gets the process that is waited for. */
+  alone<Result>(work: () => Promise<Result>, onWait: (pid: string) => void): Promise<Result> {
+    // Not in the folder of the tree: that is made with the first kernel that is found for it.
+    const name = basename(dirname(this.folder));
+    return withLock(join(cacheRoot(), "updates", `${name}.lock`), work, onWait);
   }
 
   async forget(): Promise<void> {

@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -14,14 +15,20 @@ type Program = keyof typeof programs;
 let folder: string;
 /** Looks like a kernel source tree, without anything that could be compiled. */
 let tree: string;
+const cache = process.env["KMEND_CACHE"];
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "kmend-ksplice-"));
   tree = join(folder, "linux");
   for (const name of ["scripts", "kernel"]) mkdirSync(join(tree, name), { recursive: true });
   writeFileSync(join(tree, "Makefile"), "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 9\n");
   writeFileSync(join(tree, "Kbuild"), "");
+  process.env["KMEND_CACHE"] = join(folder, "cache");
 });
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => {
+  if (cache === undefined) delete process.env["KMEND_CACHE"];
+  else process.env["KMEND_CACHE"] = cache;
+  rmSync(folder, { recursive: true });
+});
 afterEach(() => {
   delete process.env["CONCURRENCY_LEVEL"];
 });
@@ -128,6 +135,27 @@ describe("every other failure ends with 255", () => {
     const raw = await ksplice(program, "--raw-errors", ...words.map((word) => word.replace("TREE", tree)));
     expect(raw.exitCode).toBe(255);
     expect(raw.stderr).toMatch(/^OTHER\n[^\n]+\n$/);
+  });
+
+  test("--prebuild --series forgets for a working tree with changes, unless updates are made from its commits", async () => {
+    const path = join(folder, "working");
+    cpSync(tree, path, { recursive: true });
+    const who = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgSign=false"];
+    const git = (...words: string[]): unknown => execFileSync("git", ["-C", path, ...who, ...words]);
+    git("init", "--quiet");
+    git("add", "--all");
+    git("commit", "--quiet", "-m", "original");
+    writeFileSync(join(path, "Kbuild"), "# changed\n");
+    const forget = (): ReturnType<typeof ksplice> => ksplice("create", "--prebuild", "--series", path);
+    expect(await forget()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("is the original") });
+    git("update-ref", "refs/ksplice/pre", "HEAD");
+    const { exitCode, stderr } = await forget();
+    expect(exitCode).toBe(255);
+    expect(stderr).toMatch(/DIRTY_TREE[\s\S]*why: Kbuild\n/);
+    git("commit", "--quiet", "-a", "-m", "next");
+    expect((await forget()).exitCode).toBe(0);
+    const [pre, head] = ["refs/ksplice/pre", "HEAD"].map((name) => String(git("rev-parse", name)));
+    expect(pre).toBe(head);
   });
 
   test("ORIG_CONFIG may not be a part of the tree, but for its default", async () => {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { differencesOf } from "../../src/update/original-state.ts";
+import { differencesOf, OriginalMemory } from "../../src/update/original-state.ts";
 
 let folder: string;
 let tree: string;
@@ -55,4 +55,36 @@ test("a file that is gone and one that is new differ", async () => {
   expect([...(await differencesOf(tree, [], prepared, ["a.c"], () => false))]).toHaveLength(1);
   writeFileSync(join(tree, "b.c"), "new\n");
   expect([...(await differencesOf(tree, ["b.c"], prepared, [], () => false))]).toHaveLength(1);
+});
+
+test("one update at a time is made from a tree: what the last one is, is read first and written last", async () => {
+  const before = process.env["KMEND_CACHE"];
+  process.env["KMEND_CACHE"] = join(folder, "cache");
+  try {
+    const steps: string[] = [];
+    let waited: () => void = () => {};
+    const waiting = new Promise<void>((resolve) => {
+      waited = resolve;
+    });
+    let second: Promise<unknown> = Promise.resolve();
+    await (await OriginalMemory.of(tree)).alone(
+      async () => {
+        second = (await OriginalMemory.of(tree)).alone(
+          async () => void steps.push("second"),
+          (pid) => {
+            steps.push(`waits for ${pid}`);
+            waited();
+          },
+        );
+        await waiting;
+        steps.push("first");
+      },
+      () => void steps.push("never"),
+    );
+    await second;
+    expect(steps).toEqual([`waits for ${process.pid}`, "first", "second"]);
+  } finally {
+    if (before === undefined) delete process.env["KMEND_CACHE"];
+    else process.env["KMEND_CACHE"] = before;
+  }
 });
