@@ -153,9 +153,11 @@ async function loadOne(
   }
   const against = await guard.before(source, steps);
   if (against.length > 0) return { ...base, outcome: "refused", refusals: against };
-  const title = found.presence === "loading" ? `Wait for ${source.name}` : `Load ${source.name}`;
+  const verb = steps.dryRun ? "Look at" : found.presence === "loading" ? "Wait for" : "Load";
   const outcome = await options.progress
-    .phase(`load ${source.name}`, title, (status) => loadModule(host, source, found, steps, { ...options, status }))
+    .phase(`load ${source.name}`, `${verb} ${source.name}`, (status) =>
+      loadModule(host, source, found, steps, { ...options, status }),
+    )
     .catch(asFailure);
   const fields = fieldsOf(outcome);
   const unguarded = await guardAfter(guard, source, fields.outcome, steps);

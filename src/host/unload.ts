@@ -64,7 +64,7 @@ export async function unload(options: UnloadOptions): Promise<UnloadResult> {
     for (const name of await namesToUnload(host, options)) {
       if (options.signal?.aborted === true) throw interrupted();
       const result = await progress
-        .phase(`unload ${name}`, `Unload ${name}`, (status) =>
+        .phase(`unload ${name}`, `${dryRun ? "Look at" : "Unload"} ${name}`, (status) =>
           unloadOne(host, name, gone, steps, { ...options, status }),
         )
         .catch((error: unknown) => failed(name, error));
