@@ -1,3 +1,4 @@
+import { printable } from "../support/printable.ts";
 import type { UpdateBundle } from "../update/update-bundle.ts";
 import { type AppliedUpdate, abortTexts, type UpdateChangeResult } from "./updates.ts";
 
@@ -22,11 +23,6 @@ export function updateLines(updates: readonly AppliedUpdate[], short: boolean): 
     const text = description.split("\n")[0] || "no description available";
     return short ? id : `${id}: ${printable(text)}${state === "applied" ? "" : ` (${state})`}`;
   });
-}
-
-/** An update comes from elsewhere: what a terminal would obey is shown as a question mark. */
-function printable(line: string): string {
-  return line.replaceAll(/\p{Cc}/gu, (sign) => (sign === "\t" || sign === "\n" ? sign : "?"));
 }
 
 /** State and source patch of one update. */

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { printable } from "../support/printable.ts";
 
 /** How far a transition has come. */
 export interface TaskCount {
@@ -106,7 +107,8 @@ function describe(root: string, pid: string, folder: string, functions: Readonly
   const task = {
     pid: Number(pid),
     tid: Number(folder.slice(folder.lastIndexOf("/") + 1)),
-    name: textOf(join(folder, "comm")) ?? "?",
+    // Any user can give a task any name.
+    name: printable(textOf(join(folder, "comm")) ?? "?"),
     kernelThread,
     schedulerState: fields[0] ?? "?",
     function: patched ?? frames[0] ?? null,
@@ -122,10 +124,13 @@ function functionOfFrame(line: string): string {
   return /^(?:\[<[^>]*>\]\s+)?([^\s+]+)/.exec(line)?.[1] ?? line;
 }
 
-/** The innermost service or scope in the path of a control group (systemd's naming). */
+/**
+ * The innermost service or scope in the path of a control group. Users may make groups of their own with any name: what systemd.unit(5) does not allow in a
+ * unit's name has no place in a command that is shown to be typed.
+ */
 function unitOf(cgroup: string): string | null {
   const parts = cgroup.split("\n").flatMap((line) => line.split(":").at(-1)?.split("/") ?? []);
-  return parts.findLast((part) => /\.(service|scope)$/.test(part)) ?? null;
+  return parts.findLast((part) => /^[\w:.\\@-]+\.(service|scope)$/.test(part)) ?? null;
 }
 
 function adviceFor(task: Omit<PendingTask, "advice">): string {
