@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/support/errors.ts";
 import { buildFixes } from "./fixes/build-fixes.ts";
-import { shuffled } from "./fixes/corpus.ts";
+import { isWholeFile, shuffled } from "./fixes/corpus.ts";
 import { histograms } from "./fixes/plot.ts";
 import type { FixRecord, TryRecord } from "./fixes/records.ts";
 import { report } from "./fixes/report.ts";
@@ -19,6 +19,7 @@ Records, a report and a plot go to the cache, below bench/.
 
   --from VERSION, --to VERSION   package versions; default: the oldest and the newest of one series that the archive offers
   --limit N      how many patches; default 100
+  --only KIND    files: patches of whole files; groups: patches of function groups; default: both
   --seed S       which ones, and in which order; default 1
   --jobs N       patches at once; default: one for each core
   --joins N      how many that do not compile by themselves are built once more together with the files that they need; default: all
@@ -30,8 +31,8 @@ Records, a report and a plot go to the cache, below bench/.
 /**
  * What share of the kernel's own fixes becomes a working patch module. Compares two versions of one series that the archive offers and builds each
  * difference as a patch against the older one. Results go to the cache: records as JSON lines, a report and a plot.
- * @param words `--from VERSION --to VERSION --limit N --seed S --jobs N --units N --joins N --try --resume`; `--units` and
- *   `--joins` limit the size and the number of joined patches
+ * @param words `--from VERSION --to VERSION --limit N --only KIND --seed S --jobs N --units N --joins N --try --resume`; `--units`
+ *   and `--joins` limit the size and the number of joined patches
  */
 export async function fixes(words: readonly string[]): Promise<void> {
   const values = readOptions(words);
@@ -51,7 +52,9 @@ export async function fixes(words: readonly string[]): Promise<void> {
   );
 
   const jobs = Math.max(1, Number(values.jobs));
-  const chosen = shuffled(session.corpus.fixes, values.seed).slice(0, Number(values.limit));
+  const kinds: Record<string, boolean> = { files: true, groups: false };
+  const offered = session.corpus.fixes.filter((fix) => values.only === "" || kinds[values.only] === isWholeFile(fix));
+  const chosen = shuffled(offered, values.seed).slice(0, Number(values.limit));
   const started = performance.now();
   let built = 0;
   const records = await buildFixes({
@@ -89,6 +92,7 @@ function readOptions(words: readonly string[]) {
         from: { type: "string" },
         to: { type: "string" },
         limit: { type: "string", default: "100" },
+        only: { type: "string", default: "" },
         seed: { type: "string", default: "1" },
         jobs: { type: "string", default: String(availableParallelism()) },
         units: { type: "string", default: "20" },
@@ -99,6 +103,7 @@ function readOptions(words: readonly string[]) {
     });
     const numbers = [values.limit, values.jobs, values.units, values.joins];
     const wrong = numbers.find((word) => !(word === "Infinity" || /^\d+$/.test(word)));
+    if (!["", "files", "groups"].includes(values.only)) return `--only is files or groups, and not ${values.only}`;
     return wrong === undefined ? values : `not a number: ${wrong}`;
   } catch (error) {
     return messageOf(error);

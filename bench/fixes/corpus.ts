@@ -84,12 +84,14 @@ export async function makeCorpus(
   };
 }
 
-/**
- * A reproducible order, by a hash of seed and name, so that any beginning of it is a fair sample: first the patches of whole files, then the
- * function groups.
- */
+/** True for the patch of all that differs in a file. */
+export function isWholeFile({ id, path }: Pick<Fix, "id" | "path">): boolean {
+  return id === path;
+}
+
+/** A reproducible order, by a hash of seed and name, so that any beginning of it is a fair sample. */
 export function shuffled(fixes: readonly Fix[], seed: string): Fix[] {
-  const keys = new Map(fixes.map(({ id }) => [id, `${id.includes("#") ? 1 : 0}${sha256(seed, id)}`]));
+  const keys = new Map(fixes.map(({ id }) => [id, sha256(seed, id)]));
   return [...fixes].sort((a, b) => ((keys.get(a.id) as string) < (keys.get(b.id) as string) ? -1 : 1));
 }
 

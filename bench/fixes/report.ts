@@ -1,3 +1,4 @@
+import { isWholeFile } from "./corpus.ts";
 import type { FixOutcome, FixRecord, TryRecord } from "./records.ts";
 import type { Session } from "./session.ts";
 import { byRefusal, effective, onlyCode, quantile, type Share, share } from "./statistics.ts";
@@ -24,12 +25,13 @@ const outcomeTexts: Readonly<Record<FixOutcome, string>> = {
 export function report(input: ReportInput): string {
   const { session, records, seed } = input;
   const { pair, corpus } = session;
-  const files = corpus.fixes.filter(({ id, path }) => id === path).length;
+  const files = corpus.fixes.filter(isWholeFile).length;
+  const whole = records.filter(({ id }) => !id.includes("#"));
   return [
     `# Real fixes: ${pair.older.packageVersion} → ${pair.newer.packageVersion}`,
     "",
     `${files + corpus.notBuilt.length} C files differ, ${files} of them belong to ${pair.older.release} and ${corpus.notBuilt.length} do not. ` +
-      `They give ${corpus.fixes.length} patches, of whole files and of function groups; these are the first ${records.length} in the order of seed ${seed}.`,
+      `They give ${corpus.fixes.length} patches, of whole files and of function groups; these are the first ${records.length} in the order of seed ${seed}, ${whole.length} of them whole files.`,
     "",
     ...outcomeTable(records),
     "",
@@ -39,6 +41,7 @@ export function report(input: ReportInput): string {
     "",
     `Of the fixes that are whole and change what the kernel runs: ${percent(share(effective(records)))} built. ` +
       `Of those that change only code: ${percent(share(onlyCode(records)))} built. ` +
+      `${whole.length === 0 || whole.length === records.length ? "" : `Of whole files alone: ${percent(share(effective(whole)))} built. `}` +
       `${records.filter(({ files: parts, outcome }) => outcome === "built" && parts.length > 1).length} built ones join several files.`,
     "",
     ...tryTable(input.tries),

@@ -6,7 +6,7 @@ import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
 import type { UnitCache } from "../../src/tree/compile.ts";
-import type { Corpus, Fix } from "./corpus.ts";
+import { type Corpus, type Fix, isWholeFile } from "./corpus.ts";
 import type { Joiner } from "./join.ts";
 import type { FixRecord } from "./records.ts";
 
@@ -42,7 +42,7 @@ export function moduleNameOf(id: string): string {
 export async function runFix(fix: Fix, context: FixContext): Promise<FixRecord> {
   const record = await buildOnce(fix, [fix.path], [fix.patch], context);
   // A function group needs the rest of its file first, and that patch is a case of its own.
-  if (fix.id !== fix.path && record.outcome === "incomplete") {
+  if (!isWholeFile(fix) && record.outcome === "incomplete") {
     return { ...record, outcome: "joined", joinedAs: fix.path };
   }
   return record;
