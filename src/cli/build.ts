@@ -5,6 +5,16 @@ import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues 
 import { externalOf, externalOptions } from "./external-options.ts";
 import { kernelNeeds, kernelOf, kernelOptions } from "./kernel-options.ts";
 
+/** Options that let more pass than a build does by itself. */
+export const limitOptions: readonly OptionDefinition[] = [
+  { flags: "--max-units <N>", description: "most units that a changed header may touch (default: 500)", minimum: 1 },
+  {
+    flags: "--allow-layout <TYPE>",
+    description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
+    repeatable: true,
+  },
+];
+
 /** Options of everything that builds a patch module. */
 export const buildOptions: readonly OptionDefinition[] = [
   ...kernelOptions,
@@ -12,15 +22,10 @@ export const buildOptions: readonly OptionDefinition[] = [
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
-  { flags: "--max-units <N>", description: "most units that a changed header may touch (default: 500)", minimum: 1 },
+  ...limitOptions,
   {
     flags: "--skip-gcc-check",
     description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
-  },
-  {
-    flags: "--allow-layout <TYPE>",
-    description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
-    repeatable: true,
   },
   { flags: "--no-install", description: "never install missing packages" },
 ];

@@ -1,4 +1,5 @@
 import type { CreateOptions, UpdateChange } from "../update/create-update.ts";
+import { limitOptions } from "./build.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 import { usageError } from "./usage.ts";
 
@@ -29,6 +30,7 @@ export const createOptions: readonly OptionDefinition[] = [
     flags: "--config <DIR>",
     description: "folder with .config and System.map of the kernel (default: KERNEL_SOURCE/ksplice)",
   },
+  ...limitOptions,
 ];
 
 /**
@@ -62,6 +64,8 @@ export function createRequest(
     config: options.text("config"),
     jobs: options.integer("jobs") ?? concurrencyLevel(program, process.env["CONCURRENCY_LEVEL"]),
     buildModules: options.flag("buildModules"),
+    maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
     debug: (options.integer("verbose") ?? 0) > 0,
   };
 }

@@ -1,7 +1,7 @@
 import { readFile, realpath, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { exists, sha256 } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import type { KernelImage } from "./kernel-image.ts";
 
 /** The files of a folder that describes the kernel which is to be updated. */
@@ -54,14 +54,20 @@ export async function readOriginalConfig(tree: string, given: string | undefined
   const symvers = await optional("Module.symvers");
   const modules = await optional("modules");
   const flags = await optional("flags");
-  const makeFlags = flags === undefined ? [] : shellWords(await readFile(flags, "utf8"), flags);
+  const makeFlags = flags === undefined ? [] : shellWords((await contentOf(flags)).toString("utf8"), flags);
   const contents = await Promise.all(
-    [config, systemMap, image, symvers, flags].map(async (path) => (path === undefined ? "" : readFile(path))),
+    [config, systemMap, image, symvers, flags].map(async (path) => (path === undefined ? "" : contentOf(path))),
   );
   return {
     ...{ folder, config, systemMap, image, symvers, modules, makeFlags },
     digest: sha256(...contents.flatMap((content) => [sha256(content), "\0"])),
   };
+}
+
+function contentOf(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: unknown) => {
+    throw configError(`${path} cannot be read: ${messageOf(error)}`, "put a readable file of the kernel there");
+  });
 }
 
 /** Words as a shell takes them apart: blanks, both kinds of quotes, backslashes; nothing is expanded. */

@@ -41,6 +41,8 @@ export interface CreateOptions {
   readonly config?: string | undefined;
   readonly jobs?: number | undefined;
   readonly buildModules?: boolean | undefined;
+  readonly maxUnits?: number | undefined;
+  readonly allowLayout?: readonly string[] | undefined;
   /** Puts the objects of the build into the update. */
   readonly debug?: boolean | undefined;
   /** Folder for the archive; default the current one. */
@@ -107,6 +109,8 @@ async function createFrom(
   const original = await findOriginal({
     ...{ tree: source, config, series, extension, jobs, progress, signal },
     git: commitTree,
+  }).catch((error: unknown) => {
+    throw error instanceof KmendError ? inOriginalConfig(error) : error;
   });
   for (const note of original.notes) progress.note(note);
   if (change.kind === "prebuild") {
@@ -130,6 +134,17 @@ async function createFrom(
   } finally {
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** The options of a build that name files of the kernel are files of ORIG_CONFIG here, and `--config` means another thing. */
+function inOriginalConfig(error: KmendError): KmendError {
+  const { code, message, where, why, exitCode, cause } = error;
+  const hint = error.hint
+    ?.replaceAll(/--image\b(?: FILE)?/g, "ORIG_CONFIG/vmlinuz")
+    .replaceAll(/--config FILE/g, "ORIG_CONFIG/.config")
+    .replaceAll(/--symvers FILE/g, "ORIG_CONFIG/Module.symvers")
+    .replaceAll(/\bwith (?=ORIG_CONFIG\/)/g, "as ");
+  return hint === error.hint ? error : new KmendError({ code, message, where, why, hint, exitCode, cause });
 }
 
 async function buildUpdate(
@@ -156,6 +171,8 @@ async function buildUpdate(
       output: work,
       replace: false,
       jobs: options.jobs,
+      maxUnits: options.maxUnits,
+      allowLayout: options.allowLayout,
       ...(options.debug === true ? { onObjects: (more: readonly KeptObject[]) => void objects.push(...more) } : {}),
       progress,
       signal,

@@ -165,6 +165,12 @@ describe("every other failure ends with 255", () => {
     expect(given.stderr).toContain(`there is no .config in ${orig}`);
     writeFileSync(join(orig, ".config"), "");
     expect((await ksplice("create", "--prebuild", tree)).stderr).toContain(`there is no System.map in ${orig}`);
+    writeFileSync(join(orig, "System.map"), "");
+    mkdirSync(join(orig, "vmlinuz"));
+    const unreadable = await ksplice("create", "--prebuild", tree);
+    expect(unreadable.exitCode).toBe(255);
+    expect(unreadable.stderr).toMatch(/ORIG_CONFIG\]: \S+\/vmlinuz cannot be read: EISDIR/);
+    rmSync(join(orig, "vmlinuz"), { recursive: true });
     for (const inside of [tree, join(tree, "kernel"), join(orig, "..", "scripts")]) {
       const { exitCode, stderr } = await ksplice("create", "--prebuild", `--config=${inside}`, tree);
       expect(exitCode).toBe(255);

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -163,6 +163,23 @@ describe("updates of a source tree", () => {
     const refused = await tree.create("--raw-errors", `--patch=${section}`);
     expect(refused.exitCode).toBe(255);
     expect(refused.stderr).toMatch(/^OTHER\n\S/);
+    const grown = tree.patch("fs/eventfd.c", (text) =>
+      text
+        .replace(/(struct eventfd_ctx \{[^}]*)\}/, "$1\tlong more;\n}")
+        .replace("->count -= *cnt;", "$& ctx->more++;"),
+    );
+    const larger = await tree.create(`--patch=${grown}`);
+    expect(larger).toMatchObject({ exitCode: 255, stderr: expect.stringContaining("--allow-layout eventfd_ctx") });
+    await tree.update("grown", "--allow-layout=eventfd_ctx", `--patch=${grown}`);
+    tree.updates.delete("grown");
+  });
+
+  test("what is missing in ORIG_CONFIG is told by its name there", async () => {
+    const config = scratch.folder();
+    for (const file of [".config", "vmlinuz", "System.map"]) copyFileSync(join(tree.config, file), join(config, file));
+    const made = await tree.ksplice("create", "--prebuild", `--config=${config}`, tree.path);
+    expect(made.exitCode).toBe(255);
+    expect(made.stderr).toMatch(/SYMVERS_MISSING[\s\S]*hint: give it as ORIG_CONFIG\/Module\.symvers/);
   });
 });
 
