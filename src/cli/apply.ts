@@ -71,7 +71,7 @@ export const viewCommand: CommandDefinition = {
     if (file !== undefined) {
       const { readUpdate } = await import("../update/update-bundle.ts");
       const bundle = await readUpdate(file);
-      show({ manifest: bundle.manifest, patch: bundle.patch.toString("utf8") }, bundleLines(bundle));
+      show({ schema: 1, manifest: bundle.manifest, patch: bundle.patch.toString("utf8") }, bundleLines(bundle));
       return ExitCode.done;
     }
     const { appliedUpdates } = await import("./updates.ts");

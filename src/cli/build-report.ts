@@ -13,9 +13,7 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
   for (const { code, what, where, why, hint } of result.refusals) {
     context.printProblem({ kind: "refused", code, message: what, where, why, hint });
   }
-  for (const { function: name, unit, why, hint } of result.warnings) {
-    context.progress.note(`watch ${name} (${unit}): ${why}; ${hint}`);
-  }
+  for (const line of warningLines(result)) context.progress.note(line);
   const { style } = context;
   const summary = summaryOf(result);
   context.print(style("bold", summary));
@@ -34,6 +32,11 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
     const rows = result.symbols.map((symbol) => [symbol.name, placeOf(symbol), symbol.proof]);
     for (const line of formatTable(rows)) context.print(line);
   }
+}
+
+/** What the author of a patch should look at, one line for each warning. */
+export function warningLines({ warnings }: BuildResult): string[] {
+  return warnings.map(({ function: name, unit, why, hint }) => `watch ${name} (${unit}): ${why}; ${hint}`);
 }
 
 function summaryOf(result: BuildResult): string {

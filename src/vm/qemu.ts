@@ -40,7 +40,11 @@ export interface GuestEnd {
  * Kernel parameters (Documentation/admin-guide/kernel-parameters.txt): a panic ends the guest, the console says nothing until it is told to.
  * Everything else stays as the distribution has it, address randomization included.
  */
-const kernelParameters = ["console=ttyS0,115200", "loglevel=1", "printk.time=1", "panic=-1"];
+const kernelParameters = [
+  ...["console=ttyS0,115200", "loglevel=1", "printk.time=1", "panic=-1"],
+  // Where QEMU gets no processor for a moment, the kernel counts too few ticks at boot, and gives up ("IO-APIC + timer doesn't work").
+  "no_timer_check",
+];
 
 /**
  * Software emulation runs all processors of the guest in one thread. With a thread for each, as QEMU does by default, a processor may translate code

@@ -1,3 +1,4 @@
+import { warningLines } from "../build-report.ts";
 import { OptionValues } from "../command.ts";
 import { createLines, runCreate } from "../create.ts";
 import { createOptions } from "../create-options.ts";
@@ -19,7 +20,8 @@ export const kspliceCreate: KspliceProgram = {
     const result = await runCreate(this.name, { progress: reporter, signal }, operand, given);
     reporter.stop();
     const { build, notes, outcome } = result;
-    if (!raw && verbosity >= 0) for (const note of [...notes, ...(build?.notes ?? [])]) reporter.note(note);
+    const told = [...notes, ...(build === null ? [] : [...build.notes, ...warningLines(build)])];
+    if (!raw && verbosity >= 0) for (const note of told) reporter.note(note);
     for (const { code, what, where, why, hint } of build?.refusals ?? []) {
       if (!raw) warn(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
     }
