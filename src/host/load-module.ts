@@ -108,6 +108,22 @@ async function finish(
   return { kind: "loaded", milliseconds: Math.round(milliseconds), replaced, notes: [...unwritten, ...notes] };
 }
 
+/** Unloads what a cumulative module that is in force had replaced, where the one who loaded it was killed before that. */
+export async function unloadLeftovers(
+  host: Host,
+  file: PatchFile,
+  steps: Steps,
+): Promise<{ readonly replaced: readonly string[]; readonly notes: readonly string[] }> {
+  if (file.manifest?.replace !== true) return { replaced: [], notes: [] };
+  // What is in use stays so: tasks were forced out of it.
+  const idle = (await readIdleModules(host.root)).filter(({ references }) => references === 0);
+  return unloadReplaced(
+    host,
+    idle.map(({ name }) => name),
+    steps,
+  );
+}
+
 /** Modules whose patches the kernel has put out of force only take room. */
 async function unloadReplaced(
   host: Host,

@@ -6,7 +6,7 @@ import { guardByHand, type LoadGuard } from "./boot-guard.ts";
 import { type Host, thisHost } from "./host.ts";
 import { exitCodeOf, type HostRefusal } from "./host-refusals.ts";
 import { findInstalled, installedModules } from "./installed.ts";
-import { type LoadedOutcome, loadModule } from "./load-module.ts";
+import { type LoadedOutcome, loadModule, unloadLeftovers } from "./load-module.ts";
 import { type PatchFile, readPatchFile } from "./patch-file.ts";
 import { preflight } from "./preflight.ts";
 import { withHostLock } from "./records.ts";
@@ -145,10 +145,13 @@ async function loadOne(
   if (found.refusals.length > 0) return { ...base, outcome: "refused", refusals: found.refusals };
   const { guard } = options;
   if (found.presence === "loaded") {
+    const { replaced, notes } = await unloadLeftovers(host, source, steps);
+    const unguarded = await guardAfter(guard, source, "already", steps);
     return {
       ...base,
       outcome: "already",
-      notes: [...found.notes, ...(await guardAfter(guard, source, "already", steps))],
+      replaced: steps.dryRun ? [] : replaced,
+      notes: [...found.notes, ...notes, ...unguarded],
     };
   }
   const against = await guard.before(source, steps);

@@ -180,6 +180,20 @@ describe("patches beside each other", () => {
     expect(host.has("run/kmend/loaded/a.json")).toBe(false);
   });
 
+  test("and does so at the next call when the first was killed before it", async () => {
+    await loadFile({ name: "a", functions: ["foo"], replace: false });
+    const { removeModule } = host;
+    host.removeModule = () => Promise.reject(new Error("kmend dies here"));
+    await expect(loadFile({ name: "c", functions: ["foo"] })).rejects.toThrow("kmend dies here");
+    host.removeModule = removeModule;
+    expect(host.state.modules).toEqual(["a", "c"]);
+    const planned = await loadFile({ name: "c", functions: ["foo"] }, { dryRun: true });
+    expect(planned.steps).toEqual(["rmmod a"]);
+    const { modules } = await loadFile({ name: "c", functions: ["foo"] });
+    expect(modules).toMatchObject([{ outcome: "already", replaced: ["a"] }]);
+    expect(host.state).toEqual({ patches: ["c"], modules: ["c"] });
+  });
+
   test("one that lacks some is refused, and wanted by replace", async () => {
     await loadFile({ name: "a", functions: ["foo", "bar"], replace: false });
     const wanted = { name: "c", functions: ["foo"] };
