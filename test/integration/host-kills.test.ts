@@ -70,9 +70,9 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { dirname } from "node:path";
-import { boot, install, load, uninstall, unload } from "/opt/kmend/dist/index.js";
+import { boot, install, load, replace, uninstall, unload } from "/opt/kmend/dist/index.js";
 
-const [file, other] = ["/modules/livepatch-fix.ko", "/modules/other/livepatch-fix.ko"];
+const [file, other, old] = ["/modules/livepatch-fix.ko", "/modules/other/livepatch-fix.ko", "/modules/livepatch-old.ko"];
 const folder = "/var/lib/kpatch/" + release();
 const installed = folder + "/livepatch-fix.ko";
 const record = "/var/lib/kmend/boot/" + release() + "/livepatch_fix";
@@ -95,6 +95,7 @@ function clean({ loaded = false, there = false }) {
   if (patched() !== loaded) fail(loaded ? "not in force" : "in force");
   if ((names("/sys/kernel/livepatch").length > 0 || existsSync("/sys/kernel/livepatch/livepatch_fix")) !== loaded) fail("live patch");
   if (existsSync("/sys/module/livepatch_fix") !== loaded) fail("module");
+  if (existsSync("/sys/module/livepatch_old")) fail("what was replaced is left");
   if (there ? !same(installed, file) || names(folder).length !== 1 : existsSync(folder)) fail("installed: " + names("/var/lib/kpatch"));
   if (names("/var/lib/kmend").length > 0) fail("records: " + names("/var/lib/kmend"));
   // Whether the time of the load is remembered depends on when it was killed.
@@ -106,6 +107,15 @@ function clean({ loaded = false, there = false }) {
 const verbs = [
   { words: ["load", file], recover: () => well(unload({ all: true })), end: {} },
   { words: ["load", file], before: () => well(unload({ all: true })), recover: loadIt, end: { loaded: true } },
+  {
+    words: ["replace", file],
+    async before() {
+      await well(unload({ all: true }));
+      await well(load({ operands: [old] }));
+    },
+    recover: () => well(replace({ operands: [file] })),
+    end: { loaded: true },
+  },
   { words: ["unload", "livepatch_fix"], before: loadIt, recover: unloadIt, end: {} },
   {
     words: ["install", file],
@@ -214,6 +224,7 @@ long("kill -9 before each call that changes the system, and after the start of e
       scratch,
       files: [
         await made(),
+        await exampleModule(scratch, "livepatch-old", ["cmdline-helper"], "--no-replace"),
         scratch.file("other.ko", readFileSync(await made("--no-replace"))),
         scratch.file("killer.mjs", killer),
         scratch.file("program.mjs", program),
@@ -227,11 +238,13 @@ step killed node program.mjs`,
     });
     expect(run.step("killed").exitCode, run.step("killed").stderr).toBe(0);
     result = run.json<Killed>("killed");
-    console.log(`${kernel.release}: points of load, load, unload, install, install, boot, uninstall: ${result.counts}`);
+    console.log(
+      `${kernel.release}: points of load, load, replace, unload, install, install, boot, uninstall: ${result.counts}`,
+    );
   }, 2_500_000);
 
   test.skipIf(only.length > 0)("each verb was killed at each of its points", () => {
-    expect(result.counts).toHaveLength(7);
+    expect(result.counts).toHaveLength(8);
     expect(Math.min(...result.counts), result.points.join("\n")).toBeGreaterThan(2);
     for (const call of [
       "started /bin/insmod",
