@@ -11,6 +11,7 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
 
 const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
+       npm run bench -- mutants [OPTIONS]
 
 Prints tables of times and memory; judges nothing. Without a name, the first three are run.
 
@@ -21,11 +22,12 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   diff           the comparison alone, over pairs of real units
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
+  mutants        builds on sources that differ from the kernel's in one place; see mutants --help
   -h, --help     show this help`;
 
 const words = process.argv.slice(2);
 const wantsHelp = words.includes("--help") || words.includes("-h");
-if (wantsHelp && words[0] !== "fixes") {
+if (wantsHelp && words[0] !== "fixes" && words[0] !== "mutants") {
   console.log(help);
   process.exit();
 }
@@ -35,6 +37,13 @@ if (words[0] === "fixes") {
   const { fixes, fixesHelp } = await import("./fixes.ts");
   if (wantsHelp) console.log(fixesHelp);
   else await fixes(words.slice(1));
+  process.exit();
+}
+
+if (words[0] === "mutants") {
+  const { mutants, mutantsHelp } = await import("./mutants.ts");
+  if (wantsHelp) console.log(mutantsHelp);
+  else await mutants(words.slice(1));
   process.exit();
 }
 
@@ -64,7 +73,7 @@ if (unknownFlag !== undefined) {
 const unknown = asked.filter((name) => benchmarks[name] === undefined);
 if (unknown.length > 0) {
   console.error(
-    `no benchmark named ${unknown.join(", ")}; there are ${[...Object.keys(benchmarks), "fixes"].join(", ")}`,
+    `no benchmark named ${unknown.join(", ")}; there are ${[...Object.keys(benchmarks), "fixes", "mutants"].join(", ")}`,
   );
   process.exit(2);
 }

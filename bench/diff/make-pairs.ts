@@ -87,7 +87,7 @@ export async function makePairs(cache: string, wanted: number, jobs: number): Pr
 }
 
 /** Commands of the units of a folder that this kernel's configuration builds. */
-async function unitsIn(tree: PreparedTree, folder: string, logFile: string): Promise<UnitCommand[]> {
+export async function unitsIn(tree: PreparedTree, folder: string, logFile: string): Promise<UnitCommand[]> {
   const sources = (await readdir(join(tree.path, folder)))
     .filter((name) => name.endsWith(".c") && !name.endsWith(".mod.c"))
     .map((name) => `${folder}/${name}`)
