@@ -44,13 +44,17 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     row("file", file.path);
     row("sha256", file.sha256);
     row("version magic", file.vermagic.trim());
+    if (file.seal === "unsealed" && manifest !== null)
+      row("digest", "none noted: whether the file is as it was built cannot be told");
     row("signature", file.signed ? "there is one" : "none");
     if (file.depends.length > 0) row("needs", file.depends.join(", "));
   }
   const since = loaded?.since ?? null;
   row("state", loaded === null ? "not loaded" : `${loaded.state}${since === null ? "" : ` since ${timeText(since)}`}`);
   if (sameBuild === false) row("", "the loaded module is another build than this file");
-  if (manifest === null) row("made by", "something else than kmend: it has no manifest");
+  const problem = loaded?.problem ?? null;
+  if (problem !== null) row("made by", problem);
+  else if (manifest === null) row("made by", "something else than kmend: it has no manifest");
   else {
     row("made by", `kmend ${manifest.kmend}`);
     row("for kernel", `${manifest.kernel.release}, build id ${manifest.kernel.buildId || "(none)"}`);

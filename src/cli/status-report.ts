@@ -40,13 +40,14 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
   return rows.length === 0 ? ["  none"] : formatTable(rows);
 }
 
-function summaryOf({ functions, replace, patches }: PatchStatus): string {
+function summaryOf({ functions, replace, patches, problem }: PatchStatus): string {
   const count = (state: FunctionStatus["state"]): number => functions.filter((entry) => entry.state === state).length;
   const parts = [counted(functions.length, "function")];
   if (count("covered") > 0) parts.push(`${count("covered")} covered by later modules`);
   if (count("waiting") > 0) parts.push(`${count("waiting")} waiting for their module`);
   if (replace !== null) parts.push(replace ? "cumulative" : "stacked");
   if (patches.length > 0) parts.push(`from ${patches.join(", ")}`);
+  if (problem !== null) parts.push(problem);
   return parts.join("; ");
 }
 

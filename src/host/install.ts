@@ -14,7 +14,7 @@ import { isInitramfsPlanStale } from "./initramfs-plan.ts";
 import { findInstalled, installedModules, installFolder, installFolderOf, kernelModuleName } from "./installed.ts";
 import { readKernelBuildId } from "./kernel-facts.ts";
 import { type ChangeOptions, requireRoot } from "./load.ts";
-import { type PatchFile, readPatchFile } from "./patch-file.ts";
+import { type PatchFile, readPatchFile, untold } from "./patch-file.ts";
 import { withHostLock } from "./records.ts";
 import { Steps } from "./steps.ts";
 import { readLoadedPatch } from "./sysfs.ts";
@@ -139,7 +139,7 @@ async function installOne(
   ];
   const base = { name: file.name, path, refusals, notes: [] };
   if (refusals.length > 0) return { ...base, outcome: "refused" };
-  const notes: string[] = [];
+  const notes: string[] = [...untold(file)];
   if (!(await exists(join(host.root, "/lib/modules", release)))) {
     notes.push(`this system has no modules of a kernel ${release} (yet)`);
   }

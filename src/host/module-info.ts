@@ -5,6 +5,7 @@ import { exists } from "../support/cache.ts";
 import { type Host, thisHost } from "./host.ts";
 import { kernelModuleName } from "./installed.ts";
 import { openOperand } from "./load.ts";
+import type { PatchFile } from "./patch-file.ts";
 import { type PatchStatus, readHostStatus } from "./status.ts";
 import { readLoadedPatch } from "./sysfs.ts";
 
@@ -18,6 +19,8 @@ export interface ModuleInfo {
     readonly sha256: string;
     readonly vermagic: string;
     readonly signed: boolean;
+    /** Whether it is known to be as it was built. */
+    readonly seal: PatchFile["seal"];
     readonly depends: readonly string[];
   } | null;
   /** What the kernel shows of it; null when it is not loaded. */
@@ -59,6 +62,7 @@ export async function readModuleInfo(operand: string, host: Host = thisHost()): 
             sha256: file.sha256,
             vermagic: file.vermagic,
             signed: file.signed,
+            seal: file.seal,
             depends: file.depends,
           },
     loaded: status,

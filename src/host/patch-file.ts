@@ -1,61 +1,42 @@
-import { ElfFormatError } from "../elf/format-error.ts";
-import { type Manifest, readManifest } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
-import { isSigned } from "../elf/module-signature.ts";
-import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
-import { ElfReader } from "../elf/reader.ts";
-import { sha256 } from "../support/cache.ts";
+import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
+import { readPatchModuleFile } from "../elf/patch-module-file.ts";
+import { systemErrorCode } from "../support/errors.ts";
 
 /** A patch module in a file. */
-export interface PatchFile {
+export interface PatchFile extends PatchModule {
   readonly path: string;
-  readonly content: Uint8Array;
-  /** Name as the kernel counts it, with underscores. */
-  readonly name: string;
-  /** The whole version magic, whose first word is the release that it was made for. */
-  readonly vermagic: string;
-  /** Empty when the module does not say. */
-  readonly release: string;
-  readonly depends: readonly string[];
-  readonly signed: boolean;
-  readonly sha256: string;
-  /** Its build id note as sysfs shows it while the module is loaded; undefined without one. */
-  readonly buildIdNote: Uint8Array | undefined;
-  /** Null for a module that kmend did not make. */
-  readonly manifest: Manifest | null;
 }
 
 /**
  * Reads a patch module.
- * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2) for a missing file, a damaged one, or a module that is no live patch.
+ * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2) for a missing file, a damaged one, or a module that is no live patch; `MANIFEST_DAMAGED` and
+ * `MODULE_ALTERED` (exit 4) for one that is not as it was built.
  */
 export async function readPatchFile(path: string): Promise<PatchFile> {
-  return patchFile(path, await readPatchModuleFile(path));
+  return { path, ...readPatchModule(path, await readPatchModuleFile(path)) };
 }
 
-/** {@link readPatchFile} of content that is at hand. */
-export function patchFile(path: string, content: Uint8Array): PatchFile {
+/**
+ * The name that a file of a patch module gives: of one that is to be unloaded, nothing else counts, and it need not be as it was built.
+ * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2)
+ */
+export async function readModuleName(path: string): Promise<string> {
+  const content = await readPatchModuleFile(path);
   try {
-    const elf = new ElfReader(content);
-    const info = readModinfo(elf);
-    if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
-    const name = info.get("name")?.[0];
-    if (name === undefined || !/^\w+$/.test(name)) throw notAPatchModule(path, "it has no name");
-    const vermagic = info.get("vermagic")?.[0] ?? "";
-    return {
-      path,
-      content,
-      name,
-      vermagic,
-      release: vermagic.split(" ")[0] ?? "",
-      depends: (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean)),
-      signed: isSigned(content),
-      sha256: sha256(content),
-      buildIdNote: elf.section(".note.gnu.build-id")?.data,
-      manifest: readManifest(elf) ?? null,
-    };
+    return readPatchModule(path, content).name;
   } catch (error) {
-    if (error instanceof ElfFormatError) throw notAPatchModule(path, `it is damaged or no module (${error.message})`);
-    throw error;
+    const name = systemErrorCode(error) === "NOT_A_PATCH_MODULE" ? undefined : readModinfo(content).get("name")?.[0];
+    if (name === undefined) throw error;
+    return name;
   }
+}
+
+/** What a module does not tell of itself, as a sentence; none when it tells all. */
+export function untold({ name, manifest, seal }: PatchModule): readonly string[] {
+  if (manifest === null) return [`${name} was not made by kmend: nothing proves that it fits this very kernel build`];
+  if (seal === "intact") return [];
+  return [
+    `${name} was made by kmend ${manifest.kmend}, which noted no digest of the file: whether it is as it was built cannot be told`,
+  ];
 }

@@ -4,7 +4,7 @@ import { readTracedFunctions } from "./ftrace-users.ts";
 import { type Host, namesIn, readState, readSwitch } from "./host.ts";
 import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
 import { kernelVersion, readKernelBuildId, readSignaturePolicy } from "./kernel-facts.ts";
-import type { PatchFile } from "./patch-file.ts";
+import { type PatchFile, untold } from "./patch-file.ts";
 import { hasLivepatch, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
 import { heading, inTransition } from "./transition.ts";
 
@@ -90,10 +90,8 @@ async function checkKernel(host: Host, file: PatchFile, add: Add, notes: string[
     add("OTHER_RELEASE", { made: release, running: host.release, verb: "is running" });
     return;
   }
-  if (made === undefined) {
-    notes.push(`${file.name} was not made by kmend: nothing proves that it fits this very kernel build`);
-    return;
-  }
+  notes.push(...untold(file));
+  if (made === undefined) return;
   if (made.release !== host.release) {
     add("OTHER_RELEASE", { made: made.release, running: host.release, verb: "is running" });
   }

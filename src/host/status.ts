@@ -35,6 +35,8 @@ export interface PatchStatus {
   readonly references: number | null;
   /** The patches that it was made from; empty for a module that kmend did not make. */
   readonly patches: readonly string[];
+  /** What is wrong with the manifest in the loaded module; null when nothing is. */
+  readonly problem: string | null;
 }
 
 /** An installed module. */
@@ -118,6 +120,7 @@ async function patchStatus(root: string, patch: LoadedPatch, later: readonly Loa
     functions,
     references,
     patches: patch.manifest?.patches.map((source) => source.name) ?? [],
+    problem: patch.problem,
   };
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Manifest, manifestSectionName, parseManifestNote } from "../elf/manifest-note.ts";
+import { messageOf } from "../support/errors.ts";
 import { namesIn, readState, readSwitch } from "./host.ts";
 
 /** Where the kernel shows live patches (Documentation/ABI/testing/sysfs-kernel-livepatch). */
@@ -36,6 +37,8 @@ export interface LoadedPatch {
   /** References to its module; null when unknown. */
   readonly references: number | null;
   readonly manifest: Manifest | null;
+  /** What is wrong with the manifest of a module that kmend made; null when nothing is. */
+  readonly problem: string | null;
 }
 
 /** A patch module that is in memory while the kernel does not list its patch: it was replaced or taken back, and only waits to be unloaded. */
@@ -66,7 +69,7 @@ export async function readLoadedPatch(root: string, name: string): Promise<Loade
   if (enabled === null) return undefined;
   // Before 4.12 there are no transitions and no such file.
   const transition = (await readSwitch(root, folder, "transition")) === true;
-  const manifest = (await readLoadedManifest(root, name)) ?? null;
+  const { manifest, problem } = await readLoadedManifest(root, name);
   const order = await readState(root, folder, "stack_order");
   return {
     name,
@@ -76,6 +79,7 @@ export async function readLoadedPatch(root: string, name: string): Promise<Loade
     objects: await readObjects(root, folder),
     references: await readReferences(root, name),
     manifest,
+    problem,
   };
 }
 
@@ -100,11 +104,16 @@ function functionNamed(entry: string): PatchedFunction {
   return { name: entry.slice(0, comma), sympos: Number(entry.slice(comma + 1)) };
 }
 
-/** The manifest of a loaded module; undefined for one that kmend did not make. */
-export async function readLoadedManifest(root: string, name: string): Promise<Manifest | undefined> {
+/** The manifest of a loaded module; null for one that kmend did not make, or whose manifest is damaged. */
+async function readLoadedManifest(root: string, name: string): Promise<Pick<LoadedPatch, "manifest" | "problem">> {
   const path = join(root, "/sys/module", name, "notes", manifestSectionName);
   const note = await readFile(path).catch(() => undefined);
-  return note === undefined ? undefined : parseManifestNote(note, hostIsLittleEndian);
+  if (note === undefined) return { manifest: null, problem: null };
+  try {
+    return { manifest: parseManifestNote(note, hostIsLittleEndian), problem: null };
+  } catch (error) {
+    return { manifest: null, problem: messageOf(error) };
+  }
 }
 
 const hostIsLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;

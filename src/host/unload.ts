@@ -7,7 +7,7 @@ import { exitCodeOf, type HostRefusal, refuseOnHost } from "./host-refusals.ts";
 import { kernelModuleName } from "./installed.ts";
 import { transitionStart } from "./kernel-log.ts";
 import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireRoot } from "./load.ts";
-import { readPatchFile } from "./patch-file.ts";
+import { readModuleName } from "./patch-file.ts";
 import { removeLoadRecord, withHostLock } from "./records.ts";
 import { Steps } from "./steps.ts";
 import { isModuleLoaded, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
@@ -86,7 +86,7 @@ async function namesToUnload(host: Host, options: UnloadOptions): Promise<readon
   const wanted = new Set<string>();
   for (const operand of options.operands ?? []) {
     const isFile = operand.includes("/") || (operand.endsWith(".ko") && (await exists(operand)));
-    wanted.add(isFile ? (await readPatchFile(operand)).name : kernelModuleName(operand));
+    wanted.add(isFile ? await readModuleName(operand) : kernelModuleName(operand));
   }
   const others = [...wanted].filter((name) => !loaded.includes(name));
   return [...loaded.filter((name) => wanted.has(name)), ...others];

@@ -1,25 +1,15 @@
+import type { InForce } from "../elf/functions-in-force.ts";
 import type { ElfReader } from "../elf/reader.ts";
-import { isDefined } from "../elf/reader.ts";
 import { ModuleObject } from "./module-object.ts";
 import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
+
+export { functionsInForce, type InForce } from "../elf/functions-in-force.ts";
 
 /** Distance between the made-up addresses of two patch modules: more than a module's sections take. */
 const moduleStride = 2 ** 48;
 
 /** How many patch modules can lie on each other: addresses have to stay exact in a double. */
 export const stackLimit = 30;
-
-/** A function of a patch module that is in force in place of one of the kernel. */
-export interface InForce {
-  /** `vmlinux` or the module's name. */
-  readonly object: string;
-  /** Name and position by which the kernel found the function that it replaces. */
-  readonly name: string;
-  readonly sympos: number;
-  /** Section and offset of its entry in the patch module. */
-  readonly section: number;
-  readonly offset: number;
-}
 
 /** A patch module that is in force, as a file. */
 export interface PatchInForce {
@@ -160,48 +150,4 @@ export class StackedObject implements TargetObject {
     const layer = Math.floor((address + moduleStride / 2) / moduleStride) - 1;
     return layer >= 0 && layer < this.#layers.length ? layer : undefined;
   }
-}
-
-/** Bytes of a row of the table of redirected functions: object, old name, new function, position. */
-const rowSize = 32;
-
-/**
- * The functions that a patch module of kmend's puts in force, from the tables that its glue reads.
- * @throws Error for tables that are not as they have to be.
- */
-export function functionsInForce(elf: ElfReader): InForce[] {
-  const found: InForce[] = [];
-  for (const table of elf.symbols) {
-    if (!/^kmend_funcs_\d+$/.test(table.name) || !isDefined(table)) continue;
-    const section = elf.sections[table.section];
-    if (section === undefined) throw new Error(`${table.name} is in no section`);
-    const pointers = new Map(
-      elf.relocationsFor(section.index).map((relocation) => {
-        const symbol = elf.symbols[relocation.symbol];
-        return [
-          relocation.offset,
-          { section: symbol?.section ?? 0, offset: (symbol?.value ?? 0) + relocation.addend },
-        ] as const;
-      }),
-    );
-    const text = (at: { section: number; offset: number }): string => {
-      const bytes = elf.sections[at.section]?.data ?? new Uint8Array(0);
-      const end = bytes.indexOf(0, at.offset);
-      return Buffer.from(bytes.subarray(at.offset, end < 0 ? undefined : end)).toString("latin1");
-    };
-    const view = new DataView(section.data.buffer, section.data.byteOffset, section.data.byteLength);
-    for (let at = table.value; at < table.value + table.size; at += rowSize) {
-      const object = pointers.get(at);
-      const name = pointers.get(at + 8);
-      const code = pointers.get(at + 16);
-      if (name === undefined || code === undefined) throw new Error(`${table.name} has a row without a function`);
-      found.push({
-        object: object === undefined ? "vmlinux" : text(object),
-        name: text(name),
-        sympos: view.getUint32(at + (elf.littleEndian ? 24 : 28), elf.littleEndian),
-        ...code,
-      });
-    }
-  }
-  return found;
 }

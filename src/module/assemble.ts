@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
+import { sealModule } from "../elf/seal.ts";
 import { sha256, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { version } from "../support/version.ts";
@@ -15,7 +16,6 @@ import { shippedLoaderFacts } from "./loader-facts.ts";
 import { makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
-import { sealModule } from "./seal.ts";
 import { selfCheck } from "./self-check.ts";
 import type { ModuleTemplate } from "./template.ts";
 import type { Workshop } from "./workshop.ts";

@@ -8,11 +8,11 @@ import {
   manifestOwner,
   manifestSectionName,
 } from "../elf/manifest-note.ts";
+import { unsealed } from "../elf/seal.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
 import type { ResolvedUnit } from "./plan.ts";
-import { unsealed } from "./seal.ts";
 
 export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 

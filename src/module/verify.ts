@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
+import { sealOf } from "../elf/seal.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
@@ -10,7 +11,6 @@ import { type ExternalModule, readExternalModule } from "../target/external-modu
 import { type FindOptions, findTargetKernel, type TargetKernel } from "../target/find.ts";
 import { KernelImage } from "../target/kernel-image.ts";
 import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
-import { sealOf } from "./seal.ts";
 import { TargetObjects } from "./target-objects.ts";
 
 /** What `verify` is asked to do. */

@@ -1,10 +1,7 @@
 import { basename } from "node:path";
-import { ElfFormatError } from "../elf/format-error.ts";
-import { readManifest } from "../elf/manifest-note.ts";
-import { readModinfo } from "../elf/modinfo.ts";
-import { isSigned } from "../elf/module-signature.ts";
+import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
-import { ElfReader } from "../elf/reader.ts";
+import type { ElfReader } from "../elf/reader.ts";
 import { longestModuleName } from "../module/module-name.ts";
 import { sha256 } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
@@ -37,7 +34,7 @@ export interface FinishedModule {
  * Reads a patch module and refuses what must not be packaged: something else than a live patch, a module under another name than its own, one that
  * depends on other modules (the loader would not find them), has livepatch relocations of jump tables (applied too late to be seen), or goes on top of
  * other patch modules (which no package manager keeps in force).
- * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2), `MODULE_UNFIT`
+ * @throws KmendError `NOT_A_PATCH_MODULE` (exit 2), `MANIFEST_DAMAGED`, `MODULE_ALTERED` (exit 4), `MODULE_UNFIT`
  */
 export async function readFinishedModule(path: string): Promise<FinishedModule> {
   return finishedModule(path, await readPatchModuleFile(path));
@@ -45,19 +42,10 @@ export async function readFinishedModule(path: string): Promise<FinishedModule> 
 
 /** {@link readFinishedModule} of content that is at hand. */
 export function finishedModule(path: string, content: Uint8Array): FinishedModule {
-  let elf: ElfReader;
-  try {
-    elf = new ElfReader(content);
-  } catch (error) {
-    if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
-    throw error;
-  }
-  const info = readModinfo(elf);
+  const module = readPatchModule(path, content);
+  const { elf, info, name, release, signed, sha256: digest, buildIdNote } = module;
   const first = (key: string): string => info.get(key)?.[0] ?? "";
-  if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
   const file = basename(path);
-  const name = first("name");
-  const release = first("vermagic").split(" ")[0] ?? "";
   if (release === "") throw notAPatchModule(path, "it does not say which kernel it was made for");
   const architecture = architectures[elf.header.machine];
   const problems = [
@@ -76,17 +64,16 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
       hint: "build it anew with kmend build, and keep its file name",
     });
   }
-  requireAlone(path, elf);
-  const note = elf.section(".note.gnu.build-id");
+  requireAlone(path, module);
   return {
     content,
     file,
     name,
     release: checked("kernel", release),
     architecture,
-    sha256: sha256(content),
-    signed: isSigned(content),
-    noteSha256: note === undefined ? "" : sha256(note.data),
+    sha256: digest,
+    signed,
+    noteSha256: buildIdNote === undefined ? "" : sha256(buildIdNote),
     patches: (info.get("kmend.patch") ?? []).flatMap((text) => {
       const match = /^([0-9a-f]{64}) (.*)$/.exec(text);
       return match === null ? [] : [{ sha256: match[1] as string, name: match[2] as string }];
@@ -96,8 +83,8 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
 }
 
 /** A stacked module was proven against the code of those below it; what a package manager installs, loads and removes is each package by itself. */
-function requireAlone(path: string, elf: ElfReader): void {
-  const after = readManifest(elf)?.after ?? [];
+function requireAlone(path: string, { manifest }: PatchModule): void {
+  const after = manifest?.after ?? [];
   if (after.length === 0) return;
   throw new KmendError({
     code: "MODULE_UNFIT",

@@ -1,7 +1,5 @@
-import { ElfFormatError } from "../elf/format-error.ts";
-import { readManifest } from "../elf/manifest-note.ts";
-import { readModinfo } from "../elf/modinfo.ts";
-import { ElfReader } from "../elf/reader.ts";
+import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
+import { KmendError } from "../support/errors.ts";
 import { kernelNameOf, type UpdateManifest } from "./update-manifest.ts";
 
 /**
@@ -10,20 +8,16 @@ import { kernelNameOf, type UpdateManifest } from "./update-manifest.ts";
  * @returns what differs; undefined when nothing does.
  */
 export function problemWithModule(manifest: UpdateManifest, content: Uint8Array): string | undefined {
-  let elf: ElfReader;
+  let module: PatchModule;
   try {
-    elf = new ElfReader(content);
+    module = readPatchModule("its patch module", content);
   } catch (error) {
-    if (error instanceof ElfFormatError) return `its patch module is damaged or no module (${error.message})`;
+    if (error instanceof KmendError) return error.message;
     throw error;
   }
-  const info = readModinfo(elf);
-  if (!info.has("livepatch")) return "its module is no live patch";
-  const name = info.get("name")?.[0] ?? "";
+  const { name, manifest: own, release } = module;
   if (name !== kernelNameOf(manifest)) return `its patch module calls itself ${JSON.stringify(name.slice(0, 80))}`;
-  const own = readManifest(elf);
-  if (own === undefined) return "its patch module does not tell what it was built from";
-  const release = info.get("vermagic")?.[0]?.split(" ")[0];
+  if (own === null) return "its patch module does not tell what it was built from";
   const { kernel } = manifest;
   if (release !== kernel.release || own.kernel.release !== release || own.kernel.buildId !== kernel.buildId) {
     return "its patch module is made for another kernel than the manifest says";

@@ -1,11 +1,6 @@
-import { ElfFormatError } from "../elf/format-error.ts";
-import { type Manifest, readManifest } from "../elf/manifest-note.ts";
-import { readModinfo } from "../elf/modinfo.ts";
+import { readPatchModule } from "../elf/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
-import { ElfReader } from "../elf/reader.ts";
-import { sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import { moduleName } from "./module-file.ts";
 
 /** What a patch module's .modinfo says. */
 export interface PatchModuleInfo {
@@ -23,18 +18,16 @@ export interface PatchModuleInfo {
   readonly sha256: string;
 }
 
-/** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`. */
+/** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`, `MANIFEST_DAMAGED`, `MODULE_ALTERED`. */
 export async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
-  const content = await readPatchModuleFile(path);
-  const { info, manifest } = describe(path, content);
-  if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
+  const { name, release, depends, manifest, sha256 } = readPatchModule(path, await readPatchModuleFile(path));
   return {
-    name: info.get("name")?.[0] ?? moduleName(path),
-    release: info.get("vermagic")?.[0]?.split(" ")[0] ?? "",
-    depends: (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean)),
-    objects: [...new Set((manifest?.functions ?? []).map(({ object }) => object))].filter((name) => name !== "vmlinux"),
+    name,
+    release,
+    depends,
+    objects: [...new Set((manifest?.functions ?? []).map(({ object }) => object))].filter((one) => one !== "vmlinux"),
     after: manifest?.after ?? [],
-    sha256: sha256(content),
+    sha256,
   };
 }
 
@@ -75,17 +68,4 @@ export async function inspectPatchModuleFor(path: string, release: string): Prom
     message: `${path} is made for kernel ${info.release || "(none named)"}, not ${release}`,
     hint: info.release === "" ? undefined : `kmend try --kernel ${info.release} ${path}`,
   });
-}
-
-function describe(
-  path: string,
-  content: Uint8Array,
-): { readonly info: ReturnType<typeof readModinfo>; readonly manifest: Manifest | undefined } {
-  try {
-    const elf = new ElfReader(content);
-    return { info: readModinfo(elf), manifest: readManifest(elf) };
-  } catch (error) {
-    if (error instanceof ElfFormatError) throw notAPatchModule(path, "it is not a kernel module", error);
-    throw error;
-  }
 }

@@ -1,10 +1,18 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { draftSection, emptyDraft } from "../../src/elf/builder.ts";
-import { SectionFlag, SectionType } from "../../src/elf/constants.ts";
-import type { Manifest, ManifestFunction } from "../../src/elf/manifest-note.ts";
+import {
+  type DraftSection,
+  type DraftSymbol,
+  draftSection,
+  draftSymbol,
+  emptyDraft,
+  type ObjectDraft,
+} from "../../src/elf/builder.ts";
+import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
+import { type Manifest, type ManifestFunction, readManifest } from "../../src/elf/manifest-note.ts";
 import { signatureMagic } from "../../src/elf/module-signature.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
+import { sealModule, unsealed } from "../../src/elf/seal.ts";
 import { writeObject } from "../../src/elf/writer.ts";
 import { manifestSection } from "../../src/module/manifest.ts";
 import { assemble } from "../fixtures/compile.ts";
@@ -25,6 +33,8 @@ export interface Wanted {
   readonly functions?: readonly string[];
   /** A module that kmend did not make has none. */
   readonly manifest?: false;
+  /** One of a kmend that noted no digest. */
+  readonly sealed?: false;
   readonly depends?: string;
   readonly signed?: true;
   /** Patch modules that it goes on top of. */
@@ -44,6 +54,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     depends,
     name: name.replaceAll("-", "_"),
     vermagic: `${made} SMP preempt mod_unload modversions `,
+    ...(wanted.manifest === false ? {} : { kmend: "0" }),
   };
   const text = Object.entries(info).map(([key, value]) => `${key}=${value}\0`);
   const note = Buffer.from(`build id of ${name} ${build}`);
@@ -54,6 +65,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
   const manifest: Manifest = {
     schema: 1,
     kmend: "0",
+    ...(wanted.sealed === false ? {} : { seal: unsealed }),
     kernel: { release: made, buildId: wanted.buildId ?? buildId },
     replace,
     allowedLayouts: [],
@@ -62,11 +74,64 @@ export function patchFile(folder: string, wanted: Wanted): string {
     functions: functions.map(functionNamed),
     symbols: [],
   };
-  if (wanted.manifest !== false) draft.sections.push(manifestSection(manifest, true));
+  if (wanted.manifest !== false) {
+    draft.sections.push(manifestSection(manifest, true));
+    addFunctionTable(draft, manifest.functions);
+  }
   const path = join(folder, `${name}.ko`);
-  const content = writeObject(draft);
-  writeFileSync(path, wanted.signed ? Buffer.concat([content, signatureMagic]) : content);
+  const written = writeObject(draft);
+  const content = wanted.manifest === false || wanted.sealed === false ? written : sealModule(written);
+  writeFileSync(path, wanted.signed ? Buffer.concat([content, Buffer.alloc(12), signatureMagic]) : content);
   return path;
+}
+
+/** A module that was changed, with a digest as if it had been built so. */
+export function resealed(content: Uint8Array): Buffer {
+  const seal = readManifest(new ElfReader(content))?.seal ?? "";
+  return Buffer.from(
+    sealModule(Buffer.from(Buffer.from(content).toString("latin1").replace(seal, unsealed), "latin1")),
+  );
+}
+
+/** Bytes of a row of the glue's table. */
+const rowSize = 32;
+
+/** The table that the glue of a real module reads: rows of object, name, code and position. */
+function addFunctionTable(draft: ObjectDraft, functions: readonly ManifestFunction[]): void {
+  const strings = Buffer.from(functions.map(({ object, name }) => `${object}\0${name}\0`).join(""));
+  const add = (name: string, data: Uint8Array, flags = 0) => {
+    const section = draftSection({
+      ...{ name, data, type: SectionType.progbits, flags: SectionFlag.alloc | flags, alignment: 8 },
+    });
+    draft.sections.push(section);
+    return section;
+  };
+  const text = add(".text", Uint8Array.from([0xc3]), SectionFlag.execinstr);
+  const names = add(".rodata.kmend", strings);
+  const table = add(".data.kmend_funcs", new Uint8Array(functions.length * rowSize), SectionFlag.write);
+  const [code, name] = [text, names].map((section) => draftSymbol({ name: "", section, type: SymbolType.section }));
+  const rows = { name: "kmend_funcs_0", section: table, type: SymbolType.object, size: table.data.length };
+  draft.symbols.unshift(code as DraftSymbol, name as DraftSymbol);
+  draft.symbols.push(draftSymbol({ ...rows, binding: Binding.global }));
+  const relocations: DraftSection["relocations"] = [];
+  let at = 0;
+  functions.forEach((one, row) => {
+    const place = (field: number, symbol: DraftSymbol | undefined, addend: number) =>
+      relocations.push({
+        offset: row * rowSize + field,
+        type: RelocationX86.abs64,
+        symbol: symbol as DraftSymbol,
+        addend,
+      });
+    if (one.object !== "vmlinux") place(0, name, at);
+    place(8, name, at + one.object.length + 1);
+    place(16, code, 0);
+    at += one.object.length + one.name.length + 2;
+  });
+  const rela = { type: SectionType.rela, flags: SectionFlag.infoLink, alignment: 8, entrySize: 24 };
+  draft.sections.push(
+    draftSection({ name: ".rela.data.kmend_funcs", ...rela, link: draft.symbolTable, info: table, relocations }),
+  );
 }
 
 function functionNamed(text: string): ManifestFunction {

@@ -17,6 +17,7 @@ import { KmendError } from "../../src/support/errors.ts";
 import { updateSizeLimit } from "../../src/update/tar-reader.ts";
 import { readUpdate, withModuleFiles, writeUpdate } from "../../src/update/update-bundle.ts";
 import { manifestSizeLimit, sealManifest } from "../../src/update/update-manifest.ts";
+import { resealed } from "../host/patch-files.ts";
 import { updateParts } from "./sample-update.ts";
 import { type Entry, tar } from "./tar-archive.ts";
 
@@ -217,22 +218,28 @@ describe("an archive is refused that", () => {
   });
 
   test.each<[string, (module: Buffer) => Buffer, RegExp]>([
-    ["is no module", () => Buffer.from("plain text"), /damaged or no module/],
-    ["is cut off", (whole) => whole.subarray(0, 200), /damaged or no module/],
+    ["is no module", () => Buffer.from("plain text"), /damaged or not a kernel module/],
+    ["is cut off", (whole) => whole.subarray(0, 200), /damaged or not a kernel module/],
     [
       "is no live patch",
       (whole) => Buffer.from(whole.toString("latin1").replace("livepatch=Y", "livebatch=Y"), "latin1"),
-      /no live patch/,
+      /mark it as a live patch/,
     ],
     [
       "has another name",
-      (whole) => Buffer.from(whole.toString("latin1").replace("name=ksplice_abc", "name=ksplice_abd"), "latin1"),
+      (whole) =>
+        resealed(Buffer.from(whole.toString("latin1").replace("name=ksplice_abc", "name=ksplice_abd"), "latin1")),
       /calls itself/,
+    ],
+    [
+      "was changed after it was built",
+      (whole) => Buffer.from(whole.toString("latin1").replace("license=GPL", "license=GPX"), "latin1"),
+      /is not as it was built/,
     ],
     [
       "tells nothing",
       (whole) => Buffer.from(whole.toString("latin1").replace('{"schema":1,"kmend"', '{"schema":9,"kmend"'), "latin1"),
-      /does not tell/,
+      /manifest in the patch module is damaged.*schema is not what/,
     ],
   ])("has a module that %s", async (_, change, why) => {
     const other = change(module);

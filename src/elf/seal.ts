@@ -1,37 +1,45 @@
-import { manifestSectionName, readManifest } from "../elf/manifest-note.ts";
-import { signatureMagic } from "../elf/module-signature.ts";
-import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
+import { manifestSectionName, readManifest } from "./manifest-note.ts";
+import { signatureMagic } from "./module-signature.ts";
+import { ElfReader } from "./reader.ts";
 
 /** What stands in the manifest for the digest of the module until the module is finished, and while its digest is taken. */
 export const unsealed = "0".repeat(64);
+
+/** Whether a module's file is as it was built; `unsealed` for one of a version of kmend that did not tell. */
+export type Seal = "intact" | "altered" | "unsealed";
 
 /**
  * Writes into the manifest of a finished module the SHA-256 of all of its bytes, {@link unsealed} in the place of the digest itself. It shows later that
  * the file is as it was built; against somebody who means harm only a signature helps.
  */
 export function sealModule(module: Uint8Array): Uint8Array {
-  const place = sealPlace(module, unsealed);
+  const place = sealPlace(new ElfReader(module), unsealed);
   if (place === undefined) throw new Error("the module's manifest has no place for a digest");
   const sealed = Uint8Array.from(module);
   sealed.set(Buffer.from(sha256(module), "latin1"), place);
   return sealed;
 }
 
-/** Whether a module file, signed or not, is as it was built; `unsealed` for one of a version of kmend that did not tell. */
-export function sealOf(file: Uint8Array): "intact" | "altered" | "unsealed" {
-  const seal = readManifest(new ElfReader(file))?.seal;
+/** Whether a module file, signed or not, is as it was built. @throws KmendError `MANIFEST_DAMAGED` */
+export function sealOf(file: Uint8Array): Seal {
+  const elf = new ElfReader(file);
+  return sealOfModule(elf, readManifest(elf)?.seal);
+}
+
+/** {@link sealOf} of a module that is read already, with the digest that its manifest gives. */
+export function sealOfModule(elf: ElfReader, seal: string | undefined): Seal {
   if (seal === undefined) return "unsealed";
-  const module = Uint8Array.from(withoutSignature(file));
-  const place = sealPlace(module, seal);
-  if (place === undefined) return "altered";
+  const place = sealPlace(elf, seal);
+  const module = Uint8Array.from(withoutSignature(elf.file));
+  if (place === undefined || place + unsealed.length > module.length) return "altered";
   module.set(Buffer.from(unsealed, "latin1"), place);
   return sha256(module) === seal ? "intact" : "altered";
 }
 
 /** Offset in the file of the digest's characters. */
-function sealPlace(module: Uint8Array, seal: string): number | undefined {
-  const section = new ElfReader(module).section(manifestSectionName);
+function sealPlace(elf: ElfReader, seal: string): number | undefined {
+  const section = elf.section(manifestSectionName);
   if (section === undefined) return undefined;
   const key = `"seal":"`;
   const at = Buffer.from(section.data).indexOf(`${key}${seal}"`);

@@ -1,0 +1,53 @@
+import * as z from "zod/mini";
+import type { Manifest, ManifestFunction, ManifestSymbol } from "./manifest-note.ts";
+
+/** `vmlinux`, or a module's name, which is also part of paths in sysfs. */
+const object = z.string().check(z.regex(/^[\w-]{1,64}$/));
+/** As `uname -r` prints it. */
+const release = z.string().check(z.regex(/^[^\s/\p{Cc}]{1,64}$/u));
+/** Symbols have at most 511 characters (KSYM_NAME_LEN of include/linux/kallsyms.h). */
+const symbol = z.string().check(z.regex(/^[^\s,\p{Cc}]{1,511}$/u));
+/** A name that a user gave; it may hold any character. */
+const text = z.string().check(z.maxLength(4096));
+const digest = z.string().check(z.regex(/^(?:[0-9a-f]{64})?$/));
+const address = z.string().check(z.regex(/^(?:0x)?[0-9a-f]{1,16}$/));
+const count = z.int().check(z.gte(0));
+const named = z.looseObject({ name: text, sha256: digest });
+const kernelModule = z.looseObject({ name: object, sha256: digest });
+
+type ShapeOf<Type> = Record<keyof Type, z.ZodMiniType>;
+
+const functionShape = { name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest };
+const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
+
+/** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */
+const shape = {
+  schema: z.literal(1),
+  kmend: text,
+  seal: z.optional(z.string().check(z.regex(/^[0-9a-f]{64}$/))),
+  kernel: z.looseObject({ release, buildId: z.string().check(z.regex(/^[0-9a-f]{0,128}$/)) }),
+  replace: z.boolean(),
+  allowedLayouts: z.array(text),
+  patches: z.array(named),
+  after: z.optional(z.array(kernelModule)),
+  external: z.optional(kernelModule),
+  functions: z.array(z.looseObject(functionShape satisfies ShapeOf<ManifestFunction>)),
+  symbols: z.array(z.looseObject(symbolShape satisfies ShapeOf<ManifestSymbol>)),
+} satisfies ShapeOf<Required<Manifest>>;
+
+const schema: z.ZodMiniType<Manifest> = z.looseObject(shape);
+
+/** A manifest, or what is wrong with it in a sentence. */
+export function checkManifest(value: unknown): Manifest | { readonly problem: string } {
+  const result = schema.safeParse(value);
+  if (result.success) {
+    const strange = Object.keys(result.data).find((key) => !Object.hasOwn(shape, key));
+    // Versions that noted no digest of the file wrote no other fields than these: one that is unknown may be what the digest has become.
+    if (result.data.seal === undefined && strange !== undefined)
+      return { problem: "it has an unknown field and no digest" };
+    return result.data;
+  }
+  const [issue] = result.error.issues;
+  const where = issue?.path.map(String).join(".") ?? "";
+  return { problem: `${where === "" ? "it" : where} is not what it has to be` };
+}
