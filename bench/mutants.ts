@@ -5,24 +5,29 @@ import { parseArgs } from "node:util";
 import { formatTable } from "../src/cli/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { messageOf } from "../src/support/errors.ts";
+import { type ModuleRecord, mutateModules } from "./mutants/mutate-modules.ts";
 import { mutateSources } from "./mutants/mutate-sources.ts";
 import type { MutantRecord } from "./mutants/run-mutant.ts";
 
 /** What the words of {@link mutants} mean. */
 export const mutantsHelp = `Usage: npm run bench -- mutants [OPTIONS]
 
-Builds patches on sources that differ from the kernel's in one small place, and counts how often that goes unseen.
-Records go to the cache, below bench/mutants.
+Builds patches on sources that differ from the kernel's in one small place, and changes finished modules in one place, and counts how often that
+goes unseen. Records go to the cache, below bench/mutants.
 
   --kernel R     release of a stock kernel, may be repeated; default: newest
   --units N      how many units of each kernel; default 100
   --each N       how many mutants of each unit; default 10
+  --modules N    how many mutants of finished modules, for the first kernel; default 10000
   --seed S       which ones; default 1
   --jobs N       mutants at once; default: one for each core
   -h, --help     show this help`;
 
-/** Mutates the sources of stock kernels and prints a table of what became of the mutants, and every survivor. */
-export async function mutants(words: readonly string[]): Promise<void> {
+/**
+ * Mutates the sources of stock kernels and finished modules, and prints a table of what became of the mutants, and every survivor.
+ * @param root the checkout.
+ */
+export async function mutants(words: readonly string[], root: string): Promise<void> {
   const values = readOptions(words);
   if (typeof values === "string") {
     console.error(`${values}\n\n${mutantsHelp}`);
@@ -45,8 +50,19 @@ export async function mutants(words: readonly string[]): Promise<void> {
       },
     });
   }
-  console.log(`\n${summary(records)}\n\nrecords: ${log}`);
-  if (records.some(({ outcome }) => outcome === "survivor" || outcome === "failed")) process.exitCode = 1;
+  const changed: ModuleRecord[] = [];
+  await mutateModules({
+    ...{ root, kernel: values.kernel[0] as string, count: Number(values.modules), seed: values.seed },
+    scratch: join(tmpdir(), `kmend-mutants-${process.pid}`),
+    onRecord: async (record) => {
+      changed.push(record);
+      if (record.outcome !== "caught") await appendFile(log, `${JSON.stringify(record)}\n`);
+    },
+  });
+  const tables = [records.length > 0 ? summary(records) : "", changed.length > 0 ? moduleSummary(changed) : ""];
+  console.log(`\n${tables.filter(Boolean).join("\n\n")}\n\nrecords: ${log}`);
+  if ([...records, ...changed].some(({ outcome }) => outcome === "survivor" || outcome === "failed"))
+    process.exitCode = 1;
 }
 
 /** @returns the options, or what is wrong with the words. */
@@ -58,11 +74,13 @@ function readOptions(words: readonly string[]) {
         kernel: { type: "string", multiple: true, default: ["newest"] },
         units: { type: "string", default: "100" },
         each: { type: "string", default: "10" },
+        modules: { type: "string", default: "10000" },
         seed: { type: "string", default: "1" },
         jobs: { type: "string", default: String(availableParallelism()) },
       },
     });
-    const wrong = [values.units, values.each, values.jobs].find((word) => !/^[1-9]\d*$/.test(word));
+    const numbers = [values.units, values.each, values.modules, values.jobs];
+    const wrong = numbers.find((word) => !/^\d+$/.test(word));
     return wrong === undefined ? values : `not a number: ${wrong}`;
   } catch (error) {
     return messageOf(error);
@@ -76,25 +94,57 @@ function described({ source, line, kind, before, after, patched, outcome, detail
 
 /** A table of kinds and outcomes, and the mutants that somebody has to look at. */
 export function summary(records: readonly MutantRecord[]): string {
-  const outcomes = [...new Set(records.map(({ outcome }) => outcome))].sort();
-  const kinds = [...new Set(records.map(({ kind }) => kind))].sort();
-  const count = (of: Partial<MutantRecord>): string =>
-    String(
-      records.filter((record) =>
-        Object.entries(of).every(([key, value]) => record[key as keyof MutantRecord] === value),
-      ).length,
-    );
-  const rows = [
-    ["", ...outcomes, "all"],
-    ...kinds.map((kind) => [kind, ...outcomes.map((outcome) => count({ kind, outcome })), count({ kind })]),
-    ["all", ...outcomes.map((outcome) => count({ outcome })), String(records.length)],
-  ];
+  const table = counts(
+    records,
+    ({ kind }) => kind,
+    ({ outcome }) => outcome,
+  );
   const units = new Set(records.map(({ source, release }) => `${release} ${source}`)).size;
   const open = records.filter(({ outcome }) => outcome === "survivor" || outcome === "failed");
   return [
-    ...formatTable(rows),
+    ...table,
     "",
     `${records.length} mutants of ${units} units, ${open.length} to be looked at`,
     ...open.map((record) => `  ${described(record)}`),
   ].join("\n");
+}
+
+/** A table of parts and outcomes, and the mutants that nothing saw. */
+export function moduleSummary(records: readonly ModuleRecord[]): string {
+  const open = records.filter(({ outcome }) => outcome !== "caught");
+  return [
+    ...counts(
+      records,
+      ({ part }) => part,
+      ({ outcome }) => outcome,
+    ),
+    "",
+    `${records.length} mutants of finished modules, ${open.length} to be looked at`,
+    ...open.map(({ module, part, where, outcome, detail }) => `  ${outcome} ${module} ${part} ${where}: ${detail}`),
+  ].join("\n");
+}
+
+/** Lines of a table that counts records by two of their values. */
+function counts<Each>(
+  records: readonly Each[],
+  rowOf: (record: Each) => string,
+  columnOf: (record: Each) => string,
+): string[] {
+  const rows = [...new Set(records.map(rowOf))].sort();
+  const columns = [...new Set(records.map(columnOf))].sort();
+  const count = (row: string | undefined, column: string | undefined): string =>
+    String(
+      records.filter(
+        (record) =>
+          (row === undefined || rowOf(record) === row) && (column === undefined || columnOf(record) === column),
+      ).length,
+    );
+  return formatTable([
+    ["", ...columns, "all"],
+    ...[...rows, undefined].map((row) => [
+      row ?? "all",
+      ...columns.map((column) => count(row, column)),
+      count(row, undefined),
+    ]),
+  ]);
 }

@@ -43,7 +43,7 @@ if (words[0] === "fixes") {
 if (words[0] === "mutants") {
   const { mutants, mutantsHelp } = await import("./mutants.ts");
   if (wantsHelp) console.log(mutantsHelp);
-  else await mutants(words.slice(1));
+  else await mutants(words.slice(1), root);
   process.exit();
 }
 
