@@ -1,13 +1,15 @@
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { copyFile, mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { applyPatches, readPatchFile } from "../src/change/patch-files.ts";
+import { moduleTemplate, recordedStep } from "../src/module/template.ts";
+import { KmendError } from "../src/support/errors.ts";
 import { mapConcurrently, run } from "../src/support/run.ts";
 import { compareCompiler, toolchainFolder } from "../src/target/compiler.ts";
 import type { TargetKernel } from "../src/target/find.ts";
 import { compileUnit, UnitCache } from "../src/tree/compile.ts";
 import { plainEnvironment } from "../src/tree/kbuild.ts";
-import { prepareTree } from "../src/tree/prepare.ts";
+import { type PreparedTree, prepareTree } from "../src/tree/prepare.ts";
 import { createShadow, foldersOf } from "../src/tree/shadow.ts";
 
 /**
@@ -21,11 +23,12 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
   const tree = await prepareTree(kernel, { compiler: compiler.program });
   await mkdir(folder);
   const change = await applyPatches([await readPatchFile(patchFile)], tree.path, join(folder, "applied"));
-  const cache = new UnitCache(toolchainFolder(kernel.folder, compiler));
+  const toolchain = toolchainFolder(kernel.folder, compiler);
+  const cache = new UnitCache(toolchain);
   const units = await Promise.all(
     change.files.map(async ({ path }) => {
       const command = await cache.command(path);
-      if (command === undefined) throw new Error(`${path} has not been built before`);
+      if (command === undefined) throw notBuilt(path);
       return command;
     }),
   );
@@ -35,7 +38,7 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
   createShadow(tree.path, original, new Map(), folders);
   createShadow(tree.path, patched, new Map(change.files.map((file) => [file.path, file.patched])), folders);
   const logFile = join(folder, "log");
-  const glue = await glueCommand(kernel.folder, folder);
+  const glue = await glueCommand(tree, toolchain, folder);
   const jobs: (() => Promise<unknown>)[] = [
     ...units.flatMap((unit) => [original, patched].map((at) => () => compileUnit(unit, at, { logFile }))),
     () => run("sh", ["-c", glue], { cwd: tree.path, env: plainEnvironment(), cleanEnv: true }),
@@ -46,21 +49,20 @@ export async function bareCompiles(kernel: TargetKernel, patchFile: string, fold
 }
 
 /** The command that compiled the glue, with its output in `folder`. */
-async function glueCommand(kernelFolder: string, folder: string): Promise<string> {
-  const names = (await readdir(kernelFolder)).filter((name) => name.startsWith("template-"));
-  for (const name of names) {
-    const text = await readFile(join(kernelFolder, name, ".kmend-glue.o.cmd"), "utf8").catch(() => "");
-    const line = text.slice(0, text.indexOf("\n"));
-    const command = line
-      .slice(line.indexOf(":=") + 2)
-      .replaceAll("$$", "$")
-      .replaceAll("$(pound)", "#");
-    const built = /\S+(?=\/kmend-glue\.c\b)/.exec(command)?.[0];
-    if (built === undefined) continue;
-    // The folder that it was built in is gone: it was renamed when it was done.
-    const at = join(folder, "glue");
-    await mkdir(dirname(join(at, "x")), { recursive: true });
-    return command.replaceAll(`${built}/kmend-glue.c`, join(kernelFolder, name, "kmend-glue.c")).replaceAll(built, at);
-  }
-  throw new Error("no patch module has been built for this kernel before");
+async function glueCommand(tree: PreparedTree, toolchain: string, folder: string): Promise<string> {
+  const kept = dirname((await moduleTemplate(tree, toolchain)).glue);
+  const { commandFor } = await recordedStep(kept, ".kmend-glue.o.cmd");
+  const at = join(folder, "glue");
+  await mkdir(at);
+  await copyFile(join(kept, "kmend-glue.c"), join(at, "kmend-glue.c"));
+  return commandFor(at, "kmend-template");
+}
+
+function notBuilt(path: string): KmendError {
+  return new KmendError({
+    code: "BENCHMARK_FAILED",
+    message: "a unit has no recorded compile command",
+    where: path,
+    hint: "build the patch with kmend first",
+  });
 }

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { formatTable } from "../src/cli/table.ts";
 import { findTargetKernel } from "../src/target/find.ts";
 import { bareCompiles } from "./bare-compiles.ts";
-import { type Benchmark, type BenchmarkOptions, median, seconds } from "./benchmark.ts";
+import { type Benchmark, type BenchmarkOptions, childFailed, median, seconds } from "./benchmark.ts";
 import { peakMemory } from "./peak-memory.ts";
 
-const warmRuns = 5;
+const usualRuns = 5;
 
 /** `build` of the shipped examples against the compilers alone. `--no-cold` leaves out the build from an empty cache. */
 export const buildBenchmark: Benchmark = {
@@ -16,15 +16,17 @@ export const buildBenchmark: Benchmark = {
   run,
 };
 
-async function run({ root, flags }: BenchmarkOptions): Promise<void> {
+async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "kmend-bench-"));
   const output = join(folder, "output");
   await mkdir(output);
   try {
-    const { examples } = JSON.parse(await readFile(join(root, "examples", "examples.json"), "utf8")) as {
+    const { examples: all } = JSON.parse(await readFile(join(root, "examples", "examples.json"), "utf8")) as {
       examples: { patch: string }[];
     };
-    if (!flags.includes("--no-cold")) await cold(root, folder, output, examples[0]?.patch ?? "");
+    const examples = short ? all.slice(0, 1) : all;
+    const warmRuns = short ? 1 : usualRuns;
+    if (!short && !flags.includes("--no-cold")) await cold(root, folder, output, examples[0]?.patch ?? "");
     const rows: string[][] = [["example", "first", "warm", "bare", "warm ÷ bare", "kmend", "largest child"]];
     for (const { patch } of examples) {
       const path = join(root, "examples", patch);
@@ -80,7 +82,7 @@ function start(root: string, patch: string, output: string, env: NodeJS.ProcessE
 function end(child: ChildProcess): Promise<void> {
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code) => (code === 0 ? resolve() : reject(new Error(`kmend build ended with ${code}`))));
+    child.on("close", (code) => (code === 0 ? resolve() : reject(childFailed("kmend build", code))));
   });
 }
 

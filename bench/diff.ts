@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatTable } from "../src/cli/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
-import { type Benchmark, type BenchmarkOptions, median } from "./benchmark.ts";
+import { type Benchmark, type BenchmarkOptions, childFailed, median } from "./benchmark.ts";
 import { makePairs } from "./diff/make-pairs.ts";
 import { manySections } from "./diff/many-sections.ts";
 import type { PairsMeasured } from "./diff/measure-pairs.ts";
@@ -19,8 +19,8 @@ export const diffBenchmark: Benchmark = {
   run,
 };
 
-async function run({ root, flags }: BenchmarkOptions): Promise<void> {
-  const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? wantedPairs);
+async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
+  const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? (short ? 2 : wantedPairs));
   const folder = await makePairs(join(cacheRoot(), "bench"), wanted, availableParallelism());
   const all = await measured(root, folder);
   console.log("One process, one pair after the other:\n");
@@ -44,17 +44,17 @@ async function run({ root, flags }: BenchmarkOptions): Promise<void> {
 
   const typical = all.pairs.find(({ milliseconds }) => milliseconds === median(times));
   const cold: number[] = [];
-  for (let count = 0; count < coldRuns; count++) cold.push(coldStart(root, folder, typical?.name ?? ""));
+  for (let count = 0; count < (short ? 1 : coldRuns); count++) cold.push(coldStart(root, folder, typical?.name ?? ""));
   console.log(
     `\nOne typical pair (${typical?.name}, ${Math.round((typical?.bytes ?? 0) / 1024)} KiB) from a cold start:\n`,
   );
-  console.log(`median of ${coldRuns}: ${milliseconds(median(cold))}, start of the program included`);
+  console.log(`median of ${cold.length}: ${milliseconds(median(cold))}, start of the program included`);
 
   console.log("\nGrowth with the size of the object:\n");
   const sizes: string[][] = [["sections", "object", "time", "per section", "peak memory"]];
   const work = await mkdtemp(join(tmpdir(), "kmend-bench-"));
   try {
-    for (const sections of growth) {
+    for (const sections of short ? growth.slice(0, 1) : growth) {
       const one = join(work, `${sections}`);
       await mkdir(one);
       await writeFile(join(one, "many.a.o"), manySections(sections, 1));
@@ -83,8 +83,8 @@ async function measured(root: string, folder: string): Promise<PairsMeasured> {
   });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (part: string) => (text += part));
-  const code = await new Promise((resolve) => child.on("close", resolve));
-  if (code !== 0) throw new Error(`measuring ${folder} ended with ${code}`);
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  if (code !== 0) throw childFailed(`measuring ${folder}`, code);
   return JSON.parse(text) as PairsMeasured;
 }
 

@@ -2,7 +2,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { messageOf } from "../src/support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../src/support/errors.ts";
 import { buildFixes } from "./fixes/build-fixes.ts";
 import { isWholeFile, shuffled } from "./fixes/corpus.ts";
 import { histograms } from "./fixes/plot.ts";
@@ -12,7 +12,7 @@ import { openSession } from "./fixes/session.ts";
 import { tryFixes } from "./fixes/try-fixes.ts";
 
 /** What the words of {@link fixes} mean. */
-export const fixesHelp = `Usage: npm run bench -- fixes [OPTIONS]
+const fixesHelp = `Usage: npm run bench -- fixes [OPTIONS]
 
 Turns what differs between two versions of one kernel series into patches against the older one, and builds each for its stock kernel.
 Records, a report and a plot go to the cache, below bench/.
@@ -25,6 +25,8 @@ Records, a report and a plot go to the cache, below bench/.
   --joins N      how many that do not compile by themselves are built once more together with the files that they need; default: all
   --units N      how many units such a joined patch may touch; default 20
   --try          load, put in force, take back and unload every built module in a virtual machine
+  --within DIR   compare this folder of the tree only; may be repeated
+  --short        one patch of fs/proc
   --resume       keep the records of an earlier run with this seed, and go on
   -h, --help     show this help`;
 
@@ -36,12 +38,11 @@ Records, a report and a plot go to the cache, below bench/.
  */
 export async function fixes(words: readonly string[]): Promise<void> {
   const values = readOptions(words);
-  if (typeof values === "string") {
-    console.error(`${values}\n\n${fixesHelp}`);
-    process.exitCode = 2;
+  if (values.help) {
+    console.log(fixesHelp);
     return;
   }
-  const session = await openSession({ from: values.from, to: values.to });
+  const session = await openSession({ from: values.from, to: values.to, within: values.within });
   const folder = join(session.folder, `seed-${values.seed.replaceAll(/\W/g, "-")}`);
   if (!values.resume) await rm(folder, { recursive: true, force: true });
   const output = join(folder, "modules");
@@ -83,10 +84,10 @@ export async function fixes(words: readonly string[]): Promise<void> {
   console.log(`\n${text}`);
 }
 
-/** @returns the options, or what is wrong with the words. */
+/** @throws KmendError `USAGE` (exit 2) */
 function readOptions(words: readonly string[]) {
   try {
-    const { values } = parseArgs({
+    const { values: given } = parseArgs({
       args: [...words],
       options: {
         from: { type: "string" },
@@ -99,14 +100,22 @@ function readOptions(words: readonly string[]) {
         joins: { type: "string", default: "Infinity" },
         try: { type: "boolean", default: false },
         resume: { type: "boolean", default: false },
+        within: { type: "string", multiple: true, default: [] },
+        short: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
       },
     });
+    const { short } = given;
+    const values = short ? { ...given, limit: "1", joins: "0", within: ["fs/proc"] } : given;
     const numbers = [values.limit, values.jobs, values.units, values.joins];
     const wrong = numbers.find((word) => !(word === "Infinity" || /^\d+$/.test(word)));
-    if (!["", "files", "groups"].includes(values.only)) return `--only is files or groups, and not ${values.only}`;
-    return wrong === undefined ? values : `not a number: ${wrong}`;
+    if (!["", "files", "groups"].includes(values.only))
+      throw new Error(`--only is files or groups, and not ${values.only}`);
+    if (wrong !== undefined) throw new Error(`not a number: ${wrong}`);
+    return values;
   } catch (error) {
-    return messageOf(error);
+    const hint = "npm run bench -- fixes --help";
+    throw new KmendError({ code: "USAGE", message: messageOf(error), hint, exitCode: ExitCode.usage, cause: error });
   }
 }
 

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { formatTable } from "../src/cli/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { findTargetKernel } from "../src/target/find.ts";
-import { type Benchmark, type BenchmarkOptions, median } from "./benchmark.ts";
+import { type Benchmark, type BenchmarkOptions, childFailed, median } from "./benchmark.ts";
 import { makePairs } from "./diff/make-pairs.ts";
 import type { ImageMeasured, MatchMeasured } from "./kernel/measure-kernel.ts";
 
-const runs = 5;
+const usualRuns = 5;
 const wantedPairs = 300;
 
 /** Reading the kernel image, and proving units against it. */
@@ -18,7 +18,8 @@ export const kernelBenchmark: Benchmark = {
   run,
 };
 
-async function run({ root, flags }: BenchmarkOptions): Promise<void> {
+async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
+  const runs = short ? 1 : usualRuns;
   const kernel = await findTargetKernel({ kernel: "newest" });
   const folder = await mkdtemp(join(tmpdir(), "kmend-bench-"));
   const measure = async <Value>(...words: readonly string[]): Promise<Value> =>
@@ -48,7 +49,7 @@ async function run({ root, flags }: BenchmarkOptions): Promise<void> {
       "\n  open    unpacks the image the first time, and finds the unpacked one from then on\n  index   until a symbol, a type and a section were looked up",
     );
 
-    const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? wantedPairs);
+    const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? (short ? 2 : wantedPairs));
     const pairs = await makePairs(join(cacheRoot(), "bench"), wanted, availableParallelism());
     const matches = await measure<MatchMeasured[]>("measure-matches", kernel.imagePath, join(folder, "0"), pairs);
     const times = matches.map(({ match }) => match).sort((a, b) => a - b);
@@ -79,8 +80,8 @@ async function output(root: string, words: readonly string[]): Promise<string> {
   });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (part: string) => (text += part));
-  const code = await new Promise((resolve) => child.on("close", resolve));
-  if (code !== 0) throw new Error(`${words.join(" ")} ended with ${code}`);
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  if (code !== 0) throw childFailed(words[0] ?? "", code);
   return text;
 }
 

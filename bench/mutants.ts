@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../src/cli/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
-import { messageOf } from "../src/support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../src/support/errors.ts";
 import { type ModuleRecord, mutateModules } from "./mutants/mutate-modules.ts";
 import { mutateSources } from "./mutants/mutate-sources.ts";
 import type { MutantRecord } from "./mutants/run-mutant.ts";
 
 /** What the words of {@link mutants} mean. */
-export const mutantsHelp = `Usage: npm run bench -- mutants [OPTIONS]
+const mutantsHelp = `Usage: npm run bench -- mutants [OPTIONS]
 
 Builds patches on sources that differ from the kernel's in one small place, and changes finished modules in one place, and counts how often that
 goes unseen. Records go to the cache, below bench/mutants.
@@ -21,6 +21,7 @@ goes unseen. Records go to the cache, below bench/mutants.
   --modules N    how many mutants of finished modules, for the first kernel; default 10000
   --seed S       which ones; default 1
   --jobs N       mutants at once; default: one for each core
+  --short        a few of each
   -h, --help     show this help`;
 
 /**
@@ -29,9 +30,8 @@ goes unseen. Records go to the cache, below bench/mutants.
  */
 export async function mutants(words: readonly string[], root: string): Promise<void> {
   const values = readOptions(words);
-  if (typeof values === "string") {
-    console.error(`${values}\n\n${mutantsHelp}`);
-    process.exitCode = 2;
+  if (values.help) {
+    console.log(mutantsHelp);
     return;
   }
   const folder = join(cacheRoot(), "bench", "mutants");
@@ -65,10 +65,10 @@ export async function mutants(words: readonly string[], root: string): Promise<v
     process.exitCode = 1;
 }
 
-/** @returns the options, or what is wrong with the words. */
+/** @throws KmendError `USAGE` (exit 2) */
 function readOptions(words: readonly string[]) {
   try {
-    const { values } = parseArgs({
+    const { values: given } = parseArgs({
       args: [...words],
       options: {
         kernel: { type: "string", multiple: true, default: ["newest"] },
@@ -77,13 +77,18 @@ function readOptions(words: readonly string[]) {
         modules: { type: "string", default: "10000" },
         seed: { type: "string", default: "1" },
         jobs: { type: "string", default: String(availableParallelism()) },
+        short: { type: "boolean", default: false },
+        help: { type: "boolean", short: "h", default: false },
       },
     });
+    const values = given.short ? { ...given, units: "3", each: "2", modules: "48" } : given;
     const numbers = [values.units, values.each, values.modules, values.jobs];
     const wrong = numbers.find((word) => !/^\d+$/.test(word));
-    return wrong === undefined ? values : `not a number: ${wrong}`;
+    if (wrong !== undefined) throw new Error(`not a number: ${wrong}`);
+    return values;
   } catch (error) {
-    return messageOf(error);
+    const hint = "npm run bench -- mutants --help";
+    throw new KmendError({ code: "USAGE", message: messageOf(error), hint, exitCode: ExitCode.usage, cause: error });
   }
 }
 

@@ -1,13 +1,36 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { asKmendError, formatProblem, traceOf } from "../src/cli/problem.ts";
+import { styleFor } from "../src/cli/style.ts";
+import { ExitCode, KmendError } from "../src/support/errors.ts";
 import type { Benchmark } from "./benchmark.ts";
 
-/** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some, and `npm run bench -- fixes OPTIONS` the one on real fixes. */
+/** Benchmarks by name; `npm run bench` runs all of them, `npm run bench -- NAME...` some. */
 const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   build: async () => (await import("./build.ts")).buildBenchmark,
   kernel: async () => (await import("./kernel.ts")).kernelBenchmark,
   diff: async () => (await import("./diff.ts")).diffBenchmark,
 };
+
+/** Programs with options of their own: they run only when they are the first word. The `measure` ones are what others run in a process of its own. */
+const programs: Readonly<Record<string, (words: readonly string[]) => Promise<void>>> = {
+  fixes: async (words) => (await import("./fixes.ts")).fixes(words),
+  mutants: async (words) => (await import("./mutants.ts")).mutants(words, root),
+  "measure-pairs": async ([folder]) => {
+    const { measurePairs } = await import("./diff/measure-pairs.ts");
+    console.log(JSON.stringify(await measurePairs(folder as string)));
+  },
+  "measure-image": async ([image, cache]) => {
+    const { measureImage } = await import("./kernel/measure-kernel.ts");
+    console.log(JSON.stringify(await measureImage(image as string, cache as string)));
+  },
+  "measure-matches": async ([image, cache, pairs]) => {
+    const { measureMatches } = await import("./kernel/measure-kernel.ts");
+    console.log(JSON.stringify(await measureMatches(image as string, cache as string, pairs as string)));
+  },
+};
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
@@ -22,65 +45,47 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   diff           the comparison alone, over pairs of real units
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
-  mutants        builds on sources that differ from the kernel's in one place; see mutants --help
+  mutants        sources that differ from the kernel's, and modules that differ from what was built, in one place; see mutants --help
+  --short        each of them once, over as little as it can
+  -vv            with an error, where in the program it happened
   -h, --help     show this help`;
 
-const words = process.argv.slice(2);
-const wantsHelp = words.includes("--help") || words.includes("-h");
-if (wantsHelp && words[0] !== "fixes" && words[0] !== "mutants") {
-  console.log(help);
-  process.exit();
+/** Runs what the words ask for. @throws KmendError `USAGE` (exit 2) for words that mean nothing */
+async function main(words: readonly string[]): Promise<void> {
+  const program = programs[words[0] ?? ""];
+  if (program !== undefined) return program(words.slice(1));
+  if (words.includes("--help") || words.includes("-h")) {
+    console.log(help);
+    return;
+  }
+  const asked = words.filter((word) => !word.startsWith("-"));
+  const flags = words.filter((word) => word.startsWith("-"));
+  const unknownFlag = flags.find((flag) => !/^(-vv|--(no-cold|short|pairs=[1-9]\d*))$/.test(flag));
+  if (unknownFlag !== undefined) throw usageError(`no such option: ${unknownFlag}`);
+  const unknown = asked.filter((name) => benchmarks[name] === undefined);
+  if (unknown.length > 0) throw usageError(`no benchmark is named ${unknown.join(", ")}`);
+  for (const [name, load] of Object.entries(benchmarks)) {
+    if (asked.length > 0 && !asked.includes(name)) continue;
+    const benchmark = await load();
+    console.log(`\n${name}: ${benchmark.title}\n`);
+    await benchmark.run({ root, flags, short: flags.includes("--short") });
+  }
 }
 
-/** Takes long and has options of its own: runs only when it is the first word. */
-if (words[0] === "fixes") {
-  const { fixes, fixesHelp } = await import("./fixes.ts");
-  if (wantsHelp) console.log(fixesHelp);
-  else await fixes(words.slice(1));
-  process.exit();
+function usageError(message: string): KmendError {
+  return new KmendError({
+    code: "USAGE",
+    message,
+    hint: `npm run bench -- --help; there are ${[...Object.keys(benchmarks), ...Object.keys(programs).filter((name) => !name.startsWith("measure"))].join(", ")}`,
+    exitCode: ExitCode.usage,
+  });
 }
 
-if (words[0] === "mutants") {
-  const { mutants, mutantsHelp } = await import("./mutants.ts");
-  if (wantsHelp) console.log(mutantsHelp);
-  else await mutants(words.slice(1), root);
-  process.exit();
-}
-
-/** What the benchmark of `diff` runs in a process of its own. */
-if (words[0] === "measure-pairs") {
-  const { measurePairs } = await import("./diff/measure-pairs.ts");
-  console.log(JSON.stringify(await measurePairs(words[1] as string)));
-  process.exit();
-}
-
-/** What the benchmark of `kernel` runs in processes of their own. */
-if (words[0] === "measure-image" || words[0] === "measure-matches") {
-  const { measureImage, measureMatches } = await import("./kernel/measure-kernel.ts");
-  const [image, cache, pairs] = words.slice(1) as [string, string, string];
-  const measured = words[0] === "measure-image" ? measureImage(image, cache) : measureMatches(image, cache, pairs);
-  console.log(JSON.stringify(await measured));
-  process.exit();
-}
-
-const asked = words.filter((word) => !word.startsWith("-"));
-const flags = words.filter((word) => word.startsWith("-"));
-const unknownFlag = flags.find((flag) => flag !== "--no-cold" && !/^--pairs=[1-9]\d*$/.test(flag));
-if (unknownFlag !== undefined) {
-  console.error(`no such option: ${unknownFlag}\n\n${help}`);
-  process.exit(2);
-}
-const unknown = asked.filter((name) => benchmarks[name] === undefined);
-if (unknown.length > 0) {
-  console.error(
-    `no benchmark named ${unknown.join(", ")}; there are ${[...Object.keys(benchmarks), "fixes", "mutants"].join(", ")}`,
-  );
-  process.exit(2);
-}
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-for (const [name, load] of Object.entries(benchmarks)) {
-  if (asked.length > 0 && !asked.includes(name)) continue;
-  const benchmark = await load();
-  console.log(`\n${name}: ${benchmark.title}\n`);
-  await benchmark.run({ root, flags });
+try {
+  await main(process.argv.slice(2));
+} catch (thrown) {
+  const { code, message, where, why, hint, exitCode } = asKmendError(thrown);
+  process.stderr.write(formatProblem({ kind: "error", code, message, where, why, hint }, styleFor(process.stderr)));
+  if (process.argv.includes("-vv")) process.stderr.write(`${traceOf(thrown)}\n`);
+  process.exitCode = exitCode;
 }

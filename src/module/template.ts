@@ -47,7 +47,6 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     cache,
     `template-${sha256(glueSource, kbuildFile, tree.path, tree.makeArguments.join(" ")).slice(0, 12)}`,
   );
-  const homePath = (built: string): string => join(built, "home");
   await makeOnce(folder, async (temporary) => {
     await mkdir(temporary, { recursive: true });
     await writeFile(join(temporary, "kmend-glue.c"), glueSource);
@@ -85,10 +84,7 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
   });
   const built = await readFile(homePath(folder), "utf8");
   const order = await readFile(join(folder, "modules.order"), "utf8");
-  const step = async (file: string): Promise<RecordedStep> => {
-    const text = await readFile(join(folder, file), "utf8");
-    return { commandFor: (at, name) => fillIn(text, built, at, name) };
-  };
+  const step = (file: string): Promise<RecordedStep> => recordedStep(folder, file);
   return {
     glue: join(folder, `${templateName}.o`),
     common: (await readdir(folder)).filter((file) => file === ".module-common.o").map((file) => join(folder, file)),
@@ -102,6 +98,18 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     compileModuleInfo: await step(`.${templateName}.mod.o.cmd`),
     linkModule: await step(`.${templateName}.ko.cmd`),
   };
+}
+
+/** Holds the folder that the template was built in, before it was renamed into its place in the cache. */
+function homePath(folder: string): string {
+  return join(folder, "home");
+}
+
+/** A command that Kbuild recorded when it built the template in `folder`, by the name of its `.cmd` file. */
+export async function recordedStep(folder: string, file: string): Promise<RecordedStep> {
+  const built = await readFile(homePath(folder), "utf8");
+  const text = await readFile(join(folder, file), "utf8");
+  return { commandFor: (at, name) => fillIn(text, built, at, name) };
 }
 
 /** Replaces the template's folder and name in a recorded command; module names have underscores where file names have dashes. */

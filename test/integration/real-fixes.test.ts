@@ -5,11 +5,8 @@ import type { FixRecord } from "../../bench/fixes/records.ts";
 import { report } from "../../bench/fixes/report.ts";
 import { openSession, type Session } from "../../bench/fixes/session.ts";
 import { tryFixes } from "../../bench/fixes/try-fixes.ts";
-import { cacheRoot } from "../../src/support/cache.ts";
-import { SilentProgress } from "../../src/support/progress.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
-import { compareDebianVersions, upstreamVersion } from "../../src/target/distribution/debian-version.ts";
 import { Scratch } from "./stock-kernel.ts";
+import { pairOfVersions } from "./version-pair.ts";
 
 /** Code that every kernel has and that compiles fast. */
 const within = ["kernel", "mm", "lib", "fs", "net/core", "net/ipv4", "security"];
@@ -20,23 +17,6 @@ const scratch = new Scratch();
 let session: Session;
 let folder: string;
 let records: FixRecord[];
-
-/** The youngest kernel of the newest one's series that is of an older upstream version, and whose source is on offer. */
-async function pairOfVersions(): Promise<{ from: string; to: string }> {
-  const context = { cache: cacheRoot(), progress: new SilentProgress() };
-  const distribution = new Debian();
-  const to = await distribution.newest(context);
-  const kernels = await distribution.kernels(context);
-  const newest = upstreamVersion(kernels.find(({ release }) => release === to)?.packageVersion ?? "");
-  const series = newest.split(".").slice(0, 2).join(".");
-  const from = kernels
-    .filter(({ packageVersion, hasSource }) => hasSource && packageVersion.startsWith(`${series}.`))
-    .map(({ packageVersion }) => packageVersion)
-    .filter((version) => compareDebianVersions(upstreamVersion(version), newest) < 0)
-    .at(-1);
-  if (from === undefined) throw new Error(`the archive has no source older than ${newest} of its series`);
-  return { from, to };
-}
 
 beforeAll(async () => {
   session = await openSession({ ...(await pairOfVersions()), within });

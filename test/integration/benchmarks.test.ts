@@ -1,0 +1,49 @@
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { type Ended, runProgram } from "./fresh-root.ts";
+import { pairOfVersions } from "./version-pair.ts";
+
+const program = fileURLToPath(new URL("../../dist/bench/run.js", import.meta.url));
+
+function bench(...words: string[]): Ended {
+  return runProgram(process.execPath, [program, ...words]);
+}
+
+const ratio = /^ {2}\S+\.patch(?: +\d+\.\d\d s){3} +\d+\.\d\d +\d+ MiB +\d+ MiB$/m;
+
+test.each([
+  ["build", ratio],
+  ["kernel", /^ {2}[2-9]\d* +(\d+) of \1 /m],
+  ["diff", /^ {2}[2-9]\d* .* changed$/m],
+])("%s runs once in its shortest form", (name, row) => {
+  const { exitCode, output } = bench(name, "--short");
+  expect(exitCode, output).toBe(0);
+  expect(output).toMatch(row);
+});
+
+test("fixes builds one of the kernel's own fixes", async () => {
+  const { from, to } = await pairOfVersions();
+  const { exitCode, output } = bench("fixes", "--short", "--from", from, "--to", to);
+  expect(exitCode, output).toBe(0);
+  expect(output).toMatch(/^1\/1 (built|refused|unchanged) /m);
+  expect(output).toMatch(/^\| failed \| 0 \|/m);
+});
+
+test("every benchmark that the help names is run here", () => {
+  const { output } = bench("--help");
+  const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes"]);
+});
+
+test.each([
+  ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
+  ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],
+  ["a word in place of a number", ["fixes", "--limit", "few"], 2, "error[USAGE]: not a number: few"],
+  ["versions that are not there", ["fixes", "--from", "0.1", "--to", "0.2"], 2, "error[NO_VERSION_PAIR]: "],
+  ["an image that is not there", ["measure-image", "/nowhere/vmlinuz", "/nowhere/cache"], 1, "error["],
+])("%s ends a benchmark with a clear error", (_, words, code, said) => {
+  const { exitCode, output } = bench(...words);
+  expect(exitCode, output).toBe(code);
+  expect(output).toContain(said);
+  expect(output).not.toMatch(/^ +at .*:\d+:\d+/m);
+});
