@@ -29,16 +29,27 @@ test("fixes builds one of the kernel's own fixes", async () => {
   expect(output).toMatch(/^\| failed \| 0 \|/m);
 });
 
+test("no source and no module that differs in one place goes unseen", () => {
+  const { exitCode, output } = bench("mutants", "--units", "14", "--each", "3", "--modules", "600", "--seed", "sample");
+  expect(output).toMatch(/^\d+ mutants of \d+ units, 0 to be looked at$/m);
+  expect(output).toMatch(/^600 mutants of finished modules, 0 to be looked at$/m);
+  // Most of the mutants have to be found by the proof, or this shows nothing.
+  const unproven = output.split("\n").filter((line) => /^\d+ unproven /.test(line));
+  expect(unproven.length, output).toBeGreaterThan(15);
+  expect(exitCode, output).toBe(0);
+});
+
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "mutants"]);
 });
 
 test.each([
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],
   ["a word in place of a number", ["fixes", "--limit", "few"], 2, "error[USAGE]: not a number: few"],
+  ["a word in place of a number of mutants", ["mutants", "--units", "few"], 2, "error[USAGE]: not a number: few"],
   ["versions that are not there", ["fixes", "--from", "0.1", "--to", "0.2"], 2, "error[NO_VERSION_PAIR]: "],
   ["an image that is not there", ["measure-image", "/nowhere/vmlinuz", "/nowhere/cache"], 1, "error["],
 ])("%s ends a benchmark with a clear error", (_, words, code, said) => {
