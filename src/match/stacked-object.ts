@@ -126,6 +126,19 @@ export class StackedObject implements TargetObject {
     return this.#inForce.get(address) ?? address;
   }
 
+  goneAt(address: number, name: string): string | undefined {
+    return this.#layerOf(address) === undefined ? this.#base.goneAt?.(address, name) : undefined;
+  }
+
+  goneNamed(name: string): string | undefined {
+    return this.#base.goneNamed?.(name);
+  }
+
+  /** Between addresses of the object beneath. */
+  namesBetween(from: number, to: number): Iterable<string> {
+    return this.#base.namesBetween?.(from, to) ?? [];
+  }
+
   shippedAt(address: number): { readonly object: TargetObject; readonly address: number } | undefined {
     const kernel = this.#beneath.get(address);
     return kernel === undefined ? undefined : { object: this.#base, address: kernel };
