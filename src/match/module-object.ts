@@ -1,5 +1,6 @@
 import { Binding, SectionFlag, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
+import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import {
   type PlaceValue,
@@ -19,6 +20,7 @@ const sectionStride = 2 ** 36;
 export class ModuleObject implements TargetObject {
   readonly name: string;
   readonly source: string;
+  readonly dependsOn: ReadonlySet<string>;
   readonly #elf: ElfReader;
   readonly #byName = new Map<string, TargetSymbol[]>();
   readonly #byAddress = new Map<number, TargetSymbol[]>();
@@ -32,6 +34,8 @@ export class ModuleObject implements TargetObject {
     this.name = name;
     this.source = source;
     this.#elf = new ElfReader(file);
+    const depends = readModinfo(this.#elf).get("depends") ?? [];
+    this.dependsOn = new Set(depends.flatMap((list) => list.split(",")).map((other) => other.replaceAll("-", "_")));
     const known: { symbol: ElfSymbol; address: number }[] = [];
     for (const symbol of this.#elf.symbols) {
       if (!isCoreSymbol(this.#elf, symbol)) {

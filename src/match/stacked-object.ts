@@ -44,6 +44,7 @@ export interface PatchInForce {
 export class StackedObject implements TargetObject {
   readonly name: string;
   readonly source: string;
+  readonly dependsOn: ReadonlySet<string>;
   readonly #base: TargetObject;
   readonly #layers: readonly ModuleObject[];
   readonly #modules: readonly string[];
@@ -58,6 +59,7 @@ export class StackedObject implements TargetObject {
     if (patches.length > stackLimit) throw new Error(`${patches.length} patch modules lie on each other`);
     this.name = base.name;
     this.source = `${base.source} with ${patches.map(({ name }) => name).join(", ")}`;
+    this.dependsOn = base.dependsOn ?? new Set();
     this.#base = base;
     this.#modules = patches.map(({ name }) => name);
     this.#layers = patches.map(({ name, file }) => new ModuleObject(base.name, file, name));

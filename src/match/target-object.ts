@@ -45,6 +45,8 @@ export interface TargetObject {
   goneNamed?(name: string): string | undefined;
   /** Names of all symbols whose addresses are greater than `from` and less than `to`, in the order of their addresses. */
   namesBetween?(from: number, to: number): Iterable<string>;
+  /** Modules that are in memory whenever this one is. */
+  readonly dependsOn?: ReadonlySet<string>;
   /** Address of the code that runs for that of a function; only where patch modules are in force. */
   canonical?(address: number): number;
   /** The shipped function that the code at an address replaces. */

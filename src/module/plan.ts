@@ -13,6 +13,7 @@ import { type Refusal, refuse } from "../support/refusals.ts";
 import type { CompilerComparison } from "../target/compiler.ts";
 import type { ExportedSymbols } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
+import { refuseFreed } from "./freed-memory.ts";
 import { decideModuleKeys } from "./module-keys.ts";
 import type { ProvenOriginal } from "./read-ahead.ts";
 import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
@@ -149,6 +150,10 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       const reach = reachOf(route);
       if (route.to === "original" && reach !== undefined) reached.set(route.atom.name, reach);
       else if (route.to === "external" && reach !== undefined) reached.set(route.name, reach);
+      if (reach === undefined) continue;
+      const user = "name" in from ? from : from.place?.atom;
+      const before = user === undefined ? undefined : changes.functions.get(user)?.original;
+      refusals.push(...refuseFreed({ user: user?.name ?? pair.source, original: before, reach }, target, pair.source));
     }
   }
   const ambiguous: Unresolved[] = [];
@@ -213,13 +218,13 @@ function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFact
   if (kind === "missing") {
     const home = facts.symvers.get(name)?.owner;
     const advice =
-      home === undefined
-        ? "check that the kernel is configured to have it, or add it in the patch"
+      home === undefined || home === object
+        ? "check that the kernel is configured to have it and that the patch's Makefile builds the file that defines it, or add it in the patch"
         : `it belongs to ${home}; reach it from code of that object`;
-    return refuse("MISSING_SYMBOL", name, where, { object, advice });
+    return refuse("MISSING_SYMBOL", name, where, { object, reason: problem.reason ?? `${object} has none`, advice });
   }
   if (kind === "added") return refuse("ADDED_BY_EARLIER", name, where, { module: candidates[0]?.from ?? "" });
-  if (kind === "ambiguous") {
+  if (kind === "ambiguous" && candidates.length > 1) {
     return refuse("AMBIGUOUS_SYMBOL", name, where, {
       count: `${candidates.length}`,
       candidates: candidates
@@ -229,7 +234,10 @@ function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFact
     });
   }
   return refuse("UNPROVEN_SYMBOL", name, where, {
-    problem: `the code of ${object} shows an address for ${name} where the kernel has no symbol of this name`,
+    problem:
+      kind === "ambiguous"
+        ? `nothing shows whether the symbol ${name} of ${object} is the one that is meant, or another unit's static`
+        : `the code of ${object} shows an address for ${name} where the kernel has no symbol of this name`,
     advice: "leave out the use of it that the patch adds",
   });
 }

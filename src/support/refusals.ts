@@ -128,7 +128,7 @@ export const refusalTexts = {
     hint: "{advice}",
   },
   MISSING_SYMBOL: {
-    why: "{object} has no symbol of this name",
+    why: "code of {object} cannot be linked to a symbol of this name: {reason}",
     hint: "{advice}",
   },
   NEW_UNIT: {
