@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
-import { correlate } from "../diff/correlate.ts";
+import { type Correlation, correlate } from "../diff/correlate.ts";
+import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
@@ -22,7 +23,11 @@ import type { UnitPair } from "./unit-pairs.ts";
 /** What diff and match found for one unit. */
 export interface UnitPlan {
   readonly pair: UnitPair;
+  /** Nothing, for a unit that the patch adds. */
+  readonly original: UnitObject;
   readonly patched: UnitObject;
+  readonly correlation: Correlation;
+  readonly definitions: DefinitionChanges;
   readonly changes: UnitChanges;
   readonly selection: Selection;
   readonly proof: Proof;
@@ -51,7 +56,8 @@ export async function planUnit(
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));
-  return { pair, patched, changes, selection, proof, target };
+  const definitions = compareDefinitions(original, patched);
+  return { pair, original, patched, correlation, definitions, changes, selection, proof, target };
 }
 
 /** Refuses callbacks of one kind for one object beyond the first: the kernel would call only one of them. */
@@ -76,10 +82,29 @@ export function newGlobalsOf(plan: UnitPlan): string[] {
   });
 }
 
+/** How other units of the object reach what a unit had before as a static and defines for all with the patch, by `object name`. */
+export function keptDefinitions(plans: readonly UnitPlan[], facts: ResolveFacts): Map<string, () => Reach> {
+  const found = new Map<string, () => Reach>();
+  for (const { pair, definitions, correlation, proof, target } of plans) {
+    for (const { name, atom } of definitions.gained) {
+      const original = correlation.originalOf.get(atom);
+      const reach = (): Reach => resolveOriginal(original as Atom, { target, proof, ...facts });
+      if (original !== undefined) found.set(`${pair.object} ${name}`, reach);
+    }
+  }
+  return found;
+}
+
 /** Facts for resolving that are common to all units. */
 export interface ResolveFacts {
   readonly symvers: ExportedSymbols;
   readonly newGlobals: ReadonlyMap<string, string>;
+  /** Those that the patch exports. */
+  readonly newExports?: ReadonlySet<string> | undefined;
+  /** See {@link keptDefinitions}. */
+  readonly defined?: ReadonlyMap<string, () => Reach> | undefined;
+  /** Why names are defined no longer, by `object name`. */
+  readonly lost?: ReadonlyMap<string, string> | undefined;
   readonly settled: ReadonlyMap<string, number>;
   readonly compiler: CompilerComparison;
   /** True when it is not known which symbols the kernel has: outside symbols are then left to the module loader. */

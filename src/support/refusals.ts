@@ -43,6 +43,10 @@ export const refusalTexts = {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
     hint: "make the change in the functions that read it, or let all of its readers be part of the patch",
   },
+  DEFINITION_CHANGED: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
   ASSEMBLY: {
     why: "assembly code has no function entry that ftrace can redirect",
     hint: "change the C callers of the assembly function instead",
