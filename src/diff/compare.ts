@@ -1,4 +1,5 @@
 import { equalBytes } from "../elf/bytes.ts";
+import { Binding } from "../elf/constants.ts";
 import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { baseName } from "./names.ts";
@@ -126,11 +127,23 @@ export class Comparison {
 
   /** True when both lead to the same thing: the same correlated atom, the same outside symbol, or the same constant content. */
   targetsEqual(a: Target, b: Target): boolean {
+    if (a.kind === "external" && b.kind === "atom") return this.#isShared(a, b);
+    if (a.kind === "atom" && b.kind === "external") return this.#isShared(b, a);
     if (a.addend !== b.addend) return false;
     if (a.kind === "absolute" || b.kind === "absolute") return a.kind === b.kind;
     if (a.kind === "external" && b.kind === "external") return a.name === b.name;
     if (a.kind !== "atom" || b.kind !== "atom") return false;
     return this.atomsEqual(a.atom, b.atom);
+  }
+
+  /** True when one build refers to a global definition of its own unit, and the other to the same one of another unit. */
+  #isShared(
+    { name, addend }: Target & { kind: "external" },
+    { atom, addend: fromStart }: Target & { kind: "atom" },
+  ): boolean {
+    const symbol = atom.symbols.find((other) => other.name === name && other.binding !== Binding.local);
+    const isKnown = symbol !== undefined && this.#correlation.shared?.has(name) === true;
+    return isKnown && symbol.value - atom.start + addend === fromStart;
   }
 
   atomsEqual(a: Atom, b: Atom): boolean {

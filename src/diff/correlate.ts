@@ -12,6 +12,8 @@ export interface Correlation {
   readonly originalOf: ReadonlyMap<Atom, Atom>;
   /** Bases (see names.ts) of writable originals that found no counterpart; a new variable of such a base may be one of them. */
   readonly lostData: ReadonlyMap<string, readonly Atom[]>;
+  /** Names of global definitions that mean the same thing whether this unit has them or another one (definitions.ts). */
+  readonly shared?: ReadonlySet<string> | undefined;
 }
 
 /**

@@ -27,6 +27,7 @@ export class ListedObject implements TargetObject {
         name: symbol.name,
         address: symbol.address,
         sympos: totals.get(symbol.name) === 1 ? 0 : list.length + 1,
+        binding: symbol.isGlobal ? ("global" as const) : ("local" as const),
       };
       list.push(entry);
       this.#byName.set(symbol.name, list);

@@ -4,8 +4,10 @@ import { classOf, isFilledAfterLink } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
+import { anotherSymbol, linkerName } from "./linker-names.ts";
 import { compareLockstep } from "./lockstep.ts";
 import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
+import { inAnotherUnit, misplaced, type PlacedFunction } from "./unit-placement.ts";
 
 /** Why a function of the original is not the code of the target. */
 export interface Mismatch {
@@ -42,9 +44,18 @@ class Findings {
  * refer to. A function that several symbols could be is settled by what others found out, or stays open.
  */
 export async function matchUnit(unit: UnitObject, target: TargetObject): Promise<Proof> {
-  const matcher = new Matcher(unit, target);
-  await matcher.run();
-  return matcher;
+  const elsewhere = new Map<Atom, Map<number, Mismatch>>();
+  for (;;) {
+    const matcher = new Matcher(unit, target, elsewhere);
+    await matcher.run();
+    const outside = misplaced(unit, matcher.placed(), target);
+    if (outside.length === 0) return matcher;
+    // What was read out of another unit's code is forgotten.
+    for (const { atom, address } of outside) {
+      const known = elsewhere.get(atom) ?? new Map<number, Mismatch>();
+      elsewhere.set(atom, known.set(address, inAnotherUnit(address)));
+    }
+  }
 }
 
 class Matcher implements Proof {
@@ -58,9 +69,13 @@ class Matcher implements Proof {
   /** The unit's own functions, and those that run at boot only: they too show where things are. */
   readonly #functions: readonly Atom[];
 
-  constructor(unit: UnitObject, target: TargetObject) {
+  /** Places that hold equal code and belong to another unit. */
+  readonly #elsewhere: ReadonlyMap<Atom, ReadonlyMap<number, Mismatch>>;
+
+  constructor(unit: UnitObject, target: TargetObject, elsewhere: ReadonlyMap<Atom, ReadonlyMap<number, Mismatch>>) {
     this.#unit = unit;
     this.target = target;
+    this.#elsewhere = elsewhere;
     this.#functions = unit.atoms.filter((atom) => atom.kind === "function");
     this.functionCount = this.#functions.filter(staysInMemory).length;
   }
@@ -79,6 +94,11 @@ class Matcher implements Proof {
 
   mismatchOf(atom: Atom): Mismatch | undefined {
     return this.#mismatches.get(atom);
+  }
+
+  /** All functions that were found equal, with their addresses. */
+  placed(): PlacedFunction[] {
+    return [...this.#matched].map((atom) => ({ atom, address: this.#atoms.get(atom) as number }));
   }
 
   get matchedCount(): number {
@@ -156,11 +176,16 @@ class Matcher implements Proof {
     for (const address of addresses) {
       const findings = new Findings();
       findings.atoms.set(atom, address);
-      const found = this.#compareAtom(atom, address, findings);
+      const found = this.#anothers(atom, address) ?? this.#compareAtom(atom, address, findings);
       if (found === undefined) fitting.push({ address, findings });
       else if (mismatch === undefined || found.offset > mismatch.offset) mismatch = found;
     }
     return { fitting, mismatch: fitting.length === 0 ? mismatch : undefined };
+  }
+
+  #anothers(atom: Atom, address: number): Mismatch | undefined {
+    const shipped = this.target.shippedAt?.(address)?.address ?? address;
+    return this.#elsewhere.get(atom)?.get(shipped) ?? anotherSymbol(atom, address, this.target);
   }
 
   /** The few functions whose branches the shipped build encodes in another length (DESIGN.md §7) are compared instruction by instruction. */
@@ -172,7 +197,7 @@ class Matcher implements Proof {
       const findings = new Findings();
       findings.atoms.set(atom, address);
       const room = this.target.roomAt(address);
-      if (room === undefined) continue;
+      if (room === undefined || this.#anothers(atom, address) !== undefined) continue;
       const equal = await compareLockstep(
         atom,
         address,
@@ -253,8 +278,8 @@ class Matcher implements Proof {
       return `${name} is at ${formatAddress(address)} here and at ${formatAddress(known.address)} elsewhere`;
     }
     if (known === undefined) {
-      const symbols = this.target.symbolsNamed(name);
-      if (symbols.length > 0 && !symbols.some((symbol) => symbol.address === address)) {
+      const { visible, hidden } = linkerName(name, this.target);
+      if (visible.length > 0 && ![...visible, ...hidden].some((symbol) => symbol.address === address)) {
         return `refers to ${describeAddress(this.target, address)} in the target and to ${name} here`;
       }
       findings.externals.set(name, { kind: "address", address });

@@ -1,7 +1,14 @@
-import { SectionFlag, SymbolType } from "../elf/constants.ts";
+import { Binding, SectionFlag, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
+import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
-import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "./target-object.ts";
+import {
+  type PlaceValue,
+  readSigned,
+  type SymbolBinding,
+  type TargetObject,
+  type TargetSymbol,
+} from "./target-object.ts";
 
 /** Distance between the made-up addresses of two sections: more than any section is long, and exact in a double. */
 const sectionStride = 2 ** 36;
@@ -13,20 +20,29 @@ const sectionStride = 2 ** 36;
 export class ModuleObject implements TargetObject {
   readonly name: string;
   readonly source: string;
+  readonly dependsOn: ReadonlySet<string>;
   readonly #elf: ElfReader;
   readonly #byName = new Map<string, TargetSymbol[]>();
   readonly #byAddress = new Map<number, TargetSymbol[]>();
   readonly #relocations = new Map<SectionIndex, Map<number, Relocation>>();
   readonly #starts = new Map<SectionIndex, number[]>();
+  readonly #gone = new Map<string, string>();
+  #ascending: readonly number[] | undefined;
 
   /** @throws ElfFormatError when the file is damaged. */
   constructor(name: string, file: Uint8Array, source: string) {
     this.name = name;
     this.source = source;
     this.#elf = new ElfReader(file);
+    const depends = readModinfo(this.#elf).get("depends") ?? [];
+    this.dependsOn = new Set(depends.flatMap((list) => list.split(",")).map((other) => other.replaceAll("-", "_")));
     const known: { symbol: ElfSymbol; address: number }[] = [];
     for (const symbol of this.#elf.symbols) {
-      if (!isCoreSymbol(this.#elf, symbol)) continue;
+      if (!isCoreSymbol(this.#elf, symbol)) {
+        const section = isDefined(symbol) ? this.#elf.sections[symbol.section] : undefined;
+        if (section?.name.startsWith(".init") === true) this.#gone.set(symbol.name, section.name);
+        continue;
+      }
       known.push({ symbol, address: addressIn(symbol.section, symbol.value) });
       const starts = this.#starts.get(symbol.section);
       if (starts === undefined) this.#starts.set(symbol.section, [symbol.value]);
@@ -38,7 +54,8 @@ export class ModuleObject implements TargetObject {
     // A module's symbols are counted in the order of its symbol table (module_kallsyms_on_each_symbol(), kernel/module/kallsyms.c).
     for (const { symbol, address } of known) {
       const list = this.#byName.get(symbol.name) ?? [];
-      const entry = { name: symbol.name, address, sympos: counts.get(symbol.name) === 1 ? 0 : list.length + 1 };
+      const sympos = counts.get(symbol.name) === 1 ? 0 : list.length + 1;
+      const entry = { name: symbol.name, address, sympos, binding: elfBinding(symbol.binding) };
       this.#byName.set(symbol.name, [...list, entry]);
       this.#byAddress.set(address, [...(this.#byAddress.get(address) ?? []), entry]);
     }
@@ -55,6 +72,22 @@ export class ModuleObject implements TargetObject {
 
   symbolsAt(address: number): readonly TargetSymbol[] {
     return this.#byAddress.get(address) ?? [];
+  }
+
+  goneNamed(name: string): string | undefined {
+    return this.#gone.get(name);
+  }
+
+  *namesBetween(from: number, to: number): Iterable<string> {
+    this.#ascending ??= [...this.#byAddress.keys()].sort((a, b) => a - b);
+    let low = 0;
+    for (let high = this.#ascending.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if ((this.#ascending[middle] as number) <= from) low = middle + 1;
+      else high = middle;
+    }
+    for (let at = low; (this.#ascending[at] ?? to) < to; at++)
+      yield* this.symbolsAt(this.#ascending[at] as number).map(({ name }) => name);
   }
 
   roomAt(address: number): number | undefined {
@@ -99,6 +132,12 @@ export class ModuleObject implements TargetObject {
     }
     return map.get(offset);
   }
+}
+
+/** A binding of the ELF gABI (chapter 4, "Symbol Table"); those of GNU are visible to all. */
+function elfBinding(binding: number): SymbolBinding {
+  if (binding === Binding.local) return "local";
+  return binding === Binding.weak ? "weak" : "global";
 }
 
 function addressIn(section: number, offset: number): number {

@@ -34,6 +34,7 @@ export interface PatchInForce {
 export class StackedObject implements TargetObject {
   readonly name: string;
   readonly source: string;
+  readonly dependsOn: ReadonlySet<string>;
   readonly #base: TargetObject;
   readonly #layers: readonly ModuleObject[];
   readonly #modules: readonly string[];
@@ -48,6 +49,7 @@ export class StackedObject implements TargetObject {
     if (patches.length > stackLimit) throw new Error(`${patches.length} patch modules lie on each other`);
     this.name = base.name;
     this.source = `${base.source} with ${patches.map(({ name }) => name).join(", ")}`;
+    this.dependsOn = base.dependsOn ?? new Set();
     this.#base = base;
     this.#modules = patches.map(({ name }) => name);
     this.#layers = patches.map(({ name, file }) => new ModuleObject(base.name, file, name));
@@ -114,6 +116,19 @@ export class StackedObject implements TargetObject {
 
   canonical(address: number): number {
     return this.#inForce.get(address) ?? address;
+  }
+
+  goneAt(address: number, name: string): string | undefined {
+    return this.#layerOf(address) === undefined ? this.#base.goneAt?.(address, name) : undefined;
+  }
+
+  goneNamed(name: string): string | undefined {
+    return this.#base.goneNamed?.(name);
+  }
+
+  /** Between addresses of the object beneath. */
+  namesBetween(from: number, to: number): Iterable<string> {
+    return this.#base.namesBetween?.(from, to) ?? [];
   }
 
   shippedAt(address: number): { readonly object: TargetObject; readonly address: number } | undefined {

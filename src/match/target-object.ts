@@ -1,9 +1,14 @@
+/** Who may refer to a symbol by its name: every unit of the object, or only the one that defines it. */
+export type SymbolBinding = "global" | "weak" | "local";
+
 /** A symbol of the target as the kernel will look it up. */
 export interface TargetSymbol {
   readonly name: string;
   readonly address: number;
   /** 0 when the name is unique in the object, else its position (from 1) among all symbols of that name, counted as the kernel counts. */
   readonly sympos: number;
+  /** What the linker made of it: a local one is for its own unit only. Undefined where the symbol table does not tell. */
+  readonly binding?: SymbolBinding | undefined;
   /** The patch module that added it to the running kernel; undefined for what the object itself has. */
   readonly from?: string | undefined;
 }
@@ -34,6 +39,14 @@ export interface TargetObject {
    * @param pcRelative the place's own address is added to what it holds.
    */
   valueAt(address: number, width: number, pcRelative: boolean): PlaceValue | undefined;
+  /** What the memory at an address was for, when it is freed once the kernel has booted: one clause such as `the kernel's init memory`. @param name of the symbol that is meant. */
+  goneAt?(address: number, name: string): string | undefined;
+  /** The section of a name that the object had only while it was loaded; such names are not among its symbols. */
+  goneNamed?(name: string): string | undefined;
+  /** Names of all symbols whose addresses are greater than `from` and less than `to`, in the order of their addresses. */
+  namesBetween?(from: number, to: number): Iterable<string>;
+  /** Modules that are in memory whenever this one is. */
+  readonly dependsOn?: ReadonlySet<string>;
   /** Address of the code that runs for that of a function; only where patch modules are in force. */
   canonical?(address: number): number;
   /** The shipped function that the code at an address replaces. */

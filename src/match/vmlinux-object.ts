@@ -1,3 +1,6 @@
+import { InitMemory } from "../target/init-memory.ts";
+import { compareAddresses } from "../target/kallsyms.ts";
+import { bindingOf } from "../target/kallsyms-binding.ts";
 import type { KernelImage } from "../target/kernel-image.ts";
 import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "./target-object.ts";
 
@@ -6,6 +9,7 @@ export class VmlinuxObject implements TargetObject {
   readonly name = "vmlinux";
   readonly source: string;
   readonly #image: KernelImage;
+  #initMemory: InitMemory | undefined;
 
   constructor(image: KernelImage, source: string) {
     this.#image = image;
@@ -20,6 +24,7 @@ export class VmlinuxObject implements TargetObject {
       name,
       address: kallsyms.addressOf(index),
       sympos: indices.length === 1 ? 0 : at + 1,
+      binding: bindingOf(kallsyms, index),
     }));
   }
 
@@ -33,6 +38,19 @@ export class VmlinuxObject implements TargetObject {
   roomAt(address: number): number | undefined {
     const index = this.#image.kallsyms.symbolsAt(address)[0];
     return index === undefined ? undefined : this.#image.kallsyms.sizeOf(index);
+  }
+
+  goneAt(address: number, name: string): string | undefined {
+    this.#initMemory ??= new InitMemory(this.#image);
+    return this.#initMemory.at(address, name);
+  }
+
+  *namesBetween(from: number, to: number): Iterable<string> {
+    const { kallsyms } = this.#image;
+    for (let index = kallsyms.firstAbove(from); index < kallsyms.count; index++) {
+      if (compareAddresses(kallsyms.addressOf(index), to) >= 0) return;
+      yield kallsyms.nameOf(index);
+    }
   }
 
   bytesAt(address: number, length: number): Uint8Array | undefined {

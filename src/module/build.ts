@@ -30,9 +30,12 @@ import { patchesInForce, workOn } from "./earlier-updates.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
+import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./global-definitions.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
+import { refuseLost } from "./other-users.ts";
 import {
+  keptDefinitions,
   newGlobalsOf,
   planUnit,
   type ResolvedUnit,
@@ -240,16 +243,24 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     const { refusals } = units;
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
-  const [plans, layouts] = await Promise.all([
+  const [planned, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
     isAboutTypes === false
       ? { refusals: [], notes: [] }
       : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
   ]);
+  const definitions = judgeDefinitions(planned);
+  const { plans } = definitions;
+  const touched = new Set([...change.files.map(({ path }) => path), ...units.pairs.map(({ source }) => source)]);
+  const goneForOthers = await refuseLost(definitions.lost, touched, symvers, workshop);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );
-  const facts: ResolveFacts = { symvers, newGlobals, settled: new Map(), compiler: compilerOf(session) };
+  const known: ResolveFacts = {
+    ...{ symvers, newGlobals, settled: new Map(), compiler: compilerOf(session) },
+    ...{ newExports: newExportsOf(plans), lost: reasonsOfLoss(definitions.lost) },
+  };
+  const facts: ResolveFacts = { ...known, defined: keptDefinitions(plans, known) };
   const changed = plans.filter(({ selection }) => selection.atoms.length > 0);
   let resolved = changed.map((plan) => resolveUnit(plan, facts));
   const ambiguous = resolved.flatMap((unit) => unit.ambiguous);
@@ -262,6 +273,8 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const refusals = unique([
     ...units.refusals,
     ...plans.flatMap(({ changes, selection }) => [...changes.refusals, ...selection.refusals]),
+    ...definitions.refusals,
+    ...goneForOthers,
     ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
     // Without code that knows it, a new layout is in nobody's way.
@@ -297,14 +310,15 @@ async function planUnits(
   return plans;
 }
 
-function hasFindings({ changes, selection }: UnitPlan): boolean {
+function hasFindings({ changes, selection, definitions }: UnitPlan): boolean {
   return (
+    definesOthers(definitions) ||
     selection.atoms.length +
       changes.functions.size +
       changes.refusals.length +
       selection.refusals.length +
       changes.notes.length >
-    0
+      0
   );
 }
 

@@ -1,5 +1,6 @@
 import { findChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
+import { compareDefinitions } from "../diff/definitions.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
@@ -81,7 +82,10 @@ export async function compareObjects(
   const target = new ListedObject(object, listed, input.listedName ?? originalName);
   const plan: UnitPlan = {
     pair: { source: patchedName, object, originalPath: originalName, patchedPath: patchedName },
+    original,
     patched,
+    correlation,
+    definitions: compareDefinitions(original, patched),
     changes,
     selection,
     proof: listedProof(original, target, listed),

@@ -53,7 +53,9 @@ export function moduleInfoObject(
     link: draft.symbolTable,
     info: structure,
   });
-  const texts = infoTexts(like).map((text) => (text.startsWith("name=") ? `name=${name}` : text));
+  const depends = exportersOf(parts, symvers).join(",");
+  const own: Readonly<Record<string, string>> = { "name=": `name=${name}`, "depends=": `depends=${depends}` };
+  const texts = infoTexts(like).map((text) => own[text.slice(0, text.indexOf("=") + 1)] ?? text);
   const info = like.section(".modinfo") as Section;
   draft.sections.push(structure, rela, draftSection({ ...plain(info), data: Buffer.from(`${texts.join("\0")}\0`) }));
   const versionSection = like.section("__versions");
@@ -102,6 +104,14 @@ const moduleLayout = "module_layout";
 /** Symbols that a module exports need what modpost writes for them. */
 function exportsSymbols(parts: ElfReader): boolean {
   return parts.sections.some(({ name }) => /^(\.export_symbol|__ksymtab|___ksymtab|__kcrctab|___kcrctab)/.test(name));
+}
+
+/** Names of the modules whose exports a module uses, as its `depends=` lists them; in alphabetical order. */
+export function exportersOf(module: ElfReader, symvers: ExportedSymbols): string[] {
+  const used = module.symbols.slice(1).filter(({ section }) => section === SpecialSection.undef);
+  const owners = new Set(used.map(({ name }) => symvers.get(name)?.owner ?? "vmlinux"));
+  owners.delete("vmlinux");
+  return [...owners].sort();
 }
 
 /** @returns undefined for a symbol that the kernel does not export, or whose name has no room. */

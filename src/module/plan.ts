@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
-import { correlate } from "../diff/correlate.ts";
+import { type Correlation, correlate } from "../diff/correlate.ts";
+import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
@@ -13,6 +14,7 @@ import { type Refusal, refuse } from "../support/refusals.ts";
 import type { CompilerComparison } from "../target/compiler.ts";
 import type { ExportedSymbols } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
+import { refuseFreed } from "./freed-memory.ts";
 import { decideModuleKeys } from "./module-keys.ts";
 import type { ProvenOriginal } from "./read-ahead.ts";
 import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
@@ -21,7 +23,11 @@ import type { UnitPair } from "./unit-pairs.ts";
 /** What diff and match found for one unit. */
 export interface UnitPlan {
   readonly pair: UnitPair;
+  /** Nothing, for a unit that the patch adds. */
+  readonly original: UnitObject;
   readonly patched: UnitObject;
+  readonly correlation: Correlation;
+  readonly definitions: DefinitionChanges;
   readonly changes: UnitChanges;
   readonly selection: Selection;
   readonly proof: Proof;
@@ -50,7 +56,8 @@ export async function planUnit(
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));
-  return { pair, patched, changes, selection, proof, target };
+  const definitions = compareDefinitions(original, patched);
+  return { pair, original, patched, correlation, definitions, changes, selection, proof, target };
 }
 
 /** Refuses callbacks of one kind for one object beyond the first: the kernel would call only one of them. */
@@ -75,10 +82,29 @@ export function newGlobalsOf(plan: UnitPlan): string[] {
   });
 }
 
+/** How other units of the object reach what a unit had before as a static and defines for all with the patch, by `object name`. */
+export function keptDefinitions(plans: readonly UnitPlan[], facts: ResolveFacts): Map<string, () => Reach> {
+  const found = new Map<string, () => Reach>();
+  for (const { pair, definitions, correlation, proof, target } of plans) {
+    for (const { name, atom } of definitions.gained) {
+      const original = correlation.originalOf.get(atom);
+      const reach = (): Reach => resolveOriginal(original as Atom, { target, proof, ...facts });
+      if (original !== undefined) found.set(`${pair.object} ${name}`, reach);
+    }
+  }
+  return found;
+}
+
 /** Facts for resolving that are common to all units. */
 export interface ResolveFacts {
   readonly symvers: ExportedSymbols;
   readonly newGlobals: ReadonlyMap<string, string>;
+  /** Those that the patch exports. */
+  readonly newExports?: ReadonlySet<string> | undefined;
+  /** See {@link keptDefinitions}. */
+  readonly defined?: ReadonlyMap<string, () => Reach> | undefined;
+  /** Why names are defined no longer, by `object name`. */
+  readonly lost?: ReadonlyMap<string, string> | undefined;
   readonly settled: ReadonlyMap<string, number>;
   readonly compiler: CompilerComparison;
   /** True when it is not known which symbols the kernel has: outside symbols are then left to the module loader. */
@@ -149,6 +175,10 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       const reach = reachOf(route);
       if (route.to === "original" && reach !== undefined) reached.set(route.atom.name, reach);
       else if (route.to === "external" && reach !== undefined) reached.set(route.name, reach);
+      if (reach === undefined) continue;
+      const user = "name" in from ? from : from.place?.atom;
+      const before = user === undefined ? undefined : changes.functions.get(user)?.original;
+      refusals.push(...refuseFreed({ user: user?.name ?? pair.source, original: before, reach }, target, pair.source));
     }
   }
   const ambiguous: Unresolved[] = [];
@@ -213,13 +243,13 @@ function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFact
   if (kind === "missing") {
     const home = facts.symvers.get(name)?.owner;
     const advice =
-      home === undefined
-        ? "check that the kernel is configured to have it, or add it in the patch"
+      home === undefined || home === object
+        ? "check that the kernel is configured to have it and that the patch's Makefile builds the file that defines it, or add it in the patch"
         : `it belongs to ${home}; reach it from code of that object`;
-    return refuse("MISSING_SYMBOL", name, where, { object, advice });
+    return refuse("MISSING_SYMBOL", name, where, { object, reason: problem.reason ?? `${object} has none`, advice });
   }
   if (kind === "added") return refuse("ADDED_BY_EARLIER", name, where, { module: candidates[0]?.from ?? "" });
-  if (kind === "ambiguous") {
+  if (kind === "ambiguous" && candidates.length > 1) {
     return refuse("AMBIGUOUS_SYMBOL", name, where, {
       count: `${candidates.length}`,
       candidates: candidates
@@ -229,7 +259,10 @@ function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFact
     });
   }
   return refuse("UNPROVEN_SYMBOL", name, where, {
-    problem: `the code of ${object} shows an address for ${name} where the kernel has no symbol of this name`,
+    problem:
+      kind === "ambiguous"
+        ? `nothing shows whether the symbol ${name} of ${object} is the one that is meant, or another unit's static`
+        : `the code of ${object} shows an address for ${name} where the kernel has no symbol of this name`,
     advice: "leave out the use of it that the patch adds",
   });
 }

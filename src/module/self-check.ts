@@ -5,6 +5,7 @@ import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readVersions } from "../elf/symbol-versions.ts";
 import type { ExportedSymbols } from "../target/symvers.ts";
 import { type LoaderFacts, loaderFactsOf } from "./loader-facts.ts";
+import { exportersOf } from "./module-info.ts";
 
 /** What the finished module has to agree with. */
 export interface SelfCheckExpectations {
@@ -59,7 +60,7 @@ function firstValues(elf: ElfReader): Map<string, string | undefined> {
   return new Map([...readModinfo(elf)].map(([key, values]) => [key, values[0]]));
 }
 
-function checkInformation(elf: ElfReader, { name, release }: SelfCheckExpectations): string[] {
+function checkInformation(elf: ElfReader, { name, release, symvers }: SelfCheckExpectations): string[] {
   const problems: string[] = [];
   const info = firstValues(elf);
   if (name.length > 55) problems.push(`the name ${name} is longer than 55 characters`);
@@ -70,8 +71,10 @@ function checkInformation(elf: ElfReader, { name, release }: SelfCheckExpectatio
     problems.push(`vermagic is "${info.get("vermagic") ?? ""}" and not for ${release}`);
   if (info.get("name") !== name.replaceAll("-", "_"))
     problems.push(`modinfo names it ${info.get("name") ?? "nothing"}`);
-  if ((info.get("depends") ?? "") !== "")
-    problems.push(`it depends on the modules ${info.get("depends")}, which need not be loaded`);
+  const depends = (info.get("depends") ?? "").replaceAll("-", "_").split(",").filter(Boolean).sort().join(",");
+  const exporters = exportersOf(elf, symvers).join(",");
+  if (depends !== exporters)
+    problems.push(`modinfo says that it depends on "${depends}", and it uses what "${exporters}" exports`);
   if (elf.section(".gnu.linkonce.this_module") === undefined) problems.push("it has no struct module");
   return problems;
 }
@@ -176,7 +179,7 @@ function checkOrdinaryRelocations(elf: ElfReader, { symvers }: SelfCheckExpectat
       else if (
         symbol.section === SpecialSection.undef &&
         symbol.binding !== 2 &&
-        symvers.get(symbol.name)?.owner !== "vmlinux"
+        symvers.get(symbol.name) === undefined
       ) {
         problems.push(`${where}: the kernel does not export ${symbol.name}`);
       }

@@ -43,6 +43,10 @@ export const refusalTexts = {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
     hint: "make the change in the functions that read it, or let all of its readers be part of the patch",
   },
+  DEFINITION_CHANGED: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
   ASSEMBLY: {
     why: "assembly code has no function entry that ftrace can redirect",
     hint: "change the C callers of the assembly function instead",
@@ -128,7 +132,7 @@ export const refusalTexts = {
     hint: "{advice}",
   },
   MISSING_SYMBOL: {
-    why: "{object} has no symbol of this name",
+    why: "code of {object} cannot be linked to a symbol of this name: {reason}",
     hint: "{advice}",
   },
   NEW_UNIT: {

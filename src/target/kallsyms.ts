@@ -75,6 +75,13 @@ export class Kallsyms {
     return found;
   }
 
+  /** Number of the first symbol whose address is greater; {@link count} when there is none. */
+  firstAbove(address: number): number {
+    let index = this.#firstNotBelow(address);
+    while (this.data.addresses[index] === address) index++;
+    return index;
+  }
+
   /** The first of the symbols with the greatest address not above `address`; undefined below the first and above the last symbol. */
   containing(address: number): number | undefined {
     const { addresses } = this.data;
