@@ -81,6 +81,7 @@ export function listedProof(unit: UnitObject, target: ListedObject, symbols: rea
     isMatched: (atom) => addressOf(atom) !== undefined,
     mismatchOf: (atom) =>
       addressOf(atom) === undefined ? { offset: 0, text: `no single symbol ${atom.name} fits` } : undefined,
+    reachProblem: () => undefined,
     matchedCount: functions.filter((atom) => addressOf(atom) !== undefined).length,
     functionCount: functions.length,
   };
