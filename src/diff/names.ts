@@ -43,6 +43,14 @@ export function coldParent(name: string): string | undefined {
   return at > 0 ? name.slice(0, at) : undefined;
 }
 
+/**
+ * True for code that a compiler made from part of a function, or from all of it for some callers: `f.cold`, `f.part.0`, `f.isra.0`, `f.constprop.2`. It has
+ * no source of its own, so it belongs to what reaches it.
+ */
+export function isOutlinedPart(name: string): boolean {
+  return /\.(cold|part|isra|constprop)(\.|$)/.test(name);
+}
+
 /** A static local whose state may start anew in the patched function, because it is only a place to remember "already said". */
 export interface SpecialStatic {
   readonly name: string;

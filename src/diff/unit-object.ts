@@ -23,6 +23,8 @@ export interface UnitObject {
   readonly atomsIn: (section: SectionIndex) => readonly Atom[];
   /** Special tables by section name. */
   readonly tables: ReadonlyMap<string, Table>;
+  /** Bytes per entry of a special table as the unit has it, else as the target's types say. */
+  readonly entrySizeOf: (table: string) => number | undefined;
   /** Offset in a function of its ftrace call, or undefined when ftrace cannot redirect it. */
   readonly ftraceEntry: (atom: Atom) => number | undefined;
   /** Symbols that tell code from data, by section and in order of their places. */
@@ -64,7 +66,11 @@ export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = 
   const tables = readTables(elf, arch, resolve, entrySizes);
   const sites = ftraceSites(tables);
   const ftraceEntry = (atom: Atom): number | undefined => arch.ftraceEntry(atom, sites.get(atom) ?? []);
-  return { elf, arch, atoms, atomAt, atomsIn, tables, ftraceEntry, mappingSymbols, hasDescriptors: descriptors.exist };
+  const entrySizeOf = (table: string): number | undefined => tables.get(table)?.entrySize ?? entrySizes[table];
+  return {
+    ...{ elf, arch, atoms, atomAt, atomsIn, tables, entrySizeOf, ftraceEntry, mappingSymbols },
+    hasDescriptors: descriptors.exist,
+  };
 }
 
 /** Places that the compiler or objtool lists for ftrace, by the function that they are in. */

@@ -33,6 +33,14 @@ export class JoinedProof implements Proof {
     return this.#first((proof) => proof.mismatchOf(atom));
   }
 
+  reachProblem(atom: Atom): Mismatch | undefined {
+    return this.#proofs.find((proof) => proof.owns(atom))?.reachProblem(atom);
+  }
+
+  owns(atom: Atom): boolean {
+    return this.#proofs.some((proof) => proof.owns(atom));
+  }
+
   #first<Value>(ask: (proof: Proof) => Value | undefined): Value | undefined {
     for (const proof of this.#proofs) {
       const answer = ask(proof);

@@ -2,7 +2,7 @@ import type { Atom } from "../diff/atoms.ts";
 import { baseName } from "../diff/names.ts";
 import { Binding } from "../elf/constants.ts";
 import type { ElfSymbol } from "../elf/model.ts";
-import type { Mismatch } from "./match-unit.ts";
+import type { Mismatch } from "./findings.ts";
 import type { SymbolBinding, TargetObject, TargetSymbol } from "./target-object.ts";
 
 /** What the linker could mean by a name in a unit that does not define it. */

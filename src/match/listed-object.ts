@@ -82,6 +82,8 @@ export function listedProof(unit: UnitObject, target: ListedObject, symbols: rea
     isMatched: (atom) => addressOf(atom) !== undefined,
     mismatchOf: (atom) =>
       addressOf(atom) === undefined ? { offset: 0, text: `no single symbol ${atom.name} fits` } : undefined,
+    reachProblem: () => undefined,
+    owns: (atom) => unit.atoms.includes(atom),
     matchedCount: functions.filter((atom) => addressOf(atom) !== undefined).length,
     functionCount: functions.length,
   };

@@ -1,21 +1,17 @@
-import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
-import { baseName } from "../diff/names.ts";
-import { classOf, isFilledAfterLink } from "../diff/section-classes.ts";
+import type { Atom } from "../diff/atoms.ts";
+import { isOutlinedPart } from "../diff/names.ts";
+import { classOf } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
-import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { anotherSymbol, linkerName } from "./linker-names.ts";
+import { AtomComparer, entryOffset } from "./atom-comparer.ts";
+import { candidatesOf, renumberedCandidates } from "./candidates.ts";
+import { Findings, type Mismatch } from "./findings.ts";
+import { anotherSymbol } from "./linker-names.ts";
 import { compareLockstep } from "./lockstep.ts";
-import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
+import type { PlaceValue, TargetObject } from "./target-object.ts";
 import { inAnotherUnit, misplaced, type PlacedFunction } from "./unit-placement.ts";
 
-/** Why a function of the original is not the code of the target. */
-export interface Mismatch {
-  /** Offset in the function of the first difference. */
-  readonly offset: number;
-  /** One clause, such as `byte 0x4a is 75 in the image and 74 here`. */
-  readonly text: string;
-}
+export type { Mismatch } from "./findings.ts";
 
 /** What matching found out about the symbols of a unit. */
 export interface Proof {
@@ -24,24 +20,25 @@ export interface Proof {
   addressOf(atom: Atom): number | undefined;
   /** Value of an outside symbol, where matched code shows it; an external name in a module that does not define it. */
   valueOf(external: string): PlaceValue | undefined;
-  /** True when the bytes of a function were found equal. */
+  /** True when a function was found equal: its code, what it refers to, what the tables say about it, and the parts of it that are out of line. */
   isMatched(atom: Atom): boolean;
   mismatchOf(atom: Atom): Mismatch | undefined;
+  /**
+   * What tells a function or variable of the original from the one of that name in the target, for code that reaches it; undefined where nothing does,
+   * or where another unit's is in force.
+   */
+  reachProblem(atom: Atom): Mismatch | undefined;
+  /** True for the atoms of the unit that was matched. */
+  owns(atom: Atom): boolean;
   readonly matchedCount: number;
   readonly functionCount: number;
-}
-
-/** What one comparison learnt; taken over only when all of it holds. */
-class Findings {
-  readonly atoms = new Map<Atom, number>();
-  readonly externals = new Map<string, PlaceValue>();
-  readonly visited = new Set<Atom>();
 }
 
 /**
  * Run-pre matching (Arnold and Kaashoek, "Ksplice", EuroSys 2009) against the file that the kernel was booted from: every function of the original
  * unit is compared with the target byte for byte outside of its relocation places, and what those places hold gives the addresses of what they
- * refer to. A function that several symbols could be is settled by what others found out, or stays open.
+ * refer to. What it refers to is compared too: constants, the initial content of variables, and what the tables of the target say about its places.
+ * A function that several symbols could be is settled by what others found out, or stays open.
  */
 export async function matchUnit(unit: UnitObject, target: TargetObject): Promise<Proof> {
   const elsewhere = new Map<Atom, Map<number, Mismatch>>();
@@ -61,10 +58,13 @@ export async function matchUnit(unit: UnitObject, target: TargetObject): Promise
 class Matcher implements Proof {
   readonly target: TargetObject;
   readonly #unit: UnitObject;
+  readonly #comparer: AtomComparer;
   readonly #atoms = new Map<Atom, number>();
   readonly #externals = new Map<string, PlaceValue>();
   readonly #matched = new Set<Atom>();
   readonly #mismatches = new Map<Atom, Mismatch>();
+  /** Functions that several symbols could be. */
+  readonly #undecided = new Set<Atom>();
   readonly functionCount: number;
   /** The unit's own functions, and those that run at boot only: they too show where things are. */
   readonly #functions: readonly Atom[];
@@ -76,6 +76,7 @@ class Matcher implements Proof {
     this.#unit = unit;
     this.target = target;
     this.#elsewhere = elsewhere;
+    this.#comparer = new AtomComparer(unit, target, { atoms: this.#atoms, externals: this.#externals });
     this.#functions = unit.atoms.filter((atom) => atom.kind === "function");
     this.functionCount = this.#functions.filter(staysInMemory).length;
   }
@@ -99,6 +100,30 @@ class Matcher implements Proof {
   /** All functions that were found equal, with their addresses. */
   placed(): PlacedFunction[] {
     return [...this.#matched].map((atom) => ({ atom, address: this.#atoms.get(atom) as number }));
+  }
+
+  reachProblem(atom: Atom): Mismatch | undefined {
+    if (this.#matched.has(atom) || this.#undecided.has(atom)) return undefined;
+    const addresses = candidatesOf(this.target, atom);
+    if (atom.kind === "function") return this.#isOverridden(atom) ? undefined : this.#mismatches.get(atom);
+    if (atom.kind === "code" || this.#atoms.has(atom) || addresses.length === 0 || this.#isOverridden(atom))
+      return undefined;
+    let problem: string | undefined;
+    for (const address of addresses) {
+      const found = this.#comparer.contentProblem(atom, address, new Findings());
+      if (found === undefined) return undefined;
+      problem ??= found;
+    }
+    return { offset: 0, text: problem ?? "it differs" };
+  }
+
+  /** A weak definition gives way to one of another unit, where the kernel has a symbol of this name that is not weak. */
+  #isOverridden(atom: Atom): boolean {
+    return atom.symbol?.binding === Binding.weak;
+  }
+
+  owns(atom: Atom): boolean {
+    return this.#unit.atomsIn(atom.section.index).includes(atom);
   }
 
   get matchedCount(): number {
@@ -129,6 +154,26 @@ class Matcher implements Proof {
       if (mismatch !== undefined) await this.#tryLockstep(atom, mismatch);
       else this.#mismatches.set(atom, this.#withoutFit(atom));
     }
+    this.#joinParts();
+  }
+
+  /** What the compiler moved out of a function belongs to it: unless all of that is the target's, the function is not. */
+  #joinParts(): void {
+    for (let found = true; found; ) {
+      found = false;
+      for (const atom of this.#matched) {
+        for (const { offset, target } of atom.references) {
+          if (target.kind !== "atom" || target.atom.kind !== "function" || !isOutlinedPart(target.atom.name)) continue;
+          if (target.atom === atom || this.#matched.has(target.atom)) continue;
+          const part = this.#mismatches.get(target.atom);
+          const text = `goes on in ${target.atom.name}, where at +0x${(part?.offset ?? 0).toString(16)} ${part?.text ?? "nothing is found"}`;
+          this.#matched.delete(atom);
+          this.#mismatches.set(atom, { offset, text });
+          found = true;
+          break;
+        }
+      }
+    }
   }
 
   /** Takes addresses of open functions from the initial content of data whose place is known. Returns whether it found one. */
@@ -143,7 +188,7 @@ class Matcher implements Proof {
         const place = address - entryOffset(atom) + offset;
         const value = width === 0 ? undefined : this.target.valueAt(place, width, this.#unit.arch.isPcRelative(type));
         if (value?.kind !== "address") continue;
-        const inferred = this.#running(value.address - target.addend + entryOffset(target.atom));
+        const inferred = this.#comparer.running(value.address - target.addend + entryOffset(target.atom));
         if (!candidatesOf(this.target, target.atom).includes(inferred)) continue;
         this.#atoms.set(target.atom, inferred);
         found = true;
@@ -155,6 +200,7 @@ class Matcher implements Proof {
   #withoutFit(atom: Atom): Mismatch {
     const count = candidatesOf(this.target, atom).length;
     if (count === 0) return { offset: 0, text: `${this.target.name} has no symbol named ${atom.name}` };
+    this.#undecided.add(atom);
     return {
       offset: 0,
       text: `${count} symbols named ${atom.name} hold equal code, and nothing shows which one this is`,
@@ -170,13 +216,21 @@ class Matcher implements Proof {
 
   #tryCandidates(atom: Atom): { fitting: Fit[]; mismatch: Mismatch | undefined } {
     const inferred = this.#atoms.get(atom);
-    const addresses = inferred === undefined ? candidatesOf(this.target, atom) : [inferred];
+    if (inferred !== undefined) return this.#tryAt(atom, [inferred]);
+    const found = this.#tryAt(atom, candidatesOf(this.target, atom));
+    // The number that this compiler chose may be that of another unit's.
+    if (found.fitting.length > 0 || found.mismatch === undefined) return found;
+    const others = this.#tryAt(atom, renumberedCandidates(this.target, atom));
+    return others.fitting.length > 0 ? others : found;
+  }
+
+  #tryAt(atom: Atom, addresses: readonly number[]): { fitting: Fit[]; mismatch: Mismatch | undefined } {
     const fitting: Fit[] = [];
     let mismatch: Mismatch | undefined;
     for (const address of addresses) {
       const findings = new Findings();
       findings.atoms.set(atom, address);
-      const found = this.#anothers(atom, address) ?? this.#compareAtom(atom, address, findings);
+      const found = this.#anothers(atom, address) ?? this.#comparer.compareFunction(atom, address, findings);
       if (found === undefined) fitting.push({ address, findings });
       else if (mismatch === undefined || found.offset > mismatch.offset) mismatch = found;
     }
@@ -198,128 +252,12 @@ class Matcher implements Proof {
       findings.atoms.set(atom, address);
       const room = this.target.roomAt(address);
       if (room === undefined || this.#anothers(atom, address) !== undefined) continue;
-      const equal = await compareLockstep(
-        atom,
-        address,
-        room,
-        this.target,
-        this.#unit.arch,
-        (reference, value) => this.#checkTarget(reference, value, findings) === undefined,
-      );
-      if (equal) fitting.push({ address, findings });
+      const { target } = this;
+      const found = await compareLockstep(atom, address, room, target, this.#unit.arch, this.#comparer, findings);
+      if (found === undefined) fitting.push({ address, findings });
     }
     if (fitting.length === 1) this.#commit(atom, fitting[0] as Fit);
     else this.#mismatches.set(atom, mismatch);
-  }
-
-  /** Compares the bytes of one atom and what its places hold. */
-  #compareAtom(atom: Atom, address: number, findings: Findings): Mismatch | undefined {
-    const start = address - entryOffset(atom);
-    const theirs = this.target.bytesAt(start, atom.bytes.length);
-    if (theirs === undefined)
-      return { offset: 0, text: `${this.target.name} holds no code at ${formatAddress(address)}` };
-    let at = 0;
-    for (const reference of atom.references) {
-      const width = this.#unit.arch.relocationWidth(reference.type);
-      if (width === undefined)
-        return { offset: reference.offset, text: `relocation type ${reference.type} is unknown` };
-      const different = firstDifference(atom.bytes, theirs, at, reference.offset);
-      if (different !== undefined) return different;
-      if (width > 0) {
-        const value = this.target.valueAt(
-          start + reference.offset,
-          width,
-          this.#unit.arch.isPcRelative(reference.type),
-        );
-        const problem =
-          value === undefined
-            ? "nothing is referred to here in the target"
-            : this.#checkTarget(reference, value, findings);
-        if (problem !== undefined) return { offset: reference.offset, text: problem };
-      }
-      at = Math.max(at, reference.offset + width);
-    }
-    return firstDifference(atom.bytes, theirs, at, atom.bytes.length);
-  }
-
-  /** Holds what the target refers to against what the original refers to; returns what is wrong. */
-  #checkTarget(reference: Reference, value: PlaceValue, findings: Findings): string | undefined {
-    const { target } = reference;
-    if (target.kind === "absolute") return undefined;
-    if (target.kind === "external") return this.#checkExternal(target.name, target.addend, value, findings);
-    const { atom } = target;
-    if (value.kind === "external") {
-      return value.name === atom.symbol?.name
-        ? undefined
-        : `refers to ${value.name} in the target and to ${atom.name} here`;
-    }
-    const base = value.address - target.addend;
-    const address = this.#running(base + entryOffset(atom));
-    if (isAnonymousConstant(atom) || (atom.kind === "code" && atom.symbol === undefined))
-      return this.#checkContent(atom, base, findings);
-    return this.#checkNamed(atom, address, findings);
-  }
-
-  #running(address: number): number {
-    return this.target.canonical?.(address) ?? address;
-  }
-
-  #checkExternal(name: string, addend: number, value: PlaceValue, findings: Findings): string | undefined {
-    if (value.kind === "external") {
-      if (value.name !== name) return `refers to ${value.name} in the target and to ${name} here`;
-      if (value.addend !== addend)
-        return `refers to ${withOffset(name, value.addend - addend)} in the target and to ${name} here`;
-      findings.externals.set(name, value);
-      return undefined;
-    }
-    const address = this.#running(value.address - addend);
-    const known = this.#externals.get(name) ?? findings.externals.get(name);
-    if (known?.kind === "address" && known.address !== address) {
-      return `${name} is at ${formatAddress(address)} here and at ${formatAddress(known.address)} elsewhere`;
-    }
-    if (known === undefined) {
-      const { visible, hidden } = linkerName(name, this.target);
-      if (visible.length > 0 && ![...visible, ...hidden].some((symbol) => symbol.address === address)) {
-        return `refers to ${describeAddress(this.target, address)} in the target and to ${name} here`;
-      }
-      findings.externals.set(name, { kind: "address", address });
-    }
-    return undefined;
-  }
-
-  #checkNamed(atom: Atom, address: number, findings: Findings): string | undefined {
-    const known = this.#atoms.get(atom) ?? findings.atoms.get(atom);
-    if (known !== undefined) {
-      return known === address
-        ? undefined
-        : `${atom.name} is at ${formatAddress(address)} here and at ${formatAddress(known)} elsewhere`;
-    }
-    const named = this.target.symbolsAt(address).some((symbol) => baseName(symbol.name) === atom.base);
-    if (!named && candidatesOf(this.target, atom).length > 0) {
-      return `refers to ${describeAddress(this.target, address)} in the target and to ${atom.name} here`;
-    }
-    // A weak constant may be another unit's in the linked kernel; the name at the address has said that it is the one in force.
-    const isOverridden = named && atom.symbol?.binding === Binding.weak;
-    if (atom.kind === "rodata" && !isFilledAfterLink(atom.section) && !isOverridden) {
-      const problem = this.#checkContent(atom, address, findings);
-      if (problem !== undefined) return problem;
-    }
-    findings.atoms.set(atom, address);
-    return undefined;
-  }
-
-  #checkContent(atom: Atom, address: number, findings: Findings): string | undefined {
-    if (findings.visited.has(atom)) return undefined;
-    findings.visited.add(atom);
-    if (atom.kind === "string") {
-      const theirs = this.target.bytesAt(address, atom.bytes.length);
-      if (theirs !== undefined && Buffer.compare(theirs, atom.bytes) === 0) return undefined;
-      return `the text ${JSON.stringify(printable(atom.bytes))} is ${theirs === undefined ? "not there" : JSON.stringify(printable(theirs))} in the target`;
-    }
-    const mismatch = this.#compareAtom(atom, address, findings);
-    return mismatch === undefined
-      ? undefined
-      : `${atom.name} differs at +0x${mismatch.offset.toString(16)}: ${mismatch.text}`;
   }
 }
 
@@ -330,61 +268,4 @@ function staysInMemory(atom: Atom): boolean {
 interface Fit {
   readonly address: number;
   readonly findings: Findings;
-}
-
-/** Bytes of a prefix (`__pfx_`, padding) before the symbol that names the atom. */
-function entryOffset(atom: Atom): number {
-  return atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
-}
-
-/** Addresses that an atom's name could mean; compilers number clones and statics anew, so neighbouring numbers are tried when the name is missing. */
-function candidatesOf(target: TargetObject, atom: Atom): number[] {
-  const exact = target.symbolsNamed(atom.name);
-  const symbols: readonly TargetSymbol[] =
-    exact.length > 0 || atom.base === atom.name ? exact : renumbered(target, atom.name);
-  return [...new Set(symbols.map(({ address }) => address))];
-}
-
-/** How far the number of a clone or a static is looked for beside the one that this compiler chose. */
-const renumberRange = 64;
-
-function renumbered(target: TargetObject, name: string): TargetSymbol[] {
-  const match = /^(.*\.)(\d+)((?:\.[a-z]+)*)$/.exec(name);
-  if (match === null) return [];
-  const [, head, number, tail] = match as unknown as [string, string, string, string];
-  const found: TargetSymbol[] = [];
-  for (let other = Math.max(0, Number(number) - renumberRange); other <= Number(number) + renumberRange; other++) {
-    found.push(...target.symbolsNamed(`${head}${other}${tail}`));
-  }
-  return found;
-}
-
-function firstDifference(ours: Uint8Array, theirs: Uint8Array, from: number, to: number): Mismatch | undefined {
-  for (let at = from; at < to; at++) {
-    if (ours[at] !== theirs[at]) {
-      return {
-        offset: at,
-        text: `byte 0x${at.toString(16)} is ${hex(theirs[at])} in the target and ${hex(ours[at])} here`,
-      };
-    }
-  }
-  return undefined;
-}
-
-function hex(byte: number | undefined): string {
-  return (byte ?? 0).toString(16).padStart(2, "0");
-}
-
-function printable(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString("latin1");
-}
-
-function withOffset(name: string, offset: number): string {
-  return `${name}${offset < 0 ? "-" : "+"}${Math.abs(offset)}`;
-}
-
-function describeAddress(target: TargetObject, address: number): string {
-  const names = target.symbolsAt(address).map(({ name }) => name);
-  return names.length > 0 ? names.join("/") : formatAddress(address);
 }

@@ -1,11 +1,16 @@
-import { Binding, SectionFlag, SymbolType } from "../elf/constants.ts";
+import type { Architecture } from "../diff/arch/arch.ts";
+import { architectureOf } from "../diff/arch/index.ts";
+import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
+import { entrySize, TableIndex } from "./table-index.ts";
+import { runtimeTableRule, type TableRule } from "./table-rules.ts";
 import {
   type PlaceValue,
   readSigned,
   type SymbolBinding,
+  type TargetEntry,
   type TargetObject,
   type TargetSymbol,
 } from "./target-object.ts";
@@ -22,9 +27,12 @@ export class ModuleObject implements TargetObject {
   readonly source: string;
   readonly dependsOn: ReadonlySet<string>;
   readonly #elf: ElfReader;
+  readonly #arch: Architecture;
+  readonly #tables = new Map<string, readonly ModuleTable[]>();
   readonly #byName = new Map<string, TargetSymbol[]>();
   readonly #byAddress = new Map<number, TargetSymbol[]>();
   readonly #relocations = new Map<SectionIndex, Map<number, Relocation>>();
+  readonly #offsets = new Map<SectionIndex, readonly number[]>();
   readonly #starts = new Map<SectionIndex, number[]>();
   readonly #gone = new Map<string, string>();
   #ascending: readonly number[] | undefined;
@@ -36,6 +44,7 @@ export class ModuleObject implements TargetObject {
     this.#elf = new ElfReader(file);
     const depends = readModinfo(this.#elf).get("depends") ?? [];
     this.dependsOn = new Set(depends.flatMap((list) => list.split(",")).map((other) => other.replaceAll("-", "_")));
+    this.#arch = architectureOf(this.#elf.header.machine);
     const known: { symbol: ElfSymbol; address: number }[] = [];
     for (const symbol of this.#elf.symbols) {
       if (!isCoreSymbol(this.#elf, symbol)) {
@@ -112,9 +121,77 @@ export class ModuleObject implements TargetObject {
       // Only a distance within the section can be final before loading.
       return pcRelative ? { kind: "address", address: address + readSigned(bytes) } : undefined;
     }
+    // Another kind of relocation makes something else of the same symbol.
+    const isOfKind =
+      this.#arch.relocationWidth(relocation.type) === width && this.#arch.isPcRelative(relocation.type) === pcRelative;
+    if (!isOfKind) return undefined;
     const symbol = this.#elf.symbols[relocation.symbol] as ElfSymbol;
+    if (relocation.symbol === 0 || symbol.section === SpecialSection.abs)
+      return { kind: "absolute", value: (symbol?.value ?? 0) + relocation.addend };
     if (!isDefined(symbol)) return { kind: "external", name: symbol.name, addend: relocation.addend };
     return { kind: "address", address: addressIn(symbol.section, symbol.value) + relocation.addend };
+  }
+
+  placesIn(address: number, length: number): readonly number[] {
+    const place = this.#place(address);
+    if (place === undefined) return [];
+    const sorted = this.#relocationOffsets(place.section);
+    const found: number[] = [];
+    for (
+      let at = firstNotBelow(sorted, place.offset);
+      (sorted[at] ?? Number.POSITIVE_INFINITY) < place.offset + length;
+      at++
+    )
+      found.push(address + (sorted[at] as number) - place.offset);
+    return found;
+  }
+
+  isZeroAt(address: number, length: number): boolean {
+    const place = this.#place(address);
+    return (
+      place !== undefined && place.section.type === SectionType.nobits && place.offset + length <= place.section.size
+    );
+  }
+
+  sectionAt(address: number): string | undefined {
+    return this.#place(address)?.section.name;
+  }
+
+  tableEntries(rule: TableRule, size: number | undefined, from: number, to: number): readonly TargetEntry[] {
+    const key = `${rule.table} ${size ?? ""}`;
+    let tables = this.#tables.get(key);
+    if (tables === undefined) {
+      tables = this.#elf.sections.flatMap((section) =>
+        section.name === rule.table && section.size > 0 ? this.#readTable(section, rule, size) : [],
+      );
+      this.#tables.set(key, tables);
+    }
+    return tables.flatMap((table) =>
+      table.index.within(from, to).map(({ number, place }) => ({
+        at: addressIn(table.section, number * table.size),
+        size: table.size,
+        place,
+      })),
+    );
+  }
+
+  runtimeTables(): readonly string[] {
+    return this.#elf.sections.flatMap(({ name }) => (runtimeTableRule(name) === undefined ? [] : [name]));
+  }
+
+  #readTable(
+    section: Section,
+    { sizes, place: { width, isRelative } }: TableRule,
+    known: number | undefined,
+  ): ModuleTable[] {
+    const size = entrySize(section.size, known, sizes);
+    if (size === undefined) return [];
+    const places = new Float64Array(section.size / size);
+    for (let number = 0; number < places.length; number++) {
+      const value = this.valueAt(addressIn(section.index, number * size), width, isRelative);
+      places[number] = value?.kind === "address" ? value.address : Number.NaN;
+    }
+    return [{ section: section.index, size, index: new TableIndex(places) }];
   }
 
   #place(address: number): { section: Section; offset: number } | undefined {
@@ -122,6 +199,20 @@ export class ModuleObject implements TargetObject {
     const section = this.#elf.sections[index];
     const offset = address - index * sectionStride;
     return section === undefined || offset < 0 || offset > section.size ? undefined : { section, offset };
+  }
+
+  /** Offsets with a relocation that fills something, in order. */
+  #relocationOffsets(section: Section): readonly number[] {
+    let offsets = this.#offsets.get(section.index);
+    if (offsets === undefined) {
+      offsets = this.#elf
+        .relocationsFor(section.index)
+        .filter(({ type }) => this.#arch.relocationWidth(type) !== 0)
+        .map(({ offset }) => offset)
+        .sort((a, b) => a - b);
+      this.#offsets.set(section.index, offsets);
+    }
+    return offsets;
   }
 
   #relocationAt(section: Section, offset: number): Relocation | undefined {
@@ -138,6 +229,24 @@ export class ModuleObject implements TargetObject {
 function elfBinding(binding: number): SymbolBinding {
   if (binding === Binding.local) return "local";
   return binding === Binding.weak ? "weak" : "global";
+}
+
+/** A table of the module, by the places that its entries are about. */
+interface ModuleTable {
+  readonly section: number;
+  readonly size: number;
+  readonly index: TableIndex;
+}
+
+function firstNotBelow(sorted: readonly number[], value: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] as number) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function addressIn(section: number, offset: number): number {

@@ -1,7 +1,8 @@
 import type { InForce } from "../elf/functions-in-force.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { ModuleObject } from "./module-object.ts";
-import type { PlaceValue, TargetObject, TargetSymbol } from "./target-object.ts";
+import type { TableRule } from "./table-rules.ts";
+import type { PlaceValue, TargetEntry, TargetObject, TargetSymbol } from "./target-object.ts";
 
 export { functionsInForce, type InForce } from "../elf/functions-in-force.ts";
 
@@ -111,7 +112,43 @@ export class StackedObject implements TargetObject {
     const value = this.#layers[layer]?.valueAt(this.#inner(layer, address), width, pcRelative);
     if (value === undefined) return undefined;
     if (value.kind === "address") return { kind: "address", address: this.#outer(layer, value.address) };
+    if (value.kind === "absolute") return value;
     return this.#outside(value);
+  }
+
+  placesIn(address: number, length: number): readonly number[] | undefined {
+    const layer = this.#layerOf(address);
+    if (layer === undefined) return this.#base.placesIn?.(address, length);
+    return this.#layers[layer]?.placesIn(this.#inner(layer, address), length).map((place) => this.#outer(layer, place));
+  }
+
+  isZeroAt(address: number, length: number): boolean {
+    const layer = this.#layerOf(address);
+    if (layer === undefined) return this.#base.isZeroAt?.(address, length) ?? false;
+    return this.#layers[layer]?.isZeroAt(this.#inner(layer, address), length) ?? false;
+  }
+
+  sectionAt(address: number): string | undefined {
+    const layer = this.#layerOf(address);
+    if (layer === undefined) return this.#base.sectionAt?.(address);
+    return this.#layers[layer]?.sectionAt(this.#inner(layer, address));
+  }
+
+  tableEntries(
+    rule: TableRule,
+    size: number | undefined,
+    from: number,
+    to: number,
+  ): readonly TargetEntry[] | undefined {
+    const layer = this.#layerOf(from);
+    if (layer === undefined) return this.#base.tableEntries?.(rule, size, from, to);
+    return this.#layers[layer]
+      ?.tableEntries(rule, size, this.#inner(layer, from), this.#inner(layer, to))
+      .map(({ at, place, ...rest }) => ({ ...rest, at: this.#outer(layer, at), place: this.#outer(layer, place) }));
+  }
+
+  runtimeTables(): readonly string[] {
+    return this.#base.runtimeTables?.() ?? [];
   }
 
   canonical(address: number): number {

@@ -1,3 +1,4 @@
+import type { TableRule } from "./table-rules.ts";
 /** Who may refer to a symbol by its name: every unit of the object, or only the one that defines it. */
 export type SymbolBinding = "global" | "weak" | "local";
 
@@ -13,9 +14,19 @@ export interface TargetSymbol {
   readonly from?: string | undefined;
 }
 
-/** What a relocation place of the target holds: an address, or (in a module, before loading) an outside symbol. */
+/** An entry of a table of the target. */
+export interface TargetEntry {
+  /** Address of the entry. */
+  readonly at: number;
+  readonly size: number;
+  /** Address of the place in the code that it is about. */
+  readonly place: number;
+}
+
+/** What a relocation place of the target holds: an address, or (in a module, before loading) an outside symbol or a number. */
 export type PlaceValue =
   | { readonly kind: "address"; readonly address: number }
+  | { readonly kind: "absolute"; readonly value: number }
   | { readonly kind: "external"; readonly name: string; readonly addend: number };
 
 /**
@@ -47,6 +58,27 @@ export interface TargetObject {
   namesBetween?(from: number, to: number): Iterable<string>;
   /** Modules that are in memory whenever this one is. */
   readonly dependsOn?: ReadonlySet<string>;
+  /**
+   * Addresses in [address, address + length) where the object has relocations that fill something; undefined for an object that is linked, whose places
+   * hold what they refer to.
+   */
+  placesIn?(address: number, length: number): readonly number[] | undefined;
+  /** True when memory without content in the file holds all of this: it is zero when the object is loaded. */
+  isZeroAt?(address: number, length: number): boolean;
+  /** Name of the section that holds an address; in the kernel image that of the linked section. */
+  sectionAt?(address: number): string | undefined;
+  /**
+   * Entries of a table about places in [from, to), in the order of the places and then of the table; undefined when it is not known where the table is.
+   * @param size bytes of an entry, where the unit or the target's types say so.
+   */
+  tableEntries?(
+    rule: TableRule,
+    size: number | undefined,
+    from: number,
+    to: number,
+  ): readonly TargetEntry[] | undefined;
+  /** Names of tables of the target that {@link runtimeTableRule} knows. */
+  runtimeTables?(): readonly string[];
   /** Address of the code that runs for that of a function; only where patch modules are in force. */
   canonical?(address: number): number;
   /** The shipped function that the code at an address replaces. */

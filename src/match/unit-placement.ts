@@ -2,7 +2,7 @@ import type { Atom } from "../diff/atoms.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import type { Mismatch } from "./match-unit.ts";
+import type { Mismatch } from "./findings.ts";
 import type { TargetObject } from "./target-object.ts";
 
 /** A function that was found equal, at its address in the target. */

@@ -1,8 +1,17 @@
+import { SectionFlag, SectionType } from "../elf/constants.ts";
 import { InitMemory } from "../target/init-memory.ts";
 import { compareAddresses } from "../target/kallsyms.ts";
 import { bindingOf } from "../target/kallsyms-binding.ts";
 import type { KernelImage } from "../target/kernel-image.ts";
-import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "./target-object.ts";
+import { LinkedTables } from "./linked-tables.ts";
+import type { TableRule } from "./table-rules.ts";
+import {
+  type PlaceValue,
+  readSigned,
+  type TargetEntry,
+  type TargetObject,
+  type TargetSymbol,
+} from "./target-object.ts";
 
 /** The kernel image as something to match against. It is linked, so places hold final addresses. */
 export class VmlinuxObject implements TargetObject {
@@ -10,10 +19,19 @@ export class VmlinuxObject implements TargetObject {
   readonly source: string;
   readonly #image: KernelImage;
   #initMemory: InitMemory | undefined;
+  readonly #tables: LinkedTables;
 
   constructor(image: KernelImage, source: string) {
     this.#image = image;
     this.source = source;
+    this.#tables = new LinkedTables({
+      addressOf: (name) => {
+        const [index] = image.kallsyms.indicesOf(name);
+        return index === undefined ? undefined : image.kallsyms.addressOf(index);
+      },
+      sections: image.loaded,
+      bytesAt: (address, length) => image.bytesAt(address, length),
+    });
   }
 
   symbolsNamed(name: string): readonly TargetSymbol[] {
@@ -62,5 +80,36 @@ export class VmlinuxObject implements TargetObject {
     if (bytes === undefined) return undefined;
     const value = readSigned(bytes);
     return { kind: "address", address: pcRelative ? address + value : value };
+  }
+
+  isZeroAt(address: number, length: number): boolean {
+    return this.#image.sections.some(
+      (section) =>
+        section.type === SectionType.nobits &&
+        address >= section.address &&
+        address + length <= section.address + section.size,
+    );
+  }
+
+  sectionAt(address: number): string | undefined {
+    return this.#image.sections.find(
+      (section) =>
+        (section.flags & SectionFlag.alloc) !== 0 &&
+        address >= section.address &&
+        address < section.address + section.size,
+    )?.name;
+  }
+
+  tableEntries(
+    rule: TableRule,
+    size: number | undefined,
+    from: number,
+    to: number,
+  ): readonly TargetEntry[] | undefined {
+    return this.#tables.entries(rule, size, from, to);
+  }
+
+  runtimeTables(): readonly string[] {
+    return this.#tables.runtimeTables;
   }
 }

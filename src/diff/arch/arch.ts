@@ -18,8 +18,12 @@ export interface DecodedInstruction {
   readonly length: number;
   /** Direct jump or call; `kind` tells conditions and calls apart but not lengths. */
   readonly branch: { readonly kind: string; readonly width: number; readonly target: number } | undefined;
-  /** nop in any form, or the int3 behind a function. */
-  readonly isPadding: boolean;
+  /** nop in any form. */
+  readonly isNop: boolean;
+  /** The int3 behind a function. */
+  readonly isTrap: boolean;
+  /** What follows is not reached from here. */
+  readonly isEnd: boolean;
 }
 
 /** A place in emitted code that a relocation fills, and what is added to the target because of where the place is in its instruction. */
@@ -82,6 +86,10 @@ export interface Architecture {
   readonly instructionAlignment: number;
   /** Byte between functions; executing it is a fault. */
   readonly codeFill: number;
+  /** Bytes that assembler and linker put before the next function at the start of `bytes`. */
+  codeFillLength(bytes: Uint8Array): number;
+  /** Offset of the call that ftrace counts on, in the code of a function that begins at the start of `bytes`; undefined when there is no room. */
+  entryCallPlace?(bytes: Uint8Array): number | undefined;
   /** Further sections, beyond those of section-classes.ts, that are tables here: the lists of ftrace entries that the compiler makes. */
   readonly ftraceTables: readonly string[];
   /** Bytes per entry of a section of addresses that the compiler shares between functions (the TOC), or undefined when it is no such section. */

@@ -20,6 +20,7 @@ export function plainArchitecture(
   | "farProblem"
   | "instructionAlignment"
   | "codeFill"
+  | "codeFillLength"
   | "ftraceTables"
   | "poolEntrySize"
   | "isMappingSymbol"
@@ -42,6 +43,7 @@ export function plainArchitecture(
     farProblem: () => undefined,
     instructionAlignment: 4,
     codeFill: 0,
+    codeFillLength: (bytes) => bytes.length,
     ftraceTables: ["__patchable_function_entries"],
     poolEntrySize: () => undefined,
     isMappingSymbol: () => false,

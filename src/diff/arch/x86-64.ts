@@ -47,6 +47,13 @@ export const x86_64: Architecture = {
   instructionAlignment: 1,
   /** int3. */
   codeFill: 0xcc,
+  codeFillLength,
+
+  entryCallPlace(bytes: Uint8Array): number | undefined {
+    const isLandingPad = bytes[0] === 0xf3 && bytes[1] === 0x0f && bytes[2] === 0x1e && bytes[3] === 0xfa;
+    const at = isLandingPad ? 4 : 0;
+    return at + 5 <= bytes.length ? at : undefined;
+  },
   // __mcount_loc does this here; what the compiler lists has been of use to the build alone.
   ftraceTables: [],
   loaderSymbols: new Set(["_GLOBAL_OFFSET_TABLE_"]),
@@ -171,7 +178,8 @@ function decode(code: Uint8Array): DecodedInstruction[] {
       const offset = decoder.position;
       decoder.decodeOut(instruction);
       const { mnemonic } = instruction;
-      const isShort = instruction.isJmpShort || instruction.isJccShort;
+      const isCounting = instruction.isJcxShort || instruction.isLoop || instruction.isLoopcc;
+      const isShort = instruction.isJmpShort || instruction.isJccShort || isCounting;
       const isBranch = isShort || instruction.isJmpNear || instruction.isJccNear || instruction.isCallNear;
       list.push({
         offset,
@@ -183,7 +191,9 @@ function decode(code: Uint8Array): DecodedInstruction[] {
               target: Number(BigInt.asIntN(64, instruction.nearBranchTarget)),
             }
           : undefined,
-        isPadding: mnemonic === Mnemonic.Nop || mnemonic === Mnemonic.Int3,
+        isNop: mnemonic === Mnemonic.Nop,
+        isTrap: mnemonic === Mnemonic.Int3,
+        isEnd: mnemonic === Mnemonic.Jmp || mnemonic === Mnemonic.Ret || mnemonic === Mnemonic.Ud2,
       });
     }
   } finally {
@@ -191,6 +201,32 @@ function decode(code: Uint8Array): DecodedInstruction[] {
     decoder.free();
   }
   return list;
+}
+
+/** int3 of the linker, nops of the assembler (all lengths, with any number of prefixes), and zeros of a linker that joins objects. */
+function codeFillLength(code: Uint8Array): number {
+  let at = 0;
+  while (at < code.length) {
+    const length = code[at] === 0xcc || code[at] === 0 ? 1 : nopLength(code, at);
+    if (length === 0) break;
+    at += length;
+  }
+  return at;
+}
+
+/** Length of the nop at an offset, 0 where there is none: 90, 0f 1f /0 with a memory operand; 66 and 2e may stand before. */
+function nopLength(code: Uint8Array, start: number): number {
+  let at = start;
+  while (code[at] === 0x66 || code[at] === 0x2e) at++;
+  if (code[at] === 0x90) return at + 1 - start;
+  if (code[at] !== 0x0f || code[at + 1] !== 0x1f) return 0;
+  const modrm = code[at + 2] ?? 0xff;
+  const sib = (modrm & 7) === 4 ? 1 : 0;
+  if (modrm >> 6 === 3 || (modrm & 0x38) !== 0) return 0;
+  const displacement = modrm >> 6 === 1 ? 1 : modrm >> 6 === 2 ? 4 : 0;
+  const end = at + 3 + sib + displacement;
+  // A nop that the end of the room cuts off is none.
+  return end <= code.length ? end - start : 0;
 }
 
 /**
