@@ -33,7 +33,9 @@ test("a release without its flavour is nearest to those of its number", () => {
 });
 
 test("without a flavour of the archive it is this machine's, else the plain one", () => {
-  expect(lines("5.0.0-own", "6.1.0-9-rt-amd64")[0]).toMatch(/^ {2}6\.1\.0-7-rt-amd64, 6\.1\.0-8-rt-amd64 \(no source\), /);
+  expect(lines("5.0.0-own", "6.1.0-9-rt-amd64")[0]).toMatch(
+    /^ {2}6\.1\.0-7-rt-amd64, 6\.1\.0-8-rt-amd64 \(no source\), /,
+  );
   expect(lines("5.0.0-own")[0]).toMatch(/^ {2}6\.1\.0-7-amd64, /);
 });
 
