@@ -1,5 +1,6 @@
 import { sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { quietGitEnvironment } from "../support/quiet-git.ts";
 import { type RunResult, run } from "../support/run.ts";
 import { type ChangedFile, changedFile, type SourceOverlay } from "./change-set.ts";
 import type { TextualChange } from "./extension.ts";
@@ -9,7 +10,7 @@ export const originalRef = "refs/ksplice/pre";
 
 /**
  * A git repository that is only looked at. The one thing that is ever written is {@link originalRef}; HEAD, index and files stay as they are, also
- * the index's cache of file times.
+ * the index's cache of file times. No program is run that the repository names: hooks, filters, monitors.
  */
 export class GitTree {
   readonly path: string;
@@ -56,7 +57,14 @@ export class GitTree {
 
   /** @throws KmendError `DIRTY_TREE` with the files that are changed but not committed. Files that git does not know do not count. */
   async requireClean(): Promise<void> {
-    const status = await this.#must(["status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=no"]);
+    const status = await this.#must([
+      "status",
+      "--porcelain=v1",
+      "-z",
+      "--no-renames",
+      "--untracked-files=no",
+      "--ignore-submodules=dirty",
+    ]);
     const files = status.split("\0").filter((line) => line !== "");
     if (files.length === 0) return;
     throw new KmendError({
@@ -132,7 +140,7 @@ export class GitTree {
     if (mode === "000000") return null;
     // The output of a program is read as text, which not every source file is.
     const { stdout } = await run("sh", ["-c", 'git -C "$1" cat-file blob "$2" | base64 -w0', "sh", this.path, blob], {
-      env: environment(),
+      env: await quietGitEnvironment(this.path, this.#signal),
       cleanEnv: true,
       signal: this.#signal,
     });
@@ -150,21 +158,11 @@ export class GitTree {
     });
   }
 
-  #git(words: readonly string[]): Promise<RunResult> {
-    const quiet = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-c", "core.quotePath=false"];
-    return run("git", [...quiet, "-C", this.path, ...words], {
-      env: environment(),
-      cleanEnv: true,
-      allowFailure: true,
-      signal: this.#signal,
-    });
+  async #git(words: readonly string[]): Promise<RunResult> {
+    const env = await quietGitEnvironment(this.path, this.#signal);
+    const settings = { env, cleanEnv: true, allowFailure: true, signal: this.#signal };
+    return run("git", ["-C", this.path, ...words], settings);
   }
-}
-
-/** No lock, no refreshed index, and no variable of a git hook that may have called this. */
-function environment(): Record<string, string> {
-  const { PATH = "", HOME = "" } = process.env;
-  return { PATH, HOME, GIT_OPTIONAL_LOCKS: "0", GIT_NO_REPLACE_OBJECTS: "1" };
 }
 
 function specialFile(path: string): KmendError {

@@ -1,10 +1,10 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 import { type ChangedFile, type ChangeSet, changedFile, readOriginal, type SourceOverlay } from "./change-set.ts";
-import { type NamedFile, scanPatch } from "./patch-scan.ts";
+import { type NamedFile, type ScannedPatch, scanPatch } from "./patch-scan.ts";
 
 /** One patch file that was read and understood. */
 export interface PatchFile {
@@ -13,12 +13,16 @@ export interface PatchFile {
   readonly content: Buffer;
   /** Files it touches, relative to the tree, strip level applied. */
   readonly files: readonly { readonly old: string | null; readonly new: string | null }[];
+  /** The lines of `content` that are a diff, which alone are applied. */
+  readonly diff: Buffer;
+  /** Names of the files as they stand in the patch. */
+  readonly names: readonly string[];
 }
 
 /**
  * Reads a unified diff.
  * @param strip how many leading folders of its file names to drop, as patch -p does; `all` for patch without that option.
- * @throws KmendError `PATCH_MISSING`, `PATCH_EMPTY`, `PATCH_BINARY`, `PATCH_MALFORMED`, `PATCH_PATH`
+ * @throws KmendError `PATCH_MISSING`, `PATCH_EMPTY`, `PATCH_BINARY`, `PATCH_MALFORMED`, `PATCH_PATH`, `PATCH_SPECIAL_FILE`
  */
 export async function readPatchFile(name: string, strip: number | "all" = 1): Promise<PatchFile> {
   const content = await readFile(name).catch((error: unknown) => {
@@ -58,16 +62,24 @@ export async function readPatchFile(name: string, strip: number | "all" = 1): Pr
       hint: "leave the binary files out: a live patch changes code",
     });
   }
-  return { name, content, files: touchedFiles(name, text, strip) };
+  // Sources are not always UTF-8: each byte stands for itself in what is applied.
+  const { files, special } = scanned(name, text);
+  const [first] = special;
+  if (first !== undefined) throw specialFile(`${name}: ${first.name}`, `its mode is ${first.mode}`);
+  const { diff } = scanned(name, content.toString("latin1"));
+  const names = files.flatMap((file) => [file.old, file.new]).filter((file) => file !== "/dev/null");
+  return { name, content, files: touchedFiles(name, files, strip), names, diff: Buffer.from(diff, "latin1") };
 }
 
-function touchedFiles(name: string, text: string, strip: number | "all"): PatchFile["files"] {
-  let named: NamedFile[];
+function scanned(name: string, text: string): ScannedPatch {
   try {
-    named = scanPatch(text);
+    return scanPatch(text);
   } catch (error) {
     throw malformed(name, messageOf(error), error);
   }
+}
+
+function touchedFiles(name: string, named: readonly NamedFile[], strip: number | "all"): PatchFile["files"] {
   const files = named.map((file) => ({ old: stripped(name, file.old, strip), new: stripped(name, file.new, strip) }));
   if (files.length === 0 || files.some((file) => file.old === null && file.new === null)) {
     throw malformed(name, files.length === 0 ? "it holds no hunk" : "a hunk comes without file names");
@@ -124,11 +136,16 @@ export async function applyPatches(
       for (const path of [file.old, file.new])
         if (path !== null) await copyFromTree(path, touched, tree, work, earlier);
     }
-    notes.push(...(await applyOne(patch, work, options)));
+    try {
+      notes.push(...(await applyOne(patch, work, options)));
+    } catch (error) {
+      throw (await wrongStripLevel(error, patch, tree)) ?? error;
+    }
   }
   const files: ChangedFile[] = [];
   for (const path of [...touched].sort()) {
     const original = await readOriginal(tree, path, earlier);
+    await requirePlain(work, path, "the patch");
     const patched = await readFile(join(work, path)).catch(() => null);
     files.push(...changedFile(path, original, patched));
   }
@@ -152,14 +169,67 @@ async function copyFromTree(
   const known = earlier.get(path);
   if (known !== undefined) {
     if (known !== null) await writeFile(join(work, path), known).catch(rethrowDiskErrors);
-  } else if (await exists(join(tree, path)))
-    await copyFile(join(tree, path), join(work, path)).catch(rethrowDiskErrors);
+    return;
+  }
+  await requirePlain(tree, path, "this kernel's source");
+  if (await exists(join(tree, path))) await copyFile(join(tree, path), join(work, path)).catch(rethrowDiskErrors);
+}
+
+/** @throws KmendError `PATCH_SPECIAL_FILE` when the file, or a folder that leads to it, is a link, device or pipe. */
+async function requirePlain(folder: string, path: string, whose: string): Promise<void> {
+  const parts = path.split("/");
+  for (let length = 1; length <= parts.length; length++) {
+    const part = parts.slice(0, length).join("/");
+    const found = await lstat(join(folder, part)).catch(() => undefined);
+    if (found === undefined) return;
+    if (length < parts.length ? !found.isDirectory() && !found.isFile() : !found.isFile())
+      throw specialFile(
+        path,
+        `${part} of ${whose} is ${found.isSymbolicLink() ? "a symbolic link" : "not a plain file"}`,
+      );
+  }
+}
+
+function specialFile(where: string, why: string): KmendError {
+  return new KmendError({
+    code: "PATCH_SPECIAL_FILE",
+    message: "the patch touches a link, a device or a pipe",
+    where,
+    why: `${why}; a live patch changes plain source files`,
+    hint: "leave it out of the patch, or name the file that the link leads to",
+  });
+}
+
+/** Most folders that are tried to be dropped from the names of a patch. */
+const stripLevels = 3;
+
+/** The error for a patch whose files are there, but at another strip level; undefined for every other failure. */
+async function wrongStripLevel(error: unknown, patch: PatchFile, tree: string): Promise<KmendError | undefined> {
+  if (!(error instanceof KmendError) || error.code !== "PATCH_DOES_NOT_APPLY") return undefined;
+  const isThere = (path: string | null): Promise<boolean> =>
+    path === null ? Promise.resolve(false) : exists(join(tree, path));
+  for (const { old, new: fresh } of patch.files) if ((await isThere(old)) || (await isThere(fresh))) return undefined;
+  for (let level = 0; level <= stripLevels; level++) {
+    for (const name of patch.names) {
+      const path = name.split("/").slice(level).join("/");
+      if (path === "" || path.startsWith("/") || path.split("/").includes("..") || !(await isThere(path))) continue;
+      return new KmendError({
+        code: "PATCH_DOES_NOT_APPLY",
+        message: "the file names of the patch are those of another strip level",
+        where: `${patch.name}: ${name}`,
+        why: `this kernel's source has ${path}, which is the name at strip level ${level} (patch -p${level}); names are expected to begin with a/ and b/`,
+        hint: "make the patch with `git diff`, or with `diff -urNp a b` one folder above the trees",
+        cause: error,
+      });
+    }
+  }
+  return undefined;
 }
 
 async function applyOne(patch: PatchFile, work: string, options: readonly string[]): Promise<string[]> {
   const rejects = join(work, ".kmend-rejects");
   const args = [...options, "--batch", "--forward", "--no-backup-if-mismatch", `--reject-file=${rejects}`];
-  const result = await run("patch", args, { cwd: work, input: patch.content, allowFailure: true });
+  const result = await run("patch", args, { cwd: work, input: patch.diff, allowFailure: true });
   await rm(rejects, { force: true });
   if (result.exitCode !== 0)
     throw applyError(patch, result.all.replaceAll(` -- saving rejects to file ${rejects}`, ""));

@@ -4,28 +4,58 @@ export interface NamedFile {
   readonly new: string;
 }
 
+/** What of a patch file is a diff. */
+export interface ScannedPatch {
+  readonly files: readonly NamedFile[];
+  /** Those lines alone: what patch(1) is given, which has its own mind about the rest (ed scripts, indented diffs, `Index:` lines). */
+  readonly diff: string;
+  /** Files that a header of git makes links, devices or sub-repositories, with their modes. */
+  readonly special: readonly { readonly name: string; readonly mode: string }[];
+}
+
+/** Extended header lines of git-diff(1). */
+const extended =
+  /^(?:old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|similarity index|dissimilarity index|index) /;
+
 /**
- * Finds the files of a unified diff as patch(1) does: `---` and `+++` lines with a hunk behind them, and renames by git. All other text (the message
- * of a mail, whatever it quotes; the signature) is passed over, and the lines of hunks are counted.
+ * Finds the files of a unified diff: `---` and `+++` lines with a hunk behind them, and renames by git. All other text (the message of a mail, whatever it
+ * quotes; the signature; a header of git about a mode alone) is passed over, and the lines of hunks are counted.
  * @throws Error with the line number of a hunk that does not have as many lines as its head says.
  */
-export function scanPatch(text: string): NamedFile[] {
-  const lines = text.split("\n").map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
+export function scanPatch(text: string): ScannedPatch {
+  const raw = text.split("\n");
+  const lines = raw.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
   const files: NamedFile[] = [];
-  let renamedFrom: string | undefined;
-  for (let at = 0; at < lines.length; at++) {
-    const line = lines[at] as string;
-    if (line.startsWith("rename from ")) renamedFrom = unquoted(line.slice(12));
-    else if (line.startsWith("rename to ") && renamedFrom !== undefined) {
-      // Such names stand without the a/ and b/ of the other lines.
-      files.push({ old: `a/${renamedFrom}`, new: `b/${unquoted(line.slice(10))}` });
-      renamedFrom = undefined;
-    } else if (isFileHead(lines, at)) {
-      files.push({ old: unquoted(line.slice(4)), new: unquoted((lines[at + 1] as string).slice(4)) });
-      at = skipHunks(lines, at + 2) - 1;
+  const special: { name: string; mode: string }[] = [];
+  const diff: string[] = [];
+  for (let at = 0; at < lines.length; ) {
+    const start = at;
+    if (lines[at]?.startsWith("diff --git ") === true) at++;
+    const isGit = at > start;
+    while (isGit && extended.test(lines[at] ?? "")) at++;
+    const header = lines.slice(start, at);
+    for (const line of header) {
+      const mode = /^(?:(?:old|new|deleted file|new file) mode (\d+)|index \S+ (\d+))\s*$/.exec(line);
+      const value = mode?.[1] ?? mode?.[2];
+      if (value !== undefined && !/^100\d{3}$/.test(value))
+        special.push({ name: (header[0] as string).slice(11), mode: value });
     }
+    const named = (words: string): string | undefined =>
+      header.find((line) => line.startsWith(words))?.slice(words.length);
+    const [from, to] = [named("rename from "), named("rename to ")];
+    const isRename = from !== undefined && to !== undefined;
+    // Such names stand without the a/ and b/ of the other lines.
+    if (isRename) files.push({ old: `a/${unquoted(from)}`, new: `b/${unquoted(to)}` });
+    if (isFileHead(lines, at)) {
+      files.push({ old: unquoted((lines[at] as string).slice(4)), new: unquoted((lines[at + 1] as string).slice(4)) });
+      at = skipHunks(lines, at + 2);
+    } else if (!isRename) {
+      at = Math.max(at, start + 1);
+      continue;
+    }
+    diff.push(...raw.slice(start, at));
   }
-  return files;
+  return { files, special, diff: diff.map((line) => `${line}\n`).join("") };
 }
 
 function isFileHead(lines: readonly string[], at: number): boolean {

@@ -8,8 +8,11 @@ export interface Abbreviation {
   readonly fields: readonly number[];
 }
 
-/** A table of `.debug_abbrev`, by code. @throws ElfFormatError beyond the end. */
-export function readAbbreviations(bytes: Bytes, start: number): ReadonlyMap<number, Abbreviation> {
+/** A table of `.debug_abbrev`, by code, and the offset behind it. @throws ElfFormatError beyond the end. */
+export function readAbbreviations(
+  bytes: Bytes,
+  start: number,
+): { readonly table: ReadonlyMap<number, Abbreviation>; readonly end: number } {
   const table = new Map<number, Abbreviation>();
   let at = start;
   const leb = (signed: boolean): number => {
@@ -30,7 +33,7 @@ export function readAbbreviations(bytes: Bytes, start: number): ReadonlyMap<numb
     }
     table.set(code, { tag, hasChildren, fields });
   }
-  return table;
+  return { table, end: at };
 }
 
 /** DW_FORM_implicit_const. */

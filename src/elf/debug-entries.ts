@@ -4,6 +4,7 @@ import { debugContent, RelocatedNumbers } from "./debug-section.ts";
 import { ElfFormatError } from "./format-error.ts";
 import type { SectionIndex } from "./model.ts";
 import type { ElfReader } from "./reader.ts";
+import { StringTable } from "./strings.ts";
 
 /** Tags of DWARF 5, 7.5.3, as far as they matter here. */
 export const DebugTag = {
@@ -63,6 +64,12 @@ const At = {
   stringOffsetsBase: 0x72,
 } as const;
 
+/** How many entries an object may have. The largest units of a kernel have a million; each takes about 270 bytes of memory. */
+const entryLimit = 2_000_000;
+
+/** How many times its size `.debug_abbrev` may be read: units have tables of their own, or share one. */
+const abbreviationLimit = 8;
+
 /** DW_OP_addr and DW_OP_addrx. */
 const addressOperations: ReadonlySet<number> = new Set([0x03, 0xa1]);
 
@@ -71,10 +78,11 @@ const addressOperations: ReadonlySet<number> = new Set([0x03, 0xa1]);
  * @returns by offset; empty without debug information.
  * @throws ElfFormatError for damaged information, and for forms that compilers of kernels do not use.
  */
-export function readDebugEntries(elf: ElfReader): Map<number, DebugEntry> {
+export function readDebugEntries(elf: ElfReader, limit = entryLimit): Map<number, DebugEntry> {
   const entries = new Map<number, DebugEntry>();
   for (const section of elf.sections) {
-    if (section.name === ".debug_info") new EntryReader(elf, section.index, debugContent(elf, section), entries).run();
+    if (section.name === ".debug_info")
+      new EntryReader(elf, section.index, debugContent(elf, section), entries, limit).run();
   }
   return entries;
 }
@@ -82,11 +90,10 @@ export function readDebugEntries(elf: ElfReader): Map<number, DebugEntry> {
 class EntryReader {
   readonly #elf: ElfReader;
   readonly #bytes: Bytes;
+  readonly #limit: number;
   readonly #entries: Map<number, DebugEntry>;
   readonly #numbers: RelocatedNumbers;
-  readonly #texts = new Map<string, Buffer>();
-  /** Texts of `.debug_str`. */
-  readonly #known = new Map<number, string>();
+  readonly #texts = new Map<string, StringTable>();
   readonly #tables = new Map<number, ReadonlyMap<number, Abbreviation>>();
   #at = 0;
   #unit = 0;
@@ -94,9 +101,11 @@ class EntryReader {
   #addressSize = 8;
   #stringOffsets = 8;
   #names: RelocatedNumbers | undefined;
+  #abbreviationBytes = 0;
 
-  constructor(elf: ElfReader, index: SectionIndex, bytes: Bytes, entries: Map<number, DebugEntry>) {
+  constructor(elf: ElfReader, index: SectionIndex, bytes: Bytes, entries: Map<number, DebugEntry>, limit: number) {
     this.#elf = elf;
+    this.#limit = limit;
     this.#bytes = bytes;
     this.#entries = entries;
     this.#numbers = new RelocatedNumbers(elf, index, bytes);
@@ -135,14 +144,27 @@ class EntryReader {
       const entry = this.#readEntry(offset, abbreviation, parent);
       parent?.children.push(entry);
       this.#entries.set(offset, entry);
+      if (this.#entries.size > this.#limit)
+        throw new ElfFormatError("more debug information than any unit has", offset, this.#entries.size);
       if (abbreviation.hasChildren) parent = entry;
     }
   }
 
   #readEntry(offset: number, { tag, fields }: Abbreviation, parent: DebugEntry | undefined): DebugEntry {
+    // One literal: put together from others, each would take a kilobyte and fifty times as long.
     const entry: DebugEntry = {
-      ...{ offset, tag, parent, children: [], name: "", isStatic: false, isDeclaration: false },
-      ...{ type: undefined, origin: undefined, size: undefined, upperBound: undefined, encoding: undefined },
+      offset,
+      tag,
+      parent,
+      children: [],
+      name: "",
+      type: undefined,
+      origin: undefined,
+      size: undefined,
+      upperBound: undefined,
+      encoding: undefined,
+      isStatic: false,
+      isDeclaration: false,
     };
     for (let at = 0; at < fields.length; at += 3) {
       const [attribute, form, implicit] = [fields[at], fields[at + 1], fields[at + 2]] as [number, number, number];
@@ -287,6 +309,7 @@ class EntryReader {
       case 0x08: {
         const { data } = this.#bytes;
         const end = data.indexOf(0, this.#at);
+        if (end < 0) throw new ElfFormatError("a name without an end", this.#at);
         const text = Buffer.from(data.subarray(this.#at, end)).toString("latin1");
         this.#at = end + 1;
         return text;
@@ -323,25 +346,14 @@ class EntryReader {
   }
 
   #textAt(name: string, offset: number): string {
-    const known = this.#known.get(offset);
-    if (known !== undefined && name === ".debug_str") return known;
-    const bytes = this.#sectionBytes(name);
-    const end = offset < bytes.length ? bytes.indexOf(0, offset) : -1;
-    if (end < 0) throw new ElfFormatError("a name beyond the end", offset);
-    const text = bytes.toString("latin1", offset, end);
-    if (name === ".debug_str") this.#known.set(offset, text);
-    return text;
-  }
-
-  #sectionBytes(name: string): Buffer {
-    let known = this.#texts.get(name);
-    if (known === undefined) {
+    let texts = this.#texts.get(name);
+    if (texts === undefined) {
       const section = this.#elf.section(name);
       if (section === undefined) throw new ElfFormatError(`there is no ${name}`, this.#at);
-      known = Buffer.from(debugContent(this.#elf, section).data);
-      this.#texts.set(name, known);
+      texts = new StringTable(debugContent(this.#elf, section).data, section.offset);
+      this.#texts.set(name, texts);
     }
-    return known;
+    return texts.at(offset);
   }
 
   #abbreviations(start: number): ReadonlyMap<number, Abbreviation> {
@@ -349,7 +361,12 @@ class EntryReader {
     if (table === undefined) {
       const section = this.#elf.section(".debug_abbrev");
       if (section === undefined) throw new ElfFormatError("there is no .debug_abbrev", start);
-      table = readAbbreviations(debugContent(this.#elf, section), start);
+      const content = debugContent(this.#elf, section);
+      const read = readAbbreviations(content, start);
+      table = read.table;
+      this.#abbreviationBytes += read.end - start;
+      if (this.#abbreviationBytes > abbreviationLimit * content.length)
+        throw new ElfFormatError("tables of abbreviations overlap without end", section.offset, start);
       this.#tables.set(start, table);
     }
     return table;

@@ -3,6 +3,7 @@ import { debugContent } from "./debug-section.ts";
 import { ElfFormatError } from "./format-error.ts";
 import type { Section, SectionIndex } from "./model.ts";
 import { type ElfReader, isDefined } from "./reader.ts";
+import { StringTable } from "./strings.ts";
 
 /** A place in the source that code was compiled from. */
 export interface SourceLine {
@@ -69,7 +70,7 @@ class LineProgramReader {
   readonly #wanted = new Map<SectionIndex, number[]>();
   readonly #places: readonly CodePlace[];
   readonly #found: (SourceLine | undefined)[];
-  readonly #texts = new Map<Section, Bytes>();
+  readonly #texts = new Map<Section, StringTable>();
   #at = 0;
   #header: ProgramHeader | undefined;
   #offsetSize = 4;
@@ -200,16 +201,14 @@ class LineProgramReader {
     const own = this.#offsetWord();
     const section = pointer === undefined ? this.#elf.section(name) : this.#elf.sections[pointer.section];
     if (section === undefined) return "";
-    let content = this.#texts.get(section);
-    if (content === undefined) {
-      content = debugContent(this.#elf, section);
-      this.#texts.set(section, content);
+    let texts = this.#texts.get(section);
+    if (texts === undefined) {
+      texts = new StringTable(debugContent(this.#elf, section).data, section.offset);
+      this.#texts.set(section, texts);
     }
-    const { data } = content;
     const start = pointer?.value ?? own;
-    const end = start < 0 ? -1 : data.indexOf(0, start);
-    if (end < 0) throw new ElfFormatError("text of a line table without an end", section.offset, start);
-    return Buffer.from(data.subarray(start, end)).toString("latin1");
+    if (start < 0) throw new ElfFormatError("text of a line table before its section", section.offset, start);
+    return texts.at(start);
   }
 
   /** Runs one sequence and notes the last row that is not behind each place that is asked for. */

@@ -93,6 +93,9 @@ function indexByName(sections: readonly Section[]): Map<string, Section> {
 /** 64 MiB. The largest that kernels ask for is a huge page, 2 MiB; what is written with it grows by as much. */
 const largestAlignment = 1 << 26;
 
+/** How many times the file's size its sections may have together; gABI chapter 4 lets none overlap. */
+const overlapLimit = 4;
+
 function readSections(bytes: Bytes, header: FileHeader): Section[] {
   const raw: Omit<Section, "name">[] = [];
   for (let index = 0; index < header.sectionCount; index++) {
@@ -125,6 +128,9 @@ function readSections(bytes: Bytes, header: FileHeader): Section[] {
       data: hasData ? bytes.data.subarray(offset, offset + size) : new Uint8Array(0),
     });
   }
+  const total = raw.reduce((sum, { data }) => sum + data.length, 0);
+  if (total > overlapLimit * bytes.length)
+    throw new ElfFormatError("sections overlap without end", header.sectionHeaderOffset, total);
   const names = raw[header.sectionNamesIndex];
   const table =
     names === undefined || names.type !== SectionType.strtab ? undefined : new StringTable(names.data, names.offset);

@@ -10,11 +10,13 @@ import {
   SHN_XINDEX,
   SYM_SIZE,
 } from "./constants.ts";
+import { Padding } from "./padding.ts";
 import { StringTableBuilder } from "./strings.ts";
 
 /**
  * Writes a relocatable object. Sections keep their numbers and, where they were read from a file, their order in it; local symbols come first,
  * otherwise symbols keep their order. Same draft, same bytes.
+ * @throws ElfFormatError when the alignments of sections would make most of the file.
  */
 export function writeObject(draft: ObjectDraft): Uint8Array {
   const numberOf = new Map(draft.sections.map((section, at) => [section, at + 1]));
@@ -42,9 +44,10 @@ export function writeObject(draft: ObjectDraft): Uint8Array {
     a.section.origin === b.section.origin ? a.at - b.at : a.section.origin - b.section.origin,
   );
   const offsets = new Map<DraftSection, number>();
+  const padding = new Padding();
   let end = EHDR_SIZE;
   for (const { section } of inFileOrder) {
-    end = alignUp(end, section.alignment);
+    end += padding.before(end, section.alignment);
     offsets.set(section, end);
     if (section.type !== SectionType.nobits) end += contentOf(section).length;
   }

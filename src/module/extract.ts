@@ -14,6 +14,7 @@ import {
   type ObjectDraft,
 } from "../elf/builder.ts";
 import { Binding, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import { Padding } from "../elf/padding.ts";
 import { writeObject } from "../elf/writer.ts";
 import { homeOf } from "./home-section.ts";
 import type { KlpSymbol, Reach } from "./resolve.ts";
@@ -96,6 +97,7 @@ class Extractor {
   readonly #redirected: ReadonlySet<Atom>;
   readonly #klp: KlpRelocation[] = [];
   readonly #tableBytes: Record<string, number> = {};
+  readonly #padding = new Padding();
 
   constructor(input: ExtractInput) {
     this.#input = input;
@@ -137,9 +139,9 @@ class Extractor {
   /** Appends bytes at an offset that is congruent to `phase` modulo `alignment`; returns the offset. */
   #append(section: DraftSection, bytes: Uint8Array, size: number, alignment: number, phase: number): number {
     const isCode = (section.flags & SectionFlag.execinstr) !== 0;
-    let at = this.#sizes.get(section) as number;
-    const gap = (((phase - at) % alignment) + alignment) % alignment;
-    at += gap;
+    const start = this.#sizes.get(section) as number;
+    const gap = this.#padding.before(start, alignment, phase);
+    const at = start + gap;
     this.#sizes.set(section, at + size);
     if (section.type === SectionType.nobits) section.memorySize = at + size;
     else

@@ -37,7 +37,7 @@ export async function readExternalModule(path: string, signal?: AbortSignal): Pr
   const packed = await readFile(path).catch((error: unknown) => {
     throw notModule(path, `it cannot be read: ${messageOf(error)}`, error);
   });
-  const file = compressionOf(packed) === undefined ? packed : await decompress(packed, path, signal);
+  const file = compressionOf(packed) === undefined ? packed : await decompress(packed, path, { signal });
   const elf = read(file, path);
   const info = readModinfo(elf);
   const release = info.get("vermagic")?.[0]?.split(" ")[0];

@@ -1,9 +1,9 @@
 import { createReadStream } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../support/cache.ts";
 import { KmendError, systemErrorCode } from "../support/errors.ts";
-import { compressionOf, decompress } from "./decompress.ts";
+import { compressionOf, decompress, unpackedLimit } from "./decompress.ts";
 import { digestOfFile } from "./file-digest.ts";
 import { LazyFile } from "./lazy-file.ts";
 
@@ -29,6 +29,12 @@ interface Payload {
   readonly container: string;
 }
 
+/** How many bytes more than it says an image is unpacked, so that the error can tell the true size of one that was cut or padded a little. */
+const sizeSlack = 1 << 20;
+
+/** The largest ELF file that is looked at: 4 GiB, which one buffer of Node can hold. */
+const plainLimit = 2 ** 32 - 1;
+
 const elfMagic = Buffer.from([0x7f, 0x45, 0x4c, 0x46]);
 
 /**
@@ -37,9 +43,12 @@ const elfMagic = Buffer.from([0x7f, 0x45, 0x4c, 0x46]);
  */
 export async function unpackImage(path: string, cache: string, signal?: AbortSignal): Promise<UnpackedImage> {
   const isPlain = await isElf(path);
+  await requireSize(path, isPlain ? plainLimit : unpackedLimit);
   const known = await digestOfFile(path, cache);
   const place = (digest: string) => ({ sha256: digest, folder: join(cache, "images", digest) });
-  if (isPlain) return { path, file: await LazyFile.open(path), ...place(known) };
+  if (isPlain) {
+    return { path, file: await LazyFile.open(path), ...place(known) };
+  }
   const before = join(place(known).folder, "vmlinux");
   if (await exists(before)) return { path: before, file: await LazyFile.open(before), ...place(known) };
   const image = await readImage(path);
@@ -105,7 +114,10 @@ async function unpackPayload(
   }
   // The kernel build appends the unpacked size to every stream but gzip, whose own last four bytes are that size.
   const appended = payload.container === "bzImage" && compression !== "gzip" ? 4 : 0;
-  return decompress(data.subarray(0, data.length - appended), path, signal);
+  // What the image says may be damaged too, so it can only make the limit smaller.
+  const said = payload.unpackedSize ?? unpackedLimit;
+  const limit = Math.min(unpackedLimit, said + sizeSlack);
+  return decompress(data.subarray(0, data.length - appended), path, { signal, limit });
 }
 
 function findPayload(image: Buffer, path: string): Payload {
@@ -168,6 +180,24 @@ async function isElf(path: string): Promise<boolean> {
     throw unreadable(path, error);
   }
   return false;
+}
+
+/** @throws KmendError `IMAGE_TOO_LARGE` before such a file is read. */
+async function requireSize(path: string, limit: number): Promise<void> {
+  const { size } = await stat(path).catch((error: unknown) => {
+    throw unreadable(path, error);
+  });
+  if (size > limit) throw tooLarge(path, `the file has ${size} bytes`);
+}
+
+function tooLarge(path: string, why: string): KmendError {
+  return new KmendError({
+    code: "IMAGE_TOO_LARGE",
+    message: "the kernel image is larger than that of any kernel",
+    where: path,
+    why,
+    hint: "fetch or install the kernel image again",
+  });
 }
 
 function readImage(path: string): Promise<Buffer> {

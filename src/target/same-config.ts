@@ -100,6 +100,9 @@ function describe(name: string, options: ReadonlyMap<string, string>): string {
 /** The mark, and the first bytes of what gzip writes. */
 const embeddedStart = Buffer.from("IKCFG_ST\x1f\x8b", "latin1");
 
+/** Most bytes of a configuration; those of distributions have 300 KB. */
+const configLimit = 1 << 24;
+
 /** The configuration that a kernel carries with CONFIG_IKCONFIG=y, compressed between two marks (kernel/configs.c). */
 function embeddedConfig(image: KernelImage): string | undefined {
   for (const section of image.loaded.filter(({ name }) => name === ".rodata")) {
@@ -108,7 +111,7 @@ function embeddedConfig(image: KernelImage): string | undefined {
     const end = start < 0 ? -1 : data.indexOf("IKCFG_ED", start);
     if (end < 0) continue;
     try {
-      return gunzipSync(data.subarray(start + 8, end)).toString("utf8");
+      return gunzipSync(data.subarray(start + 8, end), { maxOutputLength: configLimit }).toString("utf8");
     } catch {
       return undefined;
     }

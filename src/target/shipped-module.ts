@@ -101,7 +101,7 @@ export class ShippedModules {
   async read(module: ShippedModule, signal?: AbortSignal): Promise<Buffer> {
     const path = await this.pathOf(module);
     const data = await readFile(path);
-    return compressionOf(data) === undefined ? data : decompress(data, path, signal);
+    return compressionOf(data) === undefined ? data : decompress(data, path, { signal });
   }
 
   /**

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256 } from "../support/cache.ts";
 import { KmendError, messageOf } from "../support/errors.ts";
+import { quietGitEnvironment } from "../support/quiet-git.ts";
 import { run } from "../support/run.ts";
 
 /** What is in a kernel source tree of the user's at one moment. */
@@ -31,14 +32,20 @@ export function readModuleSourceState(folder: string, signal?: AbortSignal): Pro
   return folderState(folder, undefined, signal);
 }
 
-/** Git as a reader: no lock, no index refresh, no daemon, and no variable of a git hook that may have called kmend. */
-function git(tree: string, signal: AbortSignal | undefined, ...words: readonly string[]): Promise<string | undefined> {
-  const args = ["-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false", "-C", tree, ...words];
-  const { PATH = "", HOME = "" } = process.env;
-  const env = { PATH, HOME, GIT_OPTIONAL_LOCKS: "0" };
-  return run("git", args, { env, cleanEnv: true, signal, allowFailure: true }).then(({ exitCode, stdout }) =>
-    exitCode === 0 ? stdout : undefined,
-  );
+/** Git as a reader, which runs nothing that the repository names. */
+async function git(
+  tree: string,
+  signal: AbortSignal | undefined,
+  ...words: readonly string[]
+): Promise<string | undefined> {
+  const env = await quietGitEnvironment(tree, signal);
+  const { exitCode, stdout } = await run("git", ["-C", tree, ...words], {
+    env,
+    cleanEnv: true,
+    signal,
+    allowFailure: true,
+  });
+  return exitCode === 0 ? stdout : undefined;
 }
 
 /** Undefined when `tree` is not the top of a git tree with a commit, or when most of it is unknown to git. */
@@ -50,7 +57,16 @@ async function gitState(tree: string, signal: AbortSignal | undefined): Promise<
     git(tree, signal, "rev-parse", "--verify", "HEAD"),
     git(tree, signal, "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
     git(tree, signal, "ls-files", "-z", "--deleted"),
-    git(tree, signal, "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=all"),
+    git(
+      tree,
+      signal,
+      "status",
+      "--porcelain=v2",
+      "-z",
+      "--no-renames",
+      "--untracked-files=all",
+      "--ignore-submodules=dirty",
+    ),
   ]);
   signal?.throwIfAborted();
   if (head === undefined || known === undefined || deleted === undefined || status === undefined) return undefined;

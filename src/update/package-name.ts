@@ -110,6 +110,11 @@ export function withoutArchitecture(release: string, { rpm }: Architecture): str
   return release.endsWith(`.${rpm}`) ? release.slice(0, -rpm.length - 1) : release;
 }
 
+/** True when `kernel` names that release, whole or without the architecture at its end, as Red Hat's and Debian's have it. */
+export function isRelease(release: string, kernel: string, { rpm, deb }: Architecture): boolean {
+  return [kernel, `${kernel}.${rpm}`, `${kernel}-${deb}`].includes(release);
+}
+
 /** The same name as dpkg allows it: lower case letters, digits and `+-.`, at least two characters (Debian Policy 5.6.1). */
 export function debianName(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9+.-]/g, "-");

@@ -7,7 +7,8 @@ import type { BuildOptions, BuildResult } from "../module/build-types.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { findTargetKernel } from "../target/find.ts";
 import { type FinishedModule, finishedModule, readFinishedModule } from "./finished-module.ts";
-import { type Architecture, architectures, nameFrom } from "./package-name.ts";
+import { kernelOfPackage } from "./kernel-of-package.ts";
+import { type Architecture, architectures, isRelease, nameFrom } from "./package-name.ts";
 import { type PackageChoices, type PackagedPatch, type PackagePlan, planPackage } from "./package-plan.ts";
 import { type ModuleSigner, signModule } from "./sign-module.ts";
 import { sourceDate } from "./source-date.ts";
@@ -41,6 +42,8 @@ export interface OrderOptions extends Pick<BuildOptions, "progress" | "signal"> 
   /** Options of the builds. */
   readonly build?: Partial<BuildOptions> | undefined;
   readonly signer?: ModuleSigner | undefined;
+  /** Kernels may be named without their architecture, and have to be on offer also for a spec, which is usually built where it is written. */
+  readonly kernelsOnOffer?: boolean | undefined;
   /** False plans a package whose modules are built later, by rpmbuild. */
   readonly buildNow: boolean;
 }
@@ -97,7 +100,9 @@ export async function carryOut(order: PackageOrder, options: OrderOptions): Prom
 
 /** @throws KmendError `USAGE` (exit 2) for modules of another kernel than the one that was named. */
 function requireKernel(modules: readonly FinishedModule[], kernel: string | undefined): void {
-  const other = modules.find(({ release }) => kernel !== undefined && release !== kernel);
+  const other = modules.find(
+    ({ release, architecture }) => kernel !== undefined && !isRelease(release, kernel, architecture),
+  );
   if (other === undefined) return;
   throw new KmendError({
     code: "USAGE",
@@ -144,7 +149,9 @@ async function buildModules(
       const output = join(folder, String(index));
       await mkdir(output);
       const { progress, signal } = options;
-      const result = await build({ ...options.build, patches, kernel, name, output, progress, signal });
+      const isAsked = kernel === undefined || kernel === "newest";
+      const release = isAsked ? kernel : await namedRelease(kernel, options);
+      const result = await build({ ...options.build, patches, kernel: release, name, output, progress, signal });
       results.push(result);
       if (result.module !== null) modules.push(await readFinishedModule(result.module.path));
     }
@@ -179,16 +186,26 @@ function laterWords({
 /** Names and kernels of modules that a spec will build. */
 async function laterModules(
   orders: readonly ModuleOrder[],
-  { progress, signal, build: choices }: OrderOptions,
+  options: OrderOptions,
 ): Promise<{ readonly file: string; readonly release: string }[]> {
+  const { progress, signal, build: choices } = options;
   const modules = [];
   for (const { kernel, name } of orders) {
     const source = choices?.source;
-    const isAsked = kernel === "newest" || (kernel === undefined && source !== undefined);
+    const isAsked = source !== undefined && (kernel === "newest" || kernel === undefined);
     const release = isAsked
       ? (await findTargetKernel({ kernel, source, image: choices?.image, progress, signal })).release
-      : (kernel ?? runningRelease());
+      : await namedRelease(kernel, options);
     modules.push({ file: `${name}.ko`, release });
   }
   return modules;
+}
+
+/** The whole release of a kernel that an archive has; that of a source tree or of RPMs is as it was given. */
+async function namedRelease(kernel: string | undefined, options: OrderOptions): Promise<string> {
+  const { build: choices, kernelsOnOffer, progress, signal } = options;
+  if (kernel === undefined) return runningRelease();
+  const isFromArchive = choices?.source === undefined && choices?.rpms === undefined;
+  if (!isFromArchive || (kernelsOnOffer !== true && kernel !== "newest")) return kernel;
+  return kernelOfPackage(kernel, { archive: choices?.archive, progress, signal });
 }

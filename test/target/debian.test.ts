@@ -129,7 +129,7 @@ describe("choosing", () => {
     const request: KernelRequest = { kind: "running", release: "6.18.4-own", banner: "#1 SMP" };
     await expect(debian().fetch(request, context)).rejects.toMatchObject({
       code: "RUNNING_KERNEL_NOT_PACKAGED",
-      why: expect.stringContaining("6.1.0-9-amd64, 6.1.0-10-amd64"),
+      why: expect.stringContaining("6.1.0-10-amd64, 6.1.0-9-amd64"),
       hint: expect.stringContaining("--kernel newest for 6.1.0-10-amd64"),
       exitCode: 2,
     });
@@ -141,6 +141,15 @@ describe("choosing", () => {
       code: "KERNEL_NOT_OFFERED",
       exitCode: 2,
     });
+  });
+
+  test("a release without its architecture is named whole, and one that is not there is refused", async () => {
+    await offerTwoKernels();
+    for (const name of ["6.1.0-9", "6.1.0-9-amd64"])
+      expect(await debian().releaseNamed(name, context)).toBe("6.1.0-9-amd64");
+    for (const name of ["6.1.0-11", "6.1.0", "6.1.0-9-amd", "6.1.0-9-cloud"]) {
+      await expect(debian().releaseNamed(name, context)).rejects.toMatchObject({ code: "KERNEL_NOT_OFFERED" });
+    }
   });
 
   test("flavours and backports go the same way", async () => {

@@ -16,6 +16,7 @@ const distribution: Distribution = {
   packageVersionIn: (image) => new Debian().packageVersionIn(image),
   kernels: async () => [],
   newest: async () => files.release,
+  releaseNamed: async (name) => name,
   fetch: async (request) => {
     requests.push(request);
     return files;

@@ -146,7 +146,13 @@ class Session {
     const plans: PackagePlan[] = [];
     for (const order of orders) {
       const { signal } = this.#surroundings;
-      const shared = { program: name, buildNow: buildRpm === true, progress: this.#reporter, signal };
+      const shared = {
+        program: name,
+        kernelsOnOffer: true,
+        buildNow: buildRpm === true,
+        progress: this.#reporter,
+        signal,
+      };
       const outcome = await carryOut(order, shared);
       if (outcome.outcome === "planned") plans.push(outcome.plan);
       else return this.#stopped(outcome.results);

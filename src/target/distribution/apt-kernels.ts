@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
+import { release as runningRelease } from "node:os";
 import { join } from "node:path";
 import { exists, makeOnce, rethrowDiskErrors } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
@@ -17,6 +18,7 @@ import type {
   KernelRequest,
   OfferedKernel,
 } from "./distribution.ts";
+import { nearestReleases } from "./nearest-releases.ts";
 
 /** Names and habits of one distribution whose kernels apt downloads. */
 export interface AptNames {
@@ -24,6 +26,8 @@ export interface AptNames {
   readonly catalog: CatalogNames;
   /** Releases of the plain flavour, for when its meta package is not on offer. */
   readonly plain: RegExp;
+  /** What a release ends with that names its architecture, for people who leave it out: `-amd64`. Undefined where releases name none. */
+  readonly architectureSuffix?: string | undefined;
   /** Packages beside that of the image which hold configuration and modules. */
   companions(release: string): readonly string[];
   /** Packages with further modules, which not every kernel has. */
@@ -70,6 +74,14 @@ export class AptKernels implements Distribution {
 
   async newest(context: DistributionContext): Promise<string> {
     return this.#newest(await readCatalog(this.#names.catalog, context));
+  }
+
+  async releaseNamed(name: string, context: DistributionContext): Promise<string> {
+    const catalog = await readCatalog(this.#names.catalog, context);
+    const whole = `${name}${this.#names.architectureSuffix ?? ""}`;
+    const found = [name, whole].find((release) => (catalog.images[release] ?? []).length > 0);
+    if (found !== undefined) return found;
+    throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
   }
 
   async fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles> {
@@ -191,7 +203,7 @@ export class AptKernels implements Distribution {
         message: `the archive does not offer the source of kernel ${release}: ${spec.name} in version ${spec.version}`,
         why: `the source must have exactly the version of the image; offered are ${offered.join(", ") || "none"}`,
         hint:
-          `choose a kernel whose source is on offer:\n${describeReleases(usable)}\n` +
+          `choose a kernel whose source is on offer, for example:\n${nearest(usable, release, this.#names)}\n` +
           `or install ${spec.name}=${spec.version} from ${this.#names.history}`,
         exitCode: ExitCode.environment,
       });
@@ -268,22 +280,14 @@ function notOffered(catalog: Catalog, release: string, request: KernelRequest, n
     message: running
       ? `the running kernel ${release} is not a kernel of this distribution`
       : `there is no kernel ${release}`,
-    why: `kmend needs its image, config, headers and source; on offer are:\n${describeReleases(listKernels(catalog, names))}`,
+    why: `kmend needs its image, config, headers and source; the nearest on offer are:\n${nearest(listKernels(catalog, names), release, names)}`,
     hint: `choose one with --kernel RELEASE${catalog.newest === undefined ? "" : `, or --kernel newest for ${catalog.newest}`}`,
     exitCode: ExitCode.usage,
   });
 }
 
-/** One line per flavour, oldest first, for error messages. */
-function describeReleases(kernels: readonly OfferedKernel[]): string {
-  const flavours = new Map<string, string[]>();
-  for (const { release, installed, hasSource: source } of kernels) {
-    const flavour = /^[\d.]+(?:[+~][^-]*)?(?:-\d+)?-(.*)$/.exec(release)?.[1] ?? "";
-    const remarks = [...(installed ? ["installed"] : []), ...(source ? [] : ["no source"])];
-    const text = remarks.length === 0 ? release : `${release} (${remarks.join(", ")})`;
-    flavours.set(flavour, [...(flavours.get(flavour) ?? []), text]);
-  }
-  return [...flavours.values()].map((releases) => `  ${releases.join(", ")}`).join("\n");
+function nearest(kernels: readonly OfferedKernel[], asked: string, { plain }: AptNames): string {
+  return nearestReleases(kernels, { asked, running: runningRelease(), plain });
 }
 
 interface ImageFiles {

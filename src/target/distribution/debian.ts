@@ -27,6 +27,7 @@ function debianNames(architecture: string): AptNames {
       releaseOf: (name) => /^linux-image-(\d+\.\d+\.\d+.*?)(?:-unsigned)?$/.exec(name)?.[1],
     },
     plain: new RegExp(`^[\\d.]+(-\\d+|\\+deb\\d+)?-${architecture}$`),
+    architectureSuffix: `-${architecture}`,
     companions: () => [],
     furtherModules: () => [],
     sourcePackage: (_, __, image) => sourcePackage(image),

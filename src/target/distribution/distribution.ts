@@ -83,6 +83,11 @@ export interface Distribution {
   /** The release that this distribution installs by default today. */
   newest(context: DistributionContext): Promise<string>;
   /**
+   * The release that a user's word names: whole, or without the architecture at its end.
+   * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the nearest releases on offer.
+   */
+  releaseNamed(name: string, context: DistributionContext): Promise<string>;
+  /**
    * Image, config, modules and symvers of a kernel, installed ones where they match, else downloaded into the cache without root.
    * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, or why a download failed (exit 5).
    */

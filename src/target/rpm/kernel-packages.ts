@@ -208,6 +208,6 @@ async function fill(
   await rename(at(sources.config), join(folder, "config"));
   const symvers = await readFile(at(sources.symvers));
   const plain =
-    compressionOf(symvers) === undefined ? symvers : await decompress(symvers, basename(sources.symvers), signal);
+    compressionOf(symvers) === undefined ? symvers : await decompress(symvers, basename(sources.symvers), { signal });
   await writeFile(join(folder, "Module.symvers"), plain).catch(rethrowDiskErrors);
 }

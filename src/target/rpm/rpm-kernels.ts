@@ -52,6 +52,11 @@ export class RpmKernels implements Distribution {
     return (await this.fetch({ kind: "newest" }, context)).release;
   }
 
+  /** The packages themselves say which kernel they are. */
+  async releaseNamed(name: string): Promise<string> {
+    return name;
+  }
+
   async fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles> {
     const { sourceRpm, kernelRpms = [], dnfConfiguration } = this.#request;
     await ensureRequirements({ needs: ["source-rpm"], install: false, progress: context.progress });

@@ -1,0 +1,34 @@
+import { cacheRoot } from "../support/cache.ts";
+import { KmendError } from "../support/errors.ts";
+import { type Progress, SilentProgress } from "../support/progress.ts";
+import { chooseDistribution } from "../target/distribution/choose.ts";
+import type { Distribution } from "../target/distribution/distribution.ts";
+
+/** Releases as Red Hat, Fedora, Amazon and SUSE make them: no archive that kmend knows has those, but packages for them may be written here. */
+const elsewhere = /\.(?:el|fc|amzn)\d|-default$/;
+
+/** Where kernels are looked for. */
+export interface KernelArchive {
+  /** Distribution of the archive; default that of this machine. */
+  readonly archive?: string | undefined;
+  readonly progress?: Progress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The release of a kernel (or `newest`) that a package is to be built for: whole, also when the user left out its architecture. What no archive that is known here can
+ * have stays as it is.
+ * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) when there is no such kernel.
+ */
+export async function kernelOfPackage(kernel: string, { archive, progress, signal }: KernelArchive): Promise<string> {
+  if (elsewhere.test(kernel)) return kernel;
+  let distribution: Distribution;
+  try {
+    distribution = await chooseDistribution(archive);
+  } catch (error) {
+    if (error instanceof KmendError && error.code === "DISTRIBUTION_UNKNOWN" && kernel !== "newest") return kernel;
+    throw error;
+  }
+  const context = { cache: cacheRoot(), progress: progress ?? new SilentProgress(), signal };
+  return kernel === "newest" ? distribution.newest(context) : distribution.releaseNamed(kernel, context);
+}
