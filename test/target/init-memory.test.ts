@@ -1,0 +1,2 @@
+import { expect, test } from "vitest";
+import { InitMemory } from "../../src/target/init-memory.ts";
