@@ -40,7 +40,8 @@ test("a static is not taken for another unit's static of equal bytes", async () 
   const helper = "static noinline int twin(int x) { return take(x) * 9; }";
   const target = linkKernel([
     compileC(`int a(int x) { return take(x) + 1; } int b(int x) { return take(x) + 2; }`, shipped),
-    compileC(`int z(int x) { return take(x) + 8; } ${helper} int c(int x) { return twin(x) + 3; }`, shipped),
+    compileC("int between(int x) { return take(x) + 8; }", shipped),
+    compileC(`${helper} int c(int x) { return twin(x) + 3; }`, shipped),
   ]);
   // In the kernel this unit has no twin; the source here is not quite the kernel's.
   const unit = await readUnitObject(
