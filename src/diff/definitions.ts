@@ -86,19 +86,20 @@ export function withMoves(
       const gone = staticsOf(before, (atom) => !stays(atom)).get(name) ?? [];
       if (fresh.length === 1 && gone.length === 1) queue.push([gone[0] as Atom, fresh[0] as Atom]);
       // Nothing shows which is which: a new variable of that name is refused.
-      else if (gone.length > 0) lostData.set(name, gone);
+      else if (gone[0] !== undefined) lostData.set(gone[0].base, gone);
     }
   }
   return { patchedOf, originalOf, lostData, shared };
 }
 
-/** Named static things that an atom refers to, by the name in the source. */
+/** Named static things that an atom refers to, by what they are and their name in the source. */
 function staticsOf(user: Atom, isMeant: (atom: Atom) => boolean): Map<string, Atom[]> {
   const found = new Map<string, Atom[]>();
   for (const { target } of user.references) {
     if (target.kind !== "atom" || target.atom.symbol?.binding !== Binding.local || !isMeant(target.atom)) continue;
-    const list = found.get(target.atom.base) ?? [];
-    if (!list.includes(target.atom)) found.set(target.atom.base, [...list, target.atom]);
+    const key = `${target.atom.kind === "function"} ${target.atom.base}`;
+    const list = found.get(key) ?? [];
+    if (!list.includes(target.atom)) found.set(key, [...list, target.atom]);
   }
   return found;
 }

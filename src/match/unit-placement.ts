@@ -37,7 +37,7 @@ export function misplaced(
 
 /** Why equal code at an address is not the function that was looked for. */
 export function inAnotherUnit(address: number): Mismatch {
-  const text = `equal code is at ${formatAddress(address)}, in the text of another unit: the linker put the other functions of this one elsewhere`;
+  const text = `equal code is at ${formatAddress(address)}, and symbols that this unit does not have lie between it and the unit's other functions: it is another unit's`;
   return { offset: 0, text };
 }
 

@@ -251,8 +251,8 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   ]);
   const definitions = judgeDefinitions(planned);
   const { plans } = definitions;
-  const touched = new Set([...change.files.map(({ path }) => path), ...units.pairs.map(({ source }) => source)]);
-  const goneForOthers = await refuseLost(definitions.lost, touched, symvers, workshop);
+  const changedFiles = change.files.map(({ path }) => path);
+  const goneForOthers = await refuseLost(definitions.lost, units.pairs, changedFiles, symvers, workshop);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );

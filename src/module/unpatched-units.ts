@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { exists } from "../support/cache.ts";
 import { run } from "../support/run.ts";
 import { compileAll } from "../tree/compile.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
@@ -39,12 +40,17 @@ export async function sourcesWith(
   { tree, signal }: Workshop,
   options: readonly string[] = [],
 ): Promise<string[]> {
-  const result = await run("grep", ["-rlE", ...options, "--include=*.c", pattern, ...folders], {
+  const known = await Promise.all(folders.map((folder) => exists(join(tree.path, folder))));
+  const present = folders.filter((_, index) => known[index] === true);
+  // The source of a module that is not one of the kernel's own has other folders.
+  const places = present.length > 0 ? present : ["."];
+  const result = await run("grep", ["-rlE", ...options, "--include=*.c", pattern, ...places], {
     cwd: tree.path,
     allowFailure: true,
     signal,
   });
-  return result.stdout.split("\n").filter(Boolean).sort();
+  const found = result.stdout.split("\n").filter(Boolean);
+  return found.map((path) => path.replace(/^\.\//, "")).sort();
 }
 
 /**

@@ -59,7 +59,14 @@ export class LinkedKernel implements TargetObject {
 
   symbolsNamed(name: string): readonly TargetSymbol[] {
     const found = this.#symbols.filter((symbol) => symbol.name === name);
-    return found.map(({ value }, at) => ({ name, address: value, sympos: found.length === 1 ? 0 : at + 1 }));
+    return found.map(({ value, binding }, at) => ({
+      ...{ name, address: value, sympos: found.length === 1 ? 0 : at + 1 },
+      binding: ({ 0: "local", 2: "weak" } as const)[binding] ?? "global",
+    }));
+  }
+
+  namesBetween(from: number, to: number): string[] {
+    return this.#symbols.filter(({ value }) => value > from && value < to).map(({ name }) => name);
   }
 
   symbolsAt(address: number): readonly TargetSymbol[] {

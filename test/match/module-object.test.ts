@@ -60,7 +60,7 @@ test("equally named functions are told apart and counted in the order of the sym
   ] as const) {
     const target = moduleOf(...order);
     const address = (await matchUnit(unit, target)).addressOf(atom(unit, "show")) as number;
-    expect(target.symbolsAt(address)).toEqual([{ name: "show", address, sympos: position }]);
+    expect(target.symbolsAt(address)).toEqual([{ name: "show", address, sympos: position, binding: "local" }]);
   }
 });
 

@@ -88,7 +88,7 @@ describe("an object with patch modules in force", () => {
     expect(running).not.toBe(original);
     expect(stacked.canonical(original)).toBe(running);
     expect(stacked.canonical(base.addressOf("visible"))).toBe(base.addressOf("visible"));
-    expect(stacked.symbolsAt(running)).toEqual([{ name: "helper", sympos: 0, address: running }]);
+    expect(stacked.symbolsAt(running)).toEqual([{ name: "helper", sympos: 0, address: running, binding: "global" }]);
     expect(stacked.shippedAt(running)).toEqual({ object: base, address: original });
     expect(stacked.shippedAt(original)).toBeUndefined();
     // The rest is the kernel's own.

@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
-import type { TargetObject } from "../../src/match/target-object.ts";
+import { ModuleObject } from "../../src/match/module-object.ts";
+import type { TargetObject, TargetSymbol } from "../../src/match/target-object.ts";
 import { type Reach, type ResolveContext, resolveExternal, resolveOriginal } from "../../src/module/resolve.ts";
 import type { SymversEntry } from "../../src/target/symvers.ts";
 import { atom } from "../diff/diff-units.ts";
-import { assemble, compileC } from "../fixtures/compile.ts";
+import { assemble, compileC, link } from "../fixtures/compile.ts";
 import { linkKernel } from "../match/linked-kernel.ts";
 
 const shipped = ["-fno-function-sections", "-fno-data-sections"];
@@ -26,6 +27,20 @@ async function contextOf(target: TargetObject, object: Uint8Array, more: Partial
 
 function exported(name: string, owner: string): [string, SymversEntry] {
   return [name, { name, crc: 0, owner, namespace: "", exportType: "EXPORT_SYMBOL" }];
+}
+
+/** A target whose symbol table does not tell statics from globals, as that of the per-CPU area. */
+function without(target: TargetObject): TargetObject {
+  const plain = (symbols: readonly TargetSymbol[]): TargetSymbol[] =>
+    symbols.map(({ name, address, sympos }) => ({ name, address, sympos }));
+  return {
+    ...{ name: target.name, source: target.source },
+    symbolsNamed: (name) => plain(target.symbolsNamed(name)),
+    symbolsAt: (address) => plain(target.symbolsAt(address)),
+    roomAt: (address) => target.roomAt(address),
+    bytesAt: (address, length) => target.bytesAt(address, length),
+    valueAt: (address, width, pcRelative) => target.valueAt(address, width, pcRelative),
+  };
 }
 
 /** `how name,position`, or what is wrong. */
@@ -63,15 +78,38 @@ test("a unique name has position 0", async () => {
   expect(shown(resolveOriginal(atom(unit, "twin"), context))).toBe("vmlinux.twin,0");
 });
 
-test("a new use of a name that several symbols have is open until it is settled", async () => {
+test("a new use of a name means the global symbol, whatever statics are called so", async () => {
   const user = "int f(int x) { return take(x) + 5; }";
   const target = linkKernel([compileC(local, shipped), compileC(global, shipped), compileC(user, shipped)]);
   const { context } = await contextOf(target, compileC(user));
+  expect(shown(resolveExternal("twin", false, context))).toBe("vmlinux.twin,2");
+});
+
+test("a static of another unit is not reached by its name, and the refusal says what it is", async () => {
+  const user = "int f(int x) { return take(x) + 5; }";
+  const target = linkKernel([compileC(local, shipped), compileC(user, shipped)]);
+  const { context } = await contextOf(target, compileC(user));
+  const reach = resolveExternal("twin", false, context);
+  expect(shown(reach)).toBe("missing twin");
+  expect(reach.by === "nothing" && reach.problem.reason).toContain("twin is static in another unit of vmlinux");
+  // A weak reference is null then, as the linker makes it.
+  expect(shown(resolveExternal("twin", true, context))).toBe("loader twin");
+});
+
+test("where the symbol table does not tell statics from globals, a name is open until it is settled", async () => {
+  const user = "int f(int x) { return take(x) + 5; }";
+  const linked = linkKernel([compileC(global, shipped), compileC(user, shipped)]);
+  const target = without(linked);
+  const { context } = await contextOf(target, compileC(user));
   expect(shown(resolveExternal("twin", false, context))).toBe("ambiguous twin");
-  const address = target.symbolsNamed("twin")[1]?.address ?? 0;
-  expect(shown(resolveExternal("twin", false, { ...context, settled: new Map([["twin", address]]) }))).toBe(
-    "vmlinux.twin,2",
-  );
+  const settled = new Map([["twin", linked.addressOf("twin")]]);
+  expect(shown(resolveExternal("twin", false, { ...context, settled }))).toBe("vmlinux.twin,0");
+});
+
+test("a global of the unit is not taken for another unit's static of its name", async () => {
+  const target = linkKernel([compileC(local, shipped)]);
+  const { unit, context } = await contextOf(target, compileC(global));
+  expect(shown(resolveOriginal(atom(unit, "twin"), context))).toBe("ambiguous twin");
 });
 
 test("a static takes the name and number that the running kernel gives it", async () => {
@@ -98,7 +136,7 @@ test("the number of a static alone proves nothing: another unit may have a stati
   expect(shown(resolveOriginal(count as never, context))).toBe(`ambiguous ${count?.name}`);
 });
 
-test("what the kernel image exports is left to the loader, what a module exports is not", async () => {
+test("what the kernel image exports is left to the loader; what a module exports cannot be used by the kernel itself", async () => {
   const user = "int f(int x) { return take(x) + 5; }";
   const target = linkKernel([compileC(user, shipped)]);
   const { unit, context } = await contextOf(target, compileC(user), {
@@ -106,7 +144,41 @@ test("what the kernel image exports is left to the loader, what a module exports
   });
   expect(shown(resolveExternal("take", false, context))).toBe("loader take");
   expect(shown(resolveOriginal(atom(unit, "f"), context))).toBe("loader f");
-  expect(shown(resolveExternal("fuse_get", false, context))).toBe("fuse.fuse_get,0");
+  expect(shown(resolveExternal("fuse_get", false, context))).toBe("missing fuse_get");
+});
+
+test("what another module exports has to be held by the patch module, unless the patched one holds it", async () => {
+  const code = assemble(
+    ".text\n.globl f\n.type f, @function\nf: ret\n.globl own\n.type own, @function\nown: ret\n.size own, 1",
+  );
+  const info = (depends: string): Uint8Array =>
+    link([code, assemble(`.section .modinfo, "a"\n.asciz "depends=${depends}"`)], ["-r"]);
+  const symvers = new Map([exported("fuse_get", "fuse"), exported("own", "vmlinux"), exported("kfree", "vmlinux")]);
+  const reach = async (name: string, depends: string): Promise<Reach> => {
+    const { context } = await contextOf(new ModuleObject("loop", info(depends), "loop.ko"), code, { symvers });
+    return resolveExternal(name, false, context);
+  };
+  expect(shown(await reach("fuse_get", "other,fuse"))).toBe("fuse.fuse_get,0");
+  expect(await reach("fuse_get", "other")).toEqual({
+    ...{ by: "loader", name: "fuse_get", proof: "exported by fuse", exporter: "fuse" },
+  });
+  expect(shown(await reach("kfree", ""))).toBe("loader kfree");
+  // The linker of the module comes before its loader.
+  expect(shown(await reach("own", ""))).toBe("loop.own,0");
+});
+
+test("what the patch adds to one object is seen in another only where a linker would see it", async () => {
+  const code = assemble(".text\n.globl f\n.type f, @function\nf: ret");
+  const loop = new ModuleObject("loop", link([code], ["-r"]), "loop.ko");
+  const inVmlinux = { newGlobals: new Map([["fresh", "vmlinux"]]) };
+  const { context } = await contextOf(loop, code, inVmlinux);
+  expect(shown(resolveExternal("fresh", false, context))).toBe("missing fresh");
+  expect(shown(resolveExternal("fresh", false, { ...context, newExports: new Set(["fresh"]) }))).toBe("loader fresh");
+  const { context: image } = await contextOf(linkKernel([]), assemble(""), {
+    ...{ newGlobals: new Map([["fresh", "loop"]]), newExports: new Set(["fresh"]) },
+  });
+  const reach = resolveExternal("fresh", false, image);
+  expect(reach.by === "nothing" && reach.problem.reason).toContain("the patch adds it to the module loop");
 });
 
 test("a symbol that another unit of the patch brings is left to the loader", async () => {
