@@ -50,8 +50,8 @@ export class LinkedTables {
     // A kernel that has no such entries has neither the symbols nor the section; CONFIG_LIVEPATCH depends on the names of data (CONFIG_KALLSYMS_ALL).
     if (range === undefined || range.length === 0)
       return { start: 0, size: 0, index: new TableIndex(new Float64Array(0)) };
-    const size = entrySize(range.length, known, rule.sizes);
     const bytes = this.#image.bytesAt(range.start, range.length);
+    const size = bytes === undefined ? undefined : entrySize(bytes, known, rule);
     if (size === undefined || bytes === undefined) return undefined;
     const { width, isRelative } = rule.place;
     const places = new Float64Array(range.length / size);
