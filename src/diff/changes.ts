@@ -4,6 +4,7 @@ import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
+import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
 import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
@@ -97,6 +98,7 @@ class ChangeFinder {
       else this.#unpaired(atom, sectionClass);
     }
     this.#removedExports();
+    this.#movedNames();
     this.#coldParts();
     this.#unredirectable();
     this.#sharedConstants();
@@ -186,6 +188,11 @@ class ChangeFinder {
         );
       }
     }
+  }
+
+  #movedNames(): void {
+    for (const { name, from, to } of movedNames(this.original.atoms, this.patched.atoms, this.correlation.patchedOf))
+      this.#refuse("ALIAS_MOVED", name, { from: from.name, to: to.name });
   }
 
   #equalsSomeOriginal(atom: Atom): boolean {

@@ -13,6 +13,8 @@ export interface ManifestFunction {
   readonly bytes: number;
   /** SHA-256 of these bytes of the target. */
   readonly sha256: string;
+  /** SHA-256 of what relocations and tables of the target say about them (src/match/surroundings.ts); missing in modules of older versions. */
+  readonly surroundings?: string | undefined;
 }
 
 /** A symbol that the module reaches by livepatch relocation. */

@@ -17,7 +17,10 @@ const kernelModule = z.looseObject({ name: object, sha256: digest });
 
 type ShapeOf<Type> = Record<keyof Type, z.ZodMiniType>;
 
-const functionShape = { name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest };
+const functionShape = {
+  ...{ name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest },
+  surroundings: z.optional(digest),
+};
 const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
 
 /** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */

@@ -198,8 +198,10 @@ export class AtomComparer {
       const offset = theirs(symbol.value - atom.start);
       const isThere = named.some((other) => offset !== undefined && other.address === this.running(start + offset));
       if (named.length === 0 || isThere) continue;
-      const where = describeAddress(this.#target, (named[0] as { address: number }).address);
-      const their = `${symbol.name} names ${where === symbol.name ? "something else" : where} in the target`;
+      const others = this.#target
+        .symbolsAt(named[0]?.address ?? 0)
+        .flatMap(({ name }) => (name === symbol.name ? [] : [name]));
+      const their = `${symbol.name} names ${others.length === 0 ? "something else" : others.join("/")} in the target`;
       return { offset: symbol.value - atom.start, text: `${their} and a place in ${atom.name} here` };
     }
     return undefined;

@@ -28,7 +28,7 @@ export class LinkedTables {
     this.#image = image;
   }
 
-  /** Entries about places in [from, to); undefined when the image has no such table, or one of another layout. */
+  /** Entries about places in [from, to); undefined when its table has another layout. */
   entries(rule: TableRule, size: number | undefined, from: number, to: number): readonly TargetEntry[] | undefined {
     const key = `${rule.table} ${size ?? ""}`;
     if (!this.#tables.has(key)) this.#tables.set(key, this.#read(rule, size));
@@ -47,10 +47,12 @@ export class LinkedTables {
 
   #read(rule: TableRule, known: number | undefined): LinkedTable | undefined {
     const range = this.#rangeOf(rule);
-    const size = range === undefined ? undefined : entrySize(range.length, known, rule.sizes);
-    if (range?.length === 0) return { start: range.start, size: 0, index: new TableIndex(new Float64Array(0)) };
-    const bytes = range === undefined ? undefined : this.#image.bytesAt(range.start, range.length);
-    if (range === undefined || size === undefined || bytes === undefined) return undefined;
+    // A kernel that has no such entries has neither the symbols nor the section; CONFIG_LIVEPATCH depends on the names of data (CONFIG_KALLSYMS_ALL).
+    if (range === undefined || range.length === 0)
+      return { start: 0, size: 0, index: new TableIndex(new Float64Array(0)) };
+    const bytes = this.#image.bytesAt(range.start, range.length);
+    const size = bytes === undefined ? undefined : entrySize(bytes, known, rule);
+    if (size === undefined || bytes === undefined) return undefined;
     const { width, isRelative } = rule.place;
     const places = new Float64Array(range.length / size);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

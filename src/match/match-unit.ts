@@ -105,9 +105,10 @@ class Matcher implements Proof {
   reachProblem(atom: Atom): Mismatch | undefined {
     if (this.#matched.has(atom) || this.#undecided.has(atom)) return undefined;
     const addresses = candidatesOf(this.target, atom);
-    if (atom.kind === "function") return this.#isOverridden(atom) ? undefined : this.#mismatches.get(atom);
-    if (atom.kind === "code" || this.#atoms.has(atom) || addresses.length === 0 || this.#isOverridden(atom))
-      return undefined;
+    // What the target does not have by this name cannot be reached, which is told where it is looked for.
+    if (addresses.length === 0 || isWeak(atom)) return undefined;
+    if (atom.kind === "function") return this.#mismatches.get(atom);
+    if (atom.kind === "code" || this.#atoms.has(atom)) return undefined;
     let problem: string | undefined;
     for (const address of addresses) {
       const found = this.#comparer.contentProblem(atom, address, new Findings());
@@ -115,11 +116,6 @@ class Matcher implements Proof {
       problem ??= found;
     }
     return { offset: 0, text: problem ?? "it differs" };
-  }
-
-  /** A weak definition gives way to one of another unit, where the kernel has a symbol of this name that is not weak. */
-  #isOverridden(atom: Atom): boolean {
-    return atom.symbol?.binding === Binding.weak;
   }
 
   owns(atom: Atom): boolean {
@@ -259,6 +255,11 @@ class Matcher implements Proof {
     if (fitting.length === 1) this.#commit(atom, fitting[0] as Fit);
     else this.#mismatches.set(atom, mismatch);
   }
+}
+
+/** A weak definition gives way to that of another unit, in the kernel and for those that reach it. */
+function isWeak({ symbol }: Atom): boolean {
+  return symbol?.binding === Binding.weak;
 }
 
 function staysInMemory(atom: Atom): boolean {

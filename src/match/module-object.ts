@@ -179,12 +179,9 @@ export class ModuleObject implements TargetObject {
     return this.#elf.sections.flatMap(({ name }) => (runtimeTableRule(name) === undefined ? [] : [name]));
   }
 
-  #readTable(
-    section: Section,
-    { sizes, place: { width, isRelative } }: TableRule,
-    known: number | undefined,
-  ): ModuleTable[] {
-    const size = entrySize(section.size, known, sizes);
+  #readTable(section: Section, rule: TableRule, known: number | undefined): ModuleTable[] {
+    const { width, isRelative } = rule.place;
+    const size = entrySize(section.data, known, rule);
     if (size === undefined) return [];
     const places = new Float64Array(section.size / size);
     for (let number = 0; number < places.length; number++) {

@@ -122,9 +122,9 @@ export class StackedObject implements TargetObject {
     return this.#layers[layer]?.placesIn(this.#inner(layer, address), length).map((place) => this.#outer(layer, place));
   }
 
-  isZeroAt(address: number, length: number): boolean {
+  isZeroAt(address: number, length: number): boolean | undefined {
     const layer = this.#layerOf(address);
-    if (layer === undefined) return this.#base.isZeroAt?.(address, length) ?? false;
+    if (layer === undefined) return this.#base.isZeroAt?.(address, length);
     return this.#layers[layer]?.isZeroAt(this.#inner(layer, address), length) ?? false;
   }
 

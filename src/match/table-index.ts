@@ -1,3 +1,5 @@
+import type { TableRule } from "./table-rules.ts";
+
 /** Entries of a table by the places in the code that they are about. */
 export class TableIndex {
   readonly #places: Float64Array;
@@ -81,8 +83,24 @@ function isAscending(places: Float64Array): boolean {
   return true;
 }
 
-/** Bytes of an entry of a table of `length` bytes. @param known what the unit or the target's types say. */
-export function entrySize(length: number, known: number | undefined, sizes: readonly number[]): number | undefined {
-  if (known !== undefined && known > 0) return length % known === 0 ? known : undefined;
-  return sizes.find((size) => length % size === 0);
+/**
+ * Bytes of an entry of a table.
+ * @param bytes of the whole table.
+ * @param known what the unit or the target's types say.
+ */
+export function entrySize(bytes: Uint8Array, known: number | undefined, rule: TableRule): number | undefined {
+  if (known !== undefined && known > 0) return bytes.length % known === 0 ? known : undefined;
+  return rule.sizes.find((size) => bytes.length % size === 0 && isPlausible(bytes, size, rule));
+}
+
+/** How many entries are looked at. */
+const sample = 64;
+
+/** A replacement is never longer than the code that it replaces, whose length stands before its own. */
+function isPlausible(bytes: Uint8Array, size: number, { replacementLength }: TableRule): boolean {
+  if (replacementLength === undefined) return true;
+  const end = Math.min(bytes.length, sample * size);
+  for (let at = replacementLength(size); at < end; at += size)
+    if ((bytes[at - 1] as number) === 0 || (bytes[at - 1] as number) < (bytes[at] as number)) return false;
+  return true;
 }

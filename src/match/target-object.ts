@@ -64,7 +64,7 @@ export interface TargetObject {
    */
   placesIn?(address: number, length: number): readonly number[] | undefined;
   /** True when memory without content in the file holds all of this: it is zero when the object is loaded. */
-  isZeroAt?(address: number, length: number): boolean;
+  isZeroAt?(address: number, length: number): boolean | undefined;
   /** Name of the section that holds an address; in the kernel image that of the linked section. */
   sectionAt?(address: number): string | undefined;
   /**

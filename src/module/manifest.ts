@@ -9,6 +9,7 @@ import {
   manifestSectionName,
 } from "../elf/manifest-note.ts";
 import { unsealed } from "../elf/seal.ts";
+import { surroundingsOf } from "../match/surroundings.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
@@ -37,6 +38,7 @@ export function makeManifest(
         address: formatAddress(shipped.address),
         bytes,
         sha256: digestAt(shipped.object, shipped.address, bytes) ?? "",
+        surroundings: digestAround(shipped.object, shipped.address, bytes),
       });
     }
     for (const reach of reached.values()) {
@@ -59,6 +61,11 @@ export function makeManifest(
 export function digestAt(target: TargetObject, address: number, size: number): string | undefined {
   const bytes = target.bytesAt(address, size);
   return bytes === undefined ? undefined : sha256(bytes);
+}
+
+/** SHA-256 of what relocations and tables of the target say about bytes of it. */
+export function digestAround(target: TargetObject, address: number, size: number): string {
+  return sha256(Buffer.from(surroundingsOf(target, address, size)));
 }
 
 /** Address of the symbol at a position, as the kernel would find it; undefined when it would not. */

@@ -4,6 +4,7 @@ import { type FunctionChange, findChanges, type UnitChanges } from "../diff/chan
 import { type Correlation, correlate } from "../diff/correlate.ts";
 import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
+import { classOf } from "../diff/section-classes.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
@@ -181,6 +182,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       refusals.push(...refuseFreed({ user: user?.name ?? pair.source, original: before, reach }, target, pair.source));
     }
   }
+  refusals.push(...unprovenReached(users, selection, plan, facts.compiler, refusals));
   const ambiguous: Unresolved[] = [];
   for (const reach of reached.values()) {
     if (reach.by !== "nothing") continue;
@@ -196,8 +198,62 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
     reached,
     refusals,
     ambiguous,
-    notes: keys.notes,
+    notes: [...keys.notes, ...notesOfOthers(plan, refusals)],
   };
+}
+
+/**
+ * Refuses what carried code reaches of the running kernel and what is not there as it was compiled here: the new code relies on it. Functions of other
+ * units are not looked at, nor is what a reached function calls.
+ */
+function unprovenReached(
+  users: readonly (Atom | TableEntry)[],
+  selection: Selection,
+  plan: UnitPlan,
+  compiler: CompilerComparison,
+  earlier: readonly Refusal[],
+): Refusal[] {
+  const { proof, target, pair } = plan;
+  const refusals: Refusal[] = [];
+  const seen = new Set<Atom>();
+  for (const from of users) {
+    const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
+    for (const reference of from.references) {
+      const route = selection.route(from, reference);
+      if (route.to !== "original" || seen.has(route.atom)) continue;
+      seen.add(route.atom);
+      const problem = proof.reachProblem(route.atom);
+      if (problem === undefined || earlier.some(({ what }) => what === route.atom.name)) continue;
+      const place = `${route.atom.name}+0x${problem.offset.toString(16)}`;
+      const isCall = route.atom.kind === "function";
+      refusals.push(
+        refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${place}`, {
+          difference: `${user} ${isCall ? "reaches" : "uses"} ${route.atom.name}, and ${route.atom.name} compiled here is not the kernel's: ${problem.text} (in ${target.source})`,
+          cause: likelyCause(route.atom, plan, compiler),
+        }),
+      );
+    }
+  }
+  return refusals;
+}
+
+/** How many functions a note names. */
+const namedLimit = 5;
+
+/** Tells of functions of the unit that are not the kernel's and that this patch neither changes nor reaches. */
+function notesOfOthers(plan: UnitPlan, refusals: readonly Refusal[]): string[] {
+  const { proof, pair, target, original } = plan;
+  if (refusals.some(({ code }) => code === "UNPROVEN_FUNCTION")) return [];
+  const differing = original.atoms.filter(
+    (atom) => atom.kind === "function" && classOf(atom.section) === "content" && proof.reachProblem(atom) !== undefined,
+  );
+  if (differing.length === 0) return [];
+  const names = differing.slice(0, namedLimit).map(({ name }) => name);
+  const more = differing.length > names.length ? ` and ${differing.length - names.length} more` : "";
+  const what = target.name === "vmlinux" ? "the kernel" : target.source;
+  return [
+    `${pair.source}: ${names.join(", ")}${more} compiled here ${differing.length === 1 ? "is" : "are"} not what ${what} has; the patch does not reach ${differing.length === 1 ? "it" : "them"}`,
+  ];
 }
 
 function remember<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {

@@ -10,7 +10,7 @@ import { type Progress, SilentProgress } from "../support/progress.ts";
 import { type ExternalModule, readExternalModule } from "../target/external-module.ts";
 import { type FindOptions, findTargetKernel, type TargetKernel } from "../target/find.ts";
 import { KernelImage } from "../target/kernel-image.ts";
-import { addressOf, digestAt, type Manifest, readManifest } from "./manifest.ts";
+import { addressOf, digestAround, digestAt, type Manifest, readManifest } from "./manifest.ts";
 import { TargetObjects } from "./target-objects.ts";
 
 /** What `verify` is asked to do. */
@@ -87,13 +87,19 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
   const kernel = (await ownKernel(manifest, options)) ?? (await packagedKernel(manifest, { ...options, progress }));
   const objects = new TargetObjects(kernel, [], await externalModule(manifest, options));
   const items: VerifiedItem[] = unlistedFunctions(elf, manifest);
-  for (const { name, object, sympos, address, bytes, sha256 } of manifest.functions) {
+  for (const { name, object, sympos, address, bytes, sha256, surroundings } of manifest.functions) {
     const target = await objects.open(object);
     const found = addressOf(target, name, sympos);
     const digest = found === undefined ? undefined : digestAt(target, found, bytes);
+    // Modules of older versions do not have the second digest.
+    const around =
+      found === undefined || surroundings === undefined ? surroundings : digestAround(target, found, bytes);
     const problem =
       placeProblem(found, address) ??
-      (digest === sha256 ? null : "its code is not the one that was matched when the module was built");
+      (digest === sha256 ? null : "its code is not the one that was matched when the module was built") ??
+      (around === surroundings
+        ? null
+        : "what its code refers to, or what a table says about it, is not what was matched when the module was built");
     items.push({ kind: "function", name, object, sympos, problem });
   }
   for (const { name, object, sympos, address } of manifest.symbols) {

@@ -51,6 +51,10 @@ export const refusalTexts = {
     why: "assembly code has no function entry that ftrace can redirect",
     hint: "change the C callers of the assembly function instead",
   },
+  ALIAS_MOVED: {
+    why: "it names {from} in the running kernel and {to} with the patch, and callers keep the address that they were linked with",
+    hint: "leave the alias as it is, and make the change in the function that it names",
+  },
   NOT_TRACEABLE: {
     why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
     hint: "{advice}",

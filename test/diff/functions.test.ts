@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { diffPatched } from "./diff-units.ts";
+import { diffC, diffPatched } from "./diff-units.ts";
 
 const nothing = { redirected: [], carried: [], refusals: [] };
 
@@ -289,4 +289,21 @@ test("a changed function gets flags of its own for once-macros", async () => {
   expect(diff.redirected).toEqual(["f"]);
   expect(diff.carried.map((name) => name.replace(/\.\d+$/, ""))).toEqual(["__already_done", "f"]);
   expect(diff.refusals).toEqual([]);
+});
+
+test("a second name that leads to another function is refused, though no code differs", async () => {
+  const unit = (aliased: string): string =>
+    `int slow(int x) { return take(x) + 1; } int safe(int x) { return take(x) + 2; } int entry(int) __attribute__((alias("${aliased}")));`;
+  const same = await diffC(unit("slow"), unit("slow"));
+  expect([same.refusals, same.redirected]).toEqual([[], []]);
+  const moved = await diffC(unit("slow"), unit("safe"));
+  expect(moved.refusals).toContain("ALIAS_MOVED entry");
+  const edited = await diffC(unit("slow"), unit("slow").replace("+ 1", "+ 3"));
+  expect([edited.refusals, edited.redirected]).toEqual([[], ["slow"]]);
+});
+
+test("a second name of a variable that leads to another is refused", async () => {
+  const unit = (aliased: string): string =>
+    `int first = 1, other = 1; extern int chosen __attribute__((alias("${aliased}"))); int f(int x) { return first + other + x; }`;
+  expect((await diffC(unit("first"), unit("other"))).refusals).toContain("ALIAS_MOVED chosen");
 });

@@ -1,7 +1,15 @@
-import { SectionFlag, SymbolType } from "../../src/elf/constants.ts";
+import { SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
 import type { ElfSymbol, Section } from "../../src/elf/model.ts";
 import { ElfReader, isDefined } from "../../src/elf/reader.ts";
-import { type PlaceValue, readSigned, type TargetObject, type TargetSymbol } from "../../src/match/target-object.ts";
+import { LinkedTables } from "../../src/match/linked-tables.ts";
+import type { TableRule } from "../../src/match/table-rules.ts";
+import {
+  type PlaceValue,
+  readSigned,
+  type TargetEntry,
+  type TargetObject,
+  type TargetSymbol,
+} from "../../src/match/target-object.ts";
 import { assemble, link } from "../fixtures/compile.ts";
 
 /** What units of the fixtures call. */
@@ -34,12 +42,18 @@ export class LinkedKernel implements TargetObject {
   readonly source = "the linked fixture";
   readonly elf: ElfReader;
   readonly #symbols: readonly ElfSymbol[];
+  readonly #tables: LinkedTables;
 
   constructor(file: Uint8Array) {
     this.elf = new ElfReader(Uint8Array.from(file));
     this.#symbols = this.elf.symbols
       .filter((symbol) => isDefined(symbol) && symbol.type !== SymbolType.section && symbol.type !== SymbolType.file)
       .sort((a, b) => a.value - b.value);
+    this.#tables = new LinkedTables({
+      addressOf: (name) => this.#symbols.find((symbol) => symbol.name === name)?.value,
+      sections: this.elf.sections.filter(({ flags }) => (flags & SectionFlag.alloc) !== 0),
+      bytesAt: (address, length) => this.bytesAt(address, length),
+    });
   }
 
   /** Address of the only symbol of that name. */
@@ -92,6 +106,27 @@ export class LinkedKernel implements TargetObject {
     const bytes = this.bytesAt(address, width);
     if (bytes === undefined) return undefined;
     return { kind: "address", address: readSigned(bytes) + (pcRelative ? address : 0) };
+  }
+
+  isZeroAt(address: number): boolean {
+    return this.#sectionAt(address)?.type === SectionType.nobits;
+  }
+
+  sectionAt(address: number): string | undefined {
+    return this.#sectionAt(address)?.name;
+  }
+
+  tableEntries(
+    rule: TableRule,
+    size: number | undefined,
+    from: number,
+    to: number,
+  ): readonly TargetEntry[] | undefined {
+    return this.#tables.entries(rule, size, from, to);
+  }
+
+  runtimeTables(): readonly string[] {
+    return this.#tables.runtimeTables;
   }
 
   #sectionAt(address: number): Section | undefined {
