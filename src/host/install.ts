@@ -110,7 +110,10 @@ async function change(
       : { ...base, outcome: "done", exitCode: ExitCode.done };
   };
   if (dryRun) return all();
-  return withHostLock(host.root, all, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
+  return withHostLock(host.root, all, {
+    onWait: (owner) => progress.note(`waiting for another kmend (process ${owner})`),
+    signal: options.signal,
+  });
 }
 
 /** A release becomes the name of a folder that is written to and swept. @throws KmendError `USAGE`. */

@@ -1,4 +1,5 @@
-import { KmendError, messageOf } from "../support/errors.ts";
+import { callbackRefusal } from "../support/callback-refusal.ts";
+import { type ErrorDetails, KmendError, messageOf } from "../support/errors.ts";
 import type { Host } from "./host.ts";
 import { complaintsAbout, newestLogLine, readKernelLog, transitionStart } from "./kernel-log.ts";
 import type { PatchFile } from "./patch-file.ts";
@@ -233,6 +234,27 @@ function stillInUse(name: string): KmendError {
 function withKernelLog(host: Host, error: KmendError, name: string, after: number): KmendError {
   const said = complaintsAbout(readKernelLog(host.root, after), name);
   if (said.length === 0) return error;
-  const { code, message, hint, exitCode } = error;
-  return new KmendError({ code, message, why: [error.why, ...said].join("\n"), hint, exitCode, cause: error });
+  return (
+    refusedByCallback(error, said) ?? new KmendError({ ...detailsWith(error, said), hint: error.hint, cause: error })
+  );
+}
+
+function detailsWith(error: KmendError, said: readonly string[]): Omit<ErrorDetails, "hint" | "cause"> {
+  const { code, message, exitCode } = error;
+  return { code, message, why: [error.why, ...said].join("\n"), exitCode };
+}
+
+/** The patch said no by itself, which no policy and no other transition has to do with. */
+function refusedByCallback(error: KmendError, log: readonly string[]): KmendError | undefined {
+  // The program's own words are the last line of the reason.
+  const said = (error.why ?? "").split("\n").at(-1) ?? "";
+  const refusal = callbackRefusal(log, said);
+  if (refusal === undefined) return undefined;
+  return new KmendError({
+    code: "CALLBACK_REFUSED",
+    message: `${error.message}: ${refusal}`,
+    why: ["its pre-patch callback returned this error, so nothing was changed", said, ...log].join("\n"),
+    hint: "the patch's author knows what the callback waits for; load it again when that is so",
+    cause: error,
+  });
 }
