@@ -103,7 +103,10 @@ test("a module that needs one which does not start lacks its symbols, and is a r
 
 test("what the patch's own callback returned is told as that", () => {
   const said: [number, string] = [1, "insmod: can't insert '/kmend/patch.ko': Device or resource busy"];
-  const refused = log.replace(/\n.*starting[\s\S]*/, "\n[ 1.2] livepatch: pre-patch callback failed for object 'vmlinux'");
+  const refused = log.replace(
+    /\n.*starting[\s\S]*/,
+    "\n[ 1.2] livepatch: pre-patch callback failed for object 'vmlinux'",
+  );
   expect(judge(run({ load: said, name: [0, ""], log: [0, refused] })).failure).toBe(
     "the patch module could not be loaded: the patch's own callback refused (-EBUSY)",
   );
