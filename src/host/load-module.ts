@@ -4,6 +4,7 @@ import type { Host } from "./host.ts";
 import { complaintsAbout, newestLogLine, readKernelLog, transitionStart } from "./kernel-log.ts";
 import type { PatchFile } from "./patch-file.ts";
 import type { Preflight } from "./preflight.ts";
+import { withPrivateCopy } from "./private-copy.ts";
 import { removeLoadRecord, writeLoadRecord } from "./records.ts";
 import type { Steps } from "./steps.ts";
 import { type LoadedPatch, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
@@ -50,7 +51,9 @@ export async function loadModule(
   if (found.presence !== "loading") {
     const log = newestLogLine(host.root);
     try {
-      await steps.take(`insmod ${path}`, () => host.insertModule(path));
+      await steps.take(`insmod ${path}`, () =>
+        withPrivateCopy(host.root, file, (copy) => host.insertModule(copy, path)),
+      );
     } catch (error) {
       if (!(error instanceof KmendError)) throw error;
       return { kind: "failed", error: withKernelLog(host, error, name, log), notes: [] };

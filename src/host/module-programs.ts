@@ -12,13 +12,13 @@ export const moduleProgramMark = { KMEND_MODULE_PROGRAM: "1" } as const;
 const insertLimit = 600_000;
 
 /**
- * Loads a module with insmod(8), kmod(8) or busybox. The program gets a process group of its own: an interrupt from the terminal must not end it
+ * Loads a module with insmod(8), kmod(8) or busybox. In messages the file is called `named`. The program gets a process group of its own: an interrupt from the terminal must not end it
  * between the load and what kmend then has to take back.
  * @throws KmendError `LOAD_FAILED`, or `LOAD_FORBIDDEN` (exit 7) when a policy of the kernel is the reason.
  */
-export async function insertModule(file: string): Promise<void> {
+export async function insertModule(file: string, named = file): Promise<void> {
   const result = await runModuleProgram("insmod", file, insertLimit);
-  if (result.exitCode !== 0) throw insertFailure(file, result.all.trim());
+  if (result.exitCode !== 0) throw insertFailure(named, result.all.trim().replaceAll(file, named));
 }
 
 /** Unloads a module. @returns false when it is in use. @throws KmendError `UNLOAD_FAILED`. */
