@@ -1,5 +1,6 @@
 import type { HostRefusal } from "../host/host-refusals.ts";
 import type { PendingTask } from "../host/tasks.ts";
+import { printableLine } from "../support/printable.ts";
 import type { CommandContext } from "./command.ts";
 
 /** What the results of all changes have in common. */
@@ -65,7 +66,9 @@ export function reportChange(context: CommandContext, result: ChangeResult): voi
     const others = replaced.length === 0 ? "" : `, replaced ${replaced.join(", ")}`;
     const reasons = [...refusals.map(({ why }) => why), ...(error?.message === undefined ? [] : [error.message])];
     const reason = reasons.length === 0 ? "" : `: ${reasons.join("; ")}`;
-    context.print(`${name}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}${reason}`);
+    context.print(
+      `${printableLine(name)}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}${reason}`,
+    );
   }
   if (result.modules.length === 0) context.print("nothing to do");
 }

@@ -1,6 +1,7 @@
 import { ExitCode, systemErrorCode } from "../support/errors.ts";
 import { compatibleProgram } from "./compat/names.ts";
 import { runCommandLine } from "./run-command-line.ts";
+import { terminal } from "./terminal.ts";
 
 const interrupt = new AbortController();
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -22,8 +23,8 @@ process.stderr.on("error", ignoreBrokenPipe);
 async function main(): Promise<void> {
   const run = (await compatibleProgram(process.argv[1] ?? "")) ?? runCommandLine;
   process.exitCode = await run(process.argv.slice(2), {
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdout: terminal(process.stdout),
+    stderr: terminal(process.stderr),
     signal: interrupt.signal,
   });
 }

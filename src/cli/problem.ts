@@ -4,7 +4,9 @@ import type { Style } from "./style.ts";
 
 /** An error as a person reads it: what, where, why and what to do, each on lines of its own. */
 export function formatProblem(problem: Problem, style: Style): string {
-  const lines = [`${style(["bold", "red"], `${problem.kind}[${problem.code}]:`)} ${problem.message}`];
+  const lines = [
+    `${style(["bold", "red"], `${problem.kind}[${problem.code}]:`)} ${problem.message.trimEnd().split("\n").join("\n  ")}`,
+  ];
   for (const label of ["where", "why", "hint"] as const) {
     const text = problem[label];
     if (text === undefined || text === "") continue;

@@ -1,6 +1,7 @@
 import type { Progress } from "../support/progress.ts";
 import { type ProgramMessage, programs } from "../support/run.ts";
 import { type StreamTraits, type Style, styleFor } from "./style.ts";
+import { ownEscape, terminal } from "./terminal.ts";
 
 /**
  * 0 says nothing but errors, 1 is the default, 2 tells each step within a phase and each program that is run, 3 adds what the programs said, and stack
@@ -42,7 +43,7 @@ export class Reporter implements Progress {
   #frame = 0;
 
   constructor(stream: ProgressStream, verbosity: Verbosity) {
-    this.#stream = stream;
+    this.#stream = terminal(stream);
     this.#verbosity = verbosity;
     this.#style = styleFor(stream);
     this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
@@ -120,7 +121,7 @@ export class Reporter implements Progress {
   }
 
   #erase(): void {
-    if (this.#drawn > 0) this.#stream.write(`\u001b[${this.#drawn}A\u001b[J`);
+    if (this.#drawn > 0) this.#stream.write(`${ownEscape}[${this.#drawn}A${ownEscape}[J`);
     this.#drawn = 0;
   }
 

@@ -1,9 +1,11 @@
 import { ExitCode, type KmendError } from "../support/errors.ts";
+import { printableJson } from "../support/printable.ts";
 import type { CommandContext, Problem } from "./command.ts";
 import { parseCommandLine, verbosityOf } from "./parse.ts";
 import { asKmendError, errorToJson, formatProblem, interruptedError, traceOf } from "./problem.ts";
 import { type ProgressStream, Reporter, type Verbosity } from "./reporter.ts";
 import { type StreamTraits, styleFor } from "./style.ts";
+import { terminal } from "./terminal.ts";
 
 /** The world of a command line: the real streams, or a test's. */
 export interface Surroundings {
@@ -15,7 +17,8 @@ export interface Surroundings {
 
 /** Runs one command line to its end and reports every failure. @returns the exit code. */
 export async function runCommandLine(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { stdout, stderr, signal } = surroundings;
+  const { signal } = surroundings;
+  const [stdout, stderr] = [terminal(surroundings.stdout), terminal(surroundings.stderr)];
   // An error of the command line itself comes before its options are known.
   let json = words.includes("--json");
   let verbosity: Verbosity = 1;
@@ -31,7 +34,7 @@ export async function runCommandLine(words: readonly string[], surroundings: Sur
     reporter = new Reporter(stderr, verbosity);
     const context: CommandContext = {
       print: (line) => void stdout.write(`${line}\n`),
-      printJson: (value) => void stdout.write(`${JSON.stringify(value, null, 2)}\n`),
+      printJson: (value) => void stdout.write(`${printableJson(value)}\n`),
       printProblem: (problem) => void stderr.write(formatProblem(problem, styleFor(stderr))),
       json,
       style: styleFor(stdout),
@@ -43,7 +46,7 @@ export async function runCommandLine(words: readonly string[], surroundings: Sur
     reporter?.stop();
     const known = asKmendError(thrown);
     const error = signal.aborted && known.exitCode !== ExitCode.interrupted ? interruptedError() : known;
-    if (json) stdout.write(`${JSON.stringify(errorToJson(error), null, 2)}\n`);
+    if (json) stdout.write(`${printableJson(errorToJson(error))}\n`);
     stderr.write(formatProblem(problemOf(error), styleFor(stderr)));
     if (verbosity === 3) stderr.write(`${traceOf(thrown)}\n`);
     return error.exitCode;

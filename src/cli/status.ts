@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ExitCode, type KmendError } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { statusLines } from "./status-report.ts";
+import { ownEscape } from "./terminal.ts";
 import { usageError } from "./usage.ts";
 
 /** Milliseconds between two pictures of `--watch`. */
@@ -54,7 +55,7 @@ export const statusCommand: CommandDefinition = {
 async function follow(context: CommandContext): Promise<ExitCode> {
   const { readHostStatus } = await import("../host/status.ts");
   // On a terminal each picture takes the place of the one before.
-  const clear = process.stdout.isTTY === true ? "\u001b[H\u001b[2J" : "";
+  const clear = process.stdout.isTTY === true ? `${ownEscape}[H${ownEscape}[2J` : "";
   while (!context.signal.aborted) {
     context.print(`${clear}${statusLines(await readHostStatus(), context.style).join("\n")}`);
     await delay(watchPause, undefined, { signal: context.signal }).catch(() => {});

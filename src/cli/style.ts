@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { ownEscape } from "./terminal.ts";
 
 type Format = Parameters<typeof styleText>[0];
 
@@ -15,5 +16,10 @@ export function styleFor(stream: StreamTraits, env: NodeJS.ProcessEnv = process.
   const forced = env["FORCE_COLOR"] !== undefined && env["FORCE_COLOR"] !== "0";
   const forbidden = (env["NO_COLOR"] ?? "") !== "" || env["FORCE_COLOR"] === "0";
   const coloured = !forbidden && (forced || (stream.isTTY === true && env["TERM"] !== "dumb"));
-  return coloured ? (format, text) => styleText(format, text, { validateStream: false }) : (_format, text) => text;
+  if (!coloured) return (_format, text) => text;
+  return (format, text) => {
+    // What is in the text already may come from elsewhere.
+    const [before = "", after = ""] = styleText(format, "\0", { validateStream: false }).split("\0");
+    return `${before.replaceAll("\u001b", ownEscape)}${text}${after.replaceAll("\u001b", ownEscape)}`;
+  };
 }

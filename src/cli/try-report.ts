@@ -29,6 +29,7 @@ export function reportTry(context: CommandContext, result: TryResult): void {
     context.print("kernel log:");
     for (const line of result.kernelLog) context.print(`  ${line}`);
   }
+  for (const remark of result.remarks) context.print(`${style("yellow", "remark:")} ${remark}`);
   const verdict =
     result.verdict === "passed"
       ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, in force, taken back, unloaded`

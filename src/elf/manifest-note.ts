@@ -26,6 +26,15 @@ export interface ManifestSymbol {
   readonly address?: string | undefined;
 }
 
+/** A kernel module that is patched, as it was when the patch module was proven. */
+export interface ManifestModule {
+  readonly name: string;
+  /** GNU build id in hexadecimal digits; missing when its file has none. */
+  readonly buildId?: string | undefined;
+  /** Digest of its sources by modpost (`srcversion` of .modinfo); missing when its file has none. */
+  readonly srcversion?: string | undefined;
+}
+
 /** What a patch module says about itself; it is in the module, so that a loaded or a stray one can be identified and proven again. */
 export interface Manifest {
   readonly schema: 1;
@@ -41,6 +50,8 @@ export interface Manifest {
   readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
   /** The module that is patched when it is not one of the kernel's own. */
   readonly external?: { readonly name: string; readonly sha256: string } | undefined;
+  /** What tells the very builds of the modules that are patched. */
+  readonly modules?: readonly ManifestModule[] | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
 }

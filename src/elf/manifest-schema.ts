@@ -1,5 +1,5 @@
 import * as z from "zod/mini";
-import type { Manifest, ManifestFunction, ManifestSymbol } from "./manifest-note.ts";
+import type { Manifest, ManifestFunction, ManifestModule, ManifestSymbol } from "./manifest-note.ts";
 
 /** `vmlinux`, or a module's name, which is also part of paths in sysfs. */
 const object = z.string().check(z.regex(/^[\w-]{1,64}$/));
@@ -21,6 +21,11 @@ const functionShape = {
   ...{ name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest },
   surroundings: z.optional(digest),
 };
+const moduleShape = {
+  name: object,
+  buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{2,128}$/))),
+  srcversion: z.optional(z.string().check(z.regex(/^\w{1,64}$/))),
+};
 const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
 
 /** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */
@@ -34,6 +39,7 @@ const shape = {
   patches: z.array(named),
   after: z.optional(z.array(kernelModule)),
   external: z.optional(kernelModule),
+  modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),
   functions: z.array(z.looseObject(functionShape satisfies ShapeOf<ManifestFunction>)),
   symbols: z.array(z.looseObject(symbolShape satisfies ShapeOf<ManifestSymbol>)),
 } satisfies ShapeOf<Required<Manifest>>;

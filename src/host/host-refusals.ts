@@ -29,9 +29,19 @@ export const hostRefusalTexts = {
     hint: "build it anew against the image of the running kernel, or boot the kernel it was made for",
     exitCode: ExitCode.refused,
   },
+  OTHER_MODULE_BUILD: {
+    why: "it changes the module {module} and is proven for its build {wanted}, and {where} is the build {found}",
+    hint: "build it against the module that runs here: kmend build --oot-module FILE; or put the kernel's own module back",
+    exitCode: ExitCode.refused,
+  },
   MODULE_NAME_TOO_LONG: {
     why: "its name has {length} characters, and the kernel keeps {longest}",
     hint: "build it under a shorter name: kmend build --name",
+    exitCode: ExitCode.refused,
+  },
+  UNTRUSTED_FILE: {
+    why: "it is installed where others than root decide what it holds: {problem}",
+    hint: "find out who wrote it, then chown root:root and chmod go-w what is named, and install the module again",
     exitCode: ExitCode.refused,
   },
   UNSIGNED: {

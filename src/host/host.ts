@@ -16,8 +16,8 @@ export interface Host {
   readonly release: string;
   /** True when this process may change the system. */
   readonly privileged: boolean;
-  /** Loads a module file. @throws KmendError with what the kernel said. */
-  insertModule(file: string): Promise<void>;
+  /** Loads a module file, which is called `named` in messages. @throws KmendError with what the kernel said. */
+  insertModule(file: string, named?: string): Promise<void>;
   /** Unloads a module. @returns false when the kernel says that it is still in use. @throws KmendError for any other failure. */
   removeModule(name: string): Promise<boolean>;
   /** Writes to a file of sysfs; `path` is absolute. The kernel's refusal is thrown as a system error. */

@@ -8,6 +8,7 @@ import { bootRecordsOf } from "./boot-record.ts";
 import { removeDurably, writeDurably } from "./durable.ts";
 import { installedModules } from "./installed.ts";
 import type { Steps } from "./steps.ts";
+import { untrusted } from "./trusted-path.ts";
 
 /** Where it is listed, in a file for each release, what an initramfs gets and loads. Read by the hooks (system/README.md). */
 export const initramfsPlanFolder = "/var/lib/kmend/initramfs";
@@ -56,12 +57,13 @@ export async function hasInitramfsPlan(root: string, release: string): Promise<b
 
 /** A line for each installed module in the order of their loading: name, file, SHA-256, build id of the kernel, modules that come before; `-` for nothing. */
 async function planText(root: string, release: string): Promise<string> {
-  const lines = (await installedModules(root, release)).flatMap(({ file, module }) => {
-    if (module === undefined || !/^[\w-]+\.ko$/.test(file)) return [];
+  const lines: string[] = [];
+  for (const { file, module, path } of await installedModules(root, release)) {
+    if (module === undefined || !/^[\w-]+\.ko$/.test(file) || (await untrusted(root, path)) !== undefined) continue;
     const after = (module.manifest?.after ?? []).map(({ name }) => name.replaceAll("-", "_"));
     const fields = [module.name, file, module.sha256, module.manifest?.kernel.buildId, after.join(",")];
-    return [`${fields.map((field) => field || "-").join(" ")}\n`];
-  });
+    lines.push(`${fields.map((field) => field || "-").join(" ")}\n`);
+  }
   return lines.join("");
 }
 

@@ -18,6 +18,7 @@ import { type PatchFile, readPatchFile, untold } from "./patch-file.ts";
 import { withHostLock } from "./records.ts";
 import { Steps } from "./steps.ts";
 import { readLoadedPatch } from "./sysfs.ts";
+import { compareTargetModule } from "./target-modules.ts";
 
 /** What {@link install} and {@link uninstall} are asked to do. */
 export interface InstallOptions extends Omit<ChangeOptions, "timeoutSeconds"> {
@@ -110,7 +111,10 @@ async function change(
       : { ...base, outcome: "done", exitCode: ExitCode.done };
   };
   if (dryRun) return all();
-  return withHostLock(host.root, all, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
+  return withHostLock(host.root, all, {
+    onWait: (owner) => progress.note(`waiting for another kmend (process ${owner})`),
+    signal: options.signal,
+  });
 }
 
 /** A release becomes the name of a folder that is written to and swept. @throws KmendError `USAGE`. */
@@ -174,6 +178,10 @@ async function reasonsAgainst(host: Host, release: string, file: PatchFile): Pro
     const running = await readKernelBuildId(host.root);
     const made = file.manifest.kernel.buildId;
     if (running !== undefined && made !== running) add("OTHER_BUILD", { release, made: made || "(none)", running });
+  }
+  for (const module of file.manifest?.modules ?? []) {
+    const state = await compareTargetModule(host.root, release, module, release === host.release);
+    if (state.kind === "other") add("OTHER_MODULE_BUILD", { module: module.name, ...state });
   }
   const others = await installedModules(host.root, release);
   const other = others.find((entry) => entry.module?.name === file.name && entry.file !== fileName);

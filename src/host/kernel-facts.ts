@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { gnuBuildId } from "../elf/build-id.ts";
 import { readState, readSwitch } from "./host.ts";
 
 /** What decides whether the kernel takes a module without a signature that it trusts. */
@@ -13,28 +14,10 @@ export interface SignaturePolicy {
 /** Build id of the running kernel in hexadecimal digits, from the notes that it shows; undefined when it has none. */
 export async function readKernelBuildId(root: string): Promise<string | undefined> {
   const notes = await readFile(join(root, "/sys/kernel/notes")).catch(() => undefined);
-  return notes === undefined ? undefined : findBuildId(notes);
+  return notes === undefined ? undefined : gnuBuildId(notes, hostIsLittleEndian);
 }
 
-/** NT_GNU_BUILD_ID of the owner GNU (gABI chapter 5, "Note Section"), in the byte order of this machine, which is the kernel's. */
-export function findBuildId(notes: Uint8Array): string | undefined {
-  const view = new DataView(notes.buffer, notes.byteOffset, notes.byteLength);
-  const little = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
-  const aligned = (size: number): number => (size + 3) & ~3;
-  for (let at = 0; at + 12 <= notes.length; ) {
-    const [nameSize, size, type] = [0, 4, 8].map((offset) => view.getUint32(at + offset, little)) as [
-      number,
-      number,
-      number,
-    ];
-    const start = at + 12 + aligned(nameSize);
-    if (start + size > notes.length) return undefined;
-    const owner = Buffer.from(notes.subarray(at + 12, at + 12 + nameSize)).toString("latin1");
-    if (type === 3 && owner === "GNU\0") return Buffer.from(notes.subarray(start, start + size)).toString("hex");
-    at = start + aligned(size);
-  }
-  return undefined;
-}
+const hostIsLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /**
  * Reads `module.sig_enforce`, the state of lockdown (security/lockdown/lockdown.c: `integrity` and above want signed modules), and

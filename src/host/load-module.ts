@@ -1,8 +1,10 @@
-import { KmendError, messageOf } from "../support/errors.ts";
+import { callbackRefusal } from "../support/callback-refusal.ts";
+import { type ErrorDetails, KmendError, messageOf } from "../support/errors.ts";
 import type { Host } from "./host.ts";
 import { complaintsAbout, newestLogLine, readKernelLog, transitionStart } from "./kernel-log.ts";
 import type { PatchFile } from "./patch-file.ts";
 import type { Preflight } from "./preflight.ts";
+import { withPrivateCopy } from "./private-copy.ts";
 import { removeLoadRecord, writeLoadRecord } from "./records.ts";
 import type { Steps } from "./steps.ts";
 import { type LoadedPatch, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
@@ -49,7 +51,9 @@ export async function loadModule(
   if (found.presence !== "loading") {
     const log = newestLogLine(host.root);
     try {
-      await steps.take(`insmod ${path}`, () => host.insertModule(path));
+      await steps.take(`insmod ${path}`, () =>
+        withPrivateCopy(host.root, file, (copy) => host.insertModule(copy, path)),
+      );
     } catch (error) {
       if (!(error instanceof KmendError)) throw error;
       return { kind: "failed", error: withKernelLog(host, error, name, log), notes: [] };
@@ -233,6 +237,27 @@ function stillInUse(name: string): KmendError {
 function withKernelLog(host: Host, error: KmendError, name: string, after: number): KmendError {
   const said = complaintsAbout(readKernelLog(host.root, after), name);
   if (said.length === 0) return error;
-  const { code, message, hint, exitCode } = error;
-  return new KmendError({ code, message, why: [error.why, ...said].join("\n"), hint, exitCode, cause: error });
+  return (
+    refusedByCallback(error, said) ?? new KmendError({ ...detailsWith(error, said), hint: error.hint, cause: error })
+  );
+}
+
+function detailsWith(error: KmendError, said: readonly string[]): Omit<ErrorDetails, "hint" | "cause"> {
+  const { code, message, exitCode } = error;
+  return { code, message, why: [error.why, ...said].join("\n"), exitCode };
+}
+
+/** The patch said no by itself, which no policy and no other transition has to do with. */
+function refusedByCallback(error: KmendError, log: readonly string[]): KmendError | undefined {
+  // The program's own words are the last line of the reason.
+  const said = (error.why ?? "").split("\n").at(-1) ?? "";
+  const refusal = callbackRefusal(log, said);
+  if (refusal === undefined) return undefined;
+  return new KmendError({
+    code: "CALLBACK_REFUSED",
+    message: `${error.message}: ${refusal}`,
+    why: ["its pre-patch callback returned this error, so nothing was changed", said, ...log].join("\n"),
+    hint: "the patch's author knows what the callback waits for; load it again when that is so",
+    cause: error,
+  });
 }

@@ -97,7 +97,10 @@ async function loadFiles(options: LoadOptions, intent: "load" | "replace" | "boo
     return summary(modules, dryRun, steps.texts);
   };
   if (dryRun) return work();
-  return withHostLock(host.root, work, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
+  return withHostLock(host.root, work, {
+    onWait: (owner) => progress.note(`waiting for another kmend (process ${owner})`),
+    signal: options.signal,
+  });
 }
 
 /** A module to load, or why its file cannot be. */

@@ -1,7 +1,9 @@
+import { exists } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { findProgram } from "../support/find-program.ts";
-import { run } from "../support/run.ts";
+import { type RunResult, run } from "../support/run.ts";
 import { insertFailure } from "./insert-failure.ts";
+import { lockFile } from "./run-folder.ts";
 
 /** In the environment of each program that changes which modules are loaded, by which the next kmend knows one whose kmend was killed. */
 export const moduleProgramMark = { KMEND_MODULE_PROGRAM: "1" } as const;
@@ -10,26 +12,18 @@ export const moduleProgramMark = { KMEND_MODULE_PROGRAM: "1" } as const;
 const insertLimit = 600_000;
 
 /**
- * Loads a module with insmod(8), kmod(8) or busybox. The program gets a process group of its own: an interrupt from the terminal must not end it
+ * Loads a module with insmod(8), kmod(8) or busybox. In messages the file is called `named`. The program gets a process group of its own: an interrupt from the terminal must not end it
  * between the load and what kmend then has to take back.
  * @throws KmendError `LOAD_FAILED`, or `LOAD_FORBIDDEN` (exit 7) when a policy of the kernel is the reason.
  */
-export async function insertModule(file: string): Promise<void> {
-  const [program, ...words] = await moduleProgram("insmod");
-  const result = await run(program, [...words, file], {
-    allowFailure: true,
-    ownProcessGroup: true,
-    env: moduleProgramMark,
-    timeout: insertLimit,
-  });
-  if (result.exitCode !== 0) throw insertFailure(file, result.all.trim());
+export async function insertModule(file: string, named = file): Promise<void> {
+  const result = await runModuleProgram("insmod", file, insertLimit);
+  if (result.exitCode !== 0) throw insertFailure(named, result.all.trim().replaceAll(file, named));
 }
 
 /** Unloads a module. @returns false when it is in use. @throws KmendError `UNLOAD_FAILED`. */
 export async function removeModule(name: string): Promise<boolean> {
-  const [program, ...words] = await moduleProgram("rmmod");
-  const options = { allowFailure: true, ownProcessGroup: true, env: moduleProgramMark, timeout: 60_000 };
-  const result = await run(program, [...words, name], options);
+  const result = await runModuleProgram("rmmod", name, 60_000);
   if (result.exitCode === 0) return true;
   if (/in use|busy|temporarily unavailable/i.test(result.all)) return false;
   throw new KmendError({
@@ -38,6 +32,17 @@ export async function removeModule(name: string): Promise<boolean> {
     why: result.all.trim(),
     hint: "dmesg shows what the kernel says about it",
   });
+}
+
+/** Opens its first operand for the rest of its words, a command. */
+const holding = 'exec 9<"$0"; exec "$@"';
+
+/** Runs a program that keeps the lock file open until its end, so that whoever takes the lock over from a killed kmend sees it. */
+async function runModuleProgram(name: string, operand: string, timeout: number): Promise<RunResult> {
+  const words = [...(await moduleProgram(name)), operand];
+  const held = (await exists(lockFile)) ? ["sh", "-c", holding, lockFile, ...words] : words;
+  const [program, ...rest] = held as [string, ...string[]];
+  return run(program, rest, { allowFailure: true, ownProcessGroup: true, env: moduleProgramMark, timeout });
 }
 
 async function moduleProgram(name: string): Promise<readonly [string, ...string[]]> {

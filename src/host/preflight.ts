@@ -6,7 +6,9 @@ import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-ref
 import { kernelVersion, readKernelBuildId, readSignaturePolicy } from "./kernel-facts.ts";
 import { type PatchFile, untold } from "./patch-file.ts";
 import { hasLivepatch, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import { compareTargetModule } from "./target-modules.ts";
 import { heading, inTransition } from "./transition.ts";
+import { untrusted } from "./trusted-path.ts";
 
 /** MODULE_NAME_LEN of include/linux/module.h is 56 on 64-bit kernels, the closing zero included. */
 export const longestModuleName = 55;
@@ -51,6 +53,8 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   if (!able) add("NO_LIVEPATCH", { release: host.release });
   if ((await readSwitch(root, "/proc/sys/kernel/ftrace_enabled")) === false) add("FTRACE_OFF");
   await checkKernel(host, file, add, notes);
+  const distrust = await untrusted(root, file.path);
+  if (distrust !== undefined) add("UNTRUSTED_FILE", { problem: distrust });
   const policy = await readSignaturePolicy(root);
   if (policy.loadingSwitchedOff) add("LOADING_SWITCHED_OFF");
   if (policy.enforcedBy !== null && !file.signed) add("UNSIGNED", { policy: policy.enforcedBy });
@@ -95,10 +99,20 @@ async function checkKernel(host: Host, file: PatchFile, add: Add, notes: string[
   if (made.release !== host.release) {
     add("OTHER_RELEASE", { made: made.release, running: host.release, verb: "is running" });
   }
+  await checkTargets(host, file, add, notes);
   const running = await readKernelBuildId(host.root);
   if (running === undefined) notes.push("this kernel shows no build id: only its release was compared");
   else if (made.buildId !== running) {
     add("OTHER_BUILD", { release: made.release, made: made.buildId || "(none)", running });
+  }
+}
+
+/** DKMS and vendors replace modules under the same name and for the same kernel. */
+async function checkTargets({ root, release }: Host, file: PatchFile, add: Add, notes: string[]): Promise<void> {
+  for (const module of file.manifest?.modules ?? []) {
+    const state = await compareTargetModule(root, release, module, true);
+    if (state.kind === "unknown") notes.push(state.why);
+    if (state.kind === "other") add("OTHER_MODULE_BUILD", { module: module.name, ...state });
   }
 }
 

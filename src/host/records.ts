@@ -2,11 +2,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { sweepTemporaries, withLock, writeFileAtomically } from "../support/cache.ts";
 import { namesIn, readState } from "./host.ts";
-import { moduleProgramMark } from "./module-programs.ts";
+import { type OrphanWait, orphansEnd } from "./orphaned-programs.ts";
+import { lockFile, prepareRunFolder, runFolder } from "./run-folder.ts";
 import { isModuleLoaded } from "./sysfs.ts";
-
-/** What kmend remembers until the next boot: a folder of /run, which is empty then. */
-export const runFolder = "/run/kmend";
 
 const loadedFolder = join(runFolder, "loaded");
 
@@ -45,47 +43,21 @@ export async function removeLoadRecord(root: string, name: string): Promise<void
 
 /**
  * Runs what changes the system while no other kmend does, and once what a killed one had started has ended.
- * @param onWait is told the process that it waits for.
+ * @param wait is told the process that it waits for, and may end the wait.
+ * @throws KmendError `PROGRAM_WORKS`, `INTERRUPTED`, and those of {@link prepareRunFolder}
  */
-export function withHostLock<Result>(
+export async function withHostLock<Result>(
   root: string,
   work: () => Promise<Result>,
-  onWait?: (owner: string) => void,
+  wait: OrphanWait = {},
 ): Promise<Result> {
+  await prepareRunFolder(root);
   const all = async (): Promise<Result> => {
-    await orphansEnd(root, onWait);
+    await orphansEnd(root, wait);
     await sweepRecords(root);
     return work();
   };
-  return withLock(join(root, runFolder, "lock"), all, onWait);
-}
-
-/** The mark as it stands in an environment. */
-const marked = Object.entries(moduleProgramMark).map((entry) => entry.join("="));
-
-/**
- * The process number of a program that a killed kmend had started and that still works. While insmod works out addresses, its module is to be seen
- * nowhere: who looks then would find nothing to unload, and the patch would come into force afterwards.
- */
-async function orphanedProgram(root: string): Promise<string | undefined> {
-  for (const pid of await namesIn(root, "/proc", true)) {
-    if (!/^\d+$/.test(pid)) continue;
-    const environment = (await readState(root, "proc", pid, "environ")) ?? "";
-    if (environment.split("\0").some((entry) => marked.includes(entry))) return pid;
-  }
-  return undefined;
-}
-
-/** Whoever holds the lock starts no program before this, so each one that works is another's. */
-async function orphansEnd(root: string, onWait: ((owner: string) => void) | undefined): Promise<void> {
-  let told: string | undefined;
-  for (;;) {
-    const pid = await orphanedProgram(root);
-    if (pid === undefined) return;
-    if (told !== pid) onWait?.(pid);
-    told = pid;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  return withLock(join(root, lockFile), all, wait.onWait, wait.signal);
 }
 
 /**

@@ -74,7 +74,10 @@ export async function unload(options: UnloadOptions): Promise<UnloadResult> {
     return summary(modules, dryRun, steps.texts);
   };
   if (dryRun) return work();
-  return withHostLock(host.root, work, (owner) => progress.note(`waiting for another kmend (process ${owner})`));
+  return withHostLock(host.root, work, {
+    onWait: (owner) => progress.note(`waiting for another kmend (process ${owner})`),
+    signal: options.signal,
+  });
 }
 
 /** Newest first, so that nothing is taken away from below; names that are not loaded come last. */

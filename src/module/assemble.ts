@@ -10,11 +10,13 @@ import type { TargetKernel } from "../target/find.ts";
 import type { PreparedTree } from "../tree/prepare.ts";
 import type { BuildOptions, BuildResult } from "./build-types.ts";
 import { extractUnit } from "./extract.ts";
+import { kernelIdentity } from "./kernel-identity.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
 import { shippedLoaderFacts } from "./loader-facts.ts";
-import { makeManifest } from "./manifest.ts";
+import { type Manifest, makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
+import { patchedModules } from "./patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { selfCheck } from "./self-check.ts";
 import type { ModuleTemplate } from "./template.ts";
@@ -45,7 +47,7 @@ export async function assemble(
   resolved: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
-  const { workshop, kernel, name, tree, output, options } = request;
+  const { workshop, kernel, name, tree, output, options, external } = request;
   const { signal, progress } = workshop;
   const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
@@ -69,15 +71,18 @@ export async function assemble(
     );
     const linkFolder = join(workshop.folder, "link");
     await mkdir(linkFolder, { recursive: true });
-    const objects = [...extracts.map(({ object }) => object), tablesOf(request, resolved, symvers)];
+    const objects = resolved.map(({ plan }) => plan.pair.object);
+    const modules = await patchedModules(objects, kernel, external);
+    const tables = tablesOf(request, resolved, symvers, modules);
     const linked = await linkModule({
-      ...{ tree, template, name, objects, symvers, signal },
+      ...{ tree, template, name, symvers, signal },
+      objects: [...extracts, tables].map(({ object }) => object),
       ...{ folder: linkFolder, logFile: workshop.logFile },
     });
     return sealModule(
       addKlpRelocations(
         linked,
-        extracts.flatMap(({ klpRelocations }) => klpRelocations),
+        [...extracts, tables].flatMap(({ klpRelocations }) => klpRelocations),
       ),
     );
   });
@@ -106,7 +111,8 @@ function tablesOf(
   request: AssemblyRequest,
   resolved: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
-): Uint8Array {
+  modules: Manifest["modules"] = [],
+): ReturnType<typeof patchTable> {
   const { options, kernel, change, external } = request;
   const replace = options.replace !== false && options.earlier === undefined;
   const after = options.earlier?.modules.map((module) => ({ name: module.name, sha256: sha256(module.content) }));
@@ -114,16 +120,19 @@ function tablesOf(
     functions: redirections.length,
     callbacks: plan.changes.callbacks.length,
   }));
+  const identity = kernelIdentity(kernel.image);
   const manifest = makeManifest(resolved, {
     kernel: { release: kernel.release, buildId: kernel.buildId },
+    ...(identity === undefined ? {} : { own: identity.symbols }),
     replace,
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
     ...(after === undefined ? {} : { after }),
+    ...(modules.length === 0 ? {} : { modules }),
     ...(external === undefined ? {} : { external: { name: external.name, sha256: sha256(external.file) } }),
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
-  return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);
+  return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest, identity);
 }
 
 /** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */

@@ -35,6 +35,15 @@ struct kmend_unit {
 	unsigned long callback_count;
 };
 
+/* The kernel build that the module was proven for. The bounds of the notes are the running kernel's; size 0: nothing is compared. */
+struct kmend_kernel {
+	const u8 *notes;
+	const u8 *notes_end;
+	unsigned long size;
+	u8 build_id[64];
+};
+
+extern const struct kmend_kernel kmend_kernel;
 extern const struct kmend_unit kmend_units[];
 extern const unsigned long kmend_unit_count;
 extern const unsigned long kmend_replace;
@@ -131,10 +140,39 @@ static int make_structures(void)
 	return 0;
 }
 
+/* Whoever loads the module may know nothing of build ids: insmod, kpatch, a script. */
+static int __init check_kernel(void)
+{
+	const u8 *at = kmend_kernel.notes;
+	u32 head[4];
+
+	if (!kmend_kernel.size)
+		return 0;
+	/* A note: size of the owner's name, size of the content, type; here "GNU", a build id, NT_GNU_BUILD_ID. */
+	for (; at + sizeof(head) <= kmend_kernel.notes_end; at += 4) {
+		memcpy(head, at, sizeof(head));
+		if (head[0] != 4 || head[2] != 3 || !head[1] || memcmp(&head[3], "GNU", 4))
+			continue;
+		at += sizeof(head);
+		if (head[1] > kmend_kernel.notes_end - at)
+			break;
+		if (head[1] == kmend_kernel.size && !memcmp(at, kmend_kernel.build_id, head[1]))
+			return 0;
+		pr_err("%s: proven for the kernel build %*phN, and this is %*phN\\n", THIS_MODULE->name,
+		       (int)kmend_kernel.size, kmend_kernel.build_id, (int)min_t(u32, head[1], 64), at);
+		return -ENOEXEC;
+	}
+	pr_err("%s: proven for the kernel build %*phN, and this kernel shows none\\n", THIS_MODULE->name,
+	       (int)kmend_kernel.size, kmend_kernel.build_id);
+	return -ENOEXEC;
+}
+
 static int __init kmend_init(void)
 {
-	int ret;
+	int ret = check_kernel();
 
+	if (ret)
+		return ret;
 	kmend_patch.mod = THIS_MODULE;
 	kmend_patch.replace = kmend_replace;
 	ret = make_structures();

@@ -20,7 +20,13 @@ export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 /** Collects the manifest from resolved units. */
 export function makeManifest(
   units: readonly ResolvedUnit[],
-  facts: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches" | "after" | "external">,
+  {
+    own = [],
+    ...facts
+  }: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches" | "after" | "external" | "modules"> & {
+    /** Symbols that the module itself reaches, whatever its patches do. */
+    readonly own?: readonly ManifestSymbol[];
+  },
 ): Manifest {
   const functions: ManifestFunction[] = [];
   const symbols = new Map<string, ManifestSymbol>();
@@ -54,7 +60,7 @@ export function makeManifest(
       });
     }
   }
-  return { schema: 1, kmend: version(), seal: unsealed, ...facts, functions, symbols: [...symbols.values()] };
+  return { schema: 1, kmend: version(), seal: unsealed, ...facts, functions, symbols: [...symbols.values(), ...own] };
 }
 
 /** SHA-256 of bytes of the target, or undefined when it does not hold them. */

@@ -2,7 +2,8 @@ import { draftSection, draftSymbol, emptyDraft } from "../elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { writeObject } from "../elf/writer.ts";
-import { callbackTableName, functionTableName } from "./extract.ts";
+import { callbackTableName, functionTableName, type KlpRelocation } from "./extract.ts";
+import { addKernelIdentity, type KernelIdentity } from "./kernel-identity.ts";
 import { type Manifest, manifestSection } from "./manifest.ts";
 
 /**
@@ -11,6 +12,8 @@ import { type Manifest, manifestSection } from "./manifest.ts";
  * @param like any object for the same machine.
  * @param counts numbers of redirected functions and of callbacks by unit.
  * @param info `key=value` texts for `.modinfo`.
+ * @param identity of the kernel that the module may be loaded into.
+ * @returns the object, and the livepatch relocations of it.
  */
 export function patchTable(
   like: ElfReader,
@@ -18,7 +21,8 @@ export function patchTable(
   replace: boolean,
   info: readonly string[],
   manifest: Manifest,
-): Uint8Array {
+  identity: KernelIdentity | undefined,
+): { readonly object: Uint8Array; readonly klpRelocations: readonly KlpRelocation[] } {
   const draft = emptyDraft(like);
   const data = new Uint8Array(16 + counts.length * 32);
   const view = new DataView(data.buffer);
@@ -69,5 +73,6 @@ export function patchTable(
       view.setUint32(at + (little ? 8 : 12), count, little);
     });
   });
-  return writeObject(draft);
+  const klpRelocations = addKernelIdentity(draft, identity);
+  return { object: writeObject(draft), klpRelocations };
 }

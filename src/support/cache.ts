@@ -1,8 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
-import { link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { homedir, hostname } from "node:os";
+import { link, lstat, mkdir, open, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { KmendError, messageOf, systemErrorCode } from "./errors.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
+import { ownIdentity, startTime, whetherAlive } from "./process-identity.ts";
 
 /** The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`. */
 export function cacheRoot(): string {
@@ -106,35 +108,56 @@ export function rethrowDiskErrors(error: unknown): never {
 /** How long a waiting process sleeps between two looks at a lock, in milliseconds. */
 const lockPollMilliseconds = 200;
 
+/** Whoever holds a lock touches it so often, in milliseconds. */
+const lockTouchMilliseconds = 10_000;
+
+/** A lock of another machine or container that was not touched for so long belongs to nobody any more, in milliseconds. */
+const lockStaleMilliseconds = 300_000;
+
 /**
  * Runs `work` while holding the lock `name` of the cache, so that two kmend processes never prepare the same thing at once.
- * A lock whose owner (pid and start time on this host) is gone is taken over.
+ * A lock whose owner is gone is taken over: of this boot by the number and start time of its process, of an earlier boot of this machine at once, of another
+ * machine when it has not touched it for {@link lockStaleMilliseconds}.
  * @param onWait called once when another process holds the lock.
+ * @param signal ends the wait. @throws KmendError `INTERRUPTED`
  */
 export async function withLock<Result>(
   path: string,
   work: () => Promise<Result>,
   onWait?: (owner: string) => void,
+  signal?: AbortSignal,
 ): Promise<Result> {
   await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
-  const me = `${process.pid} ${await startTime(process.pid)} ${hostname()}`;
+  const me = await ownIdentity();
   let told = false;
   for (;;) {
     if (await tryLock(path, me)) break;
     const owner = await readFile(path, "utf8").catch(() => "");
-    if (owner !== "" && !(await isAlive(owner))) {
+    if (owner !== "" && (await isAbandoned(path, owner))) {
       await stealLock(path, owner);
       continue;
     }
-    if (!told) onWait?.(owner.split(" ")[0] ?? "?");
+    if (!told) onWait?.(/^\d+/.exec(owner)?.[0] ?? "?");
     told = true;
-    await new Promise((resolve) => setTimeout(resolve, lockPollMilliseconds));
+    await delay(lockPollMilliseconds, undefined, { signal }).catch(() => {
+      throw new KmendError({ code: "INTERRUPTED", message: "interrupted", exitCode: ExitCode.interrupted });
+    });
   }
+  const touch = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), lockTouchMilliseconds);
+  touch.unref();
   try {
     return await work();
   } finally {
+    clearInterval(touch);
     await rm(path, { force: true });
   }
+}
+
+async function isAbandoned(path: string, owner: string): Promise<boolean> {
+  const state = await whetherAlive(owner);
+  if (state !== "unknown") return state === "gone";
+  const touched = await lstat(path).catch(() => undefined);
+  return touched !== undefined && Date.now() - touched.mtimeMs > lockStaleMilliseconds;
 }
 
 async function tryLock(path: string, owner: string): Promise<boolean> {
@@ -167,22 +190,6 @@ async function stealLock(path: string, deadOwner: string): Promise<void> {
     await link(aside, path).catch(() => {});
   }
   await rm(aside, { force: true });
-}
-
-async function isAlive(owner: string): Promise<boolean> {
-  const [pid, started, host] = owner.split(" ");
-  if (host !== hostname()) return true;
-  return (await startTime(Number(pid))) === started;
-}
-
-/** Field 22 of /proc/PID/stat (proc(5)): start time in clock ticks after boot; "gone" when there is no such process. */
-async function startTime(pid: number): Promise<string> {
-  try {
-    const text = await readFile(`/proc/${pid}/stat`, "utf8");
-    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "gone";
-  } catch {
-    return "gone";
-  }
 }
 
 /**

@@ -50,6 +50,7 @@ export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
       await makeImage(inputs, result).finally(() => cleanUp(folder, progress));
     },
     (pid) => progress.note(`process ${pid} is building the same kernel; waiting for it`),
+    inputs.signal,
   );
   const release = (await readFile(join(result, "release"), "utf8")).trim();
   const modules = join(result, "lib/modules", release);

@@ -75,6 +75,7 @@ export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = 
     join(inputs.folder, "tree.lock"),
     async () => (await readFinished(inputs, compiler)) ?? makeTree(inputs, compiler, progress, options),
     (pid) => progress.note(`process ${pid} is preparing the same kernel tree; waiting for it`),
+    options.signal,
   );
 }
 

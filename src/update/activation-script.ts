@@ -2,7 +2,8 @@
  * The shell functions that every scriptlet shares: plain sh with coreutils, so that a host needs neither Node nor kmend. They read these variables:
  *
  * - `package`, `version` (VERSION-RELEASE), `activate` (yes or no)
- * - `modules`: a line for each module with kernel release, module name, payload, staged file, and the digest of its build id note (`-` for none).
+ * - `modules`: a line for each module with kernel release, module name, payload, staged file, the digest of its build id note, the build id of the kernel
+ *   that it was proven for, and NAME:BUILD-ID of each module that it patches, with commas (`-` for none).
  *   None of these values can hold white space (package-name.ts checks them).
  *
  * What happened last stands in /var/lib/kmend/packages/PACKAGE; which version was loaded since boot stands below /run, which a reboot empties.
@@ -27,7 +28,7 @@ record() {
 		echo "version=$version"
 		echo "outcome=$1"
 		echo "message=$2"
-		echo "$modules" | while read -r release name payload staged note; do
+		echo "$modules" | while read -r release name payload staged _; do
 			[ -z "$release" ] || [ "$payload" = "$staged" ] || echo "staged=$staged"
 		done
 	} >"$state.new" 2>/dev/null && mv -f "$state.new" "$state"
@@ -112,6 +113,37 @@ load() {
 	esac
 }
 
+# digits_of FILE: the notes in a file of the kernel as hexadecimal digits.
+digits_of() {
+	od -An -v -tx1 "$1" 2>/dev/null | tr -d ' \\n'
+}
+
+# unproven NAME KERNEL TARGETS: says for which other build of the running kernel, or of a module of it, this one was proven; fails when for this very one.
+unproven() {
+	if [ "$2" != - ] && [ -r /sys/kernel/notes ]; then
+		case $(digits_of /sys/kernel/notes) in
+		*"$2"*) ;;
+		*)
+			echo "$1 is proven for another build of this kernel ($2)"
+			return 0
+			;;
+		esac
+	fi
+	[ "$3" != - ] || return 1
+	for target in $(echo "$3" | tr , ' '); do
+		notes=/sys/module/\${target%%:*}/notes/.note.gnu.build-id
+		[ -r "$notes" ] || continue
+		case $(digits_of "$notes") in
+		*"\${target#*:}"*) ;;
+		*)
+			echo "$1 is proven for another build of the module \${target%%:*} (\${target#*:})"
+			return 0
+			;;
+		esac
+	done
+	return 1
+}
+
 # same_code NAME DIGEST: the loaded module of that name is the one of this package.
 same_code() {
 	[ "$2" = - ] || [ ! -e "/sys/module/$1/notes/.note.gnu.build-id" ] && return 0
@@ -141,7 +173,7 @@ activate() {
 			tries=$((tries + 1))
 		done
 		if [ "$(cat "$livepatch/$name/enabled" 2>/dev/null)" != 1 ]; then
-			problem=$(echo "$problem" | tail -n 1 | cut -c 1-200)
+			problem=$(echo "$problem" | tail -n 1 | tr -d '[:cntrl:]' | cut -c 1-200)
 			record failed "$name could not be loaded: \${problem:-the kernel log tells why}"
 			return 0
 		fi
@@ -157,8 +189,17 @@ activate() {
 install_modules() {
 	before=$(recorded staged "$state")
 	record staged "staged for its kernel" 2>/dev/null
-	while read -r release name payload staged note; do
-		[ -z "$release" ] || stage "$release" "$payload" "$staged" || record failed "$staged could not be written"
+	running=
+	own_root && [ -d "$livepatch" ] && running=$(uname -r)
+	while read -r release name payload staged note kernel targets; do
+		[ -n "$release" ] || continue
+		# Something else than kmend may load what is staged, and looks at no build.
+		if [ "$release" = "$running" ] && problem=$(unproven "$name" "\${kernel:--}" "\${targets:--}"); then
+			record failed "$problem"
+			[ "$payload" = "$staged" ] || rm -f "$staged"
+			continue
+		fi
+		stage "$release" "$payload" "$staged" || record failed "$staged could not be written"
 	done <<-END
 	$modules
 	END
@@ -166,10 +207,10 @@ install_modules() {
 	for old in $before; do
 		echo "$modules" | grep -qF " $old " || rm -f "$old"
 	done
-	[ "$activate" = yes ] && own_root && [ -d "$livepatch" ] || return 0
-	running=$(uname -r)
-	while read -r release name payload staged note; do
-		[ "$release" = "$running" ] && activate "$name" "$staged" "$note"
+	[ "$activate" = yes ] && [ -n "$running" ] || return 0
+	while read -r release name payload staged note kernel targets; do
+		[ "$release" = "$running" ] || continue
+		unproven "$name" "\${kernel:--}" "\${targets:--}" >/dev/null || activate "$name" "$staged" "$note"
 	done <<-END
 	$modules
 	END
@@ -177,7 +218,7 @@ install_modules() {
 }
 
 remove_modules() {
-	while read -r release name payload staged note; do
+	while read -r release name payload staged _; do
 		[ -n "$release" ] || continue
 		unstage "$release" "$payload" "$staged"
 		own_root && [ "$(cat "$livepatch/$name/enabled" 2>/dev/null)" = 1 ] && say "$name stays loaded until the next boot"
@@ -190,7 +231,7 @@ remove_modules() {
 forget() {
 	rm -f "$state" "$state.new"
 	rmdir "\${state%/*}" /var/lib/kmend 2>/dev/null
-	while read -r release name payload staged note; do
+	while read -r release name payload staged _; do
 		[ -z "$release" ] || rmdir "\${staged%/*}" 2>/dev/null
 	done <<-END
 	$modules

@@ -28,6 +28,8 @@ export interface FinishedModule {
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
   /** Build id of the kernel image that it was proven against; empty when it does not say. */
   readonly kernelBuildId: string;
+  /** Build ids of the modules that it patches, by name; of those that have one. */
+  readonly targetBuildIds: ReadonlyMap<string, string>;
 }
 
 /**
@@ -78,6 +80,9 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
       const match = /^([0-9a-f]{64}) (.*)$/.exec(text);
       return match === null ? [] : [{ sha256: match[1] as string, name: match[2] as string }];
     }),
+    targetBuildIds: new Map(
+      (module.manifest?.modules ?? []).flatMap(({ name, buildId }) => (buildId === undefined ? [] : [[name, buildId]])),
+    ),
     kernelBuildId: /^[0-9a-f]*$/.test(first("kmend.kernel")) ? first("kmend.kernel") : "",
   };
 }

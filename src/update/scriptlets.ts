@@ -36,7 +36,10 @@ export function debScriptlets(plan: PackagePlan): Scriptlets {
 
 function script(plan: PackagePlan, end: string): string {
   const rows = plan.modules.map(({ release, name, payload, staged, finished }) =>
-    [release, name, payload, staged, finished?.noteSha256 || "-"].join(" "),
+    [
+      ...[release, name, payload, staged, finished?.noteSha256 || "-", finished?.kernelBuildId || "-"],
+      [...(finished?.targetBuildIds ?? [])].map(([target, id]) => `${target}:${id}`).join(",") || "-",
+    ].join(" "),
   );
   const settings = [
     `package=${shellWord(plan.debName)}`,

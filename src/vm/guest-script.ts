@@ -4,6 +4,8 @@ export interface GuestPlan {
   readonly token: string;
   /** How many files /kmend/modules/0.ko … there are, loaded in this order. */
   readonly moduleCount: number;
+  /** Numbers of those that may fail to start on this machine: only the patch module is about them. */
+  readonly optional?: readonly number[];
   /** How many files /kmend/probes/0 … there are. */
   readonly probeCount: number;
   readonly probeLimit: number;
@@ -147,7 +149,12 @@ while [ $module -lt ${plan.moduleCount} ]; do
     wait_transition || { echo "its transition does not end" >>/tmp/out; status=1; }
   done
   send module.$module $status </tmp/out
-  [ $status = 0 ] || finish
+  if [ $status != 0 ]; then
+    case " ${(plan.optional ?? []).join(" ")} " in
+    *" $module "*) ;;
+    *) finish ;;
+    esac
+  fi
   module=$((module + 1))
 done
 run_probes before

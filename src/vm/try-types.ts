@@ -63,6 +63,8 @@ export interface TryResult {
   /** Why the verdict is `failed`. */
   readonly failure: string | null;
   readonly stalledTasks: readonly StalledTask[];
+  /** What a reader of the verdict should know of the trial itself, such as a module that does not start on the virtual machine. */
+  readonly remarks: readonly string[];
   /** `kvm` or, where that does not work, `tcg` (software emulation). */
   readonly accelerator: Accelerator;
   readonly milliseconds: Readonly<Record<string, number>>;

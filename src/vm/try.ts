@@ -49,20 +49,21 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
     const accelerator = await progress.phase("accelerator", "Choose between KVM and software emulation", () =>
       chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
     );
-    const { initramfs, modules } = await progress.phase("initramfs", "Pack the initramfs", async () => {
+    const { initramfs, modules, optional } = await progress.phase("initramfs", "Pack the initramfs", async () => {
       const copies = join(folder, "named");
       await mkdir(copies);
       const further = await modulesByName(options.moduleFiles ?? [], copies);
-      const names = [...patch.depends, ...(options.modules ?? []), ...patch.objects, ...further.keys()];
-      const wanted = [...new Set(names)];
-      const kernelModules =
-        wanted.length === 0
-          ? []
-          : await resolveModules(await indexModules(options.kernel.modulesDir, further), wanted, folder);
-      const files = [...kernelModules, ...earlier];
-      const init = guestScript({ token, moduleCount: files.length, probeCount: probes.length, ...limits });
+      const required = [...patch.depends, ...(options.modules ?? []), ...further.keys()];
+      const index = await indexModules(options.kernel.modulesDir, further);
+      const needed = await resolveModules(index, [...new Set(required)], folder);
+      const all = await resolveModules(index, [...new Set([...required, ...patch.objects])], folder);
+      const files = [...all, ...earlier];
+      const optional = files.flatMap((file, number) =>
+        needed.includes(file) || earlier.includes(file) ? [] : [number],
+      );
+      const init = guestScript({ token, moduleCount: files.length, optional, probeCount: probes.length, ...limits });
       const content = { init, patchModule: options.modulePath, modules: files, probes };
-      return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName) };
+      return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName), optional };
     });
     const { frames, end } = await progress.phase("vm", title(options, accelerator), async (status) => {
       const decoder = new FrameDecoder(token, ({ name }) => {
@@ -86,6 +87,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       probeLimitSeconds: limits.probeLimit,
       transitionLimitSeconds: limits.transitionLimit,
       modules,
+      optional,
       probes,
       moduleName: patch.name,
     });

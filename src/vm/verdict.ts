@@ -1,3 +1,4 @@
+import { callbackRefusal } from "../support/callback-refusal.ts";
 import { probeTimedOut } from "./guest-script.ts";
 import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./kernel-log.ts";
 import type { GuestEnd } from "./qemu.ts";
@@ -14,6 +15,8 @@ export interface GuestReport {
   readonly transitionLimitSeconds: number;
   /** Names of the modules loaded first, in order. */
   readonly modules: readonly string[];
+  /** Numbers of those that only the patch is about: their own init function may say no on this machine. */
+  readonly optional?: readonly number[];
   readonly probes: readonly string[];
   /** The name that the patch module's file claims. */
   readonly moduleName: string;
@@ -22,7 +25,7 @@ export interface GuestReport {
 /** The part of a {@link TryResult} that follows from what the guest said. */
 export type Verdict = Pick<
   TryResult,
-  "verdict" | "module" | "transitionMilliseconds" | "probes" | "kernelLog" | "failure" | "stalledTasks"
+  "verdict" | "module" | "transitionMilliseconds" | "probes" | "kernelLog" | "failure" | "stalledTasks" | "remarks"
 >;
 
 /** Judges a run: passed only when every step worked, nothing alarming was logged and each probe's third output equals its first. */
@@ -44,6 +47,10 @@ export function judge(report: GuestReport): Verdict {
     kernelLog: failure !== null && relevant.every((line) => findAlarm([line]) === undefined) ? log.tail : relevant,
     failure,
     stalledTasks: parseStalledTasks(stalled?.status === 1 ? stalled.text : ""),
+    remarks: absentModules(report, frame).map(
+      ({ name, said }) =>
+        `${name} does not start on this virtual machine by itself (${said}), so what the patch changes in it was not tried`,
+    ),
   };
 }
 
@@ -67,7 +74,9 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   for (const [index, module] of report.modules.entries()) {
     const loaded = frame(`module.${index}`);
     if (loaded === undefined) return ended(`while it loaded module ${module}`);
-    if (loaded.status !== 0) return `module ${module} could not be loaded: ${oneLine(loaded.text)}`;
+    if (loaded.status !== 0 && !isAbsent(report, frame, index)) {
+      return `module ${module} could not be loaded: ${oneLine(loaded.text)}`;
+    }
   }
   const load = frame("load");
   if (load === undefined) {
@@ -80,6 +89,8 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
     );
   }
   if (load.status !== 0) {
+    const refusal = callbackRefusal(log, load.text);
+    if (refusal !== undefined) return `the patch module could not be loaded: ${refusal}`;
     const cause = findAlarm(log);
     const said = cause === undefined ? "" : ` (${withoutTime(cause.line)})`;
     return `the patch module could not be loaded: ${oneLine(load.text)}${said}`;
@@ -102,6 +113,34 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   if (unload.status !== 0) return `the patch module could not be unloaded: ${oneLine(unload.text)}`;
   if (frame("done") === undefined) return ended("after the patch module was unloaded");
   return null;
+}
+
+/** Errors of the loader itself, which a module's own init function does not give: the file does not fit the kernel. */
+const loaderErrors =
+  /invalid module format|exec format|invalid format|key was rejected|required key|cannot allocate|out of memory/i;
+
+/** A module that only the patch is about, and whose own init function said no: it drives what this machine does not have. */
+function isAbsent({ optional = [] }: Pick<GuestReport, "optional">, frame: FindFrame, index: number): boolean {
+  const loaded = frame(`module.${index}`);
+  if (!optional.includes(index) || loaded === undefined || loaded.status === 0) return false;
+  if (loaderErrors.test(loaded.text)) return false;
+  // One that needs another which is not there lacks its symbols.
+  return (
+    !/unknown symbol/i.test(loaded.text) ||
+    optional.some((other) => other < index && isAbsent({ optional: [other] }, frame, other))
+  );
+}
+
+function absentModules(report: GuestReport, frame: FindFrame): { readonly name: string; readonly said: string }[] {
+  return report.modules.flatMap((name, index) =>
+    isAbsent(report, frame, index) ? [{ name, said: lastReason(frame(`module.${index}`)?.text ?? "") }] : [],
+  );
+}
+
+/** The error of insmod without the path of the file. */
+function lastReason(text: string): string {
+  const line = oneLine(text);
+  return line.slice(line.lastIndexOf(": ") + 1).trim();
 }
 
 function describeEnd(report: GuestReport): string {

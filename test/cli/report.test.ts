@@ -34,6 +34,7 @@ const passed: TryResult = {
   kernelLog: ["livepatch: 'livepatch_x': patching complete"],
   failure: null,
   stalledTasks: [],
+  remarks: [],
   accelerator: "tcg",
   milliseconds: {},
 };

@@ -92,7 +92,7 @@ export class FakeHost implements Host {
     this.write(`${folder}/stack`, stack.map((frame) => `[<0>] ${frame}+0x1/0x2\n`).join(""));
   }
 
-  async insertModule(file: string): Promise<void> {
+  async insertModule(file: string, _named?: string): Promise<void> {
     if (this.insertError !== undefined) throw this.insertError;
     const { name, manifest, buildIdNote } = await readPatchFile(file);
     if (this.has(`sys/module/${name}`)) throw new KmendError({ code: "LOAD_FAILED", message: "File exists" });

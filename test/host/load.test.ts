@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { insertFailure } from "../../src/host/insert-failure.ts";
 import { type LoadOptions, load, replace } from "../../src/host/load.ts";
 import { unload } from "../../src/host/unload.ts";
 import { KmendError } from "../../src/support/errors.ts";
@@ -43,6 +44,18 @@ test("a module is loaded, and in force when its transition is over", async () =>
   expect(host.state).toEqual({ patches: ["a"], modules: ["a"] });
   expect(JSON.parse(host.read("run/kmend/loaded/a.json"))).toMatchObject({ file: join(folder, "a.ko") });
   expect(host.has("run/kmend/lock")).toBe(false);
+});
+
+test("what the patch's own callback returned is told as that, and not as another transition", async () => {
+  host.insertModule = async (path) => {
+    host.write("dev/kmsg", "4,5,100,-;livepatch: pre-patch callback failed for object 'vmlinux'\n");
+    throw insertFailure(path, `insmod: can't insert '${path}': Device or resource busy`);
+  };
+  const { modules, exitCode } = await loadFile({ name: "a" });
+  expect(exitCode).toBe(1);
+  expect(modules[0]).toMatchObject({ outcome: "failed", error: { code: "CALLBACK_REFUSED" } });
+  expect(modules[0]?.error?.message).toContain("the patch's own callback refused (-EBUSY)");
+  expect(JSON.stringify(modules[0]?.error)).not.toContain("another transition");
 });
 
 test("a dry run looks, tells the steps and does nothing", async () => {

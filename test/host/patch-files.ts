@@ -41,6 +41,10 @@ export interface Wanted {
   readonly after?: Manifest["after"];
   /** Lets two builds of one module differ. */
   readonly build?: string;
+  /** Its build id note. */
+  readonly note?: Uint8Array;
+  /** The modules that it changes, as they were proven. */
+  readonly modules?: Manifest["modules"];
 }
 
 /** Writes a patch module that has what a host looks at. @returns its path. */
@@ -57,7 +61,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     ...(wanted.manifest === false ? {} : { kmend: "0" }),
   };
   const text = Object.entries(info).map(([key, value]) => `${key}=${value}\0`);
-  const note = Buffer.from(`build id of ${name} ${build}`);
+  const note = wanted.note ?? Buffer.from(`build id of ${name} ${build}`);
   const add = (section: string, type: number, data: Uint8Array) =>
     draft.sections.push(draftSection({ name: section, type, flags: SectionFlag.alloc, alignment: 4, data }));
   add(".modinfo", SectionType.progbits, Buffer.from(text.join("")));
@@ -70,6 +74,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     replace,
     allowedLayouts: [],
     ...(wanted.after === undefined ? {} : { after: wanted.after }),
+    ...(wanted.modules === undefined ? {} : { modules: wanted.modules }),
     patches: [{ name: `${name}.patch`, sha256: "" }],
     functions: functions.map(functionNamed),
     symbols: [],

@@ -2,15 +2,17 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ElfReader } from "../../src/elf/reader.ts";
 import type { InstallResult } from "../../src/host/install.ts";
 import type { LoadResult } from "../../src/host/load.ts";
 import type { ModuleInfo } from "../../src/host/module-info.ts";
 import type { HostStatus } from "../../src/host/status.ts";
 import type { UnloadResult } from "../../src/host/unload.ts";
 import { signModule } from "../../src/update/sign-module.ts";
+import { resealed } from "../host/patch-files.ts";
 import { type HostRun, runHost } from "./host-guest.ts";
 import { buildFixtures, exampleModule } from "./host-modules.ts";
-import { Scratch, stockKernel } from "./stock-kernel.ts";
+import { all, append, build, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
 let run: HostRun;
@@ -24,7 +26,36 @@ function module(name: string, patches: readonly string[], ...more: string[]): Pr
 function forOtherKernel(path: string): string {
   const other = release.replace(/\d(?=\D*$)/, (digit) => String((Number(digit) + 1) % 10));
   const text = readFileSync(path).toString("latin1").replaceAll(release, other);
-  return scratch.file("livepatch-other.ko", Buffer.from(text, "latin1"));
+  return scratch.file("livepatch-other.ko", resealed(Buffer.from(text, "latin1")));
+}
+
+/** The module as if it were proven for another build of the kernel, which only its own code sees. */
+function forOtherBuild(path: string): string {
+  const file = readFileSync(path);
+  const { offset } = new ElfReader(file).section(".data.kmend_kernel") as { offset: number };
+  // After two pointers and a size.
+  file.fill(0xab, offset + 24, offset + 44);
+  return scratch.file("livepatch-build.ko", resealed(file));
+}
+
+/** The module after somebody has removed its livepatch relocations, which the kernel does not notice. */
+function withoutRelocations(path: string): string {
+  const bare = scratch.file("livepatch-bare.ko", readFileSync(path));
+  execFileSync("objcopy", ["--remove-section=.klp.rela.vmlinux..text", bare]);
+  return bare;
+}
+
+/** A module whose callback does not want it to be loaded. */
+async function unwilling(tree: string): Promise<string> {
+  const edit = all(
+    replace('#include "internal.h"', '#include "internal.h"\n#include "kpatch-macros.h"'),
+    replace("\treturn 0;\n}\n\nstatic int __init", '\tseq_puts(m, "never\\n");\n\treturn 0;\n}\n\nstatic int __init'),
+    append("static int may_not(patch_object *obj)\n{\n\treturn -EBUSY;\n}\nKPATCH_PRE_PATCH_CALLBACK(may_not);\n"),
+  );
+  const patch = scratch.patch(tree, { "fs/proc/version.c": edit });
+  const { result, exitCode, stderr } = await build([patch], scratch.folder(), "--name", "livepatch-no");
+  expect(exitCode, stderr).toBe(0);
+  return result.module?.path as string;
 }
 
 /** The module with a signature of a key that no kernel knows. */
@@ -46,6 +77,9 @@ beforeAll(async () => {
     await module("livepatch-both", ["meminfo-string", "cmdline-helper"]),
     await module("livepatch-zram", ["zram-module"], "--no-replace"),
     forOtherKernel(a),
+    forOtherBuild(a),
+    withoutRelocations(a),
+    await unwilling(tree.path),
     join(await buildFixtures(tree, scratch), "redirects.ko"),
     await signed(a),
     scratch.file("livepatch-damaged.ko", readFileSync(a).subarray(0, 9000)),
@@ -59,6 +93,11 @@ beforeAll(async () => {
 look() { shows "$1" 'grep -o -i "^memfree" /proc/meminfo; cut -c 1-9 /proc/cmdline; ls /sys/kernel/livepatch; ls -d /sys/module/livepatch_*'; }
 step other kmend load --json livepatch-other.ko
 step damaged kmend load livepatch-damaged.ko
+step bare kmend load --json livepatch-bare.ko
+shows by-hand 'insmod livepatch-build.ko; dmesg | grep -o "livepatch_a: proven for.*" | sort -u'
+step build kmend load --json livepatch-build.ko
+step callback kmend load --json livepatch-no.ko
+look refused
 insmod redirects.ko
 step traced kmend load --json livepatch-b.ko
 rmmod redirects
@@ -117,6 +156,28 @@ describe("load", () => {
     const { exitCode, stderr } = run.step("damaged");
     expect(exitCode).toBe(2);
     expect(stderr).toMatch(/NOT_A_PATCH_MODULE.*it is damaged/);
+  });
+
+  test("a module without its livepatch relocations is refused", () => {
+    expect(run.step("bare").exitCode).toBe(4);
+    expect(run.json<{ error: object }>("bare").error).toMatchObject({ code: "MODULE_ALTERED" });
+  });
+
+  test("a module for another build of the kernel refuses by itself, whoever loads it", async () => {
+    const { buildId } = (await stockKernel()).kernel;
+    const said = `livepatch_a: proven for the kernel build ${"ab".repeat(20)}, and this is ${buildId}`;
+    expect(run.step("by-hand").stdout).toBe(`${said}\n`);
+    const [failed] = run.json<LoadResult>("build").modules;
+    expect(failed).toMatchObject({ outcome: "failed", error: { code: "LOAD_FAILED" } });
+    expect(failed?.error?.why).toContain(said);
+  });
+
+  test("what the patch's own callback returned is told as that", () => {
+    expect(run.step("callback").exitCode).toBe(1);
+    const [failed] = run.json<LoadResult>("callback").modules;
+    expect(failed).toMatchObject({ outcome: "failed", error: { code: "CALLBACK_REFUSED" } });
+    expect(failed?.error?.message).toContain("the patch's own callback refused (-EBUSY)");
+    expect(look("refused")).toBe("MemFree console=t");
   });
 
   test("a function that another tool redirects is left alone", () => {

@@ -8,7 +8,7 @@ import { run } from "../../src/support/run.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
 import { tryModule } from "../../src/vm/try.ts";
 import type { TryOptions, TryResult } from "../../src/vm/try-types.ts";
-import { stockKernel } from "./stock-kernel.ts";
+import { build, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 
 const fixtures = fileURLToPath(new URL("../fixtures/patch-modules", import.meta.url));
 const probe = "cat /proc/cmdline";
@@ -145,4 +145,26 @@ test("an image that QEMU cannot boot is the host's problem", async () => {
     code: "VM_DID_NOT_START",
     exitCode: 5,
   });
+});
+
+test("a patch of a module that does not start in the guest passes, with a remark", async () => {
+  const scratch = new Scratch();
+  try {
+    const { tree } = await stockKernel();
+    // It drives a part of VIA's processors, and its init function gives ENODEV on all others.
+    const edit = replace(
+      "\tctx->fallback = fallback_tfm;\n",
+      (line) => `${line}\tif (!fallback_tfm)\n\t\treturn -EINVAL;\n`,
+    );
+    const patch = scratch.patch(tree.path, { "drivers/crypto/padlock-sha.c": edit }, "never-fails");
+    const { result, exitCode, stderr } = await build([patch], scratch.folder());
+    expect(exitCode, stderr).toBe(0);
+    const tried = await tryModule({ kernel, modulePath: result.module?.path as string, timeoutSeconds: 100 });
+    expect(tried).toMatchObject({ verdict: "passed", failure: null, module: "livepatch_never_fails" });
+    expect(tried.remarks).toEqual([
+      expect.stringMatching(/^padlock_sha does not start on this virtual machine by itself/),
+    ]);
+  } finally {
+    scratch.remove();
+  }
 });

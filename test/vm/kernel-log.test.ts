@@ -77,3 +77,8 @@ test("the transition is timed from the kernel's own time stamps", () => {
   expect(transitionTime(healthy.slice(0, 5), "livepatch_cmdline")).toBeNull();
   expect(transitionTime(healthy, "another")).toBeNull();
 });
+
+test("names in livepatch's lines are made of any words", () => {
+  expect(findAlarm(["[ 7.7] livepatch: enabling patch 'livepatch_module_init_fails'"])).toBeUndefined();
+  expect(findAlarm(["[ 7.7] livepatch: failed to enable patch 'good'"])?.reason).toBe("livepatch reported a failure");
+});

@@ -70,7 +70,46 @@ test("all steps worked: passed", () => {
     ],
     failure: null,
     stalledTasks: [],
+    remarks: [],
   });
+});
+
+test("a module that only the patch is about, and that does not start on this machine, is a remark", () => {
+  const absent: [number, string] = [1, "insmod: can't insert '/kmend/modules/0.ko': No such device\n"];
+  const verdict = judge({ ...run({ "module.0": absent }), optional: [0] });
+  expect(verdict).toMatchObject({ verdict: "passed", failure: null });
+  expect(verdict.remarks).toEqual([
+    "fuse does not start on this virtual machine by itself (No such device), so what the patch changes in it was not tried",
+  ]);
+  // What the user asked for, or the patch module needs, has to be there.
+  expect(judge(run({ "module.0": absent }, "module.0")).failure).toContain("module fuse could not be loaded");
+});
+
+test.each([
+  "insmod: can't insert '/kmend/modules/0.ko': invalid module format",
+  "insmod: can't insert '/kmend/modules/0.ko': unknown symbol in module, or unknown parameter",
+])("a module that the loader itself refuses is a failure: %s", (said) => {
+  const verdict = judge({ ...run({ "module.0": [1, said] }, "module.0"), optional: [0] });
+  expect(verdict).toMatchObject({ verdict: "failed", remarks: [] });
+});
+
+test("a module that needs one which does not start lacks its symbols, and is a remark too", () => {
+  const ended = run({ "module.0": [1, "insmod: can't insert 'a': No such device"] });
+  const second: Frame = { name: "module.1", status: 1, text: "insmod: can't insert 'b': unknown symbol in module" };
+  const verdict = judge({ ...ended, frames: [...ended.frames, second], modules: ["fuse", "cuse"], optional: [0, 1] });
+  expect(verdict.verdict).toBe("passed");
+  expect(verdict.remarks).toHaveLength(2);
+});
+
+test("what the patch's own callback returned is told as that", () => {
+  const said: [number, string] = [1, "insmod: can't insert '/kmend/patch.ko': Device or resource busy"];
+  const refused = log.replace(
+    /\n.*starting[\s\S]*/,
+    "\n[ 1.2] livepatch: pre-patch callback failed for object 'vmlinux'",
+  );
+  expect(judge(run({ load: said, name: [0, ""], log: [0, refused] })).failure).toBe(
+    "the patch module could not be loaded: the patch's own callback refused (-EBUSY)",
+  );
 });
 
 test("a probe that does not return to its first output fails the run", () => {

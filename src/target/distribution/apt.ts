@@ -118,6 +118,7 @@ export async function unpackedPackages(
       if (missing.length > 0) await downloadAndUnpack(missing, root, context, status);
     },
     (pid) => status(`process ${pid} is downloading the same packages; waiting for it`),
+    context.signal,
   );
   return folders;
 }

@@ -161,6 +161,7 @@ export async function unpackKernel(
         );
       },
       (pid) => context.progress.note(`process ${pid} is unpacking the same packages; waiting for it`),
+      context.signal,
     );
   }
   const modules = join(folder, "lib/modules", release);

@@ -39,6 +39,7 @@ export async function preparedSource(request: SourceRpmRequest, context: Distrib
       );
     },
     (pid) => context.progress.note(`process ${pid} is preparing the same source RPM; waiting for it`),
+    context.signal,
   );
   return archive;
 }
