@@ -1,7 +1,7 @@
-import { Binding, SymbolType } from "../elf/constants.ts";
 import type { Atom, Reference } from "./atoms.ts";
 import { isSpecialStatic } from "./names.ts";
 import { isOnceData } from "./section-classes.ts";
+import { filesOf, type SourceFiles } from "./source-files.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Which atom of the original unit is the same thing as which atom of the patched one. */
@@ -21,12 +21,12 @@ export interface Correlation {
  */
 export function correlate(original: UnitObject, patched: UnitObject): Correlation {
   const pairs = new Pairs();
-  const [files, patchedFiles] = [original, patched].map(filesOf) as [SourceFiles, SourceFiles];
+  const [files, patchedFiles] = [filesOf(original.elf), filesOf(patched.elf)];
   const several = files.count > 1 && files.count === patchedFiles.count;
   const originals = groupByIdentity(original.atoms, several ? files : undefined);
   const patcheds = groupByIdentity(patched.atoms, several ? patchedFiles : undefined);
-  const usersBefore = indexUsers(original);
-  const usersAfter = indexUsers(patched);
+  const usersBefore = indexUsers(original, several ? files : undefined);
+  const usersAfter = indexUsers(patched, several ? patchedFiles : undefined);
   const open: [Atom[], Atom[]][] = [];
   for (const [identity, left] of originals) {
     const right = patcheds.get(identity);
@@ -86,24 +86,6 @@ export function isWritable(atom: Atom): boolean {
   return atom.kind === "data" || atom.kind === "bss";
 }
 
-/** Which source a local symbol is of, in an object that `ld -r` made of several: by the symbol's number, the number of the source. */
-interface SourceFiles {
-  readonly count: number;
-  readonly numberOf: ReadonlyMap<number, number>;
-}
-
-/** Local symbols stand behind the STT_FILE symbol of their source (gABI chapter 4, "Symbol Table"). */
-function filesOf({ elf }: UnitObject): SourceFiles {
-  const numberOf = new Map<number, number>();
-  let count = 0;
-  for (const symbol of elf.symbols) {
-    if (symbol.binding !== Binding.local) break;
-    if (symbol.type === SymbolType.file) count++;
-    else numberOf.set(symbol.index, count);
-  }
-  return { count, numberOf };
-}
-
 /** Code with code, data with data; a variable may move between .bss, .data and .rodata, which the comparison then sees. */
 function identityOf(atom: Atom, files: SourceFiles | undefined): string {
   const isCode = atom.kind === "function" || atom.kind === "code";
@@ -152,14 +134,15 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
  * By atom, the names of the source functions and variables that refer to it: `f` for `f`, `f.part.0` and `f.cold`; `table` for
  * `struct ops *table[] = { &(struct ops){ … } }`, whose elements only it refers to.
  */
-function indexUsers(unit: UnitObject): Map<Atom, Set<string>> {
+function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
     for (const reference of atom.references) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
       const known = users.get(target);
-      const name = atom.name.split(".")[0] as string;
+      const file = files?.numberOf.get(atom.symbol?.index ?? 0) ?? "";
+      const name = `${file} ${atom.name.split(".")[0]}`;
       if (known === undefined) users.set(target, new Set([name]));
       else known.add(name);
     }

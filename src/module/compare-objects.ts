@@ -3,7 +3,7 @@ import { correlate } from "../diff/correlate.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
-import { ListedObject, listedProof } from "../match/listed-object.ts";
+import { ListedObject, listedProof, ownAddress } from "../match/listed-object.ts";
 import type { ListedSymbol } from "../match/symbol-table.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
@@ -63,7 +63,7 @@ export interface DiffResult {
 /**
  * Compares two builds of one translation unit.
  * @returns the result, and the extract when there is something to carry and nothing is refused.
- * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
+ * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
  */
 export async function compareObjects(
   originalFile: Uint8Array,
@@ -84,7 +84,7 @@ export async function compareObjects(
     patched,
     changes,
     selection,
-    proof: listedProof(original, target, listed),
+    proof: listedProof(original, target, listed, input.listed === undefined),
     target,
   };
   const unit = resolveUnit(plan, {
@@ -177,7 +177,7 @@ function ownSymbols(original: UnitObject): ListedSymbol[] {
       ? [
           {
             name: symbol.name,
-            address: symbol.section * 2 ** 32 + symbol.value,
+            address: ownAddress(symbol),
             size: symbol.size,
             isGlobal: symbol.binding !== 0,
             isFile: false,
