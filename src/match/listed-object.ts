@@ -78,7 +78,8 @@ export function listedProof(
   const globals = new Map(symbols.filter(({ isGlobal }) => isGlobal).map((symbol) => [symbol.name, symbol.address]));
   const addressOf = (atom: Atom): number | undefined => {
     if (atom.symbol === undefined) return undefined;
-    if (isOwn) return ownAddress(atom.symbol);
+    // The symbol as the object has it: atoms see through function descriptors.
+    if (isOwn) return ownAddress(unit.elf.symbols[atom.symbol.index] ?? atom.symbol);
     if (atom.symbol.binding !== 0) return globals.get(atom.name);
     const named = target.symbolsNamed(atom.name);
     return blockFor(atom)?.get(atom.name) ?? (named.length === 1 ? (named[0] as TargetSymbol).address : undefined);

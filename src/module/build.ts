@@ -1,8 +1,10 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import { sameLines } from "../change/kept-lines.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import type { SameLine } from "../diff/correlate.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
 import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -240,8 +242,10 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     const { refusals } = units;
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
+  // With earlier updates both objects have lines of their own.
+  const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes, isSameLine)),
     isAboutTypes === false
       ? { refusals: [], notes: [] }
       : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
@@ -287,10 +291,17 @@ async function planUnits(
   objects: TargetObjects,
   ahead: ReadAhead,
   entrySizes: EntrySizes,
+  isSameLine: SameLine | undefined,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes);
+    const plan = await planUnit(
+      pair,
+      await objects.open(pair.object),
+      await ahead.original(pair),
+      entrySizes,
+      isSameLine,
+    );
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

@@ -1,7 +1,6 @@
 import { SectionFlag } from "../../elf/constants.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { type ElfReader, isDefined } from "../../elf/reader.ts";
-import { isSpecialStatic } from "../names.ts";
 import { type UnitVariable, unitDeclarations } from "./variable-types.ts";
 
 /** A variable of the running kernel that the two builds of a unit take for different things. */
@@ -78,7 +77,5 @@ function liveVariables(elf: ElfReader, variables: readonly UnitVariable[]): Unit
     if (section !== undefined && (section.flags & SectionFlag.write) !== 0)
       writable.add(symbol.name.replace(/\.\d+$/, ""));
   }
-  return variables.filter(
-    ({ name, isConst, isDeclaration }) => !isConst && !isSpecialStatic(name) && (isDeclaration || writable.has(name)),
-  );
+  return variables.filter(({ name, isConst, isDeclaration }) => !isConst && (isDeclaration || writable.has(name)));
 }
