@@ -1,5 +1,5 @@
 import { type Refusal, refuse } from "../support/refusals.ts";
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
@@ -122,6 +122,7 @@ class ChangeFinder {
       this.#add(atom, undefined, `was thrown away after boot (${before.section.name})`, undefined);
       return;
     }
+    if (isIndirect(before)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: "it becomes a plain function" });
     const difference = this.comparison.difference(before, atom);
     if (this.marks.ignoredFunctions.has(atom)) {
       const found =
@@ -156,7 +157,7 @@ class ChangeFinder {
     if (!moved && this.comparison.difference(before, atom) === null) return;
     if (isGone(atom.section, this.object)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else if (sectionClass === "registry") this.#refuseRegistry(atom);
-    else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});
+    else if (atom.kind === "code") this.#refuseCode(atom);
     else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
       const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
       if (oldSize !== newSize)
@@ -173,8 +174,13 @@ class ChangeFinder {
     else if (isGone(atom.section, this.object) && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     } else if (atom.kind === "code" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
-      this.#refuse("ASSEMBLY", atom.name, {});
+      this.#refuseCode(atom);
     }
+  }
+
+  #refuseCode(atom: Atom): void {
+    if (isIndirect(atom)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: "the change is in its resolver" });
+    else this.#refuse("ASSEMBLY", atom.name, {});
   }
 
   /** The patch module can export what it brings itself; modules that are loaded later then find it. */

@@ -1,5 +1,6 @@
+import { SectionFlag } from "../elf/constants.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { type Atom, isAnonymousConstant, type Reference } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, isIndirect, type Reference } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { Rewrite } from "./rewrites.ts";
@@ -144,6 +145,7 @@ class Selector {
       this.#refuse("SHORT_BRANCH", from.name, { target: route.atom.name, section: from.section.name });
     }
     if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
+    if ("atom" in route) this.#requireOneAddress(route.atom, from);
     if ((route.to === "original" || route.to === "external") && "name" in from && from.kind === "function") {
       const problem = this.patched.arch.farProblem(from, reference);
       const target = route.to === "external" ? route.name : route.atom.name;
@@ -171,6 +173,16 @@ class Selector {
     const areNew = first === undefined && second === undefined;
     if (areNew || (first?.section === second?.section && first?.end === second?.start)) return;
     this.#refuse("AMBIGUOUS_PLACE", atom.name, { user: user.name, before: before.name });
+  }
+
+  /** Refuses what has no address that a relocation of the kernel's module loader could give. */
+  #requireOneAddress(atom: Atom, from: Atom | TableEntry): void {
+    const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
+    if (isIndirect(atom)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: `${user} refers to it` });
+    if ((atom.section.flags & SectionFlag.tls) !== 0)
+      this.#refuse("SPECIAL_SECTION", atom.name, {
+        problem: `${user} uses the thread-local variable ${atom.name}, and a kernel has none`,
+      });
   }
 
   /** Refuses a use of what is freed after boot, unless the running kernel's version of the user has it too. */

@@ -47,6 +47,10 @@ export const refusalTexts = {
     why: "assembly code has no function entry that ftrace can redirect",
     hint: "change the C callers of the assembly function instead",
   },
+  INDIRECT_FUNCTION: {
+    why: "{problem}: which function its callers run was chosen once, by a resolver (ifunc) that does not run again",
+    hint: "make the change in the functions that the resolver chooses from",
+  },
   NOT_TRACEABLE: {
     why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
     hint: "{advice}",
