@@ -138,7 +138,7 @@ export async function compareObjects(
     klpRelocations: (extract?.klpRelocations ?? []).map(describeRelocation),
     specialSections: extract?.tableBytes ?? {},
     refusals,
-    notes: [...changes.notes, ...unit.notes],
+    notes: [...changes.notes, ...unit.notes, ...countedHere(input, unit, extract?.klpRelocations ?? [])],
   };
   return { result, extract: extract?.object };
 }
@@ -168,6 +168,24 @@ function requireSameMachine(original: UnitObject, patched: UnitObject, input: Co
     hint: "give two builds of one source file, made by the same compiler with the same options",
     exitCode: ExitCode.usage,
   });
+}
+
+/** Of several symbols of one name, the unit alone tells positions among its own only. */
+function countedHere(
+  { listed, object }: CompareInput,
+  { redirections }: ResolvedUnit,
+  relocations: readonly KlpRelocation[],
+): string[] {
+  if (listed !== undefined) return [];
+  const counted = [
+    ...redirections.flatMap(({ oldName, sympos }) => (sympos > 0 ? [oldName] : [])),
+    ...relocations.flatMap(({ symbol }) => (symbol.object === object && symbol.sympos > 0 ? [symbol.name] : [])),
+  ];
+  const names = [...new Set(counted)];
+  if (names.length === 0) return [];
+  return [
+    `the positions of ${names.join(", ")} are counted in this object alone; those of ${object} come from its symbol table (--symtab)`,
+  ];
 }
 
 /** Without a symbol table the unit's own names stand for those of the kernel. */
