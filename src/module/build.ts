@@ -20,18 +20,18 @@ import {
 import { requireModuleOf } from "../target/external-module.ts";
 import type { FindOptions } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
-import { sourceTree } from "../target/tree-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { occupyTree } from "../tree/prepare.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import { removeShadows } from "./build-shadows.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
-import { checkUnitLayouts, explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
+import { explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { patchesInForce, workOn } from "./earlier-updates.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
+import { checkTypes, isFromElsewhere } from "./foreign-types.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
 import {
@@ -168,8 +168,8 @@ async function buildChange(session: Session): Promise<BuildResult> {
   if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
     return result(session, "unchanged", { units, notes, functions: [] });
   }
-  // Packages bring the configuration of their image; with earlier updates the source is not the kernel's.
-  if (session.kernel.distribution === sourceTree && workshop.earlier.size === 0) {
+  // With earlier updates the source is not the kernel's.
+  if (isFromElsewhere(session) && workshop.earlier.size === 0) {
     const changed = resolved.map(({ plan }) => plan.pair);
     await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
   }
@@ -246,9 +246,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
   const [plans, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes, isSameLine)),
-    isAboutTypes === false
-      ? { refusals: [], notes: [] }
-      : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
+    checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
   ]);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),

@@ -268,7 +268,7 @@ test.each([
 });
 
 test.each([
-  ["descriptor", 'static struct { long a[5]; } __attribute__((section("__dyndbg"))) descriptor = { { 1 } };'],
+  ["descriptor", 'static struct { long a[5]; } descriptor __attribute__((section("__dyndbg"))) = { { 1 } };'],
   ["_rs", "static struct { int lock, interval, burst, printed, missed; long begin, flags; } _rs = { 0, 5, 10 };"],
   ["__key", "static struct { long subkeys[2]; } __key;"],
   ["__warned", 'static char __attribute__((section(".data.unlikely"))) __warned;'],
