@@ -1,3 +1,4 @@
+import { SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Section } from "../elf/model.ts";
 
 /**
@@ -50,6 +51,11 @@ export type Target =
 /** True when calls and jumps can enter it and ftrace may know it: a FUNC symbol in an executable section. */
 export function isFunction(atom: Atom): boolean {
   return atom.kind === "function";
+}
+
+/** True for the resolver of an indirect function (GNU extension of the gABI: STT_GNU_IFUNC): a call of its name runs what it chooses. */
+export function isIndirect({ symbols }: Atom): boolean {
+  return symbols.some(({ type }) => type === SymbolType.gnuIfunc);
 }
 
 /** True for read-only atoms whose content is all that matters: text constants and unnamed read-only pieces. */

@@ -1,12 +1,14 @@
 import { type Refusal, refuse } from "../support/refusals.ts";
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
+import { labelTablesOf } from "./label-tables.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
 import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
+import { ColdParts } from "./source-files.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** A function that the patch module has to hold. */
@@ -32,6 +34,8 @@ export interface UnitChanges {
   readonly callbacks: AuthorMarks["callbacks"];
   /** Entries of the patched unit that export something new. */
   readonly newExports: readonly Atom[];
+  /** Data of the patched unit that leads to places inside of its changed functions. */
+  readonly labelTables: ReadonlySet<Atom>;
   /** Answers further questions about the two builds. */
   readonly comparison: Comparison;
 }
@@ -57,6 +61,7 @@ export function findChanges(
     callbacks: finder.marks.callbacks,
     newExports: finder.newExports,
     comparison: finder.comparison,
+    labelTables: finder.labelTables,
   };
 }
 
@@ -66,9 +71,11 @@ class ChangeFinder {
   readonly notes: string[] = [];
   readonly newExports: Atom[] = [];
   readonly comparison: Comparison;
+  labelTables: ReadonlySet<Atom> = new Set();
   readonly marks: AuthorMarks;
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
+  readonly #coldPartsOf: ColdParts;
   readonly original: UnitObject;
   readonly patched: UnitObject;
   readonly correlation: Correlation;
@@ -83,6 +90,7 @@ class ChangeFinder {
     this.object = object;
     this.comparison = new Comparison(original, patched, correlation);
     this.marks = readMarks(patched);
+    this.#coldPartsOf = new ColdParts(patched);
     this.#users = collectUsers(patched);
     this.#tableUsers = collectTableTargets(patched);
   }
@@ -101,6 +109,8 @@ class ChangeFinder {
     this.#movedNames();
     this.#coldParts();
     this.#unredirectable();
+    this.labelTables = labelTablesOf(this.patched, (atom) => this.functions.get(atom)?.original !== undefined);
+    this.#labelTables();
     this.#sharedConstants();
   }
 
@@ -114,6 +124,7 @@ class ChangeFinder {
       this.#add(atom, undefined, `was thrown away after boot (${before.section.name})`, undefined);
       return;
     }
+    if (isIndirect(before)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: "it becomes a plain function" });
     const difference = this.comparison.difference(before, atom);
     if (this.marks.ignoredFunctions.has(atom)) {
       const found =
@@ -148,7 +159,7 @@ class ChangeFinder {
     if (!moved && this.comparison.difference(before, atom) === null) return;
     if (isGone(atom.section, this.object)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     else if (sectionClass === "registry") this.#refuseRegistry(atom);
-    else if (atom.kind === "code") this.#refuse("ASSEMBLY", atom.name, {});
+    else if (atom.kind === "code") this.#refuseCode(atom);
     else if (isWritable(atom) || isWritable(before) || atom.symbol?.binding !== 0) {
       const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
       if (oldSize !== newSize)
@@ -165,8 +176,13 @@ class ChangeFinder {
     else if (isGone(atom.section, this.object) && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
       this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
     } else if (atom.kind === "code" && atom.symbol !== undefined && !this.#equalsSomeOriginal(atom)) {
-      this.#refuse("ASSEMBLY", atom.name, {});
+      this.#refuseCode(atom);
     }
+  }
+
+  #refuseCode(atom: Atom): void {
+    if (isIndirect(atom)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: "the change is in its resolver" });
+    else this.#refuse("ASSEMBLY", atom.name, {});
   }
 
   /** The patch module can export what it brings itself; modules that are loaded later then find it. */
@@ -215,13 +231,8 @@ class ChangeFinder {
 
   /** A function and its cold part are one: when either changed, both are replaced. */
   #coldParts(): void {
-    const byName = new Map(
-      this.patched.atoms.filter(({ kind }) => kind === "function").map((atom) => [atom.name, atom]),
-    );
     for (const change of [...this.functions.values()]) {
-      const parentName = coldParent(change.atom.name);
-      if (parentName === undefined) continue;
-      const parent = byName.get(parentName);
+      const parent = this.#coldPartsOf.ownerOf(change.atom);
       if (parent === undefined || this.functions.has(parent)) continue;
       this.#add(parent, this.correlation.originalOf.get(parent), `its cold part ${change.reason}`, undefined);
     }
@@ -273,8 +284,31 @@ class ChangeFinder {
   /** The function that a piece of code belongs to: itself, or the parent of a cold part. */
   #ownerOf(atom: Atom): Atom | undefined {
     if (atom.kind !== "function") return undefined;
-    const parent = coldParent(atom.name);
-    return parent === undefined ? atom : this.patched.atoms.find((other) => other.name === parent);
+    return coldParent(atom.name) === undefined ? atom : this.#coldPartsOf.ownerOf(atom);
+  }
+
+  /** Tables of labels go with their function: a constant one is carried with it, one that may have been written is not known any more. */
+  #labelTables(): void {
+    for (const atom of this.labelTables) {
+      if (!this.correlation.originalOf.has(atom) || atom.symbol === undefined) continue;
+      if (isWritable(atom)) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
+      else this.#requireCarriedUsers(atom);
+    }
+  }
+
+  /** @param atom a constant of which the patch module gets a copy. */
+  #requireCarriedUsers(atom: Atom): {
+    readonly isUsed: boolean;
+    readonly isStored: boolean;
+    readonly isShared: boolean;
+  } {
+    // A constant that points at this one differs from its original by that, and is looked at on its own.
+    const uses = (this.#users.get(atom) ?? []).filter(({ user }) => !isLocalConstant(user));
+    const outside = uses.filter(({ user }) => !this.functions.has(user)).map(({ user }) => user);
+    if (outside.length > 0)
+      this.#refuse("RODATA_SHARED", declaredName(atom), { users: [...new Set(outside.map(declaredName))].join(", ") });
+    const isStored = uses.some(({ user, reference }) => this.patched.arch.isAddressStored(user, reference));
+    return { isUsed: uses.length > 0, isStored, isShared: outside.length > 0 };
   }
 
   /** A changed constant that live data or a function that cannot be replaced keeps using would exist in two versions. */
@@ -282,16 +316,10 @@ class ChangeFinder {
     for (const [before, atom] of this.correlation.patchedOf) {
       if (atom.kind !== "rodata" || atom.symbol?.binding !== 0 || classOf(atom.section) !== "content") continue;
       if (this.comparison.difference(before, atom) === null) continue;
-      // A constant that points at this one differs from its original by that, and is looked at on its own.
-      const uses = (this.#users.get(atom) ?? []).filter(({ user }) => !isLocalConstant(user));
-      const outside = uses.filter(({ user }) => !this.functions.has(user)).map(({ user }) => user);
-      const isStored = uses.some(({ user, reference }) => this.patched.arch.isAddressStored(user, reference));
-      if (outside.length > 0)
-        this.#refuse("RODATA_SHARED", declaredName(atom), {
-          users: [...new Set(outside.map(declaredName))].join(", "),
-        });
-      else if (isStored) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
-      else if (uses.length > 0) {
+      const { isUsed, isStored, isShared } = this.#requireCarriedUsers(atom);
+      if (isShared) continue;
+      if (isStored) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
+      else if (isUsed && !this.labelTables.has(atom)) {
         this.notes.push(
           `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,
         );

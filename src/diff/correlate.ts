@@ -1,7 +1,7 @@
-import { Binding, SymbolType } from "../elf/constants.ts";
 import type { Atom, Reference } from "./atoms.ts";
-import { isSpecialStatic } from "./names.ts";
-import { isOnceData } from "./section-classes.ts";
+import { startsAnew } from "./names.ts";
+import { filesOf, type SourceFiles } from "./source-files.ts";
+import { StaticPairing } from "./static-pairing.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Which atom of the original unit is the same thing as which atom of the patched one. */
@@ -16,19 +16,26 @@ export interface Correlation {
   readonly shared?: ReadonlySet<string> | undefined;
 }
 
+/** True for a line that the source change leaves alone and that has the same number in both builds. */
+export type SameLine = (line: number) => boolean;
+
+const noLine: SameLine = () => false;
+
 /**
  * Pairs the named atoms of two builds of one unit. Names decide where they are unique. Where a compiler numbered several things of one name, only
- * evidence pairs them: equal places in functions of equal shape, then the order of first use in functions that are already paired. What stays
- * unpaired counts as new, which is safe for code and constants (their users become changed) and refused for writable data.
+ * evidence pairs them: the function and line of their declaration (variables whose functions change), equal places in functions of equal shape, then
+ * the only one of its size that a paired function uses. What stays unpaired counts as new, which is safe for code and constants (their users become
+ * changed) and refused for writable data.
  */
-export function correlate(original: UnitObject, patched: UnitObject): Correlation {
+export function correlate(original: UnitObject, patched: UnitObject, isSameLine: SameLine = noLine): Correlation {
   const pairs = new Pairs();
-  const [files, patchedFiles] = [original, patched].map(filesOf) as [SourceFiles, SourceFiles];
+  const [files, patchedFiles] = [filesOf(original.elf), filesOf(patched.elf)];
   const several = files.count > 1 && files.count === patchedFiles.count;
   const originals = groupByIdentity(original.atoms, several ? files : undefined);
   const patcheds = groupByIdentity(patched.atoms, several ? patchedFiles : undefined);
-  const usersBefore = indexUsers(original);
-  const usersAfter = indexUsers(patched);
+  const usersBefore = indexUsers(original, several ? files : undefined);
+  const usersAfter = indexUsers(patched, several ? patchedFiles : undefined);
+  const statics = new StaticPairing(original, patched, isSameLine);
   const open: [Atom[], Atom[]][] = [];
   for (const [identity, left] of originals) {
     const right = patcheds.get(identity);
@@ -36,16 +43,17 @@ export function correlate(original: UnitObject, patched: UnitObject): Correlatio
     const exact = pairByExactGlobalName(pairs, left, right);
     if (exact.left.length === 1 && exact.right.length === 1) {
       const [a, b] = [exact.left[0] as Atom, exact.right[0] as Atom];
-      if (mayBeSame(a, b, usersBefore, usersAfter)) pairs.add(a, b);
+      if (mayBeSame(a, b, usersBefore, usersAfter) && statics.mayBeSame(a, b)) pairs.add(a, b);
     } else if (exact.left.length > 0 && exact.right.length > 0) open.push([exact.left, exact.right]);
   }
+  for (const [left, right] of open) for (const [a, b] of statics.pair(left, right)) pairs.add(a, b);
   for (let found = true; found && open.length > 0; ) {
     found = false;
     const groupOf = new Map<Atom, number>();
     open.forEach(([left, right], group) => {
-      for (const atom of [...left, ...right]) if (!pairs.has(atom)) groupOf.set(atom, group);
+      for (const atom of [...left, ...right]) if (!pairs.has(atom) && !statics.isOpen(atom)) groupOf.set(atom, group);
     });
-    for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, a, b) || found;
+    for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, statics, a, b) || found;
   }
   const lostData = new Map<string, Atom[]>();
   for (const atom of original.atoms) {
@@ -80,30 +88,12 @@ class Pairs {
 export function isCorrelatable(atom: Atom): boolean {
   if (atom.symbol === undefined || atom.kind === "string" || atom.kind === "constant") return false;
   if (atom.symbol.binding !== 0) return true;
-  return !isSpecialStatic(atom.name) && !isOnceData(atom.section.name);
+  return !startsAnew(atom.name, atom.section.name, atom.end - atom.start);
 }
 
 /** True for data that the running kernel may have changed, zero-initialised data included. */
 export function isWritable(atom: Atom): boolean {
   return atom.kind === "data" || atom.kind === "bss";
-}
-
-/** Which source a local symbol is of, in an object that `ld -r` made of several: by the symbol's number, the number of the source. */
-interface SourceFiles {
-  readonly count: number;
-  readonly numberOf: ReadonlyMap<number, number>;
-}
-
-/** Local symbols stand behind the STT_FILE symbol of their source (gABI chapter 4, "Symbol Table"). */
-function filesOf({ elf }: UnitObject): SourceFiles {
-  const numberOf = new Map<number, number>();
-  let count = 0;
-  for (const symbol of elf.symbols) {
-    if (symbol.binding !== Binding.local) break;
-    if (symbol.type === SymbolType.file) count++;
-    else numberOf.set(symbol.index, count);
-  }
-  return { count, numberOf };
 }
 
 /** Code with code, data with data; a variable may move between .bss, .data and .rodata, which the comparison then sees. */
@@ -133,6 +123,12 @@ function pairByExactGlobalName(pairs: Pairs, left: Atom[], right: Atom[]): { lef
     const other = globals.get(atom.name);
     if (other !== undefined) pairs.add(atom, other);
   }
+  // A static variable of file scope, among those of functions that have its name.
+  const ofFile = (list: Atom[]): Atom[] =>
+    list.filter((atom) => !isGlobal(atom) && !atom.name.includes(".") && atom.kind !== "function");
+  const [own, others] = [ofFile(left), ofFile(right)];
+  if (left.length + right.length > 2 && own.length === 1 && others.length === 1)
+    pairs.add(own[0] as Atom, others[0] as Atom);
   const open = (atom: Atom): boolean => !pairs.has(atom);
   return { left: left.filter(open), right: right.filter(open) };
 }
@@ -154,14 +150,15 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
  * By atom, the names of the source functions and variables that refer to it: `f` for `f`, `f.part.0` and `f.cold`; `table` for
  * `struct ops *table[] = { &(struct ops){ … } }`, whose elements only it refers to.
  */
-function indexUsers(unit: UnitObject): Map<Atom, Set<string>> {
+function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
     for (const reference of atom.references) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
       const known = users.get(target);
-      const name = atom.name.split(".")[0] as string;
+      const file = files?.numberOf.get(atom.symbol?.index ?? 0) ?? "";
+      const name = `${file} ${atom.name.split(".")[0]}`;
       if (known === undefined) users.set(target, new Set([name]));
       else known.add(name);
     }
@@ -170,7 +167,13 @@ function indexUsers(unit: UnitObject): Map<Atom, Set<string>> {
 }
 
 /** Pairs what two paired functions refer to. Returns whether a pair was found. */
-function pairReferences(pairs: Pairs, groupOf: ReadonlyMap<Atom, number>, a: Atom, b: Atom): boolean {
+function pairReferences(
+  pairs: Pairs,
+  groupOf: ReadonlyMap<Atom, number>,
+  statics: StaticPairing,
+  a: Atom,
+  b: Atom,
+): boolean {
   const left = openReferences(a, groupOf);
   const right = openReferences(b, groupOf);
   if (left.length === 0 || right.length === 0) return false;
@@ -180,21 +183,26 @@ function pairReferences(pairs: Pairs, groupOf: ReadonlyMap<Atom, number>, a: Ato
     pairs.add(x, y);
     found = true;
   };
-  if (sameShape(a, b)) {
+  const areAlike = sameShape(a, b);
+  if (areAlike) {
+    const isCertain = a.kind !== "function" || statics.isUnchanged(a, b);
     a.references.forEach((reference, at) => {
       const [x, y] = [targetAtom(reference), targetAtom(b.references[at] as Reference)];
-      if (x !== undefined && y !== undefined && groupOf.has(x) && groupOf.has(y)) pair(x, y);
+      if (x === undefined || y === undefined || !groupOf.has(x) || !groupOf.has(y)) return;
+      if (isCertain || !isWritable(x)) pair(x, y);
     });
-    return found;
+    if (isCertain) return found;
   }
-  // Different shapes: the first, second, … variable of a name that the function uses, if it uses equally many of that name and size.
+  // The variable of a name and size of which the function uses one only. Of several, order is no evidence: what they are used for is.
   const kinds = new Set(left.map((atom) => `${groupOf.get(atom)} ${atom.end - atom.start}`));
   for (const kind of kinds) {
     const of = (atom: Atom): boolean =>
       `${groupOf.get(atom)} ${atom.end - atom.start}` === kind && atom.kind !== "function";
     const xs = left.filter(of);
     const ys = right.filter(of);
-    if (xs.length === ys.length) for (const [at, x] of xs.entries()) pair(x, ys[at] as Atom);
+    const isOrdered = xs.length === ys.length && (xs.length === 1 || !xs.some(isWritable));
+    if (isOrdered) for (const [at, x] of xs.entries()) pair(x, ys[at] as Atom);
+    else for (const [x, y] of statics.pairByUse(xs, ys)) pair(x, y);
   }
   return found;
 }

@@ -8,8 +8,8 @@ import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-ch
 import { prototypeChange } from "./layout/prototype-change.ts";
 import { TypePairs, wordOf } from "./layout/same-types.ts";
 import { sharedFunctions } from "./layout/shared-function.ts";
-import { structChange, type TypeChange } from "./layout/struct-change.ts";
-import { findDefinitions, type TypeTable, tableOfTypes } from "./layout/type-table.ts";
+import { isHarmless, structChange, type TypeChange } from "./layout/struct-change.ts";
+import { findDefinitions, findNumbers, type TypeTable, tableOfTypes, unnamedEnumsOf } from "./layout/type-table.ts";
 import { usersOf } from "./layout/type-users.ts";
 import { encodeUnitTypes } from "./layout/unit-btf.ts";
 import { changedDeclarations, type DeclarationChanges, type VariableChange } from "./layout/variable-change.ts";
@@ -29,6 +29,8 @@ export interface LayoutQuestion {
   readonly allowed: readonly string[];
   /** Tags that the patch itself defines; equal names elsewhere in the kernel are other types. */
   readonly introduced?: ReadonlySet<string> | undefined;
+  /** Tags of which the source has pointers, sizes or casts: not all of their objects are seen to end with a call. */
+  readonly reached?: ReadonlySet<string> | undefined;
   /** Tags whose definition the patch takes out. */
   readonly removed?: ReadonlySet<string> | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -140,6 +142,7 @@ class UnitComparison implements LayoutFindings {
     }
     this.#removedDefinitions();
     this.#unnamedEnums();
+    this.#numbers();
     await this.#functions();
     this.#report();
   }
@@ -184,13 +187,34 @@ class UnitComparison implements LayoutFindings {
   #unnamedEnums(): void {
     const { a, b } = this.#types;
     const known = unnamedEnumerators(a, this.#original.unnamedEnums);
+    const { target } = this.#question;
+    let inKernel: ReturnType<typeof unnamedEnumerators> | undefined;
     for (const type of this.#patched.unnamedEnums) {
       const enumerators = b.enumerators(type);
       const problems = movedConstants(known, enumerators);
+      if (target !== undefined && !enumerators.some(({ name }) => known.has(name))) {
+        inKernel ??= unnamedEnumerators(target, unnamedEnumsOf(target));
+        problems.push(...movedConstants(inKernel, enumerators));
+      }
       const title = `enum { ${enumerators[0]?.name ?? ""}, … }`;
       const advice = adviceFor("enum");
       if (problems.length > 0)
         this.#findings.push({ title, change: { problems, remarks: [], layouts: [], movedBy: [] }, advice });
+    }
+  }
+
+  /** Numbers that only a pointer to a typedef leads to have no struct that would show their size. */
+  #numbers(): void {
+    const { target } = this.#question;
+    for (const [name, types] of this.#patched.numbers) {
+      const own = this.#original.numbers.get(name);
+      const from = own !== undefined ? this.#types : target === undefined ? undefined : this.#types.against(target);
+      const known = own ?? (target === undefined ? [] : findNumbers(target, name));
+      const [type, old] = [types[0], known[0]];
+      if (from === undefined || type === undefined || old === undefined) continue;
+      if (types.some((each) => known.some((other) => isSameNumber(from, other, each)))) continue;
+      const problem = `it changes from ${numberText(from.a, old)} to ${numberText(from.b, type)}`;
+      this.#add(name, { problems: [problem], remarks: [], layouts: [], movedBy: [] });
     }
   }
 
@@ -210,10 +234,11 @@ class UnitComparison implements LayoutFindings {
   }
 
   #add(title: string, change: TypeChange): void {
-    if (this.#localTypes.has(title) && change.problems.length > 0) {
-      // Its objects end with the calls of the functions, which change over when nobody is in them.
+    const isPrivate = this.#localTypes.has(title) && this.#question.reached?.has(plainName(title)) !== true;
+    if (isPrivate && change.problems.length > 0) {
+      // Its objects are on the stacks of the functions, which change over when nobody is in them.
       this.notes.push(
-        `${this.#question.unit}: ${title} changes; only functions know it, so no object of it outlives them`,
+        `${this.#question.unit}: ${title} changes; only functions know it and hold it on their stacks, so no object of it outlives them`,
       );
       return;
     }
@@ -260,6 +285,16 @@ function rootOf(title: string, causes: ReadonlyMap<string, string>): string {
   let root = title;
   for (let step = 0; step <= causes.size; step++) root = causes.get(root) ?? root;
   return root;
+}
+
+function isSameNumber(types: TypePairs, x: number, y: number): boolean {
+  return types.sameType(x, y) || isHarmless(types, x, y);
+}
+
+/** `u64`'s kind and size, for a person. */
+function numberText(btf: Btf, type: number): string {
+  const number = btf.resolve(type);
+  return `${btf.name(number)} (${btf.size(number)} bytes)`;
 }
 
 function definitionChange(types: TypePairs, x: number, y: number, titles: readonly [string, string]): TypeChange {
@@ -317,7 +352,14 @@ export async function compareWithTarget(
   const types = new TypePairs(target, unit);
   const causes: string[] = [];
   const moved: string[] = [];
-  for (const [title, definitions] of tableOfTypes(unit).definitions) {
+  const table = tableOfTypes(unit);
+  for (const [name, [type]] of table.numbers) {
+    const [old, ...more] = findNumbers(target, name);
+    if (type === undefined || old === undefined) continue;
+    if ([old, ...more].some((known) => isSameNumber(types, known, type))) continue;
+    causes.push(`${name}: it is ${numberText(unit, type)} and not ${numberText(target, old)}`);
+  }
+  for (const [title, definitions] of table.definitions) {
     const known = findDefinitions(target, title);
     const first = known[0];
     const type = definitions.find((each) => !known.some((old) => types.sameDefinition(old, each)));

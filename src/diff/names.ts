@@ -54,27 +54,69 @@ export function isOutlinedPart(name: string): boolean {
 /** A static local whose state may start anew in the patched function, because it is only a place to remember "already said". */
 export interface SpecialStatic {
   readonly name: string;
+  /** Where the macro of the kernel, or the compiler, puts it. Anything of this name elsewhere is a variable like all others. */
+  readonly section: RegExp;
+  /** Sizes in bytes that it can have; any by default. */
+  readonly fits?: (size: number) => boolean;
   readonly reason: string;
 }
 
+const readOnly = /^\.(rodata|data\.rel\.ro)/;
+const once = /^\.data\.\.?(once|unlikely)$/;
+const dynamicDebug = /^(__dyndbg|__verbose)$/;
+/** Written as names of plain variables are, with or without a section of its own. */
+const plainData = /^\.data(\.|$)/;
+const plainZero = /^\.(bss|data)(\.|$)/;
+
 /** Never correlated: a patched function gets its own copy. */
 export const specialStatics: readonly SpecialStatic[] = [
-  { name: "__func__", reason: "the function's name as text" },
-  { name: "__FUNCTION__", reason: "the function's name as text" },
-  { name: "__PRETTY_FUNCTION__", reason: "the function's name as text" },
-  { name: "__key", reason: "lock class key: only its address counts, for lockdep" },
-  { name: "__warned", reason: "flag of WARN_ONCE and friends" },
-  { name: "__already_done", reason: "flag of DO_ONCE_LITE" },
-  { name: "__print_once", reason: "flag of printk_once before 5.13" },
-  { name: "_rs", reason: "state of a printk rate limit" },
-  { name: "CSWTCH", reason: "table that gcc makes from a switch" },
-  { name: "_entry", reason: "printk index entry" },
-  { name: "_entry_ptr", reason: "pointer to a printk index entry" },
-  { name: "descriptor", reason: "dynamic debug call site" },
-  { name: "__UNIQUE_ID_ddebug", reason: "dynamic debug call site" },
+  { name: "__func__", section: readOnly, reason: "the function's name as text" },
+  { name: "__FUNCTION__", section: readOnly, reason: "the function's name as text" },
+  { name: "__PRETTY_FUNCTION__", section: readOnly, reason: "the function's name as text" },
+  {
+    name: "__key",
+    section: plainZero,
+    // struct lock_class_key is empty without lockdep; with it a list node, or eight subkeys.
+    fits: (size) => size === 0 || size >= 16,
+    reason: "lock class key: only its address counts, for lockdep",
+  },
+  { name: "__warned", section: once, reason: "flag of WARN_ONCE and friends" },
+  { name: "__already_done", section: once, reason: "flag of DO_ONCE_LITE" },
+  { name: "__print_once", section: once, reason: "flag of printk_once before 5.13" },
+  {
+    name: "_rs",
+    section: plainData,
+    // struct ratelimit_state: a lock, five counters, two times.
+    fits: (size) => size >= 32,
+    reason: "state of a printk rate limit",
+  },
+  { name: "CSWTCH", section: readOnly, reason: "table that gcc makes from a switch" },
+  { name: "_entry", section: readOnly, reason: "printk index entry" },
+  { name: "_entry_ptr", section: /^\.printk_index$/, reason: "pointer to a printk index entry" },
+  { name: "descriptor", section: dynamicDebug, reason: "dynamic debug call site" },
+  { name: "__UNIQUE_ID_ddebug", section: dynamicDebug, reason: "dynamic debug call site" },
 ];
 
-const specialNames = new Set(specialStatics.map(({ name }) => name));
+const specialOf = new Map(specialStatics.map((each) => [each.name, each]));
+const specialNames = new Set(specialOf.keys());
+
+/**
+ * Whether a patched function gets a fresh copy of a static variable.
+ * @param name with its number.
+ * @param size in bytes.
+ */
+export function startsAnew(name: string, section: string, size: number): boolean {
+  const special = isSpecialStatic(name) ? specialOf.get(lastPart(baseName(name))) : undefined;
+  if (special !== undefined) return special.section.test(section) && (special.fits?.(size) ?? true);
+  // /sys/kernel/debug/clear_warn_once makes all of it zero. DO_ONCE() is meant to run once ever, and asks a static key before its flag.
+  return /^\.data\.\.?once$/.test(section) && size <= 1 && lastPart(baseName(name)) !== "___done";
+}
+
+/** Without the function that clang puts before the name of a static local. */
+function lastPart(base: string): string {
+  const ddebug = /(^|\.)(__UNIQUE_ID_ddebug)/.exec(base);
+  return ddebug?.[2] ?? base.slice(base.lastIndexOf(".") + 1);
+}
 
 /** True for statics that {@link specialStatics} lists, in gcc's form (`__warned.12`) and clang's (`function.__warned`). */
 export function isSpecialStatic(name: string): boolean {

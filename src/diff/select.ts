@@ -1,11 +1,12 @@
+import { SectionFlag } from "../elf/constants.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { type Atom, isAnonymousConstant, type Reference } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, isIndirect, type Reference } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
-import { coldParent } from "./names.ts";
 import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
 import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
+import { ColdParts } from "./source-files.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -52,6 +53,7 @@ class Selector {
   readonly #entriesOf: ReadonlyMap<Atom, readonly TableEntry[]>;
   readonly #rewrites = new Map<Atom, Rewrite[]>();
   readonly #refusals: Refusal[] = [];
+  readonly #coldParts: ColdParts;
   readonly patched: UnitObject;
   readonly correlation: Correlation;
   readonly changes: UnitChanges;
@@ -65,6 +67,7 @@ class Selector {
     this.unitPath = unitPath;
     this.object = object;
     this.#entriesOf = entriesByAtom(patched);
+    this.#coldParts = new ColdParts(patched);
   }
 
   run(): Selection {
@@ -142,6 +145,7 @@ class Selector {
       this.#refuse("SHORT_BRANCH", from.name, { target: route.atom.name, section: from.section.name });
     }
     if (route.to === "original" && "name" in from) this.#requireKept(route.atom, from);
+    if ("atom" in route) this.#requireOneAddress(route.atom, from);
     if ((route.to === "original" || route.to === "external") && "name" in from && from.kind === "function") {
       const problem = this.patched.arch.farProblem(from, reference);
       const target = route.to === "external" ? route.name : route.atom.name;
@@ -169,6 +173,16 @@ class Selector {
     const areNew = first === undefined && second === undefined;
     if (areNew || (first?.section === second?.section && first?.end === second?.start)) return;
     this.#refuse("AMBIGUOUS_PLACE", atom.name, { user: user.name, before: before.name });
+  }
+
+  /** Refuses what has no address that a relocation of the kernel's module loader could give. */
+  #requireOneAddress(atom: Atom, from: Atom | TableEntry): void {
+    const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
+    if (isIndirect(atom)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: `${user} refers to it` });
+    if ((atom.section.flags & SectionFlag.tls) !== 0)
+      this.#refuse("SPECIAL_SECTION", atom.name, {
+        problem: `${user} uses the thread-local variable ${atom.name}, and a kernel has none`,
+      });
   }
 
   /** Refuses a use of what is freed after boot, unless the running kernel's version of the user has it too. */
@@ -240,7 +254,7 @@ class Selector {
     if (
       atom.kind === "rodata" &&
       atom.symbol?.binding === 0 &&
-      this.changes.comparison.difference(original, atom) !== null
+      (this.changes.labelTables.has(atom) || this.changes.comparison.difference(original, atom) !== null)
     )
       return { to: "inside", atom };
     return { to: "original", atom: original };
@@ -248,13 +262,9 @@ class Selector {
 
   #functionRoute(from: Atom | TableEntry, reference: Reference, atom: Atom, original: Atom | undefined): Route {
     if (original === undefined || from === atom) return { to: "inside", atom };
-    const owner = coldParent(atom.name);
-    if (
-      owner !== undefined &&
-      (this.#carried.has(atom) || this.changes.functions.has(atom) || this.#belongsTo(from, owner))
-    ) {
+    const owner = this.#coldParts.ownerOf(atom);
+    if (owner !== undefined && (this.#carried.has(atom) || this.#goesWith(from, atom, owner)))
       return { to: "inside", atom };
-    }
     const change = this.changes.functions.get(atom);
     if (change === undefined) return { to: "original", atom: original };
     if (!change.redirected) return { to: "inside", atom };
@@ -275,9 +285,10 @@ class Selector {
     return target.addend + bias !== (atom.symbol === undefined ? 0 : atom.symbol.value - atom.start);
   }
 
-  #belongsTo(from: Atom | TableEntry, parent: string): boolean {
-    const name = "name" in from ? from.name : from.place?.atom.name;
-    return name === parent;
+  /** True for a cold part of which the patch module has a copy, or that its own function refers to. */
+  #goesWith(from: Atom | TableEntry, coldPart: Atom, owner: Atom): boolean {
+    if (this.changes.functions.has(coldPart) || this.changes.functions.has(owner)) return true;
+    return ("name" in from ? from : from.place?.atom) === owner;
   }
 
   #refuse(code: Parameters<typeof refuse>[0], what: string, values: Record<string, string>): void {

@@ -6,6 +6,7 @@ import type { Architecture } from "./arch/arch.ts";
 import { architectureOf } from "./arch/index.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
 import { Descriptors } from "./descriptors.ts";
+import { refuseBitcode, requireMachineCode } from "./machine-code.ts";
 import { classOf } from "./section-classes.ts";
 import { effectiveOffset, splitIntoAtoms } from "./split.ts";
 import { readTables, type Table } from "./tables.ts";
@@ -35,9 +36,11 @@ export interface UnitObject {
 
 /**
  * Reads a relocatable object for the diff and the match.
- * @throws ElfFormatError for a malformed one, KmendError `ARCHITECTURE` or `NOT_RELOCATABLE` for one that is not a unit of a known kernel.
+ * @throws ElfFormatError for a malformed one, KmendError `ARCHITECTURE` or `NOT_RELOCATABLE` for one that is not a unit of a known kernel,
+ * `NO_MACHINE_CODE` for one that LTO left to the linker.
  */
 export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = {}): Promise<UnitObject> {
+  refuseBitcode(file);
   const elf = new ElfReader(file);
   if (elf.header.type !== 1) {
     throw new KmendError({
@@ -46,6 +49,7 @@ export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = 
       hint: "give the object of one translation unit",
     });
   }
+  requireMachineCode(elf);
   const arch = architectureOf(elf.header.machine);
   const descriptors = new Descriptors(elf);
   const atoms = splitIntoAtoms(elf, arch, descriptors);

@@ -1,5 +1,6 @@
 import type { Bytes } from "./bytes.ts";
 import { type Abbreviation, readAbbreviations, readLeb } from "./debug-abbreviations.ts";
+import { abbreviationLimit, entryLimit } from "./debug-limits.ts";
 import { debugContent, RelocatedNumbers } from "./debug-section.ts";
 import { ElfFormatError } from "./format-error.ts";
 import type { SectionIndex } from "./model.ts";
@@ -17,6 +18,7 @@ export const DebugTag = {
   subroutineType: 0x15,
   typedef: 0x16,
   union: 0x17,
+  inlinedSubroutine: 0x1d,
   subrange: 0x21,
   base: 0x24,
   const: 0x26,
@@ -46,7 +48,11 @@ export interface DebugEntry {
   encoding: number | undefined;
   /** True when the location is an address, so that the thing keeps its place; false on the stack and in registers. */
   isStatic: boolean;
+  /** Offset in `.debug_info` of that address, which a relocation fills; undefined when it stands in `.debug_addr`. */
+  addressAt: number | undefined;
   isDeclaration: boolean;
+  /** Line of the declaration. */
+  line: number | undefined;
 }
 
 /** Attributes of DWARF 5, 7.5.4. */
@@ -57,6 +63,7 @@ const At = {
   upperBound: 0x2f,
   abstractOrigin: 0x31,
   count: 0x37,
+  declarationLine: 0x3b,
   declaration: 0x3c,
   encoding: 0x3e,
   specification: 0x47,
@@ -64,14 +71,10 @@ const At = {
   stringOffsetsBase: 0x72,
 } as const;
 
-/** How many entries an object may have. The largest units of a kernel have a million; each takes about 270 bytes of memory. */
-const entryLimit = 2_000_000;
-
-/** How many times its size `.debug_abbrev` may be read: units have tables of their own, or share one. */
-const abbreviationLimit = 8;
-
-/** DW_OP_addr and DW_OP_addrx. */
-const addressOperations: ReadonlySet<number> = new Set([0x03, 0xa1]);
+/** DW_OP_addr, and DW_OP_addrx with its number in `.debug_addr`. */
+const addressOperation = 0x03;
+const tableOperation = 0xa1;
+const inAddressTable = -1;
 
 /**
  * All entries of the debug information of a relocatable object, versions 2 to 5 of DWARF (chapter 7.5).
@@ -165,6 +168,8 @@ class EntryReader {
       encoding: undefined,
       isStatic: false,
       isDeclaration: false,
+      addressAt: undefined,
+      line: undefined,
     };
     for (let at = 0; at < fields.length; at += 3) {
       const [attribute, form, implicit] = [fields[at], fields[at + 1], fields[at + 2]] as [number, number, number];
@@ -197,7 +202,12 @@ class EntryReader {
           entry.isDeclaration = this.#value(form, implicit) !== 0;
           break;
         case At.location:
-          entry.isStatic = this.#isAddress(form);
+          entry.addressAt = this.#addressAt(form);
+          entry.isStatic = entry.addressAt !== undefined;
+          if (entry.addressAt === inAddressTable) entry.addressAt = undefined;
+          break;
+        case At.declarationLine:
+          entry.line = this.#value(form, implicit);
           break;
         case At.stringOffsetsBase:
           this.#stringOffsets = this.#numbers.at(this.#at);
@@ -210,17 +220,19 @@ class EntryReader {
     return entry;
   }
 
-  #isAddress(form: number): boolean {
+  /** Where the address stands that a location is; {@link inAddressTable}; or undefined for any other location. */
+  #addressAt(form: number): number | undefined {
     const start = this.#at;
     this.#value(form, 0);
     // DW_FORM_exprloc, and the blocks of DWARF 2 and 3.
-    if (form !== 0x18 && form !== 0x0a) return false;
+    if (form !== 0x18 && form !== 0x0a) return undefined;
     const end = this.#at;
     this.#at = start;
     const length = form === 0x18 ? this.#uleb() : this.#bytes.u8(this.#at++);
-    const first = length > 0 ? this.#bytes.u8(this.#at) : 0;
+    const operation = this.#at;
+    const first = length > 0 ? this.#bytes.u8(operation) : 0;
     this.#at = end;
-    return addressOperations.has(first);
+    return first === addressOperation ? operation + 1 : first === tableOperation ? inAddressTable : undefined;
   }
 
   /** A number, or the offset of an entry; undefined for other things, which are passed over. */

@@ -1,7 +1,8 @@
 import type { Atom } from "../diff/atoms.ts";
 import { isSpecialStatic } from "../diff/names.ts";
+import { filesOf, sourceOf } from "../diff/source-files.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
-import { SymbolType } from "../elf/constants.ts";
+import type { ElfSymbol } from "../elf/model.ts";
 import type { Proof } from "./match-unit.ts";
 import type { ListedSymbol } from "./symbol-table.ts";
 import type { TargetObject, TargetSymbol } from "./target-object.ts";
@@ -58,18 +59,31 @@ export class ListedObject implements TargetObject {
   }
 }
 
+/** What stands for an address where a unit's own symbols stand for those of the kernel: ordered by section and place. */
+export function ownAddress({ section, value }: ElfSymbol): number {
+  return section * 2 ** 32 + value;
+}
+
 /**
  * What a symbol table alone shows about a unit: global symbols by name; local ones by the block of the table that belongs to the unit's source file,
  * when exactly one block of that file name has the same local functions and variables. Code is not compared, so nothing is proven by bytes.
+ * @param isOwn true when the symbols are the unit's own ({@link ownAddress}).
  */
-export function listedProof(unit: UnitObject, target: ListedObject, symbols: readonly ListedSymbol[]): Proof {
-  const block = blockOf(unit, symbols);
+export function listedProof(
+  unit: UnitObject,
+  target: ListedObject,
+  symbols: readonly ListedSymbol[],
+  isOwn = false,
+): Proof {
+  const blockFor = blocksOf(unit, symbols);
   const globals = new Map(symbols.filter(({ isGlobal }) => isGlobal).map((symbol) => [symbol.name, symbol.address]));
   const addressOf = (atom: Atom): number | undefined => {
     if (atom.symbol === undefined) return undefined;
+    // The symbol as the object has it: atoms see through function descriptors.
+    if (isOwn) return ownAddress(unit.elf.symbols[atom.symbol.index] ?? atom.symbol);
     if (atom.symbol.binding !== 0) return globals.get(atom.name);
     const named = target.symbolsNamed(atom.name);
-    return block?.get(atom.name) ?? (named.length === 1 ? (named[0] as TargetSymbol).address : undefined);
+    return blockFor(atom)?.get(atom.name) ?? (named.length === 1 ? (named[0] as TargetSymbol).address : undefined);
   };
   const functions = unit.atoms.filter(({ kind }) => kind === "function");
   return {
@@ -89,23 +103,36 @@ export function listedProof(unit: UnitObject, target: ListedObject, symbols: rea
   };
 }
 
-/** Local symbols of the one block whose names are those of the unit. */
-function blockOf(unit: UnitObject, symbols: readonly ListedSymbol[]): Map<string, number> | undefined {
-  const files = new Set(unit.elf.symbols.filter(({ type }) => type === SymbolType.file).map(({ name }) => name));
-  const wanted = new Set(
-    unit.atoms.flatMap((atom) => (atom.symbol?.binding === 0 && isStable(atom.name) ? [atom.name] : [])),
-  );
+/** For each source of the unit, the local symbols of the one block of its name that has all its names. */
+function blocksOf(unit: UnitObject, symbols: readonly ListedSymbol[]): (atom: Atom) => Map<string, number> | undefined {
+  const { names } = filesOf(unit.elf);
+  const wanted = new Map<number, string[]>();
+  for (const atom of unit.atoms) {
+    const source = sourceOf(unit, atom);
+    if (source === undefined || atom.symbol?.binding !== 0 || !isStable(atom.name)) continue;
+    wanted.set(source, [...(wanted.get(source) ?? []), atom.name]);
+  }
+  const blocks = names.map((name, source) => blockOf(name, wanted.get(source) ?? [], symbols));
+  return (atom) => blocks[sourceOf(unit, atom) ?? 0];
+}
+
+/** Local symbols of the one block of a file whose names are those of a source. */
+function blockOf(
+  name: string,
+  wanted: readonly string[],
+  symbols: readonly ListedSymbol[],
+): Map<string, number> | undefined {
   const fitting: Map<string, number>[] = [];
   for (let at = 0; at < symbols.length; at++) {
     const file = symbols[at] as ListedSymbol;
-    if (!file.isFile || !files.has(file.name)) continue;
+    if (!file.isFile || file.name !== name) continue;
     const block = new Map<string, number>();
     for (let next = at + 1; next < symbols.length; next++) {
       const symbol = symbols[next] as ListedSymbol;
       if (symbol.isFile || symbol.isGlobal) break;
       block.set(symbol.name, symbol.address);
     }
-    if ([...wanted].every((name) => block.has(name))) fitting.push(block);
+    if (wanted.every((each) => block.has(each))) fitting.push(block);
   }
   return fitting.length === 1 ? fitting[0] : undefined;
 }

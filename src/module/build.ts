@@ -1,8 +1,10 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import { sameLines } from "../change/kept-lines.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import type { SameLine } from "../diff/correlate.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
 import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -18,18 +20,18 @@ import {
 import { requireModuleOf } from "../target/external-module.ts";
 import type { FindOptions } from "../target/find.ts";
 import { readSymvers } from "../target/symvers.ts";
-import { sourceTree } from "../target/tree-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { occupyTree } from "../tree/prepare.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
 import { type AssemblyRequest, assemble } from "./assemble.ts";
 import { removeShadows } from "./build-shadows.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
-import { checkUnitLayouts, explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
+import { explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { patchesInForce, workOn } from "./earlier-updates.ts";
 import { entrySizesOf } from "./entry-sizes.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external.ts";
 import { findKernel } from "./find-kernel.ts";
+import { checkTypes, isFromElsewhere } from "./foreign-types.ts";
 import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./global-definitions.ts";
 import { headersToFollow } from "./headers-to-follow.ts";
 import { moduleName } from "./module-name.ts";
@@ -169,8 +171,8 @@ async function buildChange(session: Session): Promise<BuildResult> {
   if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
     return result(session, "unchanged", { units, notes, functions: [] });
   }
-  // Packages bring the configuration of their image; with earlier updates the source is not the kernel's.
-  if (session.kernel.distribution === sourceTree && workshop.earlier.size === 0) {
+  // With earlier updates the source is not the kernel's.
+  if (isFromElsewhere(session) && (session.options.earlier?.modules.length ?? 0) === 0) {
     const changed = resolved.map(({ plan }) => plan.pair);
     await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
   }
@@ -243,11 +245,11 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     const { refusals } = units;
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
+  // With earlier updates both objects have lines of their own.
+  const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
   const [planned, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
-    isAboutTypes === false
-      ? { refusals: [], notes: [] }
-      : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes, isSameLine)),
+    checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
   ]);
   const definitions = judgeDefinitions(planned);
   const { plans } = definitions;
@@ -300,10 +302,17 @@ async function planUnits(
   objects: TargetObjects,
   ahead: ReadAhead,
   entrySizes: EntrySizes,
+  isSameLine: SameLine | undefined,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes);
+    const plan = await planUnit(
+      pair,
+      await objects.open(pair.object),
+      await ahead.original(pair),
+      entrySizes,
+      isSameLine,
+    );
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

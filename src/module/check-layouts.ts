@@ -1,6 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
+import { usedBeyondDeclarations } from "../change/held-types.ts";
 import { typesOfChange } from "../change/type-change.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../diff/layout.ts";
 import { ElfReader } from "../elf/reader.ts";
@@ -30,6 +31,7 @@ export async function checkUnitLayouts(
   const { progress, signal } = workshop;
   return progress.phase("layout", "Compare data layouts", async () => {
     const { introduced, removed } = typesOfChange(change.files);
+    const reached = usedBeyondDeclarations(change.files);
     const folder = join(workshop.folder, "layout");
     await mkdir(folder, { recursive: true });
     // Two programs run at once for each unit.
@@ -43,6 +45,7 @@ export async function checkUnitLayouts(
         target: await types.of(object),
         allowed,
         introduced,
+        reached,
         removed,
         signal,
       });

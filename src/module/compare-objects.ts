@@ -4,7 +4,7 @@ import { compareDefinitions } from "../diff/definitions.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
-import { ListedObject, listedProof } from "../match/listed-object.ts";
+import { ListedObject, listedProof, ownAddress } from "../match/listed-object.ts";
 import type { ListedSymbol } from "../match/symbol-table.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
@@ -64,7 +64,7 @@ export interface DiffResult {
 /**
  * Compares two builds of one translation unit.
  * @returns the result, and the extract when there is something to carry and nothing is refused.
- * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
+ * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
  */
 export async function compareObjects(
   originalFile: Uint8Array,
@@ -88,7 +88,7 @@ export async function compareObjects(
     definitions: compareDefinitions(original, patched),
     changes,
     selection,
-    proof: listedProof(original, target, listed),
+    proof: listedProof(original, target, listed, input.listed === undefined),
     target,
   };
   const unit = resolveUnit(plan, {
@@ -142,7 +142,7 @@ export async function compareObjects(
     klpRelocations: (extract?.klpRelocations ?? []).map(describeRelocation),
     specialSections: extract?.tableBytes ?? {},
     refusals,
-    notes: [...changes.notes, ...unit.notes],
+    notes: [...changes.notes, ...unit.notes, ...countedHere(input, unit, extract?.klpRelocations ?? [])],
   };
   return { result, extract: extract?.object };
 }
@@ -174,6 +174,24 @@ function requireSameMachine(original: UnitObject, patched: UnitObject, input: Co
   });
 }
 
+/** Of several symbols of one name, the unit alone tells positions among its own only. */
+function countedHere(
+  { listed, object }: CompareInput,
+  { redirections }: ResolvedUnit,
+  relocations: readonly KlpRelocation[],
+): string[] {
+  if (listed !== undefined) return [];
+  const counted = [
+    ...redirections.flatMap(({ oldName, sympos }) => (sympos > 0 ? [oldName] : [])),
+    ...relocations.flatMap(({ symbol }) => (symbol.object === object && symbol.sympos > 0 ? [symbol.name] : [])),
+  ];
+  const names = [...new Set(counted)];
+  if (names.length === 0) return [];
+  return [
+    `the positions of ${names.join(", ")} are counted in this object alone; those of ${object} come from its symbol table (--symtab)`,
+  ];
+}
+
 /** Without a symbol table the unit's own names stand for those of the kernel. */
 function ownSymbols(original: UnitObject): ListedSymbol[] {
   return original.elf.symbols.flatMap((symbol) =>
@@ -181,7 +199,7 @@ function ownSymbols(original: UnitObject): ListedSymbol[] {
       ? [
           {
             name: symbol.name,
-            address: symbol.section * 2 ** 32 + symbol.value,
+            address: ownAddress(symbol),
             size: symbol.size,
             isGlobal: symbol.binding !== 0,
             isFile: false,

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
-import { type Correlation, correlate } from "../diff/correlate.ts";
+import { type Correlation, correlate, type SameLine } from "../diff/correlate.ts";
 import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
 import { classOf } from "../diff/section-classes.ts";
@@ -44,16 +44,18 @@ function emptyLike(patched: UnitObject): UnitObject {
  * Diffs one unit; every change that cannot be made is among the refusals of the result.
  * @param proven its original; undefined for a unit that the patch adds.
  * @param entrySizes of the target's special tables.
+ * @param isSameLine for a line number in both objects; undefined when they tell nothing about lines.
  */
 export async function planUnit(
   pair: UnitPair,
   target: TargetObject,
   proven: ProvenOriginal | undefined,
   entrySizes: EntrySizes,
+  isSameLine?: SameLine,
 ): Promise<UnitPlan> {
   const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
   const original = proven?.unit ?? emptyLike(patched);
-  const correlation = correlate(original, patched);
+  const correlation = correlate(original, patched, isSameLine);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));

@@ -55,6 +55,10 @@ export const refusalTexts = {
     why: "it names {from} in the running kernel and {to} with the patch, and callers keep the address that they were linked with",
     hint: "leave the alias as it is, and make the change in the function that it names",
   },
+  INDIRECT_FUNCTION: {
+    why: "{problem}: which function its callers run was chosen once, by a resolver (ifunc) that does not run again",
+    hint: "make the change in the functions that the resolver chooses from",
+  },
   NOT_TRACEABLE: {
     why: "ftrace cannot redirect this function (no fentry call at its start{reason})",
     hint: "{advice}",

@@ -1,4 +1,7 @@
 import { expect, test } from "vitest";
+import { correlate } from "../../src/diff/correlate.ts";
+import { readUnitObject } from "../../src/diff/unit-object.ts";
+import { compileC } from "../fixtures/compile.ts";
 import { atom, diffC, diffPatched, type UnitDiff } from "./diff-units.ts";
 
 /** Target of the only reference of `user` to a variable of that base, as `original count.3`. */
@@ -174,4 +177,113 @@ test("variables of an empty type have an identity by their name only", async () 
   `);
   expect(diff.redirected).toEqual([]);
   expect(diff.refusals).toEqual([]);
+});
+
+/** Two counters of one name in the two branches of a function. */
+const up = 'if (x > 0) { static long hits; hits += 2; printk("up %ld", hits); take(1); }';
+const down = 'if (x <= 0) { static long hits; hits += 5; printk("down %ld", hits); take(2); }';
+const counters = (first: string, second: string): string => `int f(int x) {\n${first}\n${second}\nreturn take(x);\n}`;
+
+/** By text that a function prints with it, the variable that it uses right before. */
+function byText(unit: UnitDiff["original"], user: string): Map<string, string> {
+  const found = new Map<string, string>();
+  let last = "";
+  for (const { target } of atom(unit, user).references) {
+    if (target.kind !== "atom") continue;
+    if (target.atom.base === "hits") last = target.atom.name;
+    if (target.atom.kind === "string") found.set(Buffer.from(target.atom.bytes).toString("latin1"), last);
+  }
+  return found;
+}
+
+test.each([
+  ["without debug information", []],
+  ["with it", ["-g"]],
+])("two static locals of one name whose blocks change places are never exchanged, %s", async (_, flags) => {
+  const diff = await diffC(counters(up, down), counters(down, up), flags);
+  const [before, after] = [byText(diff.original, "f"), byText(diff.patched, "f")];
+  expect([...before.keys()].sort()).toEqual([...after.keys()].sort());
+  for (const [text, name] of after) {
+    const known = diff.originalOf(name);
+    if (known === undefined) expect(diff.refusals).toContain(`STATIC_LOCAL ${name}`);
+    else expect(known).toBe(before.get(text));
+  }
+});
+
+test("two of one name that nothing tells apart are refused when their order changes", async () => {
+  const block = (condition: string): string => `if (${condition}) { static int seen; outside(&seen); }`;
+  const diff = await diffC(counters(block("x > 5"), block("x == 2")), counters(block("x == 2"), block("x > 5")), [
+    "-g",
+  ]);
+  expect(diff.refusals.map((refusal) => refusal.replace(/\.\d+$/, ""))).toEqual([
+    "STATIC_LOCAL seen",
+    "STATIC_LOCAL seen",
+  ]);
+});
+
+test("the line of a declaration that the change leaves alone tells which is which", async () => {
+  const block = (condition: string): string => `if (${condition}) { static int seen; outside(&seen); }`;
+  const [original, patched] = [1, 2].map((number) =>
+    compileC(counters(block("x > 5"), `${block("x == 2")} take(${number});`), ["-g"]),
+  ) as [Uint8Array, Uint8Array];
+  const [a, b] = [await readUnitObject(original), await readUnitObject(patched)];
+  const pairs = correlate(a, b, (line) => line !== 99);
+  const seen = a.atoms.filter(({ base }) => base === "seen");
+  expect(seen).toHaveLength(2);
+  for (const variable of seen) expect(pairs.patchedOf.get(variable)?.name).toBe(variable.name);
+});
+
+test("one variable of a name in two helpers that are inlined is not the other's", async () => {
+  const helper = (name: string): string =>
+    `static inline __attribute__((always_inline)) int ${name}(int x) { static int calls; outside(&calls); return x; }`;
+  const caller = (name: string, more: string): string =>
+    `${helper(name)} int f(int x) { return ${name}(x) + ${more}; }`;
+  const renamed = await diffC(caller("first", "1"), caller("second", "2"), ["-g"]);
+  expect(renamed.refusals.map((refusal) => refusal.replace(/\.\d+$/, ""))).toEqual(["STATIC_LOCAL calls"]);
+  const kept = await diffC(caller("first", "1"), caller("first", "2"), ["-g"]);
+  expect(kept.refusals).toEqual([]);
+  expect(variableOf(kept, "f", "calls")).toEqual([`original ${inOriginal(kept, "f", "calls")}`]);
+});
+
+test.each([
+  ["descriptor", "static int descriptor = 7;"],
+  ["_rs", "static int _rs;"],
+  ["__key", "static int __key;"],
+  ["__warned", "static char __warned;"],
+  ["___done", 'static char __attribute__((section(".data.once"))) ___done;'],
+])("a variable named %s that is no macro's keeps its state", async (base, declaration) => {
+  const diff = await diffPatched(`
+    int f(int x) {
+      ${declaration}
+      outside(&${base});
+    #ifdef PATCHED
+      x += 9;
+    #endif
+      return take(x);
+    }
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(diff.carried).toEqual(["f"]);
+  expect(variableOf(diff, "f", base)).toEqual([`original ${inOriginal(diff, "f", base)}`]);
+});
+
+test.each([
+  ["descriptor", 'static struct { long a[5]; } descriptor __attribute__((section("__dyndbg"))) = { { 1 } };'],
+  ["_rs", "static struct { int lock, interval, burst, printed, missed; long begin, flags; } _rs = { 0, 5, 10 };"],
+  ["__key", "static struct { long subkeys[2]; } __key;"],
+  ["__warned", 'static char __attribute__((section(".data.unlikely"))) __warned;'],
+  ["__already_done", 'static char __attribute__((section(".data..once"))) __already_done;'],
+])("the %s of a macro comes anew with its function", async (base, declaration) => {
+  const diff = await diffPatched(`
+    int f(int x) {
+      ${declaration}
+      outside(&${base});
+    #ifdef PATCHED
+      x += 9;
+    #endif
+      return take(x);
+    }
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(variableOf(diff, "f", base)[0]).toMatch(/^inside /);
 });

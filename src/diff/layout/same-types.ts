@@ -20,6 +20,11 @@ export class TypePairs {
     this.b = b;
   }
 
+  /** The second BTF's types against those of another. */
+  against(a: Btf): TypePairs {
+    return new TypePairs(a, this.b);
+  }
+
   /** @throws BtfFormatError when damaged data nests without an end. */
   sameType(x: number, y: number): boolean {
     const { a, b } = this;

@@ -10,6 +10,8 @@ export interface TypeTable {
   readonly declared: ReadonlySet<string>;
   /** Functions by name. */
   readonly functions: ReadonlyMap<string, readonly number[]>;
+  /** Numbers by the name that a typedef gives them. */
+  readonly numbers: ReadonlyMap<string, readonly number[]>;
   /** Enums that nothing names. */
   readonly unnamedEnums: readonly number[];
 }
@@ -18,6 +20,7 @@ export interface TypeTable {
 export function tableOfTypes(btf: Btf): TypeTable {
   const definitions = new Map<string, number[]>();
   const functions = new Map<string, number[]>();
+  const numbers = new Map<string, number[]>();
   const unnamedEnums: number[] = [];
   const declared = new Set<string>();
   const add = (map: Map<string, number[]>, name: string, type: number): void => {
@@ -31,6 +34,7 @@ export function tableOfTypes(btf: Btf): TypeTable {
     else if (kind === BtfKind.typedef) {
       const definition = unnamedBehind(btf, type);
       if (definition !== undefined) add(definitions, btf.name(type), definition);
+      else if (isNumber(btf, type)) add(numbers, btf.name(type), type);
     } else if (isForward(btf, type)) declared.add(`${wordOf(btf, type)} ${btf.name(type)}`);
     else if (isDefinition(kind)) {
       const name = btf.name(type);
@@ -38,7 +42,27 @@ export function tableOfTypes(btf: Btf): TypeTable {
       else if (kind === BtfKind.enum || kind === BtfKind.enum64) unnamedEnums.push(type);
     }
   }
-  return { definitions, declared, functions, unnamedEnums };
+  return { definitions, declared, functions, numbers, unnamedEnums };
+}
+
+/** Typedefs of that name in a large BTF that stand for numbers. */
+export function findNumbers(btf: Btf, name: string): number[] {
+  return btf.find(BtfKind.typedef, name).filter((type) => isNumber(btf, type));
+}
+
+/** Enums without a name in a large BTF. */
+export function unnamedEnumsOf(btf: Btf): number[] {
+  const found = btf.base === undefined ? [] : unnamedEnumsOf(btf.base);
+  for (let type = btf.first; type < btf.count; type++) {
+    const kind = btf.kind(type);
+    if ((kind === BtfKind.enum || kind === BtfKind.enum64) && btf.name(type) === "") found.push(type);
+  }
+  return found;
+}
+
+function isNumber(btf: Btf, type: number): boolean {
+  const kind = btf.kind(btf.resolve(type));
+  return kind === BtfKind.int || kind === BtfKind.float;
 }
 
 /** Complete definitions in a large BTF of what {@link TypeTable} calls `title`. */

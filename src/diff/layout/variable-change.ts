@@ -1,7 +1,6 @@
 import { SectionFlag } from "../../elf/constants.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { type ElfReader, isDefined } from "../../elf/reader.ts";
-import { isSpecialStatic } from "../names.ts";
 import { type UnitVariable, unitDeclarations } from "./variable-types.ts";
 
 /** A variable of the running kernel that the two builds of a unit take for different things. */
@@ -19,7 +18,7 @@ export interface DeclarationChanges {
 }
 
 /**
- * Finds variables whose type changes. Of those that a patch may change, the content stays: what the old code has put into them, the new code would take for
+ * Finds variables whose type changes, and pointers to objects of a type without a name that does. Of variables that a patch may change, the content stays: what the old code has put into them, the new code would take for
  * something else. Constants are left out, since changed code brings its own.
  * @returns undefined when the debug information of a unit cannot be read.
  */
@@ -46,13 +45,17 @@ function compare(before: readonly UnitVariable[], after: readonly UnitVariable[]
   for (const variable of after) {
     const old = known.get(keyOf(variable));
     if (old === undefined || old.some((known) => isSame(known, variable))) continue;
+    // A pointer to something else altogether says nothing about those objects.
+    if (variable.isOnlyWay !== old.some(({ isOnlyWay }) => isOnlyWay)) continue;
     const [first] = old as [UnitVariable];
     const isTypedef = first.text === variable.text;
     const [from, to] = isTypedef ? [first.plainText, variable.plainText] : [first.text, variable.text];
     const where = variable.scope === "" ? "" : ` in ${variable.scope}()`;
     changes.set(keyOf(variable), {
       name: variable.name,
-      problem: `the variable${where} changes its type from \`${from}\` to \`${to}\`, and keeps what the old code has put into it`,
+      problem: first.isOnlyWay
+        ? `what the variable${where} points to has no name and changes its members, and such objects may outlive the calls`
+        : `the variable${where} changes its type from \`${from}\` to \`${to}\`, and keeps what the old code has put into it`,
     });
   }
   return [...changes.values()];
@@ -79,6 +82,6 @@ function liveVariables(elf: ElfReader, variables: readonly UnitVariable[]): Unit
       writable.add(symbol.name.replace(/\.\d+$/, ""));
   }
   return variables.filter(
-    ({ name, isConst, isDeclaration }) => !isConst && !isSpecialStatic(name) && (isDeclaration || writable.has(name)),
+    ({ name, isConst, isDeclaration, isOnlyWay }) => isOnlyWay || (!isConst && (isDeclaration || writable.has(name))),
   );
 }

@@ -8,6 +8,8 @@ export interface UnitVariable {
   readonly scope: string;
   /** True for one that another unit defines. */
   readonly isDeclaration: boolean;
+  /** True for a pointer that does not keep its place itself, but leads to objects of a type without a name, which no other declaration describes. */
+  readonly isOnlyWay: boolean;
   /** True when the type itself, or that of the elements of an array, is const. */
   readonly isConst: boolean;
   /** The same for types of the same meaning: numbers of one size are alike, named structs go by their names. */
@@ -21,7 +23,7 @@ export interface UnitVariable {
 /** What the debug information of a unit tells beyond its BTF. */
 export interface UnitDeclarations {
   readonly variables: readonly UnitVariable[];
-  /** Names of structs, unions and enums that are defined in a function, and there only: `struct name`. */
+  /** Names of structs and unions that are defined in a function, there only, and of which only variables on the stack hold one: `struct name`. */
   readonly localTypes: ReadonlySet<string>;
 }
 
@@ -35,12 +37,30 @@ export function unitDeclarations(elf: Parameters<typeof readDebugEntries>[0]): U
   return { variables: variablesOf(types), localTypes: localTypesOf(types) };
 }
 
+/**
+ * Types whose objects end with the calls of the functions that define them: those are all on the stack. A pointer to one may lead to an object that was
+ * allocated, and that the next call finds again; the values of an enum may be kept anywhere.
+ */
 function localTypesOf(types: TypeReader): Set<string> {
   const local = new Set<string>();
   const shared = new Set<string>();
+  const onStack = new Set<DebugEntry>();
+  const elsewhere = new Set<DebugEntry>();
   for (const entry of types.entries.values()) {
-    if (!aggregates.has(entry.tag) || entry.name === "" || entry.isDeclaration) continue;
-    (types.scopeOf(entry) === "" ? shared : local).add(`${wordOf(entry)} ${entry.name}`);
+    const { tag } = entry;
+    if ((tag === DebugTag.structure || tag === DebugTag.union) && entry.name !== "" && !entry.isDeclaration)
+      (types.scopeOf(entry) === "" ? shared : local).add(`${wordOf(entry)} ${entry.name}`);
+    const held = typed.has(tag) ? types.held(entry.type) : undefined;
+    if (held === undefined) continue;
+    const isAutomatic = tag === DebugTag.variable && !entry.isStatic && !entry.isDeclaration;
+    (isAutomatic || tag === DebugTag.formalParameter ? onStack : elsewhere).add(held);
+  }
+  for (const entry of types.entries.values()) {
+    if (
+      (entry.tag === DebugTag.structure || entry.tag === DebugTag.union) &&
+      local.has(`${wordOf(entry)} ${entry.name}`)
+    )
+      if (!onStack.has(entry) || elsewhere.has(entry)) shared.add(`${wordOf(entry)} ${entry.name}`);
   }
   return new Set([...local].filter((title) => !shared.has(title)));
 }
@@ -48,14 +68,16 @@ function localTypesOf(types: TypeReader): Set<string> {
 function variablesOf(types: TypeReader): UnitVariable[] {
   const found: UnitVariable[] = [];
   for (const entry of types.entries.values()) {
-    if (entry.tag !== DebugTag.variable) continue;
+    if (entry.tag !== DebugTag.variable && entry.tag !== DebugTag.formalParameter) continue;
     const declared = entry.origin === undefined ? entry : (types.entries.get(entry.origin) ?? entry);
     const name = entry.name === "" ? declared.name : entry.name;
     const isDeclaration = entry.isDeclaration && !entry.isStatic;
-    if (name === "" || !(entry.isStatic || isDeclaration)) continue;
     const type = entry.type ?? declared.type;
+    const isWay = types.leadsToNameless(type);
+    if (name === "" || !(entry.isStatic || isDeclaration || isWay)) continue;
     found.push({
       ...{ name, scope: types.scopeOf(declared), isDeclaration, isConst: types.isConst(type) },
+      isOnlyWay: isWay && !entry.isStatic && !isDeclaration,
       ...{ meaning: types.meaning(type), text: types.text(type, name) },
       plainText: types.text(type, name, true),
     });
@@ -73,6 +95,14 @@ const qualifiers: ReadonlySet<number> = new Set([
   DebugTag.volatile,
   DebugTag.restrict,
   DebugTag.atomic,
+]);
+
+/** What has a type, or is about one. */
+const typed: ReadonlySet<number> = new Set([
+  DebugTag.variable,
+  DebugTag.formalParameter,
+  DebugTag.member,
+  DebugTag.pointer,
 ]);
 
 const aggregates: ReadonlySet<number> = new Set([DebugTag.structure, DebugTag.union, DebugTag.enumeration]);
@@ -95,6 +125,29 @@ class TypeReader {
       return above.name === "" ? (origin?.name ?? "") : above.name;
     }
     return "";
+  }
+
+  /** The struct or union that a thing of this type holds, or holds several of. */
+  held(type: number | undefined): DebugEntry | undefined {
+    let { entry } = this.#resolve(type);
+    for (let step = 0; entry?.tag === DebugTag.array && step < deepest; step++) entry = this.#resolve(entry.type).entry;
+    return entry;
+  }
+
+  /** True for a pointer, or several of them in a row, to a struct or union that neither has a name nor gets one from a typedef. */
+  leadsToNameless(type: number | undefined): boolean {
+    let { entry, alias } = this.#resolve(type);
+    if (entry?.tag !== DebugTag.pointer) return false;
+    for (
+      let step = 0;
+      entry !== undefined && (entry.tag === DebugTag.pointer || entry.tag === DebugTag.array);
+      step++
+    ) {
+      if (step > deepest) return false;
+      ({ entry, alias } = this.#resolve(entry.type));
+    }
+    if (entry === undefined || alias !== undefined) return false;
+    return entry.name === "" && (entry.tag === DebugTag.structure || entry.tag === DebugTag.union);
   }
 
   isConst(type: number | undefined): boolean {

@@ -1,0 +1,84 @@
+import { type DebugEntry, DebugTag, readDebugEntries } from "../elf/debug-entries.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
+import { isDefined } from "../elf/reader.ts";
+import type { Atom } from "./atoms.ts";
+import type { UnitObject } from "./unit-object.ts";
+
+/** Where a static variable of a function is declared. */
+export interface StaticLocal {
+  /** The function of the source; one that was inlined everywhere is named too. */
+  readonly scope: string;
+  /** Line of the declaration in the file that has it; undefined when the compiler does not tell. */
+  readonly line: number | undefined;
+}
+
+const known = new WeakMap<UnitObject, ReadonlyMap<Atom, StaticLocal>>();
+
+/**
+ * Static variables that are declared in functions, from the debug information (DWARF 5, 3.3.8.2: a concrete instance names its abstract origin).
+ * @returns none where there is no debug information, or none that can be read.
+ */
+export function staticLocalsOf(unit: UnitObject): ReadonlyMap<Atom, StaticLocal> {
+  let locals = known.get(unit);
+  if (locals === undefined) {
+    locals = readStaticLocals(unit);
+    known.set(unit, locals);
+  }
+  return locals;
+}
+
+function readStaticLocals(unit: UnitObject): Map<Atom, StaticLocal> {
+  const locals = new Map<Atom, StaticLocal>();
+  let entries: ReadonlyMap<number, DebugEntry>;
+  try {
+    entries = readDebugEntries(unit.elf);
+  } catch (error) {
+    if (error instanceof ElfFormatError) return locals;
+    throw error;
+  }
+  const atomOf = atomsByPlace(unit);
+  for (const entry of entries.values()) {
+    if (entry.tag !== DebugTag.variable || entry.addressAt === undefined) continue;
+    const declared = originOf(entry, entries);
+    const scope = scopeOf(declared, entries);
+    const atom = atomOf(entry.addressAt);
+    if (scope !== undefined && atom !== undefined) locals.set(atom, { scope, line: declared.line });
+  }
+  return locals;
+}
+
+/** How many entries may name each other as their origin; damaged ones may go on for ever. */
+const longestChain = 16;
+
+function originOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): DebugEntry {
+  let declared = entry;
+  for (let step = 0; step < longestChain && declared.origin !== undefined; step++)
+    declared = entries.get(declared.origin) ?? declared;
+  return declared;
+}
+
+function scopeOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): string | undefined {
+  for (let above = entry.parent; above !== undefined; above = above.parent) {
+    const isFunction = above.tag === DebugTag.subprogram || above.tag === DebugTag.inlinedSubroutine;
+    if (isFunction) return originOf(above, entries).name;
+  }
+  return undefined;
+}
+
+/** Finds the atom whose address a place of `.debug_info` holds. */
+function atomsByPlace(unit: UnitObject): (place: number) => Atom | undefined {
+  const info = unit.elf.sections.filter(({ name }) => name === ".debug_info");
+  // With several (COMDAT groups of types), a place would not be one place.
+  if (info.length !== 1) return () => undefined;
+  const relocations = new Map(
+    info.flatMap(({ index }) => unit.elf.relocationsFor(index).map((relocation) => [relocation.offset, relocation])),
+  );
+  return (place) => {
+    const relocation = relocations.get(place);
+    const symbol = relocation === undefined ? undefined : unit.elf.symbols[relocation.symbol];
+    if (relocation === undefined || symbol === undefined || !isDefined(symbol)) return undefined;
+    const offset = symbol.value + relocation.addend;
+    const atom = unit.atomAt(symbol.section, offset);
+    return atom?.start === offset ? atom : undefined;
+  };
+}
