@@ -1,6 +1,8 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import type { ChangeSet } from "../change/change-set.ts";
+import { ownTextChanged } from "../change/own-text.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
@@ -42,6 +44,7 @@ import {
   type UnitPlan,
 } from "./plan.ts";
 import { ReadAhead } from "./read-ahead.ts";
+import { refusedByText } from "./refused-by-text.ts";
 import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { sortFiles } from "./sort-files.ts";
@@ -150,9 +153,8 @@ interface Session extends AssemblyRequest {
 }
 
 async function buildChange(session: Session): Promise<BuildResult> {
-  const { workshop, change } = session;
-  const followed = await headersToFollow(change.files, workshop);
-  const examination = (await refusedEarly(followed, session)) ?? (await examine(followed, session));
+  const { workshop } = session;
+  const examination = (await refusedUncompiled(session)) ?? (await examineAll(session));
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);
   if (units.pairs.length === 0) {
@@ -194,6 +196,21 @@ interface Examination {
   readonly notes: readonly string[];
   readonly symvers: ResolveFacts["symvers"];
   readonly types: KernelTypes;
+}
+
+async function examineAll(session: Session): Promise<Examination> {
+  const followed = await headersToFollow(session.change.files, session.workshop);
+  return (await refusedEarly(followed, session)) ?? (await examine(followed, session));
+}
+
+/** @returns undefined unless the text of the change alone shows that it is impossible. */
+async function refusedUncompiled({ change, workshop, kernel, external }: Session): Promise<Examination | undefined> {
+  const refusals = await refusedByText(change.files, workshop);
+  if (refusals.length === 0) return undefined;
+  const units = { pairs: [], refusals, notes: [], notBuilt: [] };
+  const notes = [...change.notes, "nothing was compiled, since the change is refused for what its text says"];
+  const types = new KernelTypes(kernel, external);
+  return { units, plans: [], resolved: [], refusals, notes, symvers: await readSymvers(kernel.symversPath), types };
 }
 
 /**
@@ -241,7 +258,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
+    progress.phase("diff", "Compare and prove", () => planUnits(units, change.files, objects, ahead, entrySizes)),
     isAboutTypes === false
       ? { refusals: [], notes: [] }
       : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
@@ -284,13 +301,16 @@ function compilerOf({ compiler, external }: Session): CompilerComparison {
 /** Diffs and matches all units. */
 async function planUnits(
   units: CompiledUnits,
+  files: ChangeSet["files"],
   objects: TargetObjects,
   ahead: ReadAhead,
   entrySizes: EntrySizes,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes);
+    const target = await objects.open(pair.object);
+    const isTextChanged = ownTextChanged(files, pair.source);
+    const plan = await planUnit(pair, target, await ahead.original(pair), entrySizes, isTextChanged);
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
-import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
+import { type FunctionChange, findChanges, type IsTextChanged, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { coldParent } from "../diff/names.ts";
 import { type Route, type Selection, selectCarried } from "../diff/select.ts";
@@ -37,17 +37,19 @@ function emptyLike(patched: UnitObject): UnitObject {
  * Diffs one unit; every change that cannot be made is among the refusals of the result.
  * @param proven its original; undefined for a unit that the patch adds.
  * @param entrySizes of the target's special tables.
+ * @param isTextChanged see {@link findChanges}.
  */
 export async function planUnit(
   pair: UnitPair,
   target: TargetObject,
   proven: ProvenOriginal | undefined,
   entrySizes: EntrySizes,
+  isTextChanged?: IsTextChanged,
 ): Promise<UnitPlan> {
   const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
   const original = proven?.unit ?? emptyLike(patched);
   const correlation = correlate(original, patched);
-  const changes = findChanges(original, patched, correlation, pair.source, pair.object);
+  const changes = findChanges(original, patched, correlation, pair.source, pair.object, isTextChanged);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));
   return { pair, patched, changes, selection, proof, target };
