@@ -81,6 +81,7 @@ export async function compareObjects(
   const target = new ListedObject(object, listed, input.listedName ?? originalName);
   const plan: UnitPlan = {
     pair: { source: patchedName, object, originalPath: originalName, patchedPath: patchedName },
+    original,
     patched,
     changes,
     selection,

@@ -21,6 +21,8 @@ import type { UnitPair } from "./unit-pairs.ts";
 /** What diff and match found for one unit. */
 export interface UnitPlan {
   readonly pair: UnitPair;
+  /** Without anything in it for a unit that the patch adds. */
+  readonly original: UnitObject;
   readonly patched: UnitObject;
   readonly changes: UnitChanges;
   readonly selection: Selection;
@@ -52,7 +54,7 @@ export async function planUnit(
   const changes = findChanges(original, patched, correlation, pair.source, pair.object, isTextChanged);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));
-  return { pair, patched, changes, selection, proof, target };
+  return { pair, original, patched, changes, selection, proof, target };
 }
 
 /** Refuses callbacks of one kind for one object beyond the first: the kernel would call only one of them. */
