@@ -22,13 +22,15 @@ export interface LockFacts {
 }
 
 export interface LockPaths {
+  /** All that have a name below; undefined for the only one of its kind. */
+  readonly locks: ReadonlyMap<LockName, Values>;
   /** `first → second`: the second is taken while the first is held. */
   readonly orders: ReadonlySet<string>;
   /** Locks that may be held when the function returns. */
   readonly kept: ReadonlySet<LockName>;
   /** Locks that may be released without having been taken here. */
   readonly given: ReadonlySet<LockName>;
-  /** Calls and accesses to memory, and the locks that are held at each of them whichever way led to it. */
+  /** Calls (of other things than locks) and accesses to memory, and the locks that are held at each of them whichever way led to it. */
   readonly sites: readonly { readonly what: string; readonly place: Place; readonly held: ReadonlySet<LockName> }[];
 }
 
@@ -46,8 +48,6 @@ interface Summary {
   readonly paths: LockPaths | undefined;
   /** The states at its returns. */
   readonly ways: readonly Way[];
-  /** Locks by their names. */
-  readonly locks: ReadonlyMap<LockName, Values>;
 }
 
 const mostWays = 64;
@@ -121,20 +121,22 @@ class PathReader {
       returned: this.#flow.returned,
       paths: isComplete ? this.#paths(ways) : undefined,
       ways,
-      locks: this.#locks,
     };
   }
 
   #paths(ways: readonly Way[]): LockPaths {
     return {
+      locks: this.#locks,
       orders: this.#orders,
       kept: new Set(ways.flatMap(({ held }) => held)),
       given: new Set(ways.flatMap(({ given }) => given)),
-      sites: [...this.#held].map(([event, held]) => ({
-        what: event.kind === "call" ? event.name : event.address,
-        place: event.place,
-        held,
-      })),
+      sites: [...this.#held]
+        .filter(([event]) => this.#effects.get(event)?.kind === "nothing")
+        .map(([event, held]) => ({
+          what: event.kind === "call" ? event.name : event.address,
+          place: event.place,
+          held,
+        })),
     };
   }
 
@@ -165,7 +167,7 @@ class PathReader {
     for (const { operation, lock } of summary.uses) this.#use({ operation, lock: inCaller(lock, entry) });
     if (summary.paths === undefined) return { kind: "unknown" };
     const names = new Map<LockName, LockName>();
-    for (const [name, lock] of summary.locks) {
+    for (const [name, lock] of summary.paths.locks) {
       const here = lock === undefined ? [name] : this.#namesOf(inCaller(lock, entry));
       if (here === undefined || here.length !== 1) return { kind: "unknown" };
       names.set(name, here[0] as LockName);

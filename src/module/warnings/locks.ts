@@ -1,17 +1,22 @@
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { sourceLines } from "../../elf/line-table.ts";
-import { mayBeEqual } from "../locks/address-values.ts";
+import { describeValue, mayBeEqual } from "../locks/address-values.ts";
 import { lockOperation } from "../locks/lock-operations.ts";
-import { describeLock, type LockFacts, type LockPaths, LockReader, type LockUse } from "../locks/lock-paths.ts";
-import type { ResolvedUnit } from "../plan.ts";
+import { arrow, describeLock, type LockFacts, type LockPaths, LockReader, type LockUse } from "../locks/lock-paths.ts";
+import type { UnitPlan } from "../plan.ts";
 import { callsOf, listOf, type Warning } from "./warning.ts";
+
+/** What the comparison of locks looks at. */
+type ComparedUnit = Pick<UnitPlan, "original" | "patched" | "changes"> & {
+  readonly pair: Pick<UnitPlan["pair"], "source">;
+};
 
 /**
  * Warns of functions that use locks otherwise than their originals: during the transition, tasks in old and in new code hold them side by side.
  * How often the compiler has written down the same use is nothing of the kind.
  * @param isAboutLocks false when the text of the change cannot have made a difference to the ways on which locks are held.
  */
-export function lockChanges({ plan }: ResolvedUnit, isAboutLocks: boolean): Warning[] {
+export function lockChanges({ plan }: { readonly plan: ComparedUnit }, isAboutLocks: boolean): Warning[] {
   const [before, after] = [new LockReader(plan.original), new LockReader(plan.patched)];
   const warnings: Warning[] = [];
   for (const { atom, original } of plan.changes.functions.values()) {
@@ -36,7 +41,7 @@ export function lockChanges({ plan }: ResolvedUnit, isAboutLocks: boolean): Warn
 function differences(
   old: LockFacts,
   fresh: LockFacts,
-  { original, patched }: Pick<ResolvedUnit["plan"], "original" | "patched">,
+  { original, patched }: ComparedUnit,
   isAboutLocks: boolean,
 ): string[] {
   const parameters = patched.arch.dataFlow?.calls.parameters ?? [];
@@ -63,25 +68,37 @@ function withoutEqual(uses: readonly LockUse[], others: readonly LockUse[]): Loc
 function pathDifferences(old: LockPaths, fresh: LockPaths, original: UnitObject, patched: UnitObject): string[] {
   const missing = (some: ReadonlySet<string>, from: ReadonlySet<string>): string[] =>
     [...some].filter((name) => !from.has(name)).sort();
+  const parameters = patched.arch.dataFlow?.calls.parameters ?? [];
+  const shown = (name: string): string => {
+    const [value] = (fresh.locks.get(name) ?? old.locks.get(name))?.values() ?? [];
+    return value === undefined ? name : describeValue(value, parameters);
+  };
+  const inOrder = (order: string): string => order.split(arrow).map(shown).join(arrow);
   return [
-    ...missing(fresh.orders, old.orders).map((order) => `newly taken while another is held: ${order}`),
-    ...missing(fresh.kept, old.kept).map((name) => `now may be held at the return: ${name}`),
-    ...missing(old.kept, fresh.kept).map((name) => `no longer held at any return: ${name}`),
-    ...missing(fresh.given, old.given).map((name) => `now may be released without being held: ${name}`),
-    ...missing(old.given, fresh.given).map((name) => `no longer released without being held: ${name}`),
-    ...siteDifferences(old, fresh, original, patched),
+    ...missing(fresh.orders, old.orders).map((order) => `newly taken while another is held: ${inOrder(order)}`),
+    ...missing(fresh.kept, old.kept).map((name) => `now may be held at the return: ${shown(name)}`),
+    ...missing(old.kept, fresh.kept).map((name) => `no longer held at any return: ${shown(name)}`),
+    ...missing(fresh.given, old.given).map((name) => `now may be released without being held: ${shown(name)}`),
+    ...missing(old.given, fresh.given).map((name) => `no longer released without being held: ${shown(name)}`),
+    ...siteDifferences(old, fresh, original, patched, shown),
   ];
 }
 
 /** Lines of the source that the change leaves alone, and that are reached with other locks than before. */
-function siteDifferences(old: LockPaths, fresh: LockPaths, original: UnitObject, patched: UnitObject): string[] {
+function siteDifferences(
+  old: LockPaths,
+  fresh: LockPaths,
+  original: UnitObject,
+  patched: UnitObject,
+  shown: (name: string) => string,
+): string[] {
   const [before, after] = [sitesByLine(old, original), sitesByLine(fresh, patched)];
   const clauses = new Set<string>();
   for (const [site, { held, name }] of after) {
     const was = before.get(site)?.held;
     if (was === undefined) continue;
-    for (const lock of was) if (!held.has(lock)) clauses.add(`no longer always held at ${name}: ${lock}`);
-    for (const lock of held) if (!was.has(lock)) clauses.add(`now always held at ${name}: ${lock}`);
+    for (const lock of was) if (!held.has(lock)) clauses.add(`no longer always held at ${name}: ${shown(lock)}`);
+    for (const lock of held) if (!was.has(lock)) clauses.add(`now always held at ${name}: ${shown(lock)}`);
   }
   return [...clauses];
 }
