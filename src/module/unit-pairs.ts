@@ -14,6 +14,8 @@ import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
 import { BuildShadows } from "./build-shadows.ts";
+import { isOutsideOfVmlinux } from "./image-parts.ts";
+import { refuseOutsideOfUnits } from "./outside-units.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
@@ -127,7 +129,7 @@ async function touchedUnits(
   for (const { path, kind } of sorted.sources) {
     const member = membership.get(path);
     const command = commands.get(path) ?? (member?.kind === "not-built" ? undefined : told.get(member?.object ?? ""));
-    if (member?.kind === "not-built") notUnits.push(path);
+    if (member?.kind === "not-built" || isOutsideOfVmlinux(path)) notUnits.push(path);
     else if (path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", path, path));
     else if (kind === "deleted") refusals.push(refuse("NEW_UNIT", path, path, removedUnit));
     else
@@ -137,16 +139,16 @@ async function touchedUnits(
   refusals.push(...checkMakefiles(sorted.makefiles, added));
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
   const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, workshop);
+  const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, workshop);
+  refusals.push(...outside);
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
       units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
-  return {
-    units,
-    notBuilt: [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])],
-    refusals,
-  };
+  const refused = new Set(outside.map(({ what }) => what));
+  const notBuilt = [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])];
+  return { units, notBuilt: notBuilt.filter((path) => !refused.has(path)), refusals };
 }
 
 /** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
