@@ -60,7 +60,7 @@ const harmlessScripts =
 const buildRules = /^scripts\/(Makefile[^/]*|Kbuild[^/]*|Kconfig\.include|.*\/Makefile)$/;
 
 /** Programs of the build that decide nothing of what is built. */
-const harmlessSteps = /^(scripts\/(kconfig|dtc|basic|unifdef)|tools\/build)\b/;
+export const harmlessSteps = /^(scripts\/(kconfig|dtc|basic|unifdef)|tools\/build)\b/;
 
 /** True for sources that look like ordinary units to Kbuild but are linked into something else. */
 export function isOutsideOfVmlinux(path: string): boolean {

@@ -1,13 +1,14 @@
-import { readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
-import { makeOnce, writeFileAtomically } from "../support/cache.ts";
+import { exists, makeOnce, writeFileAtomically } from "../support/cache.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently, run } from "../support/run.ts";
 import { plainEnvironment } from "../tree/kbuild.ts";
-import { recordedSteps } from "../tree/recorded-reads.ts";
+import { type RecordedStep, recordedSteps } from "../tree/recorded-reads.ts";
 import { createShadow, foldersOf } from "../tree/shadow.ts";
 import { dependencyCommand, objectPath, unitCommands } from "../tree/unit-command.ts";
 import { membershipOf } from "../tree/units.ts";
+import { harmlessSteps } from "./image-parts.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { listOf } from "./warnings/warning.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
@@ -40,6 +41,7 @@ export async function refuseForImageReaders(change: IncludedChange, workshop: Wo
   const [original, patched] = [join(folder, "readers-original"), join(folder, "readers-patched")];
   createShadow(tree.path, original, new Map(), folders);
   createShadow(tree.path, patched, change.files, folders);
+  await makeStubs(readers, workshop);
   const title = `Compare ${readers.length} parts of the image that are no C units`;
   const differs = await progress.phase("parts", title, () =>
     mapConcurrently(readers, workshop.jobs, (reader) => isDifferent(reader, original, patched, workshop)),
@@ -54,12 +56,24 @@ export async function refuseForImageReaders(change: IncludedChange, workshop: Wo
   });
 }
 
+/** Empty headers in place of those that only a build of the whole kernel generates, so that all others can be compared. */
+async function makeStubs(readers: readonly ImageReader[], { tree, folder }: Workshop): Promise<void> {
+  for (const name of new Set(readers.flatMap(({ reads }) => reads))) {
+    if (await exists(join(tree.path, name))) continue;
+    await mkdir(dirname(join(folder, stubs, name)), { recursive: true });
+    await writeFile(join(folder, stubs, name), "");
+  }
+}
+
+const stubs = "readers-stubs";
+
 async function isDifferent(
-  { source, result, compiler }: ImageReader,
+  { source, result, compiler: called }: ImageReader,
   original: string,
   patched: string,
   workshop: Workshop,
 ): Promise<boolean> {
+  const compiler = `${called} -idirafter ${join(workshop.folder, stubs)}`;
   const both = async (command: string): Promise<[string | undefined, string | undefined]> => [
     await outputOf(command, original, workshop),
     await outputOf(command, patched, workshop),
@@ -107,6 +121,9 @@ async function imageReaders(workshop: Workshop): Promise<ImageReader[]> {
 /** Folders of the tree that hold assembly of a kernel. */
 const sourceFolders = ["lib", "kernel", "crypto", "certs", "usr", "drivers", "net", "security", "virt", "mm"];
 
+/** C sources of which only the numbers are used, for assembly. */
+const offsets = /-offsets\.c$/;
+
 /** Folders whose sources are linked into something of their own, which the kernel embeds. */
 const embedded = /^arch\/\w+\/(.*\/)?(vdso\w*|realmode|purgatory)\//;
 
@@ -117,13 +134,17 @@ async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
   const kept = files.filter((path) => !path.startsWith(`${arch}/boot/`) && !path.startsWith(`${arch}/um/`)).sort();
   const scripts = kept.filter((path) => path.endsWith(".lds.S"));
   const others = kept.filter((path) => !scripts.includes(path));
-  const asked = others.filter((path) => path.endsWith(".S") || embedded.test(path));
+  const asked = others.filter((path) => path.endsWith(".S") || embedded.test(path) || offsets.test(path));
   const membership = await membershipOf(kbuildOf(workshop), asked);
   const isUnit = (path: string): boolean => membership.get(path)?.kind !== "not-built";
   const assembly = asked.filter((path) => path.endsWith(".S") && isUnit(path));
-  const pieces = asked.filter((path) => embedded.test(path) && !isUnit(path));
+  const all = await recordedSteps(tree.path, kernelFolder);
+  const steps = all.filter(({ target }) => target.endsWith(".s"));
+  const recorded = new Set(steps.map(({ target }) => target.replace(/\.s$/, ".c")));
+  const pieces = asked.filter(
+    (path) => (embedded.test(path) || offsets.test(path)) && !isUnit(path) && !recorded.has(path),
+  );
   const compilers = await compilersOf([...assembly, ...pieces], workshop);
-  const steps = (await recordedSteps(tree.path, kernelFolder)).filter(({ target }) => target.endsWith(".s"));
   const values = steps.flatMap(({ target, command, reads }) => {
     const source = reads[0] ?? target.replace(/\.s$/, ".c");
     const compiler = compilerIn(command.replace(/ -S -o \S+ \S+.*$/, ""));
@@ -132,6 +153,10 @@ async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
   const forAssembly = compilers.get(assembly.find((path) => path.startsWith(`${arch}/kernel/`)) ?? "");
   const forC = values[0]?.compiler;
   const readers = [...assembly, ...pieces, ...scripts].flatMap((source): Omit<ImageReader, "reads">[] => {
+    if (offsets.test(source)) {
+      const own = compilers.get(source);
+      return own === undefined ? [] : [{ source, result: "values", compiler: own }];
+    }
     const borrowed = source.endsWith(".S") ? forAssembly : pieceCompiler(source, compilers, forC);
     const compiler = compilers.get(source) ?? borrowed;
     if (compiler === undefined) return [];
@@ -140,7 +165,19 @@ async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
   const read = await mapConcurrently(readers, jobs, async (reader): Promise<ImageReader> => {
     return { ...reader, reads: await readsOf(reader, workshop) };
   });
-  return [...read.filter(({ reads }) => reads.length > 0), ...values];
+  const programs = all
+    .filter(({ target }) => !target.endsWith(".s") && !harmlessSteps.test(target))
+    .flatMap(programReader);
+  return [...read.filter(({ reads }) => reads.length > 0), ...values, ...programs];
+}
+
+/** A program that the build runs: what it makes of a header is part of the image. Those of tools/ are compiled elsewhere and have headers of their own. */
+function programReader({ command, reads }: RecordedStep): ImageReader[] {
+  const [source] = reads;
+  const compiler = /^(\S*(?:gcc|cc|clang)\S* .*?) (?:-c )?-o \S+ \S+\.c\b/.exec(command)?.[1];
+  if (source === undefined || !source.endsWith(".c") || source.startsWith("tools/") || compiler === undefined)
+    return [];
+  return [{ source, result: "text", compiler: compilerIn(compiler), reads }];
 }
 
 /** Sources of a folder, and of those in it. */
@@ -148,7 +185,9 @@ async function sourcesIn(tree: string, folder: string): Promise<string[]> {
   const entries = await readdir(join(tree, folder), { recursive: true, withFileTypes: true }).catch(() => []);
   return entries.flatMap((entry) => {
     const path = normalize(join(folder, entry.parentPath.slice(join(tree, folder).length), entry.name));
-    return entry.isFile() && (/\.S$/.test(path) || (/\.c$/.test(path) && embedded.test(path))) ? [path] : [];
+    return entry.isFile() && (/\.S$/.test(path) || (/\.c$/.test(path) && (embedded.test(path) || offsets.test(path))))
+      ? [path]
+      : [];
   });
 }
 
@@ -193,7 +232,8 @@ function pieceCompiler(
 }
 
 async function readsOf({ compiler, source }: Omit<ImageReader, "reads">, workshop: Workshop): Promise<string[]> {
-  const text = await outputOf(`${compiler} -M ${source}`, workshop.tree.path, workshop);
+  // What is not there is generated later in a build of the whole kernel.
+  const text = await outputOf(`${compiler} -M -MG ${source}`, workshop.tree.path, workshop);
   const words = (text ?? "")
     .split(/[\s\\]+/)
     .filter((word) => word !== "" && !word.endsWith(":") && !word.startsWith("/"));
