@@ -24,19 +24,25 @@ interface ImageReader {
   readonly reads: readonly string[];
 }
 
+export interface ReaderVerdict {
+  readonly refusals: readonly Refusal[];
+  /** Changed files that are read, and with which everything comes out as before. */
+  readonly same: readonly string[];
+}
+
 /**
  * Refuses changed headers that something else than C units reads, which comes out otherwise with them: the image contains what was made with the old
  * ones. It is compared like a unit, as preprocessed text, and where that differs as an object without debug information.
  */
-export async function refuseForImageReaders(change: IncludedChange, workshop: Workshop): Promise<Refusal[]> {
-  if (change.paths.length === 0 || workshop.tree.environment.external !== undefined) return [];
+export async function refuseForImageReaders(change: IncludedChange, workshop: Workshop): Promise<ReaderVerdict> {
+  if (change.paths.length === 0 || workshop.tree.environment.external !== undefined) return { refusals: [], same: [] };
   const { progress, folder, tree } = workshop;
   const changed = new Set(change.paths);
   const all = await progress.phase("readers", "Find assembly that includes changed files", () =>
     imageReaders(workshop),
   );
   const readers = all.filter(({ reads }) => reads.some((path) => changed.has(path)));
-  if (readers.length === 0) return [];
+  if (readers.length === 0) return { refusals: [], same: [] };
   const folders = readers.flatMap(({ source }) => foldersOf(objectPath(source)));
   const [original, patched] = [join(folder, "readers-original"), join(folder, "readers-patched")];
   createShadow(tree.path, original, new Map(), folders);
@@ -47,13 +53,16 @@ export async function refuseForImageReaders(change: IncludedChange, workshop: Wo
     mapConcurrently(readers, workshop.jobs, (reader) => isDifferent(reader, original, patched, workshop)),
   );
   const different = readers.filter((_, index) => differs[index] === true);
-  return change.paths.flatMap((path) => {
+  const isRead = (path: string): boolean => readers.some(({ reads }) => reads.includes(path));
+  const refusals = change.paths.flatMap((path) => {
     const sources = different.filter(({ reads }) => reads.includes(path)).map(({ source }) => source);
     if (sources.length === 0) return [];
     const part = `${listOf(sources)}, which ${sources.length === 1 ? "is no C unit and comes" : "are no C units and come"} out otherwise with it`;
     const advice = "leave what they use as it is, and give the C code that has to change something of its own";
     return [refuse("IMAGE_PART", path, sources[0] ?? path, { part, advice })];
   });
+  const refused = new Set(refusals.map(({ what }) => what));
+  return { refusals, same: change.paths.filter((path) => isRead(path) && !refused.has(path)) };
 }
 
 /** Empty headers in place of those that only a build of the whole kernel generates, so that all others can be compared. */
@@ -122,7 +131,7 @@ async function imageReaders(workshop: Workshop): Promise<ImageReader[]> {
 const sourceFolders = ["lib", "kernel", "crypto", "certs", "usr", "drivers", "net", "security", "virt", "mm"];
 
 /** C sources of which only the numbers are used, for assembly. */
-const offsets = /-offsets\.c$/;
+const offsets = /^arch\/.*-offsets\.c$/;
 
 /** Folders whose sources are linked into something of their own, which the kernel embeds. */
 const embedded = /^arch\/\w+\/(.*\/)?(vdso\w*|realmode|purgatory)\//;

@@ -1,7 +1,6 @@
-import type { Refusal } from "../support/refusals.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { refuseImageParts } from "./image-parts.ts";
-import { refuseForImageReaders } from "./image-readers.ts";
+import { type ReaderVerdict, refuseForImageReaders } from "./image-readers.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import type { SortedFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
@@ -16,12 +15,13 @@ export async function refuseOutsideOfUnits(
   notUnits: readonly string[],
   included: IncludedChange,
   workshop: Workshop,
-): Promise<Refusal[]> {
+): Promise<ReaderVerdict> {
   const others = [...sorted.outside, ...notUnits, ...(await unknownKinds(sorted, workshop))];
   const parts = await refuseImageParts(others, workshop);
   const refused = new Set(parts.map(({ what }) => what));
   const paths = included.paths.filter((path) => !refused.has(path));
-  return [...parts, ...(await refuseForImageReaders({ ...included, paths }, workshop))];
+  const { refusals, same } = await refuseForImageReaders({ ...included, paths }, workshop);
+  return { refusals: [...parts, ...refusals], same };
 }
 
 /** What has a suffix that is none of a header's and that no source includes: tables, grammars, pictures. */

@@ -81,7 +81,7 @@ export async function compileUnits(
   const plain = seenByEveryReader(change.files);
   const included = { plain, files: patchedFiles };
   const shadows = new BuildShadows(tree.path, folder, { original: earlierFiles, patched: patchedFiles });
-  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, shadows, workshop);
+  const { units, notBuilt, refusals, notes } = await touchedUnits(sorted, followed, included, shadows, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${counted(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = await progress.phase("compile", title, () =>
@@ -92,7 +92,7 @@ export async function compileUnits(
   const pairs = units.flatMap((unit) =>
     originalsOf(unit, workshop.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
   );
-  return { pairs, refusals, notes: sorted.notes, notBuilt };
+  return { pairs, refusals, notes: [...sorted.notes, ...notes], notBuilt };
 }
 
 /** A unit in each object that it is linked into: Kbuild joins the names of several modules by colons, and each has code of its own to be patched. */
@@ -108,7 +108,7 @@ async function touchedUnits(
   change: Pick<IncludedChange, "plain" | "files">,
   shadows: BuildShadows,
   workshop: Workshop,
-): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
+): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[]; notes: string[] }> {
   const { cache } = workshop;
   const commands = new Map(
     await Promise.all(sorted.sources.map(async ({ path }) => [path, await cache.command(path)] as const)),
@@ -140,15 +140,16 @@ async function touchedUnits(
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
   const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, workshop);
   const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, workshop);
-  refusals.push(...outside);
+  refusals.push(...outside.refusals);
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
       units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
-  const refused = new Set(outside.map(({ what }) => what));
+  const settled = new Set([...outside.refusals.map(({ what }) => what), ...outside.same]);
   const notBuilt = [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])];
-  return { units, notBuilt: notBuilt.filter((path) => !refused.has(path)), refusals };
+  const notes = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  return { units, notBuilt: notBuilt.filter((path) => !settled.has(path)), refusals, notes };
 }
 
 /** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
