@@ -26,6 +26,9 @@ export interface FunctionChange {
   readonly differsAt: number | undefined;
 }
 
+/** Whether the change touches the text of a function of this name, and not only what other text puts into its code. */
+export type IsTextChanged = (functionName: string) => boolean;
+
 /** What differs between the two builds of a unit, before anything is selected for the patch module. */
 export interface UnitChanges {
   readonly functions: ReadonlyMap<Atom, FunctionChange>;
@@ -44,6 +47,7 @@ export interface UnitChanges {
  * Finds the changed and new functions of a unit, and every change that no patch module can make.
  * @param unitPath source path of the unit, for messages.
  * @param object `vmlinux` or the module's name.
+ * @param isTextChanged by default all functions count as rewritten.
  */
 export function findChanges(
   original: UnitObject,
@@ -51,8 +55,9 @@ export function findChanges(
   correlation: Correlation,
   unitPath: string,
   object: string,
+  isTextChanged: IsTextChanged = () => true,
 ): UnitChanges {
-  const finder = new ChangeFinder(original, patched, correlation, unitPath, object);
+  const finder = new ChangeFinder(original, patched, correlation, unitPath, object, isTextChanged);
   finder.run();
   return {
     functions: finder.functions,
@@ -81,8 +86,17 @@ class ChangeFinder {
   readonly correlation: Correlation;
   readonly unitPath: string;
   readonly object: string;
+  readonly isTextChanged: IsTextChanged;
 
-  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, unitPath: string, object: string) {
+  constructor(
+    original: UnitObject,
+    patched: UnitObject,
+    correlation: Correlation,
+    unitPath: string,
+    object: string,
+    isTextChanged: IsTextChanged,
+  ) {
+    this.isTextChanged = isTextChanged;
     this.original = original;
     this.patched = patched;
     this.correlation = correlation;
@@ -116,7 +130,7 @@ class ChangeFinder {
 
   #function(atom: Atom, before: Atom | undefined, isInit: boolean): void {
     if (before === undefined) {
-      if (isInit) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+      if (isInit) this.#initCode(atom);
       else this.#add(atom, undefined, "new in this unit", undefined);
       return;
     }
@@ -133,9 +147,18 @@ class ChangeFinder {
       return;
     }
     if (difference === null) return;
-    if (isInit || isGone(before.section, this.object))
-      this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    if (isInit || isGone(before.section, this.object)) this.#initCode(atom);
     else this.#add(atom, before, difference.text, difference.offset);
+  }
+
+  /** Code that ran at boot: what its author rewrote is refused, what comes from a changed inline function or macro only has no effect. */
+  #initCode(atom: Atom): void {
+    const name = sourceName(atom.name);
+    if (this.isTextChanged(name)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
+    else {
+      const note = `${this.unitPath}: ${name} ran ${this.object === "vmlinux" ? "at boot" : "when the module was loaded"} with the old code (${atom.section.name}), and the patch does not repeat it`;
+      if (!this.notes.includes(note)) this.notes.push(note);
+    }
   }
 
   #add(atom: Atom, original: Atom | undefined, reason: string, differsAt: number | undefined): void {
@@ -345,6 +368,11 @@ function isElsewhere(before: Atom, after: Atom): boolean {
 function declaredName(atom: Atom): string {
   const isAlias = (name: string): boolean => /^__mod_.*_device_table$/.test(name);
   return isAlias(atom.name) ? (atom.symbols.find(({ name }) => !isAlias(name))?.name ?? atom.name) : atom.name;
+}
+
+/** The name that the source has for a function or for a part or copy of it: `scan.constprop.0.cold` is of `scan`. */
+function sourceName(name: string): string {
+  return name.split(".")[0] as string;
 }
 
 function isLocalConstant(atom: Atom): boolean {

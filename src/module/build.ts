@@ -1,11 +1,11 @@
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
+import type { ChangeSet } from "../change/change-set.ts";
 import { sameLines } from "../change/kept-lines.ts";
+import { ownTextChanged } from "../change/own-text.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
-import type { SameLine } from "../diff/correlate.ts";
-import type { EntrySizes } from "../diff/unit-object.ts";
 import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
@@ -39,6 +39,7 @@ import { refuseLost } from "./other-users.ts";
 import {
   keptDefinitions,
   newGlobalsOf,
+  type PlanFacts,
   planUnit,
   type ResolvedUnit,
   type ResolveFacts,
@@ -47,6 +48,7 @@ import {
   type UnitPlan,
 } from "./plan.ts";
 import { ReadAhead } from "./read-ahead.ts";
+import { refusedByText } from "./refused-by-text.ts";
 import { describeFunctions } from "./report.ts";
 import { settleAmbiguous } from "./settle.ts";
 import { sortFiles } from "./sort-files.ts";
@@ -155,9 +157,8 @@ interface Session extends AssemblyRequest {
 }
 
 async function buildChange(session: Session): Promise<BuildResult> {
-  const { workshop, change } = session;
-  const followed = await headersToFollow(change.files, workshop);
-  const examination = (await refusedEarly(followed, session)) ?? (await examine(followed, session));
+  const { workshop } = session;
+  const examination = (await refusedUncompiled(session)) ?? (await examineAll(session));
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);
   if (units.pairs.length === 0) {
@@ -199,6 +200,21 @@ interface Examination {
   readonly notes: readonly string[];
   readonly symvers: ResolveFacts["symvers"];
   readonly types: KernelTypes;
+}
+
+async function examineAll(session: Session): Promise<Examination> {
+  const followed = await headersToFollow(session.change.files, session.workshop);
+  return (await refusedEarly(followed, session)) ?? (await examine(followed, session));
+}
+
+/** @returns undefined unless the text of the change alone shows that it is impossible. */
+async function refusedUncompiled({ change, workshop, kernel, external }: Session): Promise<Examination | undefined> {
+  const refusals = await refusedByText(change.files, workshop);
+  if (refusals.length === 0) return undefined;
+  const units = { pairs: [], refusals, notes: [], notBuilt: [] };
+  const notes = [...change.notes, "nothing was compiled, since the change is refused for what its text says"];
+  const types = new KernelTypes(kernel, external);
+  return { units, plans: [], resolved: [], refusals, notes, symvers: await readSymvers(kernel.symversPath), types };
 }
 
 /**
@@ -248,7 +264,9 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   // With earlier updates both objects have lines of their own.
   const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
   const [planned, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes, isSameLine)),
+    progress.phase("diff", "Compare and prove", () =>
+      planUnits(units, change.files, objects, ahead, { entrySizes, isSameLine }),
+    ),
     checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
   ]);
   const definitions = judgeDefinitions(planned);
@@ -299,20 +317,16 @@ function compilerOf({ compiler, external }: Session): CompilerComparison {
 /** Diffs and matches all units. */
 async function planUnits(
   units: CompiledUnits,
+  files: ChangeSet["files"],
   objects: TargetObjects,
   ahead: ReadAhead,
-  entrySizes: EntrySizes,
-  isSameLine: SameLine | undefined,
+  facts: Pick<PlanFacts, "entrySizes" | "isSameLine">,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(
-      pair,
-      await objects.open(pair.object),
-      await ahead.original(pair),
-      entrySizes,
-      isSameLine,
-    );
+    const target = await objects.open(pair.object);
+    const isTextChanged = ownTextChanged(files, pair.source);
+    const plan = await planUnit(pair, target, await ahead.original(pair), { ...facts, isTextChanged });
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

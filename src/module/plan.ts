@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Atom } from "../diff/atoms.ts";
-import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
+import { type FunctionChange, findChanges, type IsTextChanged, type UnitChanges } from "../diff/changes.ts";
 import { type Correlation, correlate, type SameLine } from "../diff/correlate.ts";
 import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
@@ -40,23 +40,30 @@ function emptyLike(patched: UnitObject): UnitObject {
   return { ...patched, atoms: [], atomsIn: () => [], atomAt: () => undefined, tables: new Map() };
 }
 
+/** What the diff of a unit needs to know besides its objects. */
+export interface PlanFacts {
+  /** Of the target's special tables. */
+  readonly entrySizes: EntrySizes;
+  /** For a line number in both objects; undefined when they tell nothing about lines. */
+  readonly isSameLine?: SameLine | undefined;
+  /** See {@link findChanges}. */
+  readonly isTextChanged?: IsTextChanged | undefined;
+}
+
 /**
  * Diffs one unit; every change that cannot be made is among the refusals of the result.
  * @param proven its original; undefined for a unit that the patch adds.
- * @param entrySizes of the target's special tables.
- * @param isSameLine for a line number in both objects; undefined when they tell nothing about lines.
  */
 export async function planUnit(
   pair: UnitPair,
   target: TargetObject,
   proven: ProvenOriginal | undefined,
-  entrySizes: EntrySizes,
-  isSameLine?: SameLine,
+  facts: PlanFacts,
 ): Promise<UnitPlan> {
-  const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
+  const patched = await readUnitObject(await readFile(pair.patchedPath), facts.entrySizes);
   const original = proven?.unit ?? emptyLike(patched);
-  const correlation = correlate(original, patched, isSameLine);
-  const changes = findChanges(original, patched, correlation, pair.source, pair.object);
+  const correlation = correlate(original, patched, facts.isSameLine);
+  const changes = findChanges(original, patched, correlation, pair.source, pair.object, facts.isTextChanged);
   const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
   const proof = proven?.proof ?? (await matchUnit(original, target));
   const definitions = compareDefinitions(original, patched);

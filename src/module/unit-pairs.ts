@@ -14,6 +14,8 @@ import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
 import { BuildShadows } from "./build-shadows.ts";
+import { isOutsideOfVmlinux } from "./image-parts.ts";
+import { refuseOutsideOfUnits } from "./outside-units.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { checkMakefiles, type SortedFiles, sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
@@ -79,7 +81,7 @@ export async function compileUnits(
   const plain = seenByEveryReader(change.files);
   const included = { plain, files: patchedFiles };
   const shadows = new BuildShadows(tree.path, folder, { original: earlierFiles, patched: patchedFiles });
-  const { units, notBuilt, refusals } = await touchedUnits(sorted, followed, included, shadows, workshop);
+  const { units, notBuilt, refusals, notes } = await touchedUnits(sorted, followed, included, shadows, workshop);
   const missing = await withoutOriginal(units, workshop.cache);
   const title = `Compile ${counted(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = await progress.phase("compile", title, () =>
@@ -90,7 +92,7 @@ export async function compileUnits(
   const pairs = units.flatMap((unit) =>
     originalsOf(unit, workshop.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
   );
-  return { pairs, refusals, notes: sorted.notes, notBuilt };
+  return { pairs, refusals, notes: [...sorted.notes, ...notes], notBuilt };
 }
 
 /** A unit in each object that it is linked into: Kbuild joins the names of several modules by colons, and each has code of its own to be patched. */
@@ -106,7 +108,7 @@ async function touchedUnits(
   change: Pick<IncludedChange, "plain" | "files">,
   shadows: BuildShadows,
   workshop: Workshop,
-): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[] }> {
+): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[]; notes: string[] }> {
   const { cache } = workshop;
   const commands = new Map(
     await Promise.all(sorted.sources.map(async ({ path }) => [path, await cache.command(path)] as const)),
@@ -127,7 +129,7 @@ async function touchedUnits(
   for (const { path, kind } of sorted.sources) {
     const member = membership.get(path);
     const command = commands.get(path) ?? (member?.kind === "not-built" ? undefined : told.get(member?.object ?? ""));
-    if (member?.kind === "not-built") notUnits.push(path);
+    if (member?.kind === "not-built" || isOutsideOfVmlinux(path)) notUnits.push(path);
     else if (path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", path, path));
     else if (kind === "deleted") refusals.push(refuse("NEW_UNIT", path, path, removedUnit));
     else
@@ -137,16 +139,17 @@ async function touchedUnits(
   refusals.push(...checkMakefiles(sorted.makefiles, added));
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
   const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, workshop);
+  const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, workshop);
+  refusals.push(...outside.refusals);
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
       units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
-  return {
-    units,
-    notBuilt: [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])],
-    refusals,
-  };
+  const settled = new Set([...outside.refusals.map(({ what }) => what), ...outside.same]);
+  const notBuilt = [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])];
+  const notes = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  return { units, notBuilt: notBuilt.filter((path) => !settled.has(path)), refusals, notes };
 }
 
 /** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */

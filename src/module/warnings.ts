@@ -1,4 +1,5 @@
 import type { ChangedFile } from "../change/change-set.ts";
+import { touchesLocking } from "../change/lock-lines.ts";
 import type { KernelImage } from "../target/kernel-image.ts";
 import type { ResolvedUnit } from "./plan.ts";
 import { alwaysOnStack } from "./warnings/always-on-stack.ts";
@@ -22,10 +23,11 @@ export interface WarningFacts {
 /** Looks for what makes a live patch risky without making it impossible. */
 export function findWarnings(units: readonly ResolvedUnit[], facts: WarningFacts): Warning[] {
   const touched = functionsOf(units.length === 0 ? [] : facts.files);
+  const isAboutLocks = units.length > 0 && touchesLocking(facts.files);
   return [
     ...units.flatMap((unit) => [
       ...alwaysOnStack(unit),
-      ...lockChanges(unit),
+      ...lockChanges(unit, isAboutLocks),
       ...newState(unit),
       ...oldState(unit),
       ...inlinedCopies(unit, touched),

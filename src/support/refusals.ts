@@ -119,6 +119,14 @@ export const refusalTexts = {
     why: "{problem}",
     hint: "leave the export as it is in the original",
   },
+  TRACE_EVENT: {
+    why: "{problem}, and the kernel's tables of trace events and the code that records and prints them are made when it is built",
+    hint: "leave the trace event as it is in the original, and use trace_printk() or an event that is there already",
+  },
+  IMAGE_PART: {
+    why: "it is part of {part}: the image of the running kernel contains what is made of it, and no function of that can be redirected",
+    hint: "{advice}",
+  },
   MODULE_PARAMETER: {
     why: "the new parameter would belong to the patch module and not to {object}",
     hint: "leave the module parameter out of the patch",

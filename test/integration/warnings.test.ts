@@ -72,8 +72,8 @@ test("functions that entry code calls", () => {
 });
 
 test("locks that are newly taken or no longer released", () => {
-  expect(warned("LOCKS_CHANGED", "cdev_put").why).toContain("newly taken: mutex_lock 0 → 1 times");
-  expect(warned("LOCKS_CHANGED", "chrdev_show").why).toContain("no longer released: mutex_unlock 1 → 0 times");
+  expect(warned("LOCKS_CHANGED", "cdev_put").why).toContain("newly taken: mutex_lock of chrdevs_lock");
+  expect(warned("LOCKS_CHANGED", "chrdev_show").why).toContain("no longer released: mutex_unlock of chrdevs_lock");
 });
 
 test("new variables, and old ones that the new code begins to use", () => {

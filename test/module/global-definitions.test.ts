@@ -31,7 +31,7 @@ async function plansOf(
     const unit = await readUnitObject(compileC(before));
     const proven = { unit, proof: await matchUnit(unit, target) };
     const pair = { source: `unit${number}.c`, object, originalPath: patchedPath, patchedPath };
-    plans.push(await planUnit(pair, target, proven, {}));
+    plans.push(await planUnit(pair, target, proven, { entrySizes: {} }));
   }
   return plans;
 }

@@ -1,4 +1,5 @@
 import type { Atom, Reference } from "../atoms.ts";
+import type { CallingConvention, FlowInstruction } from "./data-flow.ts";
 
 /** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
@@ -125,4 +126,10 @@ export interface Architecture {
   resolvedBranches(code: Uint8Array, start: number, end: number, littleEndian: boolean): ResolvedBranch[];
   /** All instructions from the first byte on; undefined where kmend has no disassembler. */
   instructions(code: Uint8Array): DecodedInstruction[] | undefined;
+  /** Where kmend can follow addresses through code: how calls pass them, and what each instruction does to them. */
+  readonly dataFlow?: {
+    readonly calls: CallingConvention;
+    /** Decodes from `start` on; offsets are those in `code`. */
+    readonly read: (code: Uint8Array, start: number) => FlowInstruction[];
+  };
 }

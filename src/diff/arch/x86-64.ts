@@ -2,6 +2,7 @@ import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import { requireOwn } from "../../support/own-files.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
+import { x86_64Calls, x86_64Flow } from "./x86-64-flow.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -166,6 +167,8 @@ export const x86_64: Architecture = {
   },
 
   instructions: (code) => decode(code),
+
+  dataFlow: { calls: x86_64Calls, read: x86_64Flow },
 };
 
 function decode(code: Uint8Array): DecodedInstruction[] {
