@@ -247,7 +247,8 @@ class Selector {
   }
 
   #functionRoute(from: Atom | TableEntry, reference: Reference, atom: Atom, original: Atom | undefined): Route {
-    if (original === undefined || from === atom) return { to: "inside", atom };
+    if (original === undefined || (from === atom && !this.#isEntryAddress(from, reference, atom)))
+      return { to: "inside", atom };
     const owner = coldParent(atom.name);
     if (
       owner !== undefined &&
@@ -265,6 +266,11 @@ class Selector {
     const fromCompanion = "name" in from && from.kind === "code";
     const isInside = isPlace || fromCode || fromCompanion || this.#pointsIntoFunction(from, reference, atom);
     return isInside ? { to: "inside", atom } : { to: "original", atom: original };
+  }
+
+  /** True where a function takes its own address, as a callback that arms itself again does, and does not only branch within itself. */
+  #isEntryAddress(from: Atom, reference: Reference, atom: Atom): boolean {
+    return !this.patched.arch.isBranch(from, reference) && !this.#pointsIntoFunction(from, reference, atom);
   }
 
   /** True for a label rather than the function: an entry of a jump table, `&&label`, a handler in the other half of a split function. */

@@ -37,8 +37,17 @@ export interface Manifest {
   readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
   /** The module that is patched when it is not one of the kernel's own. */
   readonly external?: { readonly name: string; readonly sha256: string } | undefined;
+  /** Why something may come by an address of the module's after its patch has been disabled; missing when nothing does. */
+  readonly keptAddresses?: readonly string[] | undefined;
+  /** The author's word that the module can be unloaded in spite of {@link keptAddresses}. */
+  readonly removable?: true | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
+}
+
+/** True for a module that holds a reference on itself from when its patch is enabled: it stays in memory until the next boot. */
+export function staysInMemory(manifest: Manifest | undefined): boolean {
+  return (manifest?.keptAddresses?.length ?? 0) > 0 && manifest?.removable !== true;
 }
 
 /** Section of the note in the module's file, and its file in `/sys/module/<name>/notes/` while the module is loaded. */

@@ -12,12 +12,13 @@ import { extractUnit } from "./extract.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
 import { shippedLoaderFacts } from "./loader-facts.ts";
-import { makeManifest } from "./manifest.ts";
+import { type Manifest, makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { sealModule } from "./seal.ts";
 import { selfCheck } from "./self-check.ts";
 import type { ModuleTemplate } from "./template.ts";
+import type { Warning } from "./warnings.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** What a module is assembled for. */
@@ -34,6 +35,8 @@ export interface AssemblyRequest {
   readonly template: () => Promise<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
+  /** Warnings of addresses that outlive the module. */
+  readonly keptAddresses?: readonly Warning[] | undefined;
 }
 
 /**
@@ -98,7 +101,8 @@ export async function assemble(
   }
   const path = join(output, `${name}.ko`);
   await writeFileAtomically(path, file);
-  return { path, name, sha256: sha256(file), bytes: file.length };
+  const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
+  return { path, name, sha256: sha256(file), bytes: file.length, staysInMemory };
 }
 
 /** The object with the tables of the glue, the texts for modinfo and the manifest. */
@@ -119,11 +123,19 @@ function tablesOf(
     replace,
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
+    ...keptIn(request),
     ...(after === undefined ? {} : { after }),
     ...(external === undefined ? {} : { external: { name: external.name, sha256: sha256(external.file) } }),
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
-  return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest);
+  return patchTable(like, counts, modinfoTexts(request, resolved, symvers), manifest);
+}
+
+/** What the manifest says of how long the module has to stay in memory. */
+function keptIn({ keptAddresses = [], options }: AssemblyRequest): Pick<Manifest, "keptAddresses" | "removable"> {
+  if (keptAddresses.length === 0) return {};
+  const reasons = keptAddresses.map(({ function: name, place, why }) => `${name}${place === undefined ? "" : ` (${place})`}: ${why}`);
+  return { keptAddresses: reasons, ...(options.removable === true ? { removable: true } : {}) };
 }
 
 /** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */

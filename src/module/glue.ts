@@ -38,6 +38,7 @@ struct kmend_unit {
 extern const struct kmend_unit kmend_units[];
 extern const unsigned long kmend_unit_count;
 extern const unsigned long kmend_replace;
+extern const unsigned long kmend_stays;
 
 static struct klp_patch kmend_patch;
 
@@ -142,6 +143,9 @@ static int __init kmend_init(void)
 		ret = klp_enable_patch(&kmend_patch);
 	if (ret)
 		free_structures();
+	else if (kmend_stays)
+		/* Something may keep addresses of this module: it is never unloaded, whatever becomes of the patch. */
+		__module_get(THIS_MODULE);
 	return ret;
 }
 

@@ -1,4 +1,5 @@
 import type { Atom, Reference } from "../atoms.ts";
+import type { EffectDecoder } from "./effects.ts";
 
 /** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
@@ -117,4 +118,6 @@ export interface Architecture {
   resolvedBranches(code: Uint8Array, start: number, end: number, littleEndian: boolean): ResolvedBranch[];
   /** All instructions from the first byte on; undefined where kmend has no disassembler. */
   instructions(code: Uint8Array): DecodedInstruction[] | undefined;
+  /** Decodes what instructions do to registers and memory; missing where kmend cannot follow addresses through code. */
+  effects?(): EffectDecoder;
 }

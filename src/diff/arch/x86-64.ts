@@ -2,6 +2,7 @@ import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import { requireOwn } from "../../support/own-files.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
+import { effectDecoder } from "./x86-64-effects.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -37,6 +38,12 @@ let iced: Iced | undefined;
 
 function disassembler(): Iced {
   if (iced === undefined) throw new Error("the disassembler is not loaded");
+  return iced;
+}
+
+function loadedDisassembler(): Iced {
+  // A plain import would search its megabyte of text for exports first, which takes longer than all the rest.
+  iced ??= requireOwn("iced-x86") as Iced;
   return iced;
 }
 
@@ -123,8 +130,7 @@ export const x86_64: Architecture = {
   },
 
   loadDisassembler(): Promise<void> {
-    // A plain import would search its megabyte of text for exports first, which takes longer than all the rest.
-    iced ??= requireOwn("iced-x86") as Iced;
+    loadedDisassembler();
     return Promise.resolve();
   },
 
@@ -159,6 +165,8 @@ export const x86_64: Architecture = {
   },
 
   instructions: (code) => decode(code),
+
+  effects: () => effectDecoder(loadedDisassembler()),
 };
 
 function decode(code: Uint8Array): DecodedInstruction[] {
