@@ -5,7 +5,7 @@ import { type Host, namesIn, readState, readSwitch } from "./host.ts";
 import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
 import { kernelVersion, readKernelBuildId, readSignaturePolicy } from "./kernel-facts.ts";
 import type { PatchFile } from "./patch-file.ts";
-import { hasLivepatch, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import { hasLivepatch, isHeldByItself, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
 import { heading, inTransition } from "./transition.ts";
 
 /** MODULE_NAME_LEN of include/linux/module.h is 56 on 64-bit kernels, the closing zero included. */
@@ -67,6 +67,7 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
     }
   }
   const presence = await presenceOf(host, file, own, add);
+  if (presence === "idle" && (await isHeldByItself(root, file.name))) add("STAYS_IN_MEMORY", { name: file.name });
   const others = patches.filter((patch) => patch !== own && heading(patch));
   const replaces = file.manifest?.replace === true ? others.map(({ name }) => name) : [];
   // What is there already changes nothing more.

@@ -134,7 +134,9 @@ function tablesOf(
 /** What the manifest says of how long the module has to stay in memory. */
 function keptIn({ keptAddresses = [], options }: AssemblyRequest): Pick<Manifest, "keptAddresses" | "removable"> {
   if (keptAddresses.length === 0) return {};
-  const reasons = keptAddresses.map(({ function: name, place, why }) => `${name}${place === undefined ? "" : ` (${place})`}: ${why}`);
+  const reasons = keptAddresses.map(
+    ({ function: name, place, why }) => `${name}${place === undefined ? "" : ` (${place})`}: ${why}`,
+  );
   return { keptAddresses: reasons, ...(options.removable === true ? { removable: true } : {}) };
 }
 

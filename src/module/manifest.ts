@@ -19,7 +19,10 @@ export { type Manifest, readManifest } from "../elf/manifest-note.ts";
 /** Collects the manifest from resolved units. */
 export function makeManifest(
   units: readonly ResolvedUnit[],
-  facts: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches" | "after" | "external" | "keptAddresses" | "removable">,
+  facts: Pick<
+    Manifest,
+    "kernel" | "replace" | "allowedLayouts" | "patches" | "after" | "external" | "keptAddresses" | "removable"
+  >,
 ): Manifest {
   const functions: ManifestFunction[] = [];
   const symbols = new Map<string, ManifestSymbol>();

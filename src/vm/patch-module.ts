@@ -1,5 +1,5 @@
 import { ElfFormatError } from "../elf/format-error.ts";
-import { type Manifest, readManifest } from "../elf/manifest-note.ts";
+import { type Manifest, readManifest, staysInMemory } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
 import { ElfReader } from "../elf/reader.ts";
@@ -19,6 +19,8 @@ export interface PatchModuleInfo {
   readonly objects: readonly string[];
   /** Patch modules that it goes on top of, oldest first. */
   readonly after: readonly { readonly name: string; readonly sha256: string }[];
+  /** True when it holds itself in memory until the next boot. */
+  readonly staysInMemory: boolean;
   /** Of the file. */
   readonly sha256: string;
 }
@@ -34,6 +36,7 @@ export async function inspectPatchModule(path: string): Promise<PatchModuleInfo>
     depends: (info.get("depends") ?? []).flatMap((list) => list.split(",").filter(Boolean)),
     objects: [...new Set((manifest?.functions ?? []).map(({ object }) => object))].filter((name) => name !== "vmlinux"),
     after: manifest?.after ?? [],
+    staysInMemory: staysInMemory(manifest),
     sha256: sha256(content),
   };
 }

@@ -36,6 +36,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
   const progress = options.progress ?? new SilentProgress();
   const patch = await inspectPatchModuleFor(options.modulePath, options.kernel.release);
   const { earlier = [] } = options;
+  const { staysInMemory } = patch;
   await requireEarlier(patch, earlier, options.kernel.release);
   const folder = await mkdtemp(join(tmpdir(), "kmend-try-")).catch(rethrowDiskErrors);
   try {
@@ -60,7 +61,13 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
           ? []
           : await resolveModules(await indexModules(options.kernel.modulesDir, further), wanted, folder);
       const files = [...kernelModules, ...earlier];
-      const init = guestScript({ token, moduleCount: files.length, probeCount: probes.length, ...limits });
+      const init = guestScript({
+        token,
+        moduleCount: files.length,
+        probeCount: probes.length,
+        staysInMemory,
+        ...limits,
+      });
       const content = { init, patchModule: options.modulePath, modules: files, probes };
       return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName) };
     });
@@ -88,10 +95,11 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       modules,
       probes,
       moduleName: patch.name,
+      staysInMemory,
     });
     const { release } = options.kernel;
     const milliseconds = { ...progress.milliseconds };
-    return { schema: 1, verdict, kernel: release, ...findings, accelerator, milliseconds };
+    return { schema: 1, verdict, kernel: release, staysInMemory, ...findings, accelerator, milliseconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -29,6 +29,7 @@ const passed: TryResult = {
   verdict: "passed",
   kernel: "6.1.0-1-amd64",
   module: "livepatch_x",
+  staysInMemory: false,
   transitionMilliseconds: 1040,
   probes: [],
   kernelLog: ["livepatch: 'livepatch_x': patching complete"],

@@ -25,7 +25,11 @@ export class State {
   /** Pushed as arguments of the next call. */
   readonly pushed: Set<number>;
 
-  constructor(registers: Registers = new Map(), stack: Map<number, AddressSet> = new Map(), pushed: AddressSet = undefined) {
+  constructor(
+    registers: Registers = new Map(),
+    stack: Map<number, AddressSet> = new Map(),
+    pushed: AddressSet = undefined,
+  ) {
     this.registers = new Map(registers);
     this.stack = new Map(stack);
     this.pushed = new Set(pushed);
