@@ -9,7 +9,7 @@ import { coldParent } from "../../diff/names.ts";
 import { sourceLines } from "../../elf/line-table.ts";
 import type { Btf } from "../../target/btf.ts";
 import { BtfKind } from "../../target/btf-format.ts";
-import type { ResolvedUnit } from "../plan.ts";
+import type { ResolvedUnit, UnitPlan } from "../plan.ts";
 import { keepsNoAddress } from "./keeps-no-address.ts";
 import type { Warning } from "./warning.ts";
 
@@ -21,12 +21,17 @@ export interface AddressFacts {
   readonly typesOf: (object: string) => Btf | undefined;
 }
 
+/** What of a unit the addresses are looked for in. */
+export interface CarriedCode extends Pick<ResolvedUnit, "selection"> {
+  readonly plan: Pick<UnitPlan, "patched" | "changes"> & { readonly pair: Pick<UnitPlan["pair"], "source" | "object"> };
+}
+
 /**
  * Warns of each place where carried code puts the address of something carried where it may be found after the patch module has gone: a timer, a work item,
  * a table of operations, a name in a live object. The kernel's transition does not see those who come by such an address (klp_check_stack(),
  * kernel/livepatch/transition.c, looks for the functions in `struct klp_func` only).
  */
-export function keptAddresses(units: readonly ResolvedUnit[], facts: AddressFacts): Warning[] {
+export function keptAddresses(units: readonly CarriedCode[], facts: AddressFacts): Warning[] {
   const named = new Map<string, Atom>();
   for (const { selection } of units)
     for (const atom of selection.atoms)
@@ -47,7 +52,7 @@ export function keptAddresses(units: readonly ResolvedUnit[], facts: AddressFact
   });
 }
 
-function flowUnit({ plan, selection }: ResolvedUnit): FlowUnit {
+function flowUnit({ plan, selection }: CarriedCode): FlowUnit {
   const carried = new Set(selection.atoms);
   const { arch } = plan.patched;
   const others = new Set<Atom>(plan.changes.callbacks.map((callback) => callback.function));
@@ -76,9 +81,9 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
       preserves: rule.preserves === true,
     };
   }
-  const format = formatPosition(name, btf);
+  const read = readArguments(name, btf);
   return {
-    keeps: (position) => format === undefined || position < format,
+    keeps: (position) => read === undefined || position < read,
     copies: false,
     returns: false,
     preserves: false,
@@ -89,33 +94,36 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
 const keepsFormat = /bprintk|bprintf|trace_v?printk/;
 
 /**
- * Position of the parameter that is a format with its values behind it, by the function's prototype: it and they are read, and gone when the function
- * returns. Undefined for all other functions.
+ * Position from which on a function keeps no argument, by its prototype: that of a format with its values behind it, which are read and gone when the
+ * function returns, or that behind the last argument. Undefined when the kernel's types do not tell.
  */
-function formatPosition(name: string, btf: Btf | undefined): number | undefined {
-  if (btf === undefined || keepsFormat.test(name)) return undefined;
-  const positions = new Set(
-    btf.find(BtfKind.func, name).map((type) => {
-      const parameters = btf.parameters(btf.target(type));
-      const [format, rest] = parameters.slice(-2);
-      return rest?.type === 0 && format !== undefined && /fmt|format/.test(format.name)
-        ? parameters.length - 2
-        : undefined;
-    }),
-  );
-  return positions.size === 1 ? [...positions][0] : undefined;
+function readArguments(name: string, btf: Btf | undefined): number | undefined {
+  const prototypes = btf?.find(BtfKind.func, name) ?? [];
+  if (btf === undefined || prototypes.length === 0) return undefined;
+  const positions = prototypes.map((type) => {
+    const parameters = btf.parameters(btf.target(type));
+    const [format, rest] = parameters.slice(-2);
+    const last = parameters.at(-1);
+    if (last?.type === 0 && last.name === "") {
+      const isFormat = rest !== undefined && format !== undefined && /fmt|format/.test(format.name);
+      return isFormat && !keepsFormat.test(name) ? parameters.length - 2 : Number.POSITIVE_INFINITY;
+    }
+    // A small structure takes two registers.
+    const isPlain = parameters.every(({ type: one }) => {
+      const kind = btf.kind(btf.resolve(one));
+      return kind !== BtfKind.struct && kind !== BtfKind.union;
+    });
+    return isPlain ? parameters.length : Number.POSITIVE_INFINITY;
+  });
+  return Math.max(...positions);
 }
 
-function warningsOf({ plan }: ResolvedUnit, ends: readonly AddressEnd[]): Warning[] {
-  const lines = sourceLines(
-    plan.patched.elf,
-    ends.map(({ address: { user, offset } }) => ({ section: user.section.index, offset: user.start + offset })),
-  );
+function warningsOf({ plan }: CarriedCode, ends: readonly AddressEnd[]): Warning[] {
+  const places = placesOf(plan, ends);
   const warnings = new Map<string, Warning>();
   ends.forEach((end, index) => {
     const { user } = end.address;
-    const line = lines[index];
-    const place = line === undefined ? undefined : `${line.file.replace(/^(\.\/)+/, "")}:${line.line}`;
+    const place = places[index];
     const warning: Warning = {
       code: "ADDRESS_KEPT",
       function: coldParent(user.name) ?? user.name,
@@ -128,6 +136,28 @@ function warningsOf({ plan }: ResolvedUnit, ends: readonly AddressEnd[]): Warnin
     if (!warnings.has(key)) warnings.set(key, warning);
   });
   return [...warnings.values()];
+}
+
+/** Bytes of code before a place in which the unit's own line is looked for, where the place itself is in a function of a header. */
+const inlinedReach = 96;
+
+/** Source file and line of each place: that of the unit's own file, where a header's function was put in there. */
+function placesOf({ patched, pair }: CarriedCode["plan"], ends: readonly AddressEnd[]): (string | undefined)[] {
+  const file = pair.source.replace(/^.*\//, "");
+  const at = ends.map(({ address: { user, offset } }) => ({
+    section: user.section.index,
+    offset: user.start + offset,
+  }));
+  const lines = sourceLines(patched.elf, at);
+  return lines.map((line, index) => {
+    const { section, offset } = at[index] as (typeof at)[number];
+    if (line === undefined) return undefined;
+    if (line.file.endsWith(file)) return `${pair.source}:${line.line}`;
+    const start = Math.max((ends[index] as AddressEnd).address.user.start, offset - inlinedReach);
+    const before = Array.from({ length: offset - start }, (_, back) => ({ section, offset: offset - 1 - back }));
+    const own = sourceLines(patched.elf, before).find((found) => found?.file.endsWith(file) === true);
+    return own === undefined ? `${line.file}:${line.line}` : `${pair.source}:${own.line}`;
+  });
 }
 
 function whyKept({ address: { target }, end, callee }: AddressEnd): string {

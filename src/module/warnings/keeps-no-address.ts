@@ -198,4 +198,28 @@ export const keepsNoAddress: readonly AddressRule[] = [
       /^(?:__x86_(return_thunk|indirect_\w+)|__cond_resched|schedule(_timeout\w*)?|msleep(_interruptible)?|usleep_range_state|ktime_get\w*|__rcu_read_(un)?lock|synchronize_(rcu|srcu|net)\w*|rcu_barrier|cpus_read_(un)?lock|rtnl_(un)?lock|rtnl_is_locked|capable|ns_capable\w*)$/,
     reason: "it has no argument of this kind",
   },
+  {
+    names: /^trace_print_(flags|symbols|hex|array|bitmask|hex_dump)\w*$/,
+    reason: "the text is printed into the reader's buffer (kernel/trace/trace_output.c)",
+  },
+  {
+    names: /^(?:alloc_workqueue|alloc_percpu_wq)$/,
+    arguments: [0],
+    reason: "the name is formatted (kernel/workqueue.c)",
+  },
+  {
+    names: /^(?:(un)?register_blkdev|__register_blkdev)$/,
+    arguments: [1],
+    reason: "the name is copied or compared (block/genhd.c)",
+  },
+  {
+    names: /^(?:__blk_alloc_disk|__blk_mq_alloc_disk|__alloc_disk_node|blk_mq_alloc_disk_for_queue)$/,
+    arguments: [1, 2, 3],
+    withoutLockdep: true,
+    reason: "the class is used by lockdep alone (block/genhd.c)",
+  },
+  {
+    names: /^__do_once_(sleepable_)?start$/,
+    reason: "the flag is read (lib/once.c)",
+  },
 ];
