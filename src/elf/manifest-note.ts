@@ -11,6 +11,8 @@ export interface ManifestFunction {
   readonly bytes: number;
   /** SHA-256 of these bytes of the target. */
   readonly sha256: string;
+  /** True when other functions of the module call its version directly, past what a later module puts in its place; missing in modules of older versions. */
+  readonly calledDirectly?: boolean | undefined;
 }
 
 /** A symbol that the module reaches by livepatch relocation. */

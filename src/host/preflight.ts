@@ -205,10 +205,18 @@ function checkOthers(
   }
   for (const patch of others) {
     const covered = functionsOf(patch).filter((name) => own.has(name));
-    if (covered.length > 0) {
-      const names = covered.map((name) => name.split(" ")[1]).join(", ");
+    if (covered.length === 0) continue;
+    const namesOf = (keys: readonly string[]): string => keys.map((name) => name.split(" ")[1]).join(", ");
+    const direct = new Map(
+      (patch.manifest?.functions ?? []).map((entry) => [`${entry.object} ${entry.name}`, entry.calledDirectly]),
+    );
+    const passed = covered.filter((name) => direct.get(name) === true);
+    const names = namesOf(covered);
+    if (passed.length > 0) add("CALLED_DIRECTLY", { patch: patch.name, functions: namesOf(passed) });
+    else if (covered.every((name) => direct.get(name) === false))
       notes.push(`${file.name} covers functions of ${patch.name}, whose version of them is no longer used: ${names}`);
-    }
+    else
+      notes.push(`${file.name} covers functions of ${patch.name}, which may still call its version of them: ${names}`);
   }
 }
 

@@ -105,6 +105,11 @@ export async function assemble(
   return { path, name, sha256: sha256(file), bytes: file.length, staysInMemory };
 }
 
+/** True for a cumulative module, which replaces all before it; others may be covered by later ones, function by function. */
+export function replacesAll({ replace, earlier }: BuildOptions): boolean {
+  return replace !== false && earlier === undefined;
+}
+
 /** The object with the tables of the glue, the texts for modinfo and the manifest. */
 function tablesOf(
   request: AssemblyRequest,
@@ -112,7 +117,7 @@ function tablesOf(
   symvers: ResolveFacts["symvers"],
 ): Uint8Array {
   const { options, kernel, change, external } = request;
-  const replace = options.replace !== false && options.earlier === undefined;
+  const replace = replacesAll(options);
   const after = options.earlier?.modules.map((module) => ({ name: module.name, sha256: sha256(module.content) }));
   const counts = resolved.map(({ redirections, plan }) => ({
     functions: redirections.length,

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import type { CallChoice } from "../diff/select.ts";
 import type { EntrySizes } from "../diff/unit-object.ts";
 import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -22,7 +23,7 @@ import { sourceTree } from "../target/tree-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { occupyTree } from "../tree/prepare.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
-import { type AssemblyRequest, assemble } from "./assemble.ts";
+import { type AssemblyRequest, assemble, replacesAll } from "./assemble.ts";
 import { removeShadows } from "./build-shadows.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { checkUnitLayouts, explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
@@ -258,7 +259,9 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
   const [plans, layouts] = await Promise.all([
-    progress.phase("diff", "Compare and prove", () => planUnits(units, objects, ahead, entrySizes)),
+    progress.phase("diff", "Compare and prove", () =>
+      planUnits(units, objects, ahead, entrySizes, { throughKernel: !replacesAll(session.options) }),
+    ),
     isAboutTypes === false
       ? { refusals: [], notes: [] }
       : checkUnitLayouts(units.pairs, change, types, session.options.allowLayout ?? [], workshop),
@@ -304,10 +307,11 @@ async function planUnits(
   objects: TargetObjects,
   ahead: ReadAhead,
   entrySizes: EntrySizes,
+  calls: CallChoice,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
-    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes);
+    const plan = await planUnit(pair, await objects.open(pair.object), await ahead.original(pair), entrySizes, calls);
     // A header reaches many units and changes few of them: the others are not kept in memory.
     if (hasFindings(plan)) plans.push(plan);
   }

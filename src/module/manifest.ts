@@ -11,6 +11,7 @@ import {
 import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
+import { calledDirectly } from "./direct-calls.ts";
 import type { ResolvedUnit } from "./plan.ts";
 import { unsealed } from "./seal.ts";
 
@@ -26,9 +27,11 @@ export function makeManifest(
 ): Manifest {
   const functions: ManifestFunction[] = [];
   const symbols = new Map<string, ManifestSymbol>();
-  for (const { plan, redirections, reached } of units) {
+  for (const unit of units) {
+    const { plan, redirections, reached } = unit;
     const { target, pair } = plan;
-    for (const { oldName, sympos, address, size } of redirections) {
+    const direct = calledDirectly(unit);
+    for (const { atom, oldName, sympos, address, size } of redirections) {
       // What was matched may be the code of an earlier patch module; what can be looked at again is the kernel's own function.
       const shipped = target.shippedAt?.(address) ?? { object: target, address };
       const bytes = shipped.object === target ? size : (shipped.object.roomAt(shipped.address) ?? 0);
@@ -40,6 +43,7 @@ export function makeManifest(
         address: formatAddress(shipped.address),
         bytes,
         sha256: digestAt(shipped.object, shipped.address, bytes) ?? "",
+        calledDirectly: direct.has(atom),
       });
     }
     for (const reach of reached.values()) {

@@ -3,7 +3,7 @@ import type { Atom } from "../diff/atoms.ts";
 import { type FunctionChange, findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { coldParent } from "../diff/names.ts";
-import { type Route, type Selection, selectCarried } from "../diff/select.ts";
+import { type CallChoice, type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
@@ -37,18 +37,20 @@ function emptyLike(patched: UnitObject): UnitObject {
  * Diffs one unit; every change that cannot be made is among the refusals of the result.
  * @param proven its original; undefined for a unit that the patch adds.
  * @param entrySizes of the target's special tables.
+ * @param calls how redirected functions call each other.
  */
 export async function planUnit(
   pair: UnitPair,
   target: TargetObject,
   proven: ProvenOriginal | undefined,
   entrySizes: EntrySizes,
+  calls?: CallChoice,
 ): Promise<UnitPlan> {
   const patched = await readUnitObject(await readFile(pair.patchedPath), entrySizes);
   const original = proven?.unit ?? emptyLike(patched);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object);
-  const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
+  const selection = selectCarried(patched, correlation, changes, pair.source, pair.object, calls);
   const proof = proven?.proof ?? (await matchUnit(original, target));
   return { pair, patched, changes, selection, proof, target };
 }

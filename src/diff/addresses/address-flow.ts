@@ -1,55 +1,19 @@
 import type { CallConvention, Effect } from "../arch/effects.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import { coldParent } from "../names.ts";
-import type { Route } from "../select.ts";
-import type { TableEntry } from "../tables.ts";
-import type { UnitObject } from "../unit-object.ts";
+import {
+  type Code,
+  entryOf,
+  indirectThunk,
+  isEntry,
+  isParavirt,
+  type Place,
+  readCode,
+  returnThunk,
+  sidewaysOf,
+} from "./flow-code.ts";
 import { type AddressSet, join, joinInto, type Registers, State } from "./flow-state.ts";
-
-/** The address of something carried, at the place in carried code where it is taken, or read from carried data. */
-export interface TakenAddress {
-  readonly target: Atom;
-  /** The function, or its cold part. */
-  readonly user: Atom;
-  /** Offset of the place in it. */
-  readonly offset: number;
-}
-
-/** An end of an address's way that may leave it where it is found after the function has ended. */
-export interface AddressEnd {
-  readonly address: TakenAddress;
-  /** `stored` in memory, `on-stack` in an object there whose own address goes elsewhere, `passed` to a call, `returned` to a caller that is not carried. */
-  readonly end: "stored" | "on-stack" | "passed" | "returned";
-  /** For `passed`: the function; undefined for a call through a pointer. */
-  readonly callee: string | undefined;
-}
-
-/** What a function that is not of the patched units does with the addresses it is given. */
-export interface CalleeTreatment {
-  /** Whether it may keep its argument of that position (from 0; Infinity for those on the stack). */
-  readonly keeps: (position: number) => boolean;
-  /** It copies what its arguments point at, addresses in it included. */
-  readonly copies: boolean;
-  /** It may return one of its arguments, or a place in what it points at. */
-  readonly returns: boolean;
-  /** It leaves all registers as they are. */
-  readonly preserves: boolean;
-}
-
-/** One unit of the patch. */
-export interface FlowUnit {
-  readonly unit: UnitObject;
-  readonly carried: ReadonlySet<Atom>;
-  readonly route: (from: Atom | TableEntry, reference: Reference) => Route;
-  /** True for a function whose callers may be code that is not carried. */
-  readonly hasOtherCallers: (atom: Atom) => boolean;
-}
-
-export interface FlowContext {
-  /** The carried thing of another unit of the patch that a name stands for. */
-  readonly carriedNamed: (name: string) => Atom | undefined;
-  readonly treatmentOf: (name: string) => CalleeTreatment;
-}
+import type { AddressEnd, FlowContext, FlowUnit, TakenAddress } from "./flow-types.ts";
 
 /** Bytes above an address taken of the stack that still may belong to the same object. */
 const largestStackObject = 1024;
@@ -76,27 +40,6 @@ function addressesTaken({ unit, carried, route }: FlowUnit): AddressEnd[] {
       return [{ address, end: "stored", callee: undefined }];
     }),
   );
-}
-
-/** The instructions of a function, and the states that may be before each. */
-interface Code {
-  readonly atom: Atom;
-  readonly effects: readonly Effect[];
-  readonly indexAt: ReadonlyMap<number, number>;
-  /** References by instruction. */
-  readonly references: readonly (readonly Reference[])[];
-  readonly states: (State | undefined)[];
-  /** Where entries of special tables lead from an instruction: static branches, fixups. */
-  readonly sideways: ReadonlyMap<number, readonly Place[]>;
-  /** Labels that tables of addresses hold, for jumps through a register. */
-  readonly labels: readonly Place[];
-  /** Lowest places of the stack whose address is taken. */
-  readonly stackObjects: readonly number[];
-}
-
-interface Place {
-  readonly atom: Atom;
-  readonly offset: number;
 }
 
 class Follower {
@@ -442,76 +385,3 @@ type CallTarget =
   | { readonly kind: "return" };
 
 const throughPointer: CallTarget = { kind: "name", name: undefined };
-
-/** arch/x86/lib/retpoline.S: calls and jumps through a register, and returns, by way of the kernel's own code. */
-const indirectThunk = /^__x86_indirect_(call_|jump_)?thunk_/;
-const returnThunk = /^__x86_return_thunk$/;
-
-function isParavirt({ target }: Reference): boolean {
-  return target.kind === "external" && target.name === "pv_ops";
-}
-
-function entryOf(atom: Atom): number {
-  return atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
-}
-
-/** True for the start of another function; a jump into the middle stays within one that the compiler has split. */
-function isEntry({ atom, offset }: Place, from: Atom): boolean {
-  return atom !== from && coldParent(atom.name) === undefined && coldParent(from.name) !== atom.name
-    ? offset === entryOf(atom)
-    : false;
-}
-
-function readCode(
-  atom: Atom,
-  sideways: ReadonlyMap<number, readonly Place[]>,
-  decode: (code: Uint8Array) => readonly Effect[],
-): Code {
-  const effects = decode(atom.bytes);
-  const indexAt = new Map(effects.map(({ offset }, index) => [offset, index]));
-  const references: Reference[][] = effects.map(() => []);
-  let at = 0;
-  for (const reference of atom.references) {
-    while (at + 1 < effects.length && (effects[at + 1] as Effect).offset <= reference.offset) at++;
-    references[at]?.push(reference);
-  }
-  const labels = new Map<string, Place>();
-  for (const { target } of atom.references) {
-    if (target.kind !== "atom" || target.atom.kind === "function") continue;
-    for (const { target: label } of target.atom.references) {
-      if (label.kind === "atom" && label.atom === atom) labels.set(`${label.addend}`, { atom, offset: label.addend });
-    }
-  }
-  const stackObjects = effects.flatMap(({ memory, stackSlot }) =>
-    memory === "address" && stackSlot !== undefined ? [stackSlot] : [],
-  );
-  return {
-    atom,
-    effects,
-    indexAt,
-    references,
-    states: [],
-    sideways,
-    labels: [...labels.values()],
-    stackObjects,
-  };
-}
-
-/** Places in code that entries of special tables name beside the one that they are about, by function and offset of that. */
-function sidewaysOf(unit: UnitObject): Map<Atom, Map<number, Place[]>> {
-  const found = new Map<Atom, Map<number, Place[]>>();
-  for (const { entries } of unit.tables.values()) {
-    for (const { place, references } of entries) {
-      if (place === undefined || references.length < 2) continue;
-      for (const { target } of references) {
-        if (target.kind !== "atom" || target.atom.kind !== "function") continue;
-        if (target.atom === place.atom && target.addend === place.offset) continue;
-        const places = found.get(place.atom) ?? new Map<number, Place[]>();
-        found.set(place.atom, places);
-        const list = places.get(place.offset) ?? [];
-        places.set(place.offset, [...list, { atom: target.atom, offset: target.addend }]);
-      }
-    }
-  }
-  return found;
-}

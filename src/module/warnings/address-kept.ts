@@ -1,9 +1,5 @@
-import {
-  type AddressEnd,
-  type CalleeTreatment,
-  type FlowUnit,
-  followAddresses,
-} from "../../diff/addresses/address-flow.ts";
+import { followAddresses } from "../../diff/addresses/address-flow.ts";
+import type { AddressEnd, CalleeTreatment, FlowUnit } from "../../diff/addresses/flow-types.ts";
 import type { Atom } from "../../diff/atoms.ts";
 import { coldParent } from "../../diff/names.ts";
 import { sourceLines } from "../../elf/line-table.ts";
