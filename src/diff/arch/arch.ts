@@ -69,6 +69,8 @@ export interface Architecture {
   isPcRelative(type: number): boolean;
   /** True for the type of a call or jump (rather than of data or an address taken). */
   isBranch(atom: Atom, reference: Reference): boolean;
+  /** True for a branch that comes back; missing where kmend does not tell calls from jumps. */
+  isCall?(atom: Atom, reference: Reference): boolean;
   /** True when it reaches only its own section: it can be compared, but what it leads to cannot move away from it. */
   isShort(type: number): boolean;
   /** True when the instruction writes the address itself into memory, where it may outlive the function. */

@@ -91,6 +91,9 @@ export const x86_64: Architecture = {
     return opcode === 0xe8 || opcode === 0xe9 || (atom.bytes[offset - 2] === 0x0f && (opcode & 0xf0) === 0x80);
   },
 
+  // call rel32.
+  isCall: (atom, { offset }) => atom.bytes[offset - 1] === 0xe8,
+
   isAddressStored(atom: Atom, { offset, type }: Reference): boolean {
     if (atom.kind !== "function") return type === R.abs64 || type === R.abs32s;
     // mov $imm32, memory is c7 /0 with a ModRM that is not a register; SIB and displacement stand between it and the immediate.
