@@ -34,9 +34,14 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
   }
 }
 
+/** Said of a module that holds a reference on itself. */
+export const staysText = "stays in memory until the next boot once it was enabled: addresses of it may be kept";
+
 /** What the author of a patch should look at, one line for each warning. */
 export function warningLines({ warnings }: BuildResult): string[] {
-  return warnings.map(({ function: name, unit, why, hint }) => `watch ${name} (${unit}): ${why}; ${hint}`);
+  return warnings.map(
+    ({ function: name, unit, place, why, hint }) => `watch ${name} (${place ?? unit}): ${why}; ${hint}`,
+  );
 }
 
 function summaryOf(result: BuildResult): string {
@@ -46,8 +51,9 @@ function summaryOf(result: BuildResult): string {
     return `refused: ${counted(result.refusals.length, "part")} of this change cannot be live patched on ${release}`;
   }
   if (result.module === null) return `no module was made for ${release}`;
-  const { path, bytes, sha256 } = result.module;
-  return `${path}\n  for ${release}, ${Math.ceil(bytes / 1024)} KiB, sha256 ${sha256}`;
+  const { path, bytes, sha256, staysInMemory } = result.module;
+  const stays = staysInMemory ? `\n  ${staysText}` : "";
+  return `${path}\n  for ${release}, ${Math.ceil(bytes / 1024)} KiB, sha256 ${sha256}${stays}`;
 }
 
 function placeOf(entry: { readonly object: string; readonly sympos: number }): string {

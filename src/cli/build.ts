@@ -15,6 +15,12 @@ export const limitOptions: readonly OptionDefinition[] = [
   },
 ];
 
+/** The author's word about ADDRESS_KEPT. */
+export const removableOption: OptionDefinition = {
+  flags: "--removable",
+  description: "let the module be unloaded though addresses of it may be kept (recorded in the module)",
+};
+
 /** Options of everything that builds a patch module. */
 export const buildOptions: readonly OptionDefinition[] = [
   ...kernelOptions,
@@ -22,6 +28,7 @@ export const buildOptions: readonly OptionDefinition[] = [
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+  removableOption,
   ...limitOptions,
   {
     flags: "--skip-gcc-check",
@@ -107,6 +114,7 @@ export async function runBuild(
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     progress,
     signal,

@@ -63,6 +63,12 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
       manifest.replace ? "cumulative: replaces all loaded patch modules" : "stacked: goes on top of the loaded ones",
     );
     for (const patch of manifest.patches) row("patch", `${patch.name}, sha256 ${patch.sha256}`);
+    const kept = manifest.keptAddresses ?? [];
+    if (kept.length > 0 && manifest.removable === true) {
+      row("lifetime", "can be unloaded by its author's word (--removable), though addresses of it may be kept:");
+    } else if (kept.length > 0)
+      row("lifetime", "stays in memory until the next boot, since addresses of it may be kept:");
+    for (const reason of kept) row("", reason);
     for (const type of manifest.allowedLayouts) row("accepted", `the change of ${type}`);
   }
   const lines = [style("bold", info.name), ...formatTable(rows)];

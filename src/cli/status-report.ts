@@ -33,19 +33,24 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
     patch.since === null ? "" : `since ${timeText(patch.since)}`,
     summaryOf(patch),
   ]);
-  for (const { name, references } of idle) {
+  for (const { name, references, staysInMemory } of idle) {
+    if (staysInMemory === true) {
+      rows.push([name, "not in force", "", "replaced or taken back, stays in memory until the next boot"]);
+      continue;
+    }
     const held = references !== null && references > 0 ? ", and in use" : "";
     rows.push([name, "not in force", "", `replaced or taken back, still in memory${held} (kmend unload ${name})`]);
   }
   return rows.length === 0 ? ["  none"] : formatTable(rows);
 }
 
-function summaryOf({ functions, replace, patches, problem }: PatchStatus): string {
+function summaryOf({ functions, replace, staysInMemory, patches, problem }: PatchStatus): string {
   const count = (state: FunctionStatus["state"]): number => functions.filter((entry) => entry.state === state).length;
   const parts = [counted(functions.length, "function")];
   if (count("covered") > 0) parts.push(`${count("covered")} covered by later modules`);
   if (count("waiting") > 0) parts.push(`${count("waiting")} waiting for their module`);
   if (replace !== null) parts.push(replace ? "cumulative" : "stacked");
+  if (staysInMemory === true) parts.push("stays in memory until the next boot");
   if (patches.length > 0) parts.push(`from ${patches.join(", ")}`);
   if (problem !== null) parts.push(problem);
   return parts.join("; ");

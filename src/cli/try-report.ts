@@ -32,7 +32,7 @@ export function reportTry(context: CommandContext, result: TryResult): void {
   for (const remark of result.remarks) context.print(`${style("yellow", "remark:")} ${remark}`);
   const verdict =
     result.verdict === "passed"
-      ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, in force, taken back, unloaded`
+      ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, in force, taken back${result.staysInMemory ? "" : ", unloaded"}`
       : `${style(["bold", "red"], "failed:")} ${result.module} on ${result.kernel}: ${result.failure}`;
   context.print(verdict);
 }
@@ -45,9 +45,10 @@ function probeLines(probe: ProbeResult, result: TryResult, style: Style): string
     probe.before === probe.loaded
       ? ["with the patch: no difference"]
       : ["with the patch:", ...difference(probe.before, probe.loaded, style)];
-  if (probe.varies === true) return [...lines, "varies by itself, so the run after the unload proves nothing"];
-  if (probe.before === probe.after) return [...lines, "after the unload: as before"];
-  return [...lines, "after the unload:", ...difference(probe.before, probe.after, style)];
+  const afterwards = result.staysInMemory ? "after it was taken back" : "after the unload";
+  if (probe.varies === true) return [...lines, `varies by itself, so the run ${afterwards} proves nothing`];
+  if (probe.before === probe.after) return [...lines, `${afterwards}: as before`];
+  return [...lines, `${afterwards}:`, ...difference(probe.before, probe.after, style)];
 }
 
 function difference(before: string, after: string, style: Style): string[] {

@@ -241,7 +241,7 @@ export async function undoUpdate(
   const result = await unload({ ...options, host, operands: [name] });
   const [module] = result.modules;
   if (module === undefined || module.outcome === "absent") return { ...blank(id), outcome: "absent" };
-  if (module.outcome === "unloaded") {
+  if (module.outcome === "unloaded" || module.outcome === "disabled") {
     await rm(join(host.root, updatesFolder, id), { recursive: true, force: true });
     return { ...blank(id), outcome: "undone", notes: module.notes };
   }

@@ -32,6 +32,16 @@ export interface Selection {
   readonly refusals: readonly Refusal[];
 }
 
+/** How calls between redirected functions of one unit go. */
+export interface CallChoice {
+  /**
+   * True when a later patch module may redirect them again, without replacing this one: each call then goes by the kernel's function, from where ftrace
+   * sends it to the newest version that is meant for the task (`klp_ftrace_handler()`, kernel/livepatch/patch.c). Otherwise it goes straight to the
+   * version beside it.
+   */
+  readonly throughKernel: boolean;
+}
+
 /**
  * Selects the changed and new functions, and all that they need and the running kernel does not have: new data, constants, cold parts, pieces that
  * their table entries reach.
@@ -42,8 +52,9 @@ export function selectCarried(
   changes: UnitChanges,
   unitPath: string,
   object: string,
+  calls: CallChoice = { throughKernel: false },
 ): Selection {
-  const selector = new Selector(patched, correlation, changes, unitPath, object);
+  const selector = new Selector(patched, correlation, changes, unitPath, object, calls);
   return selector.run();
 }
 
@@ -59,8 +70,17 @@ class Selector {
   readonly changes: UnitChanges;
   readonly unitPath: string;
   readonly object: string;
+  readonly calls: CallChoice;
 
-  constructor(patched: UnitObject, correlation: Correlation, changes: UnitChanges, unitPath: string, object: string) {
+  constructor(
+    patched: UnitObject,
+    correlation: Correlation,
+    changes: UnitChanges,
+    unitPath: string,
+    object: string,
+    calls: CallChoice,
+  ) {
+    this.calls = calls;
     this.patched = patched;
     this.correlation = correlation;
     this.changes = changes;
@@ -261,7 +281,8 @@ class Selector {
   }
 
   #functionRoute(from: Atom | TableEntry, reference: Reference, atom: Atom, original: Atom | undefined): Route {
-    if (original === undefined || from === atom) return { to: "inside", atom };
+    if (original === undefined || (from === atom && !this.#isEntryAddress(from, reference, atom)))
+      return { to: "inside", atom };
     const owner = this.#coldParts.ownerOf(atom);
     if (owner !== undefined && (this.#carried.has(atom) || this.#goesWith(from, atom, owner)))
       return { to: "inside", atom };
@@ -271,10 +292,17 @@ class Selector {
     // Entries about places in the code, and branches, mean the new code. A stored address means the function as the kernel knows it:
     // it stays valid when the patch module goes, and ftrace sends its calls here meanwhile.
     const isPlace = !("name" in from) && from.place?.atom === atom;
-    const fromCode = "name" in from && this.patched.arch.isBranch(from, reference);
+    const isBranch = "name" in from && this.patched.arch.isBranch(from, reference);
+    const isOwn = "name" in from && this.#coldParts.ownerOf(from) === atom;
+    const fromCode = isBranch && (isOwn || !this.calls.throughKernel);
     const fromCompanion = "name" in from && from.kind === "code";
     const isInside = isPlace || fromCode || fromCompanion || this.#pointsIntoFunction(from, reference, atom);
     return isInside ? { to: "inside", atom } : { to: "original", atom: original };
+  }
+
+  /** True where a function takes its own address, as a callback that arms itself again does, and does not only branch within itself. */
+  #isEntryAddress(from: Atom, reference: Reference, atom: Atom): boolean {
+    return !this.patched.arch.isBranch(from, reference) && !this.#pointsIntoFunction(from, reference, atom);
   }
 
   /** True for a label rather than the function: an entry of a jump table, `&&label`, a handler in the other half of a split function. */

@@ -15,6 +15,8 @@ export interface ManifestFunction {
   readonly sha256: string;
   /** SHA-256 of what relocations and tables of the target say about them (src/match/surroundings.ts); missing in modules of older versions. */
   readonly surroundings?: string | undefined;
+  /** True when other functions of the module call its version directly, past what a later module puts in its place; missing in modules of older versions. */
+  readonly calledDirectly?: boolean | undefined;
 }
 
 /** A symbol that the module reaches by livepatch relocation. */
@@ -52,8 +54,17 @@ export interface Manifest {
   readonly external?: { readonly name: string; readonly sha256: string } | undefined;
   /** What tells the very builds of the modules that are patched. */
   readonly modules?: readonly ManifestModule[] | undefined;
+  /** Why something may come by an address of the module's after its patch has been disabled; missing when nothing does. */
+  readonly keptAddresses?: readonly string[] | undefined;
+  /** The author's word that the module can be unloaded in spite of {@link keptAddresses}. */
+  readonly removable?: true | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
+}
+
+/** True for a module that holds a reference on itself from when its patch is enabled: it stays in memory until the next boot. */
+export function staysInMemory(manifest: Manifest | undefined): boolean {
+  return (manifest?.keptAddresses?.length ?? 0) > 0 && manifest?.removable !== true;
 }
 
 /** Section of the note in the module's file, and its file in `/sys/module/<name>/notes/` while the module is loaded. */

@@ -20,6 +20,7 @@ type ShapeOf<Type> = Record<keyof Type, z.ZodMiniType>;
 const functionShape = {
   ...{ name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest },
   surroundings: z.optional(digest),
+  calledDirectly: z.optional(z.boolean()),
 };
 const moduleShape = {
   name: object,
@@ -40,6 +41,8 @@ const shape = {
   after: z.optional(z.array(kernelModule)),
   external: z.optional(kernelModule),
   modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),
+  keptAddresses: z.optional(z.array(text)),
+  removable: z.optional(z.literal(true)),
   functions: z.array(z.looseObject(functionShape satisfies ShapeOf<ManifestFunction>)),
   symbols: z.array(z.looseObject(symbolShape satisfies ShapeOf<ManifestSymbol>)),
 } satisfies ShapeOf<Required<Manifest>>;

@@ -64,6 +64,16 @@ export const hostRefusalTexts = {
     hint: "kmend unload {name} first, or build this one under another name and use kmend replace",
     exitCode: ExitCode.refused,
   },
+  CALLED_DIRECTLY: {
+    why: "it would cover {functions} of {patch}, whose other functions call their own version of it directly and would go on doing so",
+    hint: "build one cumulative module from all patches, or build {patch} with --no-replace before this one",
+    exitCode: ExitCode.refused,
+  },
+  STAYS_IN_MEMORY: {
+    why: "{name} was loaded before and is out of force; its module stays in memory until the next boot, since addresses of it may be kept, and the kernel takes one module of a name",
+    hint: "build it under another name (kmend build --name), or reboot",
+    exitCode: ExitCode.refused,
+  },
   NAME_TAKEN: {
     why: "a module {name} that is no live patch is loaded",
     hint: "build it under another name: kmend build --name",

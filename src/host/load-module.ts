@@ -7,7 +7,14 @@ import type { Preflight } from "./preflight.ts";
 import { withPrivateCopy } from "./private-copy.ts";
 import { removeLoadRecord, writeLoadRecord } from "./records.ts";
 import type { Steps } from "./steps.ts";
-import { type LoadedPatch, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import {
+  isHeldByItself,
+  type LoadedPatch,
+  livepatchFolder,
+  readIdleModules,
+  readLoadedPatch,
+  readLoadedPatches,
+} from "./sysfs.ts";
 import type { PendingTask } from "./tasks.ts";
 import {
   defaultTimeoutSeconds,
@@ -135,7 +142,7 @@ async function unloadReplaced(
   steps: Steps,
 ): Promise<{ readonly replaced: readonly string[]; readonly notes: readonly string[] }> {
   const listed = await stillListed(host, names);
-  const idle = new Set((await readIdleModules(host.root)).map(({ name }) => name));
+  const idle = new Map((await readIdleModules(host.root)).map((module) => [module.name, module]));
   const replaced: string[] = [];
   const notes: string[] = [];
   for (const name of names) {
@@ -145,7 +152,12 @@ async function unloadReplaced(
     }
     replaced.push(name);
     await removeLoadRecord(host.root, name);
-    if (!idle.has(name)) continue;
+    const module = idle.get(name);
+    if (module === undefined) continue;
+    if (module.staysInMemory === true) {
+      notes.push(`${name} is replaced; its module stays in memory until the next boot: addresses of it may be kept`);
+      continue;
+    }
     await steps.take(`rmmod ${name}`, async () => {
       if (!(await unloadModule(host, name)))
         notes.push(`${name} is replaced, but its module stays in memory: it is in use`);
@@ -180,15 +192,17 @@ async function takeBack(
   const end = await waitForReversal(host, name, options);
   const left = await readLoadedPatch(host.root, name);
   if (end !== "done") return halfway(host, name, left, tasks);
+  const isHeld = await isHeldByItself(host.root, name);
   let unloaded = false;
-  await steps.take(`rmmod ${name}`, async () => {
-    unloaded = await unloadModule(host, name);
-  });
+  if (!isHeld)
+    await steps.take(`rmmod ${name}`, async () => {
+      unloaded = await unloadModule(host, name);
+    });
   await removeLoadRecord(host.root, name);
   const notes = [
     unloaded
       ? `${name} was taken back and unloaded: the system is as before`
-      : `${name} was taken back, but its module stays in memory: it is in use`,
+      : `${name} was taken back, but its module stays in memory: ${isHeld ? "addresses of it may be kept" : "it is in use"}`,
   ];
   if (reason === "interrupted") return { kind: "interrupted", notes };
   return { kind: "stalled", tasks, error: stalledError(name, tasks, options, since), notes };

@@ -5,7 +5,7 @@ import { type Host, namesIn, readState, readSwitch } from "./host.ts";
 import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "./host-refusals.ts";
 import { kernelVersion, readKernelBuildId, readSignaturePolicy } from "./kernel-facts.ts";
 import { type PatchFile, untold } from "./patch-file.ts";
-import { hasLivepatch, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import { hasLivepatch, isHeldByItself, isModuleLoaded, type LoadedPatch, readLoadedPatches } from "./sysfs.ts";
 import { compareTargetModule } from "./target-modules.ts";
 import { heading, inTransition } from "./transition.ts";
 import { untrusted } from "./trusted-path.ts";
@@ -71,6 +71,7 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
     }
   }
   const presence = await presenceOf(host, file, own, add);
+  if (presence === "idle" && (await isHeldByItself(root, file.name))) add("STAYS_IN_MEMORY", { name: file.name });
   const others = patches.filter((patch) => patch !== own && heading(patch));
   const replaces = file.manifest?.replace === true ? others.map(({ name }) => name) : [];
   // What is there already changes nothing more.
@@ -216,10 +217,18 @@ function checkOthers(
   }
   for (const patch of others) {
     const covered = functionsOf(patch).filter((name) => own.has(name));
-    if (covered.length > 0) {
-      const names = covered.map((name) => name.split(" ")[1]).join(", ");
+    if (covered.length === 0) continue;
+    const namesOf = (keys: readonly string[]): string => keys.map((name) => name.split(" ")[1]).join(", ");
+    const direct = new Map(
+      (patch.manifest?.functions ?? []).map((entry) => [`${entry.object} ${entry.name}`, entry.calledDirectly]),
+    );
+    const passed = covered.filter((name) => direct.get(name) === true);
+    const names = namesOf(covered);
+    if (passed.length > 0) add("CALLED_DIRECTLY", { patch: patch.name, functions: namesOf(passed) });
+    else if (covered.every((name) => direct.get(name) === false))
       notes.push(`${file.name} covers functions of ${patch.name}, whose version of them is no longer used: ${names}`);
-    }
+    else
+      notes.push(`${file.name} covers functions of ${patch.name}, which may still call its version of them: ${names}`);
   }
 }
 

@@ -1,3 +1,4 @@
+import { staysInMemory } from "../elf/manifest-note.ts";
 import { findHeldBack, readBootId, readBootRecords } from "./boot-record.ts";
 import { type Host, thisHost } from "./host.ts";
 import { type InstalledModule, installedModules, installedReleases } from "./installed.ts";
@@ -33,6 +34,8 @@ export interface PatchStatus {
   readonly replace: boolean | null;
   readonly functions: readonly FunctionStatus[];
   readonly references: number | null;
+  /** It holds itself in memory until the next boot, since addresses of it may be kept. */
+  readonly staysInMemory?: true;
   /** The patches that it was made from; empty for a module that kmend did not make. */
   readonly patches: readonly string[];
   /** What is wrong with the manifest in the loaded module; null when nothing is. */
@@ -119,6 +122,7 @@ async function patchStatus(root: string, patch: LoadedPatch, later: readonly Loa
     replace,
     functions,
     references,
+    ...(staysInMemory(patch.manifest ?? undefined) ? { staysInMemory: true } : {}),
     patches: patch.manifest?.patches.map((source) => source.name) ?? [],
     problem: patch.problem,
   };

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Manifest, manifestSectionName, parseManifestNote } from "../elf/manifest-note.ts";
+import { type Manifest, manifestSectionName, parseManifestNote, staysInMemory } from "../elf/manifest-note.ts";
 import { messageOf } from "../support/errors.ts";
 import { namesIn, readState, readSwitch } from "./host.ts";
 
@@ -45,6 +45,8 @@ export interface LoadedPatch {
 export interface IdleModule {
   readonly name: string;
   readonly references: number | null;
+  /** It holds itself in memory until the next boot, since addresses of it may be kept. */
+  readonly staysInMemory?: true;
 }
 
 /** Whether the kernel has live patching at all. */
@@ -136,9 +138,16 @@ export async function readIdleModules(root: string): Promise<readonly IdleModule
   for (const name of await modulesByAge(root)) {
     if (listed.has(name)) continue;
     const taint = await readState(root, "/sys/module", name, "taint");
-    if (taint?.includes("K") === true) idle.push({ name, references: await readReferences(root, name) });
+    if (taint?.includes("K") !== true) continue;
+    const references = await readReferences(root, name);
+    idle.push({ name, references, ...((await isHeldByItself(root, name)) ? { staysInMemory: true } : {}) });
   }
   return idle;
+}
+
+/** Whether a loaded module of kmend's holds itself in memory until the next boot. */
+export async function isHeldByItself(root: string, name: string): Promise<boolean> {
+  return staysInMemory((await readLoadedManifest(root, name)).manifest ?? undefined);
 }
 
 /** Names of all loaded modules, oldest first: /proc/modules lists the newest one first. */

@@ -10,7 +10,15 @@ import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireR
 import { readModuleName } from "./patch-file.ts";
 import { removeLoadRecord, withHostLock } from "./records.ts";
 import { Steps } from "./steps.ts";
-import { isModuleLoaded, livepatchFolder, readIdleModules, readLoadedPatch, readLoadedPatches } from "./sysfs.ts";
+import {
+  isHeldByItself,
+  isModuleLoaded,
+  type LoadedPatch,
+  livepatchFolder,
+  readIdleModules,
+  readLoadedPatch,
+  readLoadedPatches,
+} from "./sysfs.ts";
 import {
   defaultTimeoutSeconds,
   heading,
@@ -33,8 +41,8 @@ export interface UnloadOptions extends ChangeOptions {
 /** What became of one module. */
 export interface UnloadedModule
   extends Pick<LoadedModule, "name" | "milliseconds" | "refusals" | "error" | "stalledTasks" | "notes"> {
-  /** `absent`: nothing of that name is loaded. */
-  readonly outcome: "unloaded" | "absent" | "planned" | "refused" | "stalled" | "failed";
+  /** `disabled`: out of force, and in memory until the next boot, since addresses of it may be kept; `absent`: nothing of that name is loaded. */
+  readonly outcome: "unloaded" | "disabled" | "absent" | "planned" | "refused" | "stalled" | "failed";
 }
 
 /** The stable `--json` of `kmend unload`. */
@@ -68,7 +76,7 @@ export async function unload(options: UnloadOptions): Promise<UnloadResult> {
           unloadOne(host, name, gone, steps, { ...options, status }),
         )
         .catch((error: unknown) => failed(name, error));
-      if (result.outcome === "unloaded" || result.outcome === "planned") gone.add(name);
+      if (["unloaded", "disabled", "planned"].includes(result.outcome)) gone.add(name);
       modules.push(result);
     }
     return summary(modules, dryRun, steps.texts);
@@ -85,7 +93,11 @@ async function namesToUnload(host: Host, options: UnloadOptions): Promise<readon
   const patches = await readLoadedPatches(host.root);
   const idle = await readIdleModules(host.root);
   const loaded = [...patches.map(({ name }) => name).reverse(), ...idle.map(({ name }) => name).reverse()];
-  if (options.all === true) return loaded;
+  if (options.all === true) {
+    // There is nothing left to do about a module that stays.
+    const stay = new Set(idle.flatMap(({ name, staysInMemory }) => (staysInMemory === true ? [name] : [])));
+    return loaded.filter((name) => !stay.has(name));
+  }
   const wanted = new Set<string>();
   for (const operand of options.operands ?? []) {
     const isFile = operand.includes("/") || (operand.endsWith(".ko") && (await exists(operand)));
@@ -130,6 +142,15 @@ async function unloadOne(
       if (end !== "done") return { ...base, ...(await putBack(host, name, steps, options, end)) };
     }
   }
+  if (await isHeldByItself(root, name)) {
+    const now = await waitUntilUnlisted(host, name, steps.dryRun);
+    if (steps.dryRun) return { ...base, outcome: "planned", notes: [stays(name)] };
+    if (now === undefined || !heading(now)) {
+      await removeLoadRecord(root, name);
+      const milliseconds = patch === undefined ? null : Math.round(host.now() - started);
+      return { ...base, outcome: "disabled", milliseconds, notes: [stays(name)] };
+    }
+  }
   let unloaded = true;
   await steps.take(`rmmod ${name}`, async () => {
     const now = await readLoadedPatch(root, name);
@@ -150,6 +171,19 @@ async function unloadOne(
     hint: inForce ? "kmend list shows what is loaded now" : `kmend unload ${name} tries again`,
   };
   return { ...base, outcome: "failed", error, milliseconds };
+}
+
+function stays(name: string): string {
+  return `${name} stays in memory until the next boot: addresses of it may be kept (kmend info ${name} tells which)`;
+}
+
+/** The kernel takes a disabled patch off its list from a work item, a moment after the transition. Returns what is listed after that. */
+async function waitUntilUnlisted(host: Host, name: string, dryRun: boolean): Promise<LoadedPatch | undefined> {
+  for (let tries = 0; ; tries++) {
+    const patch = await readLoadedPatch(host.root, name);
+    if (dryRun || patch === undefined || heading(patch) || tries >= 40) return patch;
+    await host.sleep(50);
+  }
 }
 
 async function reasonsAgainst(

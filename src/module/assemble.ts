@@ -20,6 +20,7 @@ import { patchedModules } from "./patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { selfCheck } from "./self-check.ts";
 import type { ModuleTemplate } from "./template.ts";
+import type { Warning } from "./warnings.ts";
 import type { Workshop } from "./workshop.ts";
 
 /** What a module is assembled for. */
@@ -36,6 +37,8 @@ export interface AssemblyRequest {
   readonly template: () => Promise<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
+  /** Warnings of addresses that outlive the module. */
+  readonly keptAddresses?: readonly Warning[] | undefined;
 }
 
 /**
@@ -103,7 +106,13 @@ export async function assemble(
   }
   const path = join(output, `${name}.ko`);
   await writeFileAtomically(path, file);
-  return { path, name, sha256: sha256(file), bytes: file.length };
+  const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
+  return { path, name, sha256: sha256(file), bytes: file.length, staysInMemory };
+}
+
+/** True for a cumulative module, which replaces all before it; others may be covered by later ones, function by function. */
+export function replacesAll({ replace, earlier }: BuildOptions): boolean {
+  return replace !== false && earlier === undefined;
 }
 
 /** The object with the tables of the glue, the texts for modinfo and the manifest. */
@@ -114,7 +123,7 @@ function tablesOf(
   modules: Manifest["modules"] = [],
 ): ReturnType<typeof patchTable> {
   const { options, kernel, change, external } = request;
-  const replace = options.replace !== false && options.earlier === undefined;
+  const replace = replacesAll(options);
   const after = options.earlier?.modules.map((module) => ({ name: module.name, sha256: sha256(module.content) }));
   const counts = resolved.map(({ redirections, plan }) => ({
     functions: redirections.length,
@@ -127,12 +136,22 @@ function tablesOf(
     replace,
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
+    ...keptIn(request),
     ...(after === undefined ? {} : { after }),
     ...(modules.length === 0 ? {} : { modules }),
     ...(external === undefined ? {} : { external: { name: external.name, sha256: sha256(external.file) } }),
   });
   const like = (resolved[0] as ResolvedUnit).plan.patched.elf;
-  return patchTable(like, counts, replace, modinfoTexts(request, resolved, symvers), manifest, identity);
+  return patchTable(like, counts, modinfoTexts(request, resolved, symvers), manifest, identity);
+}
+
+/** What the manifest says of how long the module has to stay in memory. */
+function keptIn({ keptAddresses = [], options }: AssemblyRequest): Pick<Manifest, "keptAddresses" | "removable"> {
+  if (keptAddresses.length === 0) return {};
+  const reasons = keptAddresses.map(
+    ({ function: name, place, why }) => `${name}${place === undefined ? "" : ` (${place})`}: ${why}`,
+  );
+  return { keptAddresses: reasons, ...(options.removable === true ? { removable: true } : {}) };
 }
 
 /** What a loaded or a stray module tells about itself through modinfo(8), and the namespaces whose symbols it uses. */

@@ -50,6 +50,8 @@ export interface BuildOptions {
   readonly skipCompilerCheck?: boolean | undefined;
   /** Types and functions whose changed layout is accepted: `page`, `struct page`; `*` for all. */
   readonly allowLayout?: readonly string[] | undefined;
+  /** The author's word that the module can be unloaded though addresses of it may be kept. */
+  readonly removable?: boolean | undefined;
   /** Kernel image to prove against instead of the one that belongs to the release. */
   readonly image?: string | undefined;
   /** Kernel source tree of the user's in place of packages. */
@@ -98,6 +100,8 @@ export interface BuildResult {
     readonly name: string;
     readonly sha256: string;
     readonly bytes: number;
+    /** True when it stays in memory until the next boot, since addresses of it may be kept (`ADDRESS_KEPT` among the warnings). */
+    readonly staysInMemory: boolean;
   } | null;
   readonly functions: readonly BuiltFunction[];
   readonly refusals: readonly Refusal[];

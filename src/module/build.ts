@@ -23,7 +23,7 @@ import { readSymvers } from "../target/symvers.ts";
 import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
 import { occupyTree } from "../tree/prepare.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./ask-kbuild.ts";
-import { type AssemblyRequest, assemble } from "./assemble.ts";
+import { type AssemblyRequest, assemble, replacesAll } from "./assemble.ts";
 import { removeShadows } from "./build-shadows.ts";
 import type { BuildOptions, BuildResult, BuiltFunction } from "./build-types.ts";
 import { explainUnproven, KernelTypes, requireKernelTypes } from "./check-layouts.ts";
@@ -55,7 +55,8 @@ import { sortFiles } from "./sort-files.ts";
 import { TargetObjects } from "./target-objects.ts";
 import { type ModuleTemplate, moduleTemplate } from "./template.ts";
 import { type CompiledUnits, compileUnits } from "./unit-pairs.ts";
-import { findWarnings } from "./warnings.ts";
+import { keptAddresses } from "./warnings/address-kept.ts";
+import { findWarnings, type Warning } from "./warnings.ts";
 import type { Workshop } from "./workshop.ts";
 
 /**
@@ -178,8 +179,24 @@ async function buildChange(session: Session): Promise<BuildResult> {
     await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
   }
   // Nobody looks into the shadows any more, and the linker leaves time to remove their thousands of links.
-  const [module] = await Promise.all([assemble(session, resolved, symvers), removeShadows(workshop.folder)]);
-  return result(session, "built", { units, notes, functions, resolved, module });
+  const kept = await addressesKept(session, resolved, examination.types);
+  const request = { ...session, keptAddresses: kept };
+  const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(workshop.folder)]);
+  return result(session, "built", { units, notes, functions, resolved, module, kept });
+}
+
+/** Warnings of addresses that may outlive the module. */
+async function addressesKept(
+  { kernel }: Session,
+  resolved: readonly ResolvedUnit[],
+  types: KernelTypes,
+): Promise<Warning[]> {
+  const objects = new Set(resolved.map(({ plan }) => plan.pair.object));
+  const known = new Map(await Promise.all([...objects].map(async (name) => [name, await types.of(name)] as const)));
+  return keptAddresses(resolved, {
+    hasLockdep: kernel.image.kallsyms.indicesOf("lock_acquire").length > 0,
+    typesOf: (object) => known.get(object),
+  });
 }
 
 async function tellObjects({ options }: Session, { pairs }: CompiledUnits): Promise<void> {
@@ -263,9 +280,10 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   }
   // With earlier updates both objects have lines of their own.
   const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
+  const calls = { throughKernel: !replacesAll(session.options) };
   const [planned, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () =>
-      planUnits(units, change.files, objects, ahead, { entrySizes, isSameLine }),
+      planUnits(units, change.files, objects, ahead, { entrySizes, isSameLine, calls }),
     ),
     checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
   ]);
@@ -320,7 +338,7 @@ async function planUnits(
   files: ChangeSet["files"],
   objects: TargetObjects,
   ahead: ReadAhead,
-  facts: Pick<PlanFacts, "entrySizes" | "isSameLine">,
+  facts: Omit<PlanFacts, "isTextChanged">,
 ): Promise<UnitPlan[]> {
   const plans: UnitPlan[] = [];
   for (const pair of units.pairs) {
@@ -358,6 +376,7 @@ interface Parts {
   readonly functions?: readonly BuiltFunction[];
   readonly resolved?: readonly ResolvedUnit[];
   readonly module?: BuildResult["module"];
+  readonly kept?: readonly Warning[];
 }
 
 function result(session: Session, outcome: BuildResult["outcome"], parts: Parts): BuildResult {
@@ -383,11 +402,14 @@ function result(session: Session, outcome: BuildResult["outcome"], parts: Parts)
       ...new Map(symbols.map((symbol) => [`${symbol.object} ${symbol.name} ${symbol.sympos}`, symbol])).values(),
     ],
     notes: parts.notes,
-    warnings: findWarnings(parts.resolved ?? [], {
-      files: session.change.files,
-      image: kernel.image,
-      clearsRelocations: clearsRelocations(kernel.release),
-    }),
+    warnings: [
+      ...(parts.kept ?? []),
+      ...findWarnings(parts.resolved ?? [], {
+        files: session.change.files,
+        image: kernel.image,
+        clearsRelocations: clearsRelocations(kernel.release),
+      }),
+    ],
     milliseconds: { total: Math.round(performance.now() - started), ...progress.milliseconds },
   };
 }

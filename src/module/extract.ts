@@ -18,6 +18,7 @@ import { Padding } from "../elf/padding.ts";
 import { writeObject } from "../elf/writer.ts";
 import { homeOf } from "./home-section.ts";
 import type { KlpSymbol, Reach } from "./resolve.ts";
+import { type CodeOrder, stackCheckOrder } from "./stack-check-order.ts";
 
 /** A function of the patch module that replaces one of the kernel. */
 export interface Redirection {
@@ -98,16 +99,18 @@ class Extractor {
   readonly #klp: KlpRelocation[] = [];
   readonly #tableBytes: Record<string, number> = {};
   readonly #padding = new Padding();
+  readonly #order: CodeOrder;
 
   constructor(input: ExtractInput) {
     this.#input = input;
     this.#redirected = new Set(input.redirections.map(({ atom }) => atom));
+    this.#order = stackCheckOrder(input.unit, input.selection, this.#redirected);
     this.#draft = emptyDraft(input.unit.elf);
   }
 
   run(): Extract {
     const { selection } = this.#input;
-    for (const atom of selection.atoms) this.#place(atom);
+    for (const atom of this.#order.atoms) this.#place(atom);
     for (const atom of selection.atoms) {
       const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
       const rewrites = selection.rewrites.get(atom) ?? [];
@@ -158,7 +161,7 @@ class Extractor {
     const offset = this.#append(section, bytes, atom.end - atom.start, alignment, atom.start);
     this.#placed.set(atom, { section, offset });
     this.#mappingSymbols(atom, section, offset);
-    for (const symbol of atom.symbols) {
+    for (const symbol of this.#order.nameless.has(atom) ? [] : atom.symbols) {
       const isNew = symbol.binding !== Binding.local && !this.#redirected.has(atom);
       const drafted = draftSymbol({
         name: symbol.name,

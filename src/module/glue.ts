@@ -47,6 +47,7 @@ extern const struct kmend_kernel kmend_kernel;
 extern const struct kmend_unit kmend_units[];
 extern const unsigned long kmend_unit_count;
 extern const unsigned long kmend_replace;
+extern const unsigned long kmend_stays;
 
 static struct klp_patch kmend_patch;
 
@@ -180,6 +181,9 @@ static int __init kmend_init(void)
 		ret = klp_enable_patch(&kmend_patch);
 	if (ret)
 		free_structures();
+	else if (kmend_stays)
+		/* Something may keep addresses of this module: it is never unloaded, whatever becomes of the patch. */
+		__module_get(THIS_MODULE);
 	return ret;
 }
 

@@ -13,6 +13,7 @@ import { surroundingsOf } from "../match/surroundings.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
+import { calledDirectly } from "./direct-calls.ts";
 import type { ResolvedUnit } from "./plan.ts";
 
 export { type Manifest, readManifest } from "../elf/manifest-note.ts";
@@ -23,16 +24,18 @@ export function makeManifest(
   {
     own = [],
     ...facts
-  }: Pick<Manifest, "kernel" | "replace" | "allowedLayouts" | "patches" | "after" | "external" | "modules"> & {
+  }: Omit<Manifest, "schema" | "kmend" | "seal" | "functions" | "symbols"> & {
     /** Symbols that the module itself reaches, whatever its patches do. */
     readonly own?: readonly ManifestSymbol[];
   },
 ): Manifest {
   const functions: ManifestFunction[] = [];
   const symbols = new Map<string, ManifestSymbol>();
-  for (const { plan, redirections, reached } of units) {
+  for (const unit of units) {
+    const { plan, redirections, reached } = unit;
     const { target, pair } = plan;
-    for (const { oldName, sympos, address, size } of redirections) {
+    const direct = calledDirectly(unit);
+    for (const { atom, oldName, sympos, address, size } of redirections) {
       // What was matched may be the code of an earlier patch module; what can be looked at again is the kernel's own function.
       const shipped = target.shippedAt?.(address) ?? { object: target, address };
       const bytes = shipped.object === target ? size : (shipped.object.roomAt(shipped.address) ?? 0);
@@ -45,6 +48,7 @@ export function makeManifest(
         bytes,
         sha256: digestAt(shipped.object, shipped.address, bytes) ?? "",
         surroundings: digestAround(shipped.object, shipped.address, bytes),
+        calledDirectly: direct.has(atom),
       });
     }
     for (const reach of reached.values()) {

@@ -1,13 +1,17 @@
 import { draftSection, draftSymbol, emptyDraft } from "../elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
+import { staysInMemory } from "../elf/manifest-note.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { writeObject } from "../elf/writer.ts";
 import { callbackTableName, functionTableName, type KlpRelocation } from "./extract.ts";
 import { addKernelIdentity, type KernelIdentity } from "./kernel-identity.ts";
 import { type Manifest, manifestSection } from "./manifest.ts";
 
+/** Offset of `kmend_units`: the three words are before it. */
+const unitsOffset = 24;
+
 /**
- * Writes the object that tells the glue which tables there are: `kmend_units`, `kmend_unit_count` and `kmend_replace` (see glue.ts), and the
+ * Writes the object that tells the glue which tables there are: `kmend_units`, `kmend_unit_count`, `kmend_replace` and `kmend_stays` (see glue.ts), and the
  * module's own `.modinfo` texts.
  * @param like any object for the same machine.
  * @param counts numbers of redirected functions and of callbacks by unit.
@@ -18,17 +22,17 @@ import { type Manifest, manifestSection } from "./manifest.ts";
 export function patchTable(
   like: ElfReader,
   counts: readonly { readonly functions: number; readonly callbacks: number }[],
-  replace: boolean,
   info: readonly string[],
   manifest: Manifest,
   identity: KernelIdentity | undefined,
 ): { readonly object: Uint8Array; readonly klpRelocations: readonly KlpRelocation[] } {
   const draft = emptyDraft(like);
-  const data = new Uint8Array(16 + counts.length * 32);
+  const data = new Uint8Array(unitsOffset + counts.length * 32);
   const view = new DataView(data.buffer);
   const little = draft.littleEndian;
   view.setUint32(little ? 0 : 4, counts.length, little);
-  view.setUint32(little ? 8 : 12, replace ? 1 : 0, little);
+  view.setUint32(little ? 8 : 12, manifest.replace ? 1 : 0, little);
+  view.setUint32(little ? 16 : 20, staysInMemory(manifest) ? 1 : 0, little);
   const table = draftSection({
     name: ".data.kmend",
     type: SectionType.progbits,
@@ -59,14 +63,15 @@ export function patchTable(
   };
   define("kmend_unit_count", 0, 8);
   define("kmend_replace", 8, 8);
-  define("kmend_units", 16, counts.length * 32);
+  define("kmend_stays", 16, 8);
+  define("kmend_units", unitsOffset, counts.length * 32);
   counts.forEach(({ functions, callbacks }, number) => {
     const fields: [string, number][] = [
       [functionTableName(number), functions],
       [callbackTableName(number), callbacks],
     ];
     fields.forEach(([name, count], field) => {
-      const at = 16 + number * 32 + field * 16;
+      const at = unitsOffset + number * 32 + field * 16;
       const symbol = draftSymbol({ name, section: 0, binding: Binding.global });
       draft.symbols.push(symbol);
       rela.relocations.push({ offset: at, type: RelocationX86.abs64, symbol, addend: 0 });

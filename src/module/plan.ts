@@ -5,7 +5,7 @@ import { type Correlation, correlate, type SameLine } from "../diff/correlate.ts
 import { compareDefinitions, type DefinitionChanges } from "../diff/definitions.ts";
 import { coldParent } from "../diff/names.ts";
 import { classOf } from "../diff/section-classes.ts";
-import { type Route, type Selection, selectCarried } from "../diff/select.ts";
+import { type CallChoice, type Route, type Selection, selectCarried } from "../diff/select.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
@@ -46,6 +46,8 @@ export interface PlanFacts {
   readonly entrySizes: EntrySizes;
   /** For a line number in both objects; undefined when they tell nothing about lines. */
   readonly isSameLine?: SameLine | undefined;
+  /** How redirected functions call each other. */
+  readonly calls?: CallChoice | undefined;
   /** See {@link findChanges}. */
   readonly isTextChanged?: IsTextChanged | undefined;
 }
@@ -64,7 +66,7 @@ export async function planUnit(
   const original = proven?.unit ?? emptyLike(patched);
   const correlation = correlate(original, patched, facts.isSameLine);
   const changes = findChanges(original, patched, correlation, pair.source, pair.object, facts.isTextChanged);
-  const selection = selectCarried(patched, correlation, changes, pair.source, pair.object);
+  const selection = selectCarried(patched, correlation, changes, pair.source, pair.object, facts.calls);
   const proof = proven?.proof ?? (await matchUnit(original, target));
   const definitions = compareDefinitions(original, patched);
   return { pair, original, patched, correlation, definitions, changes, selection, proof, target };

@@ -10,6 +10,8 @@ export interface GuestPlan {
   readonly probeCount: number;
   readonly probeLimit: number;
   readonly transitionLimit: number;
+  /** True for a patch module that holds itself in memory: it is taken out of force and not unloaded. */
+  readonly staysInMemory: boolean;
 }
 
 /** Bytes of a probe's output that are kept. */
@@ -190,7 +192,7 @@ if ! wait_transition; then
 fi
 wait_gone
 send disabled $? </dev/null
-unload
+${plan.staysInMemory ? "[ -d /sys/module/$name ]" : "unload"}
 send unload $? </tmp/out
 run_probes after
 finish

@@ -1,3 +1,4 @@
+import { staysInMemory } from "../elf/manifest-note.ts";
 import { readPatchModule } from "../elf/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -14,6 +15,8 @@ export interface PatchModuleInfo {
   readonly objects: readonly string[];
   /** Patch modules that it goes on top of, oldest first. */
   readonly after: readonly { readonly name: string; readonly sha256: string }[];
+  /** True when it holds itself in memory until the next boot. */
+  readonly staysInMemory: boolean;
   /** Of the file. */
   readonly sha256: string;
 }
@@ -27,6 +30,7 @@ export async function inspectPatchModule(path: string): Promise<PatchModuleInfo>
     depends,
     objects: [...new Set((manifest?.functions ?? []).map(({ object }) => object))].filter((one) => one !== "vmlinux"),
     after: manifest?.after ?? [],
+    staysInMemory: staysInMemory(manifest ?? undefined),
     sha256,
   };
 }

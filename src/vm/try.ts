@@ -36,6 +36,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
   const progress = options.progress ?? new SilentProgress();
   const patch = await inspectPatchModuleFor(options.modulePath, options.kernel.release);
   const { earlier = [] } = options;
+  const { staysInMemory } = patch;
   await requireEarlier(patch, earlier, options.kernel.release);
   const folder = await mkdtemp(join(tmpdir(), "kmend-try-")).catch(rethrowDiskErrors);
   try {
@@ -61,7 +62,14 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       const optional = files.flatMap((file, number) =>
         needed.includes(file) || earlier.includes(file) ? [] : [number],
       );
-      const init = guestScript({ token, moduleCount: files.length, optional, probeCount: probes.length, ...limits });
+      const init = guestScript({
+        token,
+        moduleCount: files.length,
+        optional,
+        probeCount: probes.length,
+        staysInMemory,
+        ...limits,
+      });
       const content = { init, patchModule: options.modulePath, modules: files, probes };
       return { initramfs: await makeInitramfs(folder, content), modules: files.map(moduleName), optional };
     });
@@ -90,10 +98,11 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       optional,
       probes,
       moduleName: patch.name,
+      staysInMemory,
     });
     const { release } = options.kernel;
     const milliseconds = { ...progress.milliseconds };
-    return { schema: 1, verdict, kernel: release, ...findings, accelerator, milliseconds };
+    return { schema: 1, verdict, kernel: release, staysInMemory, ...findings, accelerator, milliseconds };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -18,6 +18,8 @@ export interface GuestReport {
   /** Numbers of those that only the patch is about: their own init function may say no on this machine. */
   readonly optional?: readonly number[];
   readonly probes: readonly string[];
+  /** See {@link GuestPlan}. */
+  readonly staysInMemory: boolean;
   /** The name that the patch module's file claims. */
   readonly moduleName: string;
 }
@@ -47,12 +49,18 @@ export function judge(report: GuestReport): Verdict {
     kernelLog: failure !== null && relevant.every((line) => findAlarm([line]) === undefined) ? log.tail : relevant,
     failure,
     stalledTasks: parseStalledTasks(stalled?.status === 1 ? stalled.text : ""),
-    remarks: absentModules(report, frame).map(
-      ({ name, said }) =>
-        `${name} does not start on this virtual machine by itself (${said}), so what the patch changes in it was not tried`,
-    ),
+    remarks: [
+      ...absentModules(report, frame).map(
+        ({ name, said }) =>
+          `${name} does not start on this virtual machine by itself (${said}), so what the patch changes in it was not tried`,
+      ),
+      ...(report.staysInMemory ? [staysRemark] : []),
+    ],
   };
 }
+
+const staysRemark =
+  "the module stays in memory until the next boot, so it was not unloaded: addresses of it may be kept";
 
 const tailLines = 30;
 
@@ -110,6 +118,8 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   if (disabled.status !== 0) return `the transition back ${limit}: some tasks still run the new code`;
   const unload = frame("unload");
   if (unload === undefined) return ended("while it unloaded the patch module");
+  if (unload.status !== 0 && report.staysInMemory)
+    return "the patch module went away though it says that it stays in memory";
   if (unload.status !== 0) return `the patch module could not be unloaded: ${oneLine(unload.text)}`;
   if (frame("done") === undefined) return ended("after the patch module was unloaded");
   return null;
@@ -180,7 +190,7 @@ function failedProbe(report: GuestReport, probes: readonly ProbeResult[], frame:
     const first = frame(`before.${index}`);
     const third = frame(`after.${index}`);
     if (probe.varies === true || (first?.text === third?.text && first?.status === third?.status)) continue;
-    return `probe ${JSON.stringify(probe.command)} does not give its first result again after the unload`;
+    return `probe ${JSON.stringify(probe.command)} does not give its first result again after ${report.staysInMemory ? "the patch was taken back" : "the unload"}`;
   }
   return null;
 }

@@ -29,6 +29,7 @@ const passed: TryResult = {
   verdict: "passed",
   kernel: "6.1.0-1-amd64",
   module: "livepatch_x",
+  staysInMemory: false,
   transitionMilliseconds: 1040,
   probes: [],
   kernelLog: ["livepatch: 'livepatch_x': patching complete"],
@@ -104,7 +105,7 @@ const built: BuildResult = {
   schema: 1,
   outcome: "built",
   kernel: { release: "6.1.0-1-amd64", buildId: "00" },
-  module: { path: "livepatch-x.ko", name: "livepatch_x", sha256: "ab", bytes: 2049 },
+  module: { path: "livepatch-x.ko", name: "livepatch_x", sha256: "ab", bytes: 2049, staysInMemory: false },
   functions: [
     { name: "f", object: "vmlinux", unit: "fs/a.c", sympos: 0, change: "changed", proven: true, reason: "line 3" },
     { name: "helper", object: "vmlinux", unit: "fs/a.c", sympos: 2, change: "new", proven: true, reason: "" },

@@ -1,7 +1,7 @@
 import type { Atom, Reference } from "../../src/diff/atoms.ts";
 import { findChanges, type UnitChanges } from "../../src/diff/changes.ts";
 import { type Correlation, correlate } from "../../src/diff/correlate.ts";
-import { type Route, type Selection, selectCarried } from "../../src/diff/select.ts";
+import { type CallChoice, type Route, type Selection, selectCarried } from "../../src/diff/select.ts";
 import type { TableEntry } from "../../src/diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../../src/diff/unit-object.ts";
 import { compileC } from "../fixtures/compile.ts";
@@ -14,12 +14,12 @@ export class UnitDiff {
   readonly changes: UnitChanges;
   readonly selection: Selection;
 
-  constructor(original: UnitObject, patched: UnitObject) {
+  constructor(original: UnitObject, patched: UnitObject, calls?: CallChoice) {
     this.original = original;
     this.patched = patched;
     this.correlation = correlate(original, patched);
     this.changes = findChanges(original, patched, this.correlation, "unit.c", "vmlinux");
-    this.selection = selectCarried(patched, this.correlation, this.changes, "unit.c", "vmlinux");
+    this.selection = selectCarried(patched, this.correlation, this.changes, "unit.c", "vmlinux", calls);
   }
 
   /** Functions that ftrace will send to the patch module. */

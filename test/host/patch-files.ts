@@ -39,6 +39,10 @@ export interface Wanted {
   readonly signed?: true;
   /** Patch modules that it goes on top of. */
   readonly after?: Manifest["after"];
+  /** Functions that others of the module call directly. */
+  readonly calledDirectly?: readonly string[];
+  readonly keptAddresses?: Manifest["keptAddresses"];
+  readonly removable?: Manifest["removable"];
   /** Lets two builds of one module differ. */
   readonly build?: string;
   /** Its build id note. */
@@ -76,7 +80,11 @@ export function patchFile(folder: string, wanted: Wanted): string {
     ...(wanted.after === undefined ? {} : { after: wanted.after }),
     ...(wanted.modules === undefined ? {} : { modules: wanted.modules }),
     patches: [{ name: `${name}.patch`, sha256: "" }],
-    functions: functions.map(functionNamed),
+    functions: functions
+      .map(functionNamed)
+      .map((entry) => ({ ...entry, calledDirectly: wanted.calledDirectly?.includes(entry.name) ?? false })),
+    ...(wanted.keptAddresses === undefined ? {} : { keptAddresses: wanted.keptAddresses }),
+    ...(wanted.removable === undefined ? {} : { removable: wanted.removable }),
     symbols: [],
   };
   if (wanted.manifest !== false) {

@@ -165,11 +165,18 @@ test("two halves of a function reach each other", async () => {
     int f(int x) { if (x == 77) { complain("bad"); return take(4); } ${change} return take(x); }
   `);
   const elf = new ElfReader(extract(diff).object);
-  const [f, cold] = ["f", "f.cold"].map((name) => elf.symbols.find((symbol) => symbol.name === name));
+  const f = elf.symbols.find((symbol) => symbol.name === "f");
+  const { alignment } = atom(diff.patched, "f.cold").section;
+  // The kernel takes the cold part for a part of the function: it lies right behind it and has no name (stack-check-order.ts).
+  const cold = Math.ceil(((f?.value ?? 0) + (f?.size ?? 0)) / alignment) * alignment;
+  const text = elf.section(".text")?.index;
+  expect(elf.symbols.filter(({ name, section }) => name !== "" && section === text).map(({ name }) => name)).toEqual([
+    "f",
+  ]);
   const jump = atom(diff.patched, "f").references.find(
     ({ target }) => target.kind === "atom" && target.atom.name === "f.cold",
   );
-  const addend = (cold?.value ?? 0) - 4;
+  const addend = cold - 4;
   expect(relocations(elf, ".text")).toContain(
     `${(f?.value ?? 0) + (jump?.offset ?? 0)} ${jump?.type} .text${addend < 0 ? "" : "+"}${addend}`,
   );

@@ -48,7 +48,28 @@ test("the archive holds init, busybox, modules in order and the probes", async (
 
 test.each([
   ["boot only", bootOnlyScript("t")],
-  ["try", guestScript({ token: "t", moduleCount: 2, probeCount: 3, probeLimit: 5, transitionLimit: 10 })],
+  [
+    "try",
+    guestScript({
+      token: "t",
+      moduleCount: 2,
+      probeCount: 3,
+      staysInMemory: false,
+      probeLimit: 5,
+      transitionLimit: 10,
+    }),
+  ],
+  [
+    "try of a module that stays",
+    guestScript({
+      token: "t",
+      moduleCount: 0,
+      probeCount: 0,
+      probeLimit: 5,
+      transitionLimit: 10,
+      staysInMemory: true,
+    }),
+  ],
 ])("the guest's shell accepts the %s script", (_name, script) => {
   execFileSync("busybox", ["sh", "-n"], { input: script });
 });

@@ -44,6 +44,7 @@ function report(
     modules: ["fuse"],
     probes: ["cat /proc/x"],
     moduleName: "livepatch_file",
+    staysInMemory: false,
   };
 }
 

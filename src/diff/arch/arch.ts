@@ -1,5 +1,6 @@
 import type { Atom, Reference } from "../atoms.ts";
 import type { CallingConvention, FlowInstruction } from "./data-flow.ts";
+import type { EffectDecoder } from "./effects.ts";
 
 /** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
@@ -73,6 +74,8 @@ export interface Architecture {
   isPcRelative(type: number): boolean;
   /** True for the type of a call or jump (rather than of data or an address taken). */
   isBranch(atom: Atom, reference: Reference): boolean;
+  /** True for a branch that comes back; missing where kmend does not tell calls from jumps. */
+  isCall?(atom: Atom, reference: Reference): boolean;
   /** True when it reaches only its own section: it can be compared, but what it leads to cannot move away from it. */
   isShort(type: number): boolean;
   /** True when the instruction writes the address itself into memory, where it may outlive the function. */
@@ -132,4 +135,6 @@ export interface Architecture {
     /** Decodes from `start` on; offsets are those in `code`. */
     readonly read: (code: Uint8Array, start: number) => FlowInstruction[];
   };
+  /** Decodes what instructions do to registers and memory; missing where kmend cannot follow addresses through code. */
+  effects?(): EffectDecoder;
 }

@@ -2,6 +2,7 @@ import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import { requireOwn } from "../../support/own-files.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
+import { effectDecoder } from "./x86-64-effects.ts";
 import { x86_64Calls, x86_64Flow } from "./x86-64-flow.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
@@ -38,6 +39,12 @@ let iced: Iced | undefined;
 
 function disassembler(): Iced {
   if (iced === undefined) throw new Error("the disassembler is not loaded");
+  return iced;
+}
+
+function loadedDisassembler(): Iced {
+  // A plain import would search its megabyte of text for exports first, which takes longer than all the rest.
+  iced ??= requireOwn("iced-x86") as Iced;
   return iced;
 }
 
@@ -92,6 +99,9 @@ export const x86_64: Architecture = {
     return opcode === 0xe8 || opcode === 0xe9 || (atom.bytes[offset - 2] === 0x0f && (opcode & 0xf0) === 0x80);
   },
 
+  // call rel32.
+  isCall: (atom, { offset }) => atom.bytes[offset - 1] === 0xe8,
+
   isAddressStored(atom: Atom, { offset, type }: Reference): boolean {
     if (atom.kind !== "function") return type === R.abs64 || type === R.abs32s;
     // mov $imm32, memory is c7 /0 with a ModRM that is not a register; SIB and displacement stand between it and the immediate.
@@ -131,8 +141,7 @@ export const x86_64: Architecture = {
   },
 
   loadDisassembler(): Promise<void> {
-    // A plain import would search its megabyte of text for exports first, which takes longer than all the rest.
-    iced ??= requireOwn("iced-x86") as Iced;
+    loadedDisassembler();
     return Promise.resolve();
   },
 
@@ -169,6 +178,7 @@ export const x86_64: Architecture = {
   instructions: (code) => decode(code),
 
   dataFlow: { calls: x86_64Calls, read: x86_64Flow },
+  effects: () => effectDecoder(loadedDisassembler()),
 };
 
 function decode(code: Uint8Array): DecodedInstruction[] {

@@ -9,10 +9,13 @@ export interface Warning {
     | "NEW_STATE"
     | "OLD_STATE"
     | "INLINED"
+    | "ADDRESS_KEPT"
     | "MODULE_RELOAD";
   /** What it is about: a function, a variable, or a module. */
   readonly function: string;
   readonly unit: string;
+  /** Source file and line of the code that it is about, where that is one place and known. */
+  readonly place?: string | undefined;
   readonly why: string;
   readonly hint: string;
 }
