@@ -180,7 +180,12 @@ test("a symbol that several units have, used by new code only, is the one that i
     ),
   });
   expect(result.symbols).toContainEqual(
-    expect.objectContaining({ name, object: "vmlinux", sympos: position, proof: "the only global symbol of this name" }),
+    expect.objectContaining({
+      name,
+      object: "vmlinux",
+      sympos: position,
+      proof: "the only global symbol of this name",
+    }),
   );
   expect(readPatchModule(modulePath(result)).livepatchSymbols).toContain(`vmlinux.${name},${position}`);
 });
