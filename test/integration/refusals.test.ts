@@ -193,14 +193,14 @@ const cases: readonly Case[] = [
     what: "kmend_nowhere",
   },
   {
-    title: "a symbol of which the kernel has several local ones",
+    title: "a symbol that is static in several units of the kernel",
     edits: {
       "fs/proc/version.c": all(
         replace(versionShow, `int proc_single_open(struct inode *inode, struct file *file);\n\n${versionShow}`),
         replace(versionReturn, `${versionReturn}\tif (!v)\n\t\tproc_single_open(NULL, NULL);\n`),
       ),
     },
-    code: "AMBIGUOUS_SYMBOL",
+    code: "MISSING_SYMBOL",
     what: "proc_single_open",
   },
   {

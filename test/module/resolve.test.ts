@@ -167,6 +167,18 @@ test("what another module exports has to be held by the patch module, unless the
   expect(shown(await reach("own", ""))).toBe("loop.own,0");
 });
 
+test("what a module had only while it was loaded is missing, and the refusal says why", async () => {
+  const code = assemble(
+    '.text\n.globl f\n.type f, @function\nf: ret\n.section .init.text, "ax"\n.globl setup\n.type setup, @function\nsetup: ret',
+  );
+  const { context } = await contextOf(new ModuleObject("loop", link([code], ["-r"]), "loop.ko"), code);
+  const reach = resolveExternal("setup", false, context);
+  expect(shown(reach)).toBe("missing setup");
+  expect(reach.by === "nothing" && reach.problem.reason).toBe(
+    "it was in .init.text, whose memory is freed when the module has been loaded",
+  );
+});
+
 test("what the patch adds to one object is seen in another only where a linker would see it", async () => {
   const code = assemble(".text\n.globl f\n.type f, @function\nf: ret");
   const loop = new ModuleObject("loop", link([code], ["-r"]), "loop.ko");
