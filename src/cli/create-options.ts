@@ -1,5 +1,5 @@
 import type { CreateOptions, UpdateChange } from "../update/create-update.ts";
-import { limitOptions } from "./build.ts";
+import { limitOptions, removableOption } from "./build.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 import { usageError } from "./usage.ts";
 
@@ -30,6 +30,7 @@ export const createOptions: readonly OptionDefinition[] = [
     flags: "--config <DIR>",
     description: "folder with .config and System.map of the kernel (default: KERNEL_SOURCE/ksplice)",
   },
+  removableOption,
   ...limitOptions,
 ];
 
@@ -66,6 +67,7 @@ export function createRequest(
     buildModules: options.flag("buildModules"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
     debug: (options.integer("verbose") ?? 0) > 0,
   };
 }

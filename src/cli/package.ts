@@ -313,6 +313,7 @@ function buildChoices(options: OptionValues): Partial<BuildOptions> {
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     image,
     source,

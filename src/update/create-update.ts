@@ -43,6 +43,8 @@ export interface CreateOptions {
   readonly buildModules?: boolean | undefined;
   readonly maxUnits?: number | undefined;
   readonly allowLayout?: readonly string[] | undefined;
+  /** See `BuildOptions`. */
+  readonly removable?: boolean | undefined;
   /** Puts the objects of the build into the update. */
   readonly debug?: boolean | undefined;
   /** Folder for the archive; default the current one. */
@@ -173,6 +175,7 @@ async function buildUpdate(
       jobs: options.jobs,
       maxUnits: options.maxUnits,
       allowLayout: options.allowLayout,
+      removable: options.removable,
       ...(options.debug === true ? { onObjects: (more: readonly KeptObject[]) => void objects.push(...more) } : {}),
       progress,
       signal,

@@ -170,12 +170,14 @@ async function signed(module: FinishedModule, options: OrderOptions): Promise<Fi
 function laterWords({
   replace,
   allowLayout = [],
+  removable,
   maxUnits,
   skipCompilerCheck,
   archive,
 }: Partial<BuildOptions>): string[] {
   return [
     ...(replace === false ? ["--no-replace"] : []),
+    ...(removable === true ? ["--removable"] : []),
     ...allowLayout.flatMap((type) => ["--allow-layout", type]),
     ...(maxUnits === undefined ? [] : ["--max-units", String(maxUnits)]),
     ...(skipCompilerCheck === true ? ["--skip-gcc-check"] : []),

@@ -184,6 +184,14 @@ describe("patches beside each other", () => {
     expect(host.state.patches).toEqual(["a", "b"]);
   });
 
+  test("a function that others of a loaded module call directly is not covered", async () => {
+    await loadFile({ name: "a", functions: ["foo", "bar"], calledDirectly: ["foo"] });
+    const { modules, exitCode } = await loadFile({ name: "b", replace: false, functions: ["foo"] });
+    expect(modules[0]?.refusals.map(({ code }) => code)).toEqual(["CALLED_DIRECTLY"]);
+    expect([exitCode, host.state.patches]).toEqual([4, ["a"]]);
+    expect((await loadFile({ name: "c", replace: false, functions: ["bar"] })).exitCode).toBe(0);
+  });
+
   test("a cumulative module that has all of it replaces and unloads the rest", async () => {
     await loadFile({ name: "a", functions: ["foo"], replace: false });
     await loadFile({ name: "b", functions: ["bar"], replace: false });
@@ -325,6 +333,27 @@ describe("unload", () => {
     expect(host.done.filter((step) => step.startsWith("rmmod"))).toEqual(["rmmod c", "rmmod a", "rmmod b"]);
     expect(exitCode).toBe(0);
     expect(host.state).toEqual({ patches: [], modules: [] });
+  });
+
+  test("a module that holds itself is taken out of force and stays in memory", async () => {
+    const keptAddresses = ["f (x.c:1): it stores the address of g()"];
+    await loadFile({ name: "a", keptAddresses });
+    const { exitCode, outcome, modules } = await unload({ host, operands: ["a"] });
+    expect([exitCode, outcome]).toEqual([0, "done"]);
+    expect(modules).toMatchObject([{ name: "a", outcome: "disabled", error: null }]);
+    expect(modules[0]?.notes.join()).toContain("a stays in memory until the next boot");
+    expect(host.state).toEqual({ patches: [], modules: ["a"] });
+    expect(host.done.filter((step) => step.startsWith("rmmod"))).toEqual([]);
+    // Its name is taken until then, and there is nothing left to unload.
+    const again = await loadFile({ name: "a", keptAddresses });
+    expect(again.modules[0]?.refusals.map(({ code }) => code)).toEqual(["STAYS_IN_MEMORY"]);
+    expect((await unload({ host, all: true })).modules).toEqual([]);
+    // A cumulative one that is replaced stays as well; by the author's word it goes.
+    await loadFile({ name: "b", keptAddresses });
+    const replaced = await loadFile({ name: "c", keptAddresses, removable: true });
+    expect(replaced.modules[0]?.notes.join()).toContain("b is replaced; its module stays in memory");
+    expect((await unload({ host, operands: ["c"] })).modules).toMatchObject([{ outcome: "unloaded" }]);
+    expect(host.state).toEqual({ patches: [], modules: ["a", "b"] });
   });
 
   test("waits for the module to be free", async () => {
