@@ -73,6 +73,13 @@ export class AtomComparer {
 
   /** Compares the bytes of one atom, what its places hold, and what tables say. */
   #compareAtom(atom: Atom, address: number, findings: Findings): Mismatch | undefined {
+    const found = this.#compareBytes(atom, address, findings);
+    if (found !== undefined || !isCode(atom)) return found;
+    const start = address - entryOffset(atom);
+    return this.#tables.compare(atom, start, atom.end - atom.start, (offset) => offset, findings);
+  }
+
+  #compareBytes(atom: Atom, address: number, findings: Findings): Mismatch | undefined {
     const start = address - entryOffset(atom);
     const size = atom.end - atom.start;
     const theirs = this.#target.bytesAt(start, size) ?? this.#zeros(atom, start, size);
@@ -102,11 +109,7 @@ export class AtomComparer {
       }
       at = Math.max(at, reference.offset + width);
     }
-    return (
-      firstDifference(ours, theirs, at, ours.length, bits) ??
-      this.#extraReference(atom, start, size) ??
-      (isCode(atom) ? this.#tables.compare(atom, start, size, (offset) => offset, findings) : undefined)
-    );
+    return firstDifference(ours, theirs, at, ours.length, bits) ?? this.#extraReference(atom, start, size);
   }
 
   #referenceProblem(
@@ -176,7 +179,7 @@ export class AtomComparer {
     if (at === undefined || modulo(address, functionAlignment) !== 0) return false;
     const isOwn = ({ kind, symbol }: Atom): boolean => kind === "function" && symbol?.binding === Binding.weak;
     const owns = this.#unit.atoms.filter(isOwn);
-    if (owns.some((own) => this.#compareAtom(own, address, new Findings()) === undefined)) return true;
+    if (owns.some((own) => this.#compareBytes(own, address, new Findings()) === undefined)) return true;
     const sites = this.#target.tableEntries?.(ftraceRule, undefined, address, address + at + 1);
     if (sites !== undefined && sites.length > 0) return true;
     const call = this.#target.valueAt(address + at + 1, 4, true);

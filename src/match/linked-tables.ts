@@ -13,6 +13,7 @@ interface LinkedTable {
   readonly start: number;
   readonly size: number;
   readonly index: TableIndex;
+  readonly partner?: { readonly start: number; readonly size: number } | undefined;
 }
 
 /**
@@ -37,6 +38,10 @@ export class LinkedTables {
       at: table.start + number * table.size,
       size: table.size,
       place,
+      partner:
+        table.partner === undefined
+          ? undefined
+          : { at: table.partner.start + number * table.partner.size, size: table.partner.size },
     }));
   }
 
@@ -61,10 +66,19 @@ export class LinkedTables {
       const value = width === 4 ? view.getInt32(at, true) : readSigned(bytes.subarray(at, at + 8));
       places[number] = isRelative ? range.start + at + value : value;
     }
-    return { start: range.start, size, index: new TableIndex(places) };
+    const partner = rule.partner === undefined ? undefined : this.#rangeOf(rule.partner);
+    return {
+      start: range.start,
+      size,
+      index: new TableIndex(places),
+      partner: partner === undefined ? undefined : { start: partner.start, size: partner.length / places.length },
+    };
   }
 
-  #rangeOf({ table, bounds: [first, last] }: TableRule): { start: number; length: number } | undefined {
+  #rangeOf({
+    table,
+    bounds: [first, last],
+  }: Pick<TableRule, "table" | "bounds">): { start: number; length: number } | undefined {
     const start = this.#image.addressOf(first);
     const end = this.#image.addressOf(last);
     if (start !== undefined && end !== undefined && end >= start) return { start, length: end - start };

@@ -171,6 +171,10 @@ export class ModuleObject implements TargetObject {
         at: addressIn(table.section, number * table.size),
         size: table.size,
         place,
+        partner:
+          table.partner === undefined
+            ? undefined
+            : { at: addressIn(table.partner.section, number * table.partner.size), size: table.partner.size },
       })),
     );
   }
@@ -188,7 +192,15 @@ export class ModuleObject implements TargetObject {
       const value = this.valueAt(addressIn(section.index, number * size), width, isRelative);
       places[number] = value?.kind === "address" ? value.address : Number.NaN;
     }
-    return [{ section: section.index, size, index: new TableIndex(places) }];
+    const partner = rule.partner === undefined ? undefined : this.#elf.section(rule.partner.table);
+    return [
+      {
+        section: section.index,
+        size,
+        index: new TableIndex(places),
+        partner: partner === undefined ? undefined : { section: partner.index, size: partner.size / places.length },
+      },
+    ];
   }
 
   #place(address: number): { section: Section; offset: number } | undefined {
@@ -233,6 +245,7 @@ interface ModuleTable {
   readonly section: number;
   readonly size: number;
   readonly index: TableIndex;
+  readonly partner: { readonly section: number; readonly size: number } | undefined;
 }
 
 function firstNotBelow(sorted: readonly number[], value: number): number {

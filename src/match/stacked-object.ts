@@ -144,7 +144,12 @@ export class StackedObject implements TargetObject {
     if (layer === undefined) return this.#base.tableEntries?.(rule, size, from, to);
     return this.#layers[layer]
       ?.tableEntries(rule, size, this.#inner(layer, from), this.#inner(layer, to))
-      .map(({ at, place, ...rest }) => ({ ...rest, at: this.#outer(layer, at), place: this.#outer(layer, place) }));
+      .map(({ at, size, place, partner }) => ({
+        at: this.#outer(layer, at),
+        size,
+        place: this.#outer(layer, place),
+        partner: partner === undefined ? undefined : { ...partner, at: this.#outer(layer, partner.at) },
+      }));
   }
 
   runtimeTables(): readonly string[] {

@@ -3,6 +3,7 @@ import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";
+import { OrcProof } from "./orc-proof.ts";
 import { runtimeTableRule, type TableRule, tableRules } from "./table-rules.ts";
 import type { PlaceValue, TargetEntry, TargetObject } from "./target-object.ts";
 
@@ -17,12 +18,14 @@ export class TableProof {
   readonly #target: TargetObject;
   readonly #check: Check;
   readonly #rules: readonly TableRule[];
+  readonly #orc: OrcProof;
   readonly #entries = new Map<string, Map<Atom, TableEntry[]>>();
 
   constructor(unit: UnitObject, target: TargetObject, check: Check) {
     this.#unit = unit;
     this.#target = target;
     this.#check = check;
+    this.#orc = new OrcProof(unit, target);
     const runtime = new Set([...unit.tables.keys(), ...(target.runtimeTables?.() ?? [])]);
     this.#rules = [...tableRules, ...[...runtime].flatMap((table) => runtimeTableRule(table) ?? [])];
   }
@@ -48,7 +51,7 @@ export class TableProof {
       const mismatch = this.#compareEntries(rule, here, there, start, theirs, findings);
       if (mismatch !== undefined) return mismatch;
     }
-    return undefined;
+    return this.#orc.compare(atom, start, length, theirs);
   }
 
   /** Offsets in an atom that a table names: what stands there is an instruction, even where it does nothing. */

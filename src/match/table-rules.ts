@@ -10,6 +10,8 @@ export interface TableRule {
   readonly sizes: readonly number[];
   /** The field with the place: a distance from the field itself, or an address. It is the first of the entry. */
   readonly place: { readonly width: 4 | 8; readonly isRelative: boolean };
+  /** A table with as many entries, which say more about each. */
+  readonly partner?: { readonly table: string; readonly bounds: readonly [string, string] };
   /** What is left out of the comparison of an entry of `size` bytes: it changes nothing that runs. */
   readonly ignored?: (size: number) => { readonly from: number; readonly to: number };
   /** Where an entry of `size` bytes has the length of the code that its second field points at. */
@@ -33,6 +35,16 @@ export const ftraceRule: TableRule = {
   noun: "a place of ftrace",
   sizes: [8],
   place: absolute,
+};
+
+/** Where the state of the unwinder changes; `.orc_unwind` has as many entries, which say to what (struct orc_entry, arch/x86/include/asm/orc_types.h). */
+export const orcRule: TableRule = {
+  table: ".orc_unwind_ip",
+  bounds: ["__start_orc_unwind_ip", "__stop_orc_unwind_ip"],
+  noun: "a state of the stack",
+  sizes: [4],
+  place: relative,
+  partner: { table: ".orc_unwind", bounds: ["__start_orc_unwind", "__stop_orc_unwind"] },
 };
 
 /**

@@ -21,6 +21,8 @@ export interface TargetEntry {
   readonly size: number;
   /** Address of the place in the code that it is about. */
   readonly place: number;
+  /** The entry of the same number in the table's partner. */
+  readonly partner?: { readonly at: number; readonly size: number } | undefined;
 }
 
 /** What a relocation place of the target holds: an address, or (in a module, before loading) an outside symbol or a number. */

@@ -122,6 +122,45 @@ describe("what a table says about a place is part of the function:", () => {
   });
 });
 
+test("the state of the unwinder is compared, whichever entries say it", async () => {
+  const unit = (entries: string, states: string): Uint8Array =>
+    assemble(`
+      .text
+      .globl f
+      .type f, @function
+      f: push %rbx
+      1: pop %rbx
+      2: ret
+      .size f, .-f
+      .section .orc_unwind_ip, "a"
+      .long f - .
+      ${entries}
+      .section .orc_unwind, "a"
+      .word 8, 0, 5
+      ${states}
+    `);
+  const one = unit(".long 1b - .\n.long 2b - .", ".word 16, 0, 5\n.word 8, 0, 5");
+  const fewer = unit(".long 1b - .", ".word 16, 0, 5");
+  const other = unit(".long 1b - .\n.long 2b - .", ".word 24, 0, 5\n.word 8, 0, 5");
+  const same = unit(".long 1b - .\n.long f + 1 - .\n.long 2b - .", ".word 16, 0, 5\n.word 16, 0, 5\n.word 8, 0, 5");
+  for (const object of [
+    (file: Uint8Array) => new ModuleObject("some", file, "some.ko"),
+    (file: Uint8Array) => linkKernel([file]),
+  ]) {
+    expect(await mismatches(one, object(one))).toEqual([]);
+    expect(await mismatches(one, object(same))).toEqual([]);
+    expect(await mismatches(one, object(other))).toEqual([
+      "f: its stack is unwound otherwise in the target (180000000500 instead of 100000000500)",
+    ]);
+    expect(await mismatches(one, object(fewer))).toEqual([
+      "f: its stack is unwound otherwise in the target (100000000500 instead of 080000000500)",
+    ]);
+    expect(await mismatches(fewer, object(one))).toEqual([
+      "f: its stack is unwound otherwise in the target (080000000500 instead of 100000000500)",
+    ]);
+  }
+});
+
 describe("what a function reaches is compared:", () => {
   test("the initial value of a variable", async () => {
     const body = (value: number): string =>
