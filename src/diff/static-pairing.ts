@@ -66,9 +66,10 @@ export class StaticPairing {
   #twins(originals: readonly Atom[], patcheds: readonly Atom[]): [Atom, Atom][] {
     const byUse = new Map(this.pairByUse(originals, patcheds));
     const byLine = new Map(this.#pairByLine(originals, patcheds));
+    const rest = new Map(pairByUse(originals, patcheds, this.#original, this.#patched, byLine));
     const found = originals.flatMap((a) => {
       const [use, line] = [byUse.get(a), byLine.get(a)];
-      const b = line ?? use;
+      const b = line ?? use ?? rest.get(a);
       return b === undefined || (use !== undefined && use !== b) ? [] : [[a, b] as [Atom, Atom]];
     });
     const chosen = found.filter(([, b]) => found.filter(([, other]) => other === b).length === 1);

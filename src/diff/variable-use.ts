@@ -12,18 +12,25 @@ const margin = 2;
 /**
  * Pairs variables of one name by what code does with them: the instructions at their uses, and what is referred to around these. Only clear answers
  * are given; what could be in two pairs is in none, and nothing is when one came or went.
+ * @param settled pairs that are known by other evidence.
  */
 export function pairByUse(
   originals: readonly Atom[],
   patcheds: readonly Atom[],
   original: UnitObject,
   patched: UnitObject,
+  settled: ReadonlyMap<Atom, Atom> = new Map(),
 ): [Atom, Atom][] {
   // One that came or went may be any of them.
   if (originals.length !== patcheds.length) return [];
   const uses = originals.map((atom) => useOf(atom, original));
   const others = patcheds.map((atom) => useOf(atom, patched));
-  const votes = uses.map((use) => others.map((other) => votesFor(use, other, uses, others)));
+  const taken = new Set([...settled].flat());
+  const isOpen = (row: number, column: number): boolean =>
+    !taken.has(originals[row] as Atom) && !taken.has(patcheds[column] as Atom);
+  const votes = uses.map((use, row) =>
+    others.map((other, column) => (isOpen(row, column) ? votesFor(use, other, uses, others) : 0)),
+  );
   const lead = (row: number, column: number): number => {
     const rivals = votes.flatMap((line, at) =>
       at === row ? line.filter((_, other) => other !== column) : [line[column] as number],
@@ -37,6 +44,7 @@ export function pairByUse(
     if (b !== undefined) pairs.push([a, b]);
   });
   // For the last one less will do: the others are not it.
+  if (settled.size > 0) return pairs;
   const rows = originals.flatMap((a, row) => (pairs.some(([known]) => known === a) ? [] : [row]));
   const columns = patcheds.flatMap((b, column) => (pairs.some(([, known]) => known === b) ? [] : [column]));
   const [row, column] = [rows[0], columns[0]];
