@@ -16,7 +16,7 @@ import { BtfKind } from "../../src/target/btf-format.ts";
 import { readHeader, readPlaces } from "../../src/target/btf-sections.ts";
 import type { TargetKernel } from "../../src/target/find.ts";
 import { kmend } from "../cli/captured.ts";
-import { build, functionNames, Scratch, stockKernel } from "./stock-kernel.ts";
+import { build, functionNames, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 
 const example = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
 const scratch = new Scratch();
@@ -76,6 +76,24 @@ describe("a tampered kernel image", () => {
       const { exitCode, result } = await build([example], scratch.folder(), "--image", image);
       expect(exitCode).toBe(4);
       expect(result.refusals[0]?.where).toBe("fs/proc/meminfo.c: meminfo_proc_show+0x1");
+    });
+  });
+
+  test("a flipped byte of a function of the unit that the patched one calls is found", async () => {
+    const edit = replace(
+      /\tif \(READ_ONCE\(net->ipv4\.sysctl_icmp_echo_ignore_all\)\)/,
+      (line) => `\tif (skb->len == 77777)\n\t\treturn SKB_NOT_DROPPED_YET;\n${line}`,
+    );
+    const { tree } = await stockKernel();
+    const patch = scratch.patch(tree.path, { "net/ipv4/icmp.c": edit });
+    await flipped(placeOf("icmp_reply", 6), async () => {
+      const { exitCode, result } = await build([patch], scratch.folder(), "--image", image);
+      expect(exitCode).toBe(4);
+      expect(result.refusals.map(({ code, what }) => [code, what])).toEqual([["UNPROVEN_FUNCTION", "icmp_echo"]]);
+      expect(result.refusals[0]?.where).toBe("net/ipv4/icmp.c: icmp_reply+0x6");
+      expect(result.refusals[0]?.why).toContain(
+        "icmp_echo reaches icmp_reply, and icmp_reply compiled here is not the kernel's",
+      );
     });
   });
 
