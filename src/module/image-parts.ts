@@ -49,7 +49,7 @@ const partsByPlace: readonly (ImagePart & { readonly place: RegExp; readonly opt
 
 /** Files that no kernel is made of, wherever they are. */
 const harmlessKinds =
-  /(^|\/)(README[^/]*|COPYING|TODO|CREDITS|MAINTAINERS|\.\w[^/]*|[^/]*defconfig)$|\.(rst|md|yaml|dts|dtsi|dtso|cocci|config|svg|rb)$/;
+  /(^|\/)(README[^/]*|COPYING|CREDITS|MAINTAINERS|\.\w[^/]*|[^/]*defconfig)$|\.(rst|md|yaml|dts|dtsi|dtso|cocci|config|svg|rb)$/;
 const harmlessFolders = /^(Documentation|samples|LICENSES|usr\/include)\//;
 
 /** Tools for developers among the scripts, and programs that make nothing of what is in an image. */

@@ -133,7 +133,7 @@ test("a function that an init function has inlined is patched, and its effect at
   const edits = {
     "kernel/user.c": replace(
       "\thlist_add_head(&up->uidhash_node, hashent);\n",
-      "\tbarrier();\n\tup->uid = READ_ONCE(up->uid);\n\thlist_add_head(&up->uidhash_node, hashent);\n",
+      "\thlist_add_head(&up->uidhash_node, hashent);\n\tup->uidhash_node.next = READ_ONCE(hashent->first)->next;\n",
     ),
   };
   const { result, exitCode, stderr } = await build([scratch.patch(tree, edits)], scratch.folder());

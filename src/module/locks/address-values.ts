@@ -24,6 +24,7 @@ export type Values = ReadonlyMap<string, AddressValue> | undefined;
 const mostValues = 4;
 const mostLoads = 5;
 
+/** @param offset distance from the root in bytes. */
 export function addressValue(root: Root, offset: number): AddressValue {
   const shown = offset === 0 ? "" : `${offset < 0 ? "-" : "+"}${Math.abs(offset).toString(16)}`;
   const depth = root.kind === "loaded" ? root.from.depth + 1 : 0;
@@ -45,6 +46,7 @@ function rootKey(root: Root): string {
   }
 }
 
+/** A place that can hold one value only. */
 export function one(root: Root, offset = 0): Values {
   const value = addressValue(root, offset);
   return new Map([[value.key, value]]);
