@@ -140,9 +140,9 @@ class Extractor {
   /** Appends bytes at an offset that is congruent to `phase` modulo `alignment`; returns the offset. */
   #append(section: DraftSection, bytes: Uint8Array, size: number, alignment: number, phase: number): number {
     const isCode = (section.flags & SectionFlag.execinstr) !== 0;
-    let at = this.#sizes.get(section) as number;
-    const gap = (((phase - at) % alignment) + alignment) % alignment;
-    at += gap;
+    const end = this.#sizes.get(section) as number;
+    const gap = (((phase - end) % alignment) + alignment) % alignment;
+    const at = end + gap;
     this.#sizes.set(section, at + size);
     if (section.type === SectionType.nobits) section.memorySize = at + size;
     else
@@ -189,10 +189,9 @@ class Extractor {
 
   #relocate(section: DraftSection, base: number, from: Atom | TableEntry, reference: Reference): void {
     const { unit, selection } = this.#input;
-    const offset = base + reference.offset;
-    const { type } = reference;
-    const route = selection.route(from, reference);
+    const [offset, type] = [base + reference.offset, reference.type];
     const { addend } = reference.target;
+    const route = selection.route(from, reference);
     switch (route.to) {
       case "absolute":
         this.#rela(section, { offset, type, symbol: draftSymbol({ name: "", section: 0 }), addend });
