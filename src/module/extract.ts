@@ -191,10 +191,9 @@ class Extractor {
 
   #relocate(section: DraftSection, base: number, from: Atom | TableEntry, reference: Reference): void {
     const { unit, selection } = this.#input;
-    const offset = base + reference.offset;
-    const { type } = reference;
-    const route = selection.route(from, reference);
+    const [offset, type] = [base + reference.offset, reference.type];
     const { addend } = reference.target;
+    const route = selection.route(from, reference);
     switch (route.to) {
       case "absolute":
         this.#rela(section, { offset, type, symbol: draftSymbol({ name: "", section: 0 }), addend });

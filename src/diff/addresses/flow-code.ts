@@ -29,10 +29,12 @@ export interface Place {
 export const indirectThunk = /^__x86_indirect_(call_|jump_)?thunk_/;
 export const returnThunk = /^__x86_return_thunk$/;
 
+/** True for a place in the table of operations of the paravirtualised kernel (arch/x86/include/asm/paravirt.h). */
 export function isParavirt({ target }: Reference): boolean {
   return target.kind === "external" && target.name === "pv_ops";
 }
 
+/** Offset in a function of its symbol: padding may come before it. */
 export function entryOf(atom: Atom): number {
   return atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
 }
@@ -44,6 +46,7 @@ export function isEntry({ atom, offset }: Place, from: Atom): boolean {
     : false;
 }
 
+/** Decodes a function, and notes where its references are and where control may come from besides jumps. */
 export function readCode(
   atom: Atom,
   sideways: ReadonlyMap<number, readonly Place[]>,
