@@ -89,6 +89,7 @@ beforeAll(async () => {
     scratch,
     files,
     kernelModules: ["zram"],
+    timeoutSeconds: 800,
     script: `
 look() { shows "$1" 'grep -o -i "^memfree" /proc/meminfo; cut -c 1-9 /proc/cmdline; ls /sys/kernel/livepatch; ls -d /sys/module/livepatch_*'; }
 step other kmend load --json livepatch-other.ko
