@@ -2,14 +2,25 @@ import { createHash, randomBytes } from "node:crypto";
 import { link, lstat, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { requireTrustedCache } from "./cache-trust.ts";
 import { KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
-/** The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`. */
+/**
+ * The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`.
+ * @throws KmendError `CACHE_UNTRUSTED` (exit 5) when somebody else can write to it.
+ */
 export function cacheRoot(): string {
+  const root = cachePath();
+  requireTrustedCache(root);
+  return root;
+}
+
+/** The same, for messages. */
+export function cachePath(): string {
   const own = process.env["KMEND_CACHE"];
-  if (own !== undefined && own !== "") return own;
+  if (own !== undefined && own !== "") return resolve(own);
   const xdg = process.env["XDG_CACHE_HOME"];
-  return join(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
+  return resolve(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
 }
 
 /**
@@ -72,7 +83,7 @@ export function sha256(...parts: readonly (string | Uint8Array)[]): string {
 export function rethrowDiskErrors(error: unknown): never {
   const code = systemErrorCode(error);
   const path = error instanceof Error && "path" in error ? String(error.path) : undefined;
-  const elsewhere = path !== undefined && !resolve(path).startsWith(resolve(cacheRoot()));
+  const elsewhere = path !== undefined && !resolve(path).startsWith(resolve(cachePath()));
   if (
     code === "ENOSPC" ||
     code === "EDQUOT" ||
@@ -85,7 +96,7 @@ export function rethrowDiskErrors(error: unknown): never {
       where: path,
       hint: elsewhere
         ? "free some space there"
-        : `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cacheRoot()})`,
+        : `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cachePath()})`,
       cause: error,
     });
   }
