@@ -14,6 +14,8 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
 
 /** Programs with options of their own: they run only when they are the first word. The `measure` ones are what others run in a process of its own. */
 const programs: Readonly<Record<string, (words: readonly string[]) => Promise<void>>> = {
+  fuzz: async (words) => (await import("./fuzz.ts")).fuzz(words, join(root(), "dist", "bench", "run.js")),
+  "fuzz-parser": async (words) => (await import("./fuzz/run-parser.ts")).runParser(words),
   fixes: async (words) => (await import("./fixes.ts")).fixes(words),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
@@ -31,6 +33,7 @@ const programs: Readonly<Record<string, (words: readonly string[]) => Promise<vo
 
 const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
+       npm run bench -- fuzz [PARSER] [COUNT]
 
 Prints tables of times and memory; judges nothing. Without a name, the first three are run.
 
@@ -41,6 +44,7 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   diff           the comparison alone, over pairs of real units
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
+  fuzz           damaged inputs for every parser, see fuzz --help
   --short        each of them once, over as little as it can
   -vv            with an error, where in the program it happened
   -h, --help     show this help`;
@@ -59,20 +63,24 @@ async function main(words: readonly string[]): Promise<void> {
   if (unknownFlag !== undefined) throw usageError(`no such option: ${unknownFlag}`);
   const unknown = asked.filter((name) => benchmarks[name] === undefined);
   if (unknown.length > 0) throw usageError(`no benchmark is named ${unknown.join(", ")}`);
-  const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
   for (const [name, load] of Object.entries(benchmarks)) {
     if (asked.length > 0 && !asked.includes(name)) continue;
     const benchmark = await load();
     console.log(`\n${name}: ${benchmark.title}\n`);
-    await benchmark.run({ root, flags, short: flags.includes("--short") });
+    await benchmark.run({ root: root(), flags, short: flags.includes("--short") });
   }
+}
+
+/** The checkout. */
+function root(): string {
+  return join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 }
 
 function usageError(message: string): KmendError {
   return new KmendError({
     code: "USAGE",
     message,
-    hint: `npm run bench -- --help; there are ${[...Object.keys(benchmarks), "fixes"].join(", ")}`,
+    hint: `npm run bench -- --help; there are ${[...Object.keys(benchmarks), "fixes", "fuzz"].join(", ")}`,
     exitCode: ExitCode.usage,
   });
 }
