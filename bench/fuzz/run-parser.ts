@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { KmendError } from "../../src/support/errors.ts";
+import { KmendError, systemErrorCode } from "../../src/support/errors.ts";
 import { mutate, Random } from "./mutate.ts";
 import { type FuzzedParser, parsers } from "./parsers.ts";
 
@@ -21,17 +21,30 @@ export async function runParser([name, seed, from, to]: readonly string[]): Prom
   const scratch = mkdtempSync(join(tmpdir(), "kmend-fuzz-"));
   try {
     for (let number = Number(from); number < Number(to); number++) {
-      writeSync(1, `${number}\n`);
+      tell(`${number}\n`);
       try {
         await parser.read(inputNumber(seeds, Number(seed), number), scratch);
       } catch (error) {
         if (error instanceof KmendError) continue;
         const text = error instanceof Error ? `${error.stack}` : String(error);
-        writeSync(1, `foreign ${number} ${JSON.stringify(text.split("\n").slice(0, 4).join(" "))}\n`);
+        tell(`foreign ${number} ${JSON.stringify(text.split("\n").slice(0, 4).join(" "))}\n`);
       }
     }
-    writeSync(1, `done ${Math.round(process.resourceUsage().maxRSS / 1024)}\n`);
+    tell(`done ${Math.round(process.resourceUsage().maxRSS / 1024)}\n`);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Writes at once, also while the reader has no time and the pipe is full. */
+function tell(text: string): void {
+  for (;;) {
+    try {
+      writeSync(1, text);
+      return;
+    } catch (error) {
+      if (systemErrorCode(error) !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
   }
 }
