@@ -14,8 +14,10 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
 
 /** Programs with options of their own: they run only when they are the first word. The `measure` ones are what others run in a process of its own. */
 const programs: Readonly<Record<string, (words: readonly string[]) => Promise<void>>> = {
+  fuzz: async (words) => (await import("./fuzz.ts")).fuzz(words, join(root(), "dist", "bench", "run.js")),
+  "fuzz-parser": async (words) => (await import("./fuzz/run-parser.ts")).runParser(words),
   fixes: async (words) => (await import("./fixes.ts")).fixes(words),
-  mutants: async (words) => (await import("./mutants.ts")).mutants(words, root),
+  mutants: async (words) => (await import("./mutants.ts")).mutants(words, root()),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
     console.log(JSON.stringify(await measurePairs(folder as string)));
@@ -30,11 +32,10 @@ const programs: Readonly<Record<string, (words: readonly string[]) => Promise<vo
   },
 };
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-
 const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
        npm run bench -- mutants [OPTIONS]
+       npm run bench -- fuzz [PARSER] [COUNT]
 
 Prints tables of times and memory; judges nothing. Without a name, the first three are run.
 
@@ -46,6 +47,7 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
   mutants        sources that differ from the kernel's, and modules that differ from what was built, in one place; see mutants --help
+  fuzz           damaged inputs for every parser, see fuzz --help
   --short        each of them once, over as little as it can
   -vv            with an error, where in the program it happened
   -h, --help     show this help`;
@@ -68,15 +70,20 @@ async function main(words: readonly string[]): Promise<void> {
     if (asked.length > 0 && !asked.includes(name)) continue;
     const benchmark = await load();
     console.log(`\n${name}: ${benchmark.title}\n`);
-    await benchmark.run({ root, flags, short: flags.includes("--short") });
+    await benchmark.run({ root: root(), flags, short: flags.includes("--short") });
   }
+}
+
+/** The checkout. */
+function root(): string {
+  return join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 }
 
 function usageError(message: string): KmendError {
   return new KmendError({
     code: "USAGE",
     message,
-    hint: `npm run bench -- --help; there are ${[...Object.keys(benchmarks), ...Object.keys(programs).filter((name) => !name.startsWith("measure"))].join(", ")}`,
+    hint: `npm run bench -- --help; there are ${[...Object.keys(benchmarks), ...Object.keys(programs).filter((name) => !name.includes("-"))].join(", ")}`,
     exitCode: ExitCode.usage,
   });
 }

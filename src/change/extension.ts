@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { walk } from "../support/find-files.ts";
 import { run } from "../support/run.ts";
 import { type ChangedFile, type ChangeSet, changedFile, readOriginal, type SourceOverlay } from "./change-set.ts";
 
@@ -29,7 +30,7 @@ export async function readExtension(
 ): Promise<TextualChange> {
   const quoted = extension.replaceAll(/[*?[\]\\]/g, "\\$&");
   const args = [tree, "-name", ".git", "-prune", "-o", "-type", "f", "-name", `?*${quoted}`, "-printf", "%P\\0"];
-  const found = (await run("find", args, { signal })).stdout.split("\0").filter((path) => path !== "");
+  const found = (await walk("find", args, { signal })).stdout.split("\0").filter((path) => path !== "");
   if (found.length === 0) throw extensionError(`no file in ${tree} has a name that ends in ${extension}`);
   // `fixed` for `.fixed` would make sys.c.fixed a new file `sys.c.`, which no kernel builds.
   const cut = found.find((path) => path.slice(0, -extension.length).endsWith("."));

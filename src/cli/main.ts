@@ -3,6 +3,9 @@ import { compatibleProgram } from "./compat/names.ts";
 import { runCommandLine } from "./run-command-line.ts";
 import { terminal } from "./terminal.ts";
 
+// Compile commands in the cache are run again: nobody else may write there, whatever umask groups of users agree on.
+process.umask(process.umask() | 0o022);
+
 const interrupt = new AbortController();
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(name, () => {

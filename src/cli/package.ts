@@ -92,6 +92,8 @@ export const packageCommand: CommandDefinition = {
     try {
       const orders = await ordersFor(context, operands, options, folder);
       await prepare(context, options, format, orders);
+      const { requireOutputFolder } = await import("../support/output-folder.ts");
+      await requireOutputFolder(options.text("output") ?? ".");
       return await packageAll(context, options, format, orders);
     } finally {
       await rm(folder, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
@@ -8,6 +8,7 @@ import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
 import { rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { requireOutputFolder } from "../support/output-folder.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import {
@@ -80,7 +81,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   }
   const name = moduleName(options.name, options.patches);
   const output = resolve(options.output ?? ".");
-  await requireFolder(output);
+  await requireOutputFolder(output);
 
   const external = options.external === undefined ? undefined : await openExternal(options.external, signal);
   const kernel = options.target ?? (await findKernel({ ...wantedKernel(options, external), progress, signal }));
@@ -418,15 +419,4 @@ function result(session: Session, outcome: BuildResult["outcome"], parts: Parts)
 function clearsRelocations(release: string): boolean {
   const [major, minor] = release.split(".").map((part) => Number.parseInt(part, 10)) as [number, number];
   return major > 6 || (major === 6 && minor >= 3);
-}
-
-async function requireFolder(output: string): Promise<void> {
-  const found = await stat(output).catch(() => undefined);
-  if (found?.isDirectory() === true) return;
-  throw new KmendError({
-    code: "OUTPUT_MISSING",
-    message: found === undefined ? `the output folder ${output} does not exist` : `${output} is not a folder`,
-    hint: found === undefined ? `make it first: mkdir -p ${output}` : "give a folder with -o DIR",
-    exitCode: ExitCode.usage,
-  });
 }

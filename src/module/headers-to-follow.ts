@@ -1,6 +1,6 @@
 import { namesOnlyAdded } from "../change/additions.ts";
 import type { ChangedFile } from "../change/change-set.ts";
-import { run } from "../support/run.ts";
+import { walk } from "../support/find-files.ts";
 import { foldersLeftOut } from "../tree/include-graph.ts";
 import { sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
@@ -39,14 +39,12 @@ async function namesInTree(
     "--include=*.inc",
     ...foldersLeftOut(environment).map((folder) => `--exclude-dir=${folder}`),
   ];
-  const result = await run("grep", ["-rhowF", ...places, "-f", "-", "."], {
+  const result = await walk("grep", ["-rhowF", ...places, "-f", "-", "."], {
     cwd: path,
     input: `${[...names].join("\n")}\n`,
-    allowFailure: true,
+    fine: [0, 1],
     signal,
   });
-  signal?.throwIfAborted();
-  if (result.exitCode > 1) throw new Error(`grep failed in ${path}: ${result.all}`);
   return new Set(result.stdout.split("\n"));
 }
 

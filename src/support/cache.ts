@@ -3,15 +3,26 @@ import { link, lstat, mkdir, open, readdir, readFile, rename, rm, utimes, writeF
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { requireTrustedCache } from "./cache-trust.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 import { ownIdentity, startTime, whetherAlive } from "./process-identity.ts";
 
-/** The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`. */
+/**
+ * The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`.
+ * @throws KmendError `CACHE_UNTRUSTED` (exit 5) when somebody else can write to it.
+ */
 export function cacheRoot(): string {
+  const root = cachePath();
+  requireTrustedCache(root);
+  return root;
+}
+
+/** The same, for messages. */
+export function cachePath(): string {
   const own = process.env["KMEND_CACHE"];
-  if (own !== undefined && own !== "") return own;
+  if (own !== undefined && own !== "") return resolve(own);
   const xdg = process.env["XDG_CACHE_HOME"];
-  return join(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
+  return resolve(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
 }
 
 /**
@@ -74,7 +85,7 @@ export function sha256(...parts: readonly (string | Uint8Array)[]): string {
 export function rethrowDiskErrors(error: unknown): never {
   const code = systemErrorCode(error);
   const path = error instanceof Error && "path" in error ? String(error.path) : undefined;
-  const elsewhere = path !== undefined && !resolve(path).startsWith(resolve(cacheRoot()));
+  const elsewhere = path !== undefined && !resolve(path).startsWith(resolve(cachePath()));
   if (
     code === "ENOSPC" ||
     code === "EDQUOT" ||
@@ -87,7 +98,7 @@ export function rethrowDiskErrors(error: unknown): never {
       where: path,
       hint: elsewhere
         ? "free some space there"
-        : `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cacheRoot()})`,
+        : `free some space, or choose another cache folder with KMEND_CACHE=DIR (now ${cachePath()})`,
       cause: error,
     });
   }

@@ -20,13 +20,21 @@ export async function keepRecent(folder: string): Promise<boolean> {
   const siblings = await Promise.all(
     (await readdir(parent))
       .filter((name) => !name.startsWith("."))
-      .map(async (name) => ({ path: join(parent, name), used: (await stat(join(parent, name))).mtimeMs })),
+      .map(async (name) => ({ path: join(parent, name), used: await usedAt(join(parent, name)) })),
   );
   for (const { path } of siblings.sort((a, b) => b.used - a.used).slice(keptStates)) {
     if (await isInUse(path)) continue;
     await retireFolder(path);
   }
   return true;
+}
+
+/** Time of the last use in milliseconds; 0 for a folder that another process has removed meanwhile. */
+async function usedAt(path: string): Promise<number> {
+  return stat(path).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
 }
 
 /** Removes a folder so that nobody sees it half gone. */

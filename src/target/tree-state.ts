@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256 } from "../support/cache.ts";
 import { KmendError, messageOf } from "../support/errors.ts";
+import { walk } from "../support/find-files.ts";
 import { quietGitEnvironment } from "../support/quiet-git.ts";
 import { run } from "../support/run.ts";
 
@@ -128,9 +129,9 @@ async function folderState(
   const hidden = ["-name", ".git", "-o", "(", "-not", "-type", "d", "(", ...names, ")", ")"];
   const listed = ["-not", "-type", "d", "-printf", "%P\\t%s\\t%T@\\t%m\\t%l\\0"];
   const args = [tree, "-mindepth", "1", "(", ...hidden, ")", "-prune", "-o", ...listed];
-  const result = await run("find", args, { signal, allowFailure: true });
-  signal?.throwIfAborted();
-  if (result.exitCode !== 0) throw unreadable(tree, result.stderr.trimEnd().split("\n").slice(0, 5).join("\n"));
+  const result = await walk("find", args, { signal }).catch((error: unknown) => {
+    throw error instanceof KmendError && error.code === "PROGRAM_FAILED" ? unreadable(tree, error.why) : error;
+  });
   const entries = result.stdout
     .split("\0")
     .filter((entry) => entry !== "" && made?.test(entry.slice(0, entry.indexOf("\t"))) !== true)

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import { makeOnce, writeFileAtomically } from "../support/cache.ts";
-import { run } from "../support/run.ts";
+import { walk } from "../support/find-files.ts";
 import type { KbuildEnvironment } from "./kbuild.ts";
 
 /** Which file of a source tree names which in an #include, read from the sources without regard to configuration. */
@@ -36,13 +36,11 @@ export async function includeGraph(
     const excluded = skipped.map((folder) => `--exclude-dir=${folder}`);
     const pattern = '^[[:space:]]*#[[:space:]]*include[[:space:]]*[<"][^>"]+[>"]';
     const [included, found] = await Promise.all([
-      run("grep", ["-rEo", "--include=*.[chS]", "--include=*.inc", ...excluded, pattern, "."], {
-        ...{ cwd: tree, signal, allowFailure: true },
+      walk("grep", ["-rEo", "--include=*.[chS]", "--include=*.inc", ...excluded, pattern, "."], {
+        ...{ cwd: tree, signal, fine: [0, 1] },
       }),
-      run("find", [".", "-name", "*.[ch]", "-printf", "%P\\n"], { cwd: tree, signal }),
+      walk("find", [".", "-name", "*.[ch]", "-printf", "%P\\n"], { cwd: tree, signal }),
     ]);
-    // 1: no file has an #include.
-    if (included.exitCode > 1) throw new Error(`grep failed in ${tree}: ${included.stderr}`);
     await writeFileAtomically(temporary, compact(included.stdout, new Set(found.stdout.split("\n"))));
   });
   return parseGraph(await readFile(path, "utf8"));

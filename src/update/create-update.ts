@@ -10,6 +10,7 @@ import { build } from "../module/build.ts";
 import type { BuildResult, KeptObject } from "../module/build-types.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { requireOutputFolder } from "../support/output-folder.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { version } from "../support/version.ts";
 import { readOriginalConfig } from "../target/original-config.ts";
@@ -98,6 +99,7 @@ async function createFrom(
   const git = await gitOf(options);
   const series = options.series === true;
   if (change.kind === "prebuild" && series) return forget(source, git);
+  if (change.kind !== "prebuild") await requireOutputFolder(options.output ?? ".");
   const config = await readOriginalConfig(source, options.config);
   await git?.requireClean();
   const commit = change.kind === "git" ? await git?.requireCommit(change.commit) : undefined;

@@ -1,8 +1,9 @@
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors, sha256, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { KmendError } from "../support/errors.ts";
+import { requireOutputFolder } from "../support/output-folder.ts";
 import { buildDeb } from "./deb.ts";
 import type { PackagePlan } from "./package-plan.ts";
 import { buildRpm, signRpm, specSources } from "./rpm.ts";
@@ -47,14 +48,7 @@ export interface WriteOptions {
  */
 export async function writePackage(plan: PackagePlan, options: WriteOptions): Promise<WrittenPackage> {
   const { format, output } = options;
-  if ((await stat(output).catch(() => undefined))?.isDirectory() !== true) {
-    throw new KmendError({
-      code: "OUTPUT_MISSING",
-      message: `the output folder ${output} does not exist`,
-      hint: `make it first: mkdir -p ${output}`,
-      exitCode: ExitCode.usage,
-    });
-  }
+  await requireOutputFolder(output);
   const path = format === "spec" ? await writeSpec(plan, output) : await writeFinished(plan, options);
   const content = await readFile(path);
   return {

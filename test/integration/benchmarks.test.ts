@@ -42,10 +42,21 @@ test("no source and no module that differs in one place goes unseen", () => {
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes", "mutants"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "mutants", "fuzz"]);
+});
+
+test("fuzz finds nothing in a few hundred inputs of each parser", () => {
+  const { exitCode, output } = bench("fuzz", "200");
+  expect(exitCode, output).toBe(0);
+  const rows = [...output.matchAll(/^ {2}(\w+) +200 +\d+ MiB +0$/gm)].map((match) => match[1]);
+  expect(rows).toEqual([
+    ...["elf", "pairs", "match", "btf", "dwarf", "manifest", "tarballs", "images", "symvers", "symbols", "patches"],
+    ...["text", "yaml"],
+  ]);
 });
 
 test.each([
+  ["a parser that does not exist", ["fuzz", "nonsense"], 2, "error[USAGE]: no parser is named nonsense"],
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],
   ["a word in place of a number", ["fixes", "--limit", "few"], 2, "error[USAGE]: not a number: few"],

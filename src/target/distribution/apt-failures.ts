@@ -1,4 +1,4 @@
-import { cacheRoot } from "../../support/cache.ts";
+import { cachePath } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { RunResult } from "../../support/run.ts";
 
@@ -83,7 +83,7 @@ function failure(
     message,
     where,
     why: said.slice(-5).join("\n"),
-    hint: row === noSpace ? `${hint} (now ${cacheRoot()})` : hint,
+    hint: row === noSpace ? `${hint} (now ${cachePath()})` : hint,
     exitCode: row === noSpace ? ExitCode.failure : ExitCode.environment,
     cause: result,
   });

@@ -1,10 +1,11 @@
-import { readdir } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type RunResult, run } from "../../support/run.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
 import { type RpmFile, sourceRpmName } from "./rpm-file.ts";
+import { requireSignatures, type SignaturePolicy, signaturePolicy } from "./rpm-signatures.ts";
 
 /** What is looked for in the repositories that dnf is configured for. */
 export interface DnfRequest {
@@ -22,12 +23,13 @@ interface Offered {
   readonly spec: string;
   readonly sourceRpm: string;
   readonly architecture: string;
+  readonly repository: string;
 }
 
 /**
- * Downloads the packages of a kernel that were built from one source RPM, once.
+ * Downloads the packages of a kernel that were built from one source RPM, once. They are signed where their repository asks for it.
  * @returns paths of the files.
- * @throws KmendError `DNF_MISSING`, `DNF_FAILED`, `KERNEL_RPMS_NOT_OFFERED` (exit 5)
+ * @throws KmendError `DNF_MISSING`, `DNF_FAILED`, `KERNEL_RPMS_NOT_OFFERED`, `RPM_SIGNATURE`, `RPM_KEY` (exit 5)
  */
 export async function downloadKernelRpms(request: DnfRequest, context: DistributionContext): Promise<string[]> {
   const { source, kernel, architecture } = request;
@@ -47,8 +49,23 @@ export async function downloadKernelRpms(request: DnfRequest, context: Distribut
       if (chosen.length === 0) throw notOffered(request, wanted, offered);
       status(`downloading ${chosen.map(({ name }) => name).join(", ")}`);
       await makeOnce(folder, async (temporary) => {
-        const words = ["download", "--destdir", temporary, ...chosen.map(({ spec }) => spec)];
-        await dnf(words, request, context);
+        await mkdir(temporary, { recursive: true });
+        // From the repository whose keys are looked at, as another one may have packages of the same names.
+        for (const repository of new Set(chosen.map((one) => one.repository))) {
+          const specs = chosen.filter((one) => one.repository === repository).map(({ spec }) => spec);
+          const part = join(temporary, "part");
+          await dnf(["download", "--repo", repository, "--destdir", part, ...specs], request, context);
+          const files = (await readdir(part)).filter((name) => name.endsWith(".rpm"));
+          const policy = await policyOf(repository, request, context);
+          if (policy.isAsked)
+            await requireSignatures(
+              files.map((name) => join(part, name)),
+              policy,
+              context.signal,
+            );
+          for (const name of files) await rename(join(part, name), join(temporary, name));
+          await rm(part, { recursive: true });
+        }
       });
     });
   }
@@ -82,16 +99,31 @@ export function chooseKernelPackages<Package extends { readonly name: string }>(
   return [...chosen.values()];
 }
 
-const queryFormat = "%{name}\t%{version}\t%{release}\t%{arch}\t%{sourcerpm}\n";
+const queryFormat = "%{name}\t%{version}\t%{release}\t%{arch}\t%{sourcerpm}\t%{repoid}\n";
 
 async function offeredBy(request: DnfRequest, context: DistributionContext): Promise<Offered[]> {
   const query = ["repoquery", "--qf", queryFormat, `${request.source.name}*`];
   const { stdout } = await dnf(query, request, context);
   return stdout.split("\n").flatMap((line) => {
-    const [name, version, release, architecture, sourceRpm] = line.split("\t");
-    if (name === undefined || architecture === undefined || sourceRpm === undefined) return [];
-    return [{ name, spec: `${name}-${version}-${release}.${architecture}`, sourceRpm, architecture }];
+    const [name, version, release, architecture, sourceRpm, repository] = line.split("\t");
+    if (name === undefined || architecture === undefined || sourceRpm === undefined || repository === undefined)
+      return [];
+    return [{ name, spec: `${name}-${version}-${release}.${architecture}`, sourceRpm, architecture, repository }];
   });
+}
+
+/** Configuration of a repository as dnf understands it: dnf 4 has a plugin for it, dnf 5 an option. */
+async function policyOf(
+  repository: string,
+  request: DnfRequest,
+  context: DistributionContext,
+): Promise<SignaturePolicy> {
+  const dumped = await dnf(["config-manager", "--dump", repository], request, context).catch((error: unknown) => {
+    if (error instanceof KmendError && error.code === "DNF_FAILED")
+      return dnf([`--dump-repo-config=${repository}`], request, context);
+    throw error;
+  });
+  return signaturePolicy(dumped.stdout);
 }
 
 async function dnf(words: readonly string[], request: DnfRequest, context: DistributionContext): Promise<RunResult> {

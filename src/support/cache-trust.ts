@@ -1,0 +1,90 @@
+import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
+import { dirname, join } from "node:path";
+import { ExitCode, KmendError } from "./errors.ts";
+
+/** Folders of the cache are looked into this deep: its recorded commands lie at the third level (`kernels/BUILD-ID/toolchain-…`). */
+const depth = 3;
+
+/** Write permission of the group and of everybody else, and the sticky bit, which keeps others from renaming what is mine (chmod(2)). */
+const groupWrites = 0o020;
+const othersWrite = 0o002;
+const sticky = 0o1000;
+
+const trusted = new Set<string>();
+
+/**
+ * Makes sure that nobody else can write into the cache: compile commands that are kept there are run as the user who builds. A cache that does not exist
+ * yet is made below the closest folder that does.
+ * @throws KmendError `CACHE_UNTRUSTED` (exit 5) with the first file or folder that somebody else owns or may write
+ */
+export function requireTrustedCache(root: string): void {
+  if (trusted.has(root)) return;
+  const place = closest(root);
+  // What the way leads through may belong to the system or, with the group, to this user; the cache is this user's alone.
+  for (let folder = dirname(place.path); ; folder = dirname(folder)) {
+    const problem = problemOfFolderAbove(lstatSync(folder));
+    if (problem !== undefined) throw untrusted(root, folder, problem);
+    if (folder === dirname(folder)) break;
+  }
+  if (place.isWhole) requireOwn(root, place.path, 0);
+  else {
+    const problem = problemOfFolderAbove(lstatSync(place.path));
+    if (problem !== undefined) throw untrusted(root, place.path, problem);
+  }
+  if (place.isWhole) trusted.add(root);
+}
+
+/** The path without links, or that of the closest folder above which exists. */
+function closest(root: string): { readonly path: string; readonly isWhole: boolean } {
+  for (let path = root; ; path = dirname(path)) {
+    try {
+      return { path: realpathSync(path), isWhole: path === root };
+    } catch {
+      if (path === dirname(path)) return { path: "/", isWhole: false };
+    }
+  }
+}
+
+function requireOwn(root: string, path: string, level: number): void {
+  const found = statOf(path);
+  if (found === undefined) return;
+  const problem = isMine(found) ? writableBy(found) : `it belongs to user ${found.uid}`;
+  if (problem !== undefined) throw untrusted(root, path, problem);
+  if (!found.isDirectory() || level === depth) return;
+  for (const name of readdirSync(path)) requireOwn(root, join(path, name), level + 1);
+}
+
+/** Other processes make and remove files here meanwhile. */
+function statOf(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
+}
+
+function isMine({ uid }: Stats): boolean {
+  return uid === process.geteuid?.() || uid === 0;
+}
+
+function writableBy(found: Stats): string | undefined {
+  // A link's own mode says nothing; what it leads to is the user's to choose.
+  if (found.isSymbolicLink()) return undefined;
+  if ((found.mode & othersWrite) !== 0) return "everybody may write to it";
+  return (found.mode & groupWrites) !== 0 ? `group ${found.gid} may write to it` : undefined;
+}
+
+function problemOfFolderAbove(found: Stats): string | undefined {
+  if (!isMine(found)) return `it belongs to user ${found.uid}`;
+  if ((found.mode & sticky) !== 0) return undefined;
+  if ((found.mode & othersWrite) !== 0) return "everybody may write to it";
+  const isOwnGroup = found.uid === 0 || found.gid === process.getegid?.();
+  return (found.mode & groupWrites) !== 0 && !isOwnGroup ? `group ${found.gid} may write to it` : undefined;
+}
+
+function untrusted(root: string, where: string, why: string): KmendError {
+  return new KmendError({
+    code: "CACHE_UNTRUSTED",
+    message: `others can write to the cache ${root}`,
+    where,
+    why: `${why}; compile commands that are kept in the cache are run as the user who builds`,
+    hint: `choose a folder that is only yours with KMEND_CACHE=DIR, or remove the cache; when nobody has abused it: chmod -R go-w ${root}`,
+    exitCode: ExitCode.environment,
+  });
+}

@@ -1,0 +1,38 @@
+import { open, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { rethrowDiskErrors, temporaryBeside } from "./cache.ts";
+import { ExitCode, KmendError } from "./errors.ts";
+
+/**
+ * Makes sure, before any work is done for it, that something can be written into the folder of the results: a file is made there and removed. A disk that is
+ * full takes an empty file but no content, so some is written.
+ * @throws KmendError `OUTPUT_MISSING` (exit 2), `NOT_WRITABLE`, `NO_SPACE`
+ */
+export async function requireOutputFolder(output: string): Promise<void> {
+  const found = await stat(output).catch(() => undefined);
+  if (found?.isDirectory() !== true) {
+    throw new KmendError({
+      code: "OUTPUT_MISSING",
+      message: found === undefined ? `the output folder ${output} does not exist` : `${output} is not a folder`,
+      hint: found === undefined ? `make it first: mkdir -p ${output}` : "give a folder with -o DIR",
+      exitCode: ExitCode.usage,
+    });
+  }
+  const path = temporaryBeside(join(output, "kmend-output"));
+  try {
+    const file = await open(path, "wx");
+    try {
+      await file.writeFile(new Uint8Array(trialSize));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    rethrowDiskErrors(error);
+  } finally {
+    await rm(path, { force: true }).catch(() => {});
+  }
+}
+
+/** Bytes that are written for a trial: about a small patch module. */
+const trialSize = 1 << 16;
