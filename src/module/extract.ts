@@ -18,6 +18,7 @@ import { Padding } from "../elf/padding.ts";
 import { writeObject } from "../elf/writer.ts";
 import { homeOf } from "./home-section.ts";
 import type { KlpSymbol, Reach } from "./resolve.ts";
+import { withoutResolvedBranches } from "./resolved-branches.ts";
 import { type CodeOrder, stackCheckOrder } from "./stack-check-order.ts";
 
 /** A function of the patch module that replaces one of the kernel. */
@@ -385,17 +386,4 @@ class Extractor {
 interface Pointer {
   readonly section: DraftSection;
   readonly offset: number;
-}
-
-/** Content with zeros where the assembler had resolved a branch that becomes a relocation. */
-function withoutResolvedBranches(atom: Atom, unit: UnitObject): Uint8Array {
-  if (!atom.references.some(({ implicit }) => implicit)) return atom.bytes;
-  const bytes = Uint8Array.from(atom.bytes);
-  for (const { offset, type, implicit } of atom.references) {
-    if (!implicit) continue;
-    unit.arch.relocationMask(type, unit.elf.littleEndian)?.forEach((bits, at) => {
-      bytes[offset + at] = (bytes[offset + at] ?? 0) & ~bits;
-    });
-  }
-  return bytes;
 }

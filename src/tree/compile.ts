@@ -104,7 +104,7 @@ export class UnitCache {
 
   /** @param folder folder of the cache for the kernel build and compiler. */
   constructor(folder: string) {
-    this.#folder = join(folder, "builds");
+    this.#folder = join(folder, "units");
   }
 
   async command(source: string): Promise<UnitCommand | undefined> {

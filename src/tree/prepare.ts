@@ -57,7 +57,7 @@ interface Finished {
 }
 
 /** Bump when trees of an older kmend must be made anew. */
-const format = 1;
+const format = 2;
 
 /**
  * The prepared source tree of a kernel: made on the first call and kept. It is made in its final place, since the kernel's own tools record absolute

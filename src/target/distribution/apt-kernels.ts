@@ -40,6 +40,8 @@ export interface AptNames {
   readonly history: string;
   /** Package version that an image names in its banner. */
   packageVersionIn(image: ImageNames): string | undefined;
+  /** Arguments of make by which the distribution's own build writes its name into the kernel's code. */
+  makeFlags?(version: string): readonly string[];
   /** Folder with patches that this flavour is built with beside those in the source archive; undefined for most flavours. */
   patches?(release: string, image: CatalogVersion, context: DistributionContext): Promise<string> | undefined;
   /** Gets source that is in no binary package; undefined when it cannot be had that way either. */
@@ -113,6 +115,7 @@ export class AptKernels implements Distribution {
     return {
       release,
       packageVersion: version,
+      makeFlags: names.makeFlags?.(version),
       ...(here ?? (await kernelFiles(folders.slice(0, parts.length), release, version, context))),
       symversPath: symversHere ?? join(headersFolder as string, `usr/src/${headers}/Module.symvers`),
       source: once(async () => ({

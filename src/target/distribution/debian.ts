@@ -37,6 +37,8 @@ function debianNames(architecture: string): AptNames {
     patches: (release, image, context) =>
       /-rt-[a-z0-9]+$/.test(release) ? sourcePatches(sourceOf(image), "rt", context) : undefined,
     // The banner ends with it, for example `#1 SMP PREEMPT_DYNAMIC Debian 6.1.9-1 (2024-01-31)`.
+    // LINUX_PACKAGE_ID, which Debian's patch of the top Makefile makes of these, is part of texts in lib/dump_stack.c and kernel/hung_task.c.
+    makeFlags: (version) => ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", `DISTRIBUTION_VERSION=${version}`],
     packageVersionIn: ({ version }) => / Debian (\d\S*)/.exec(version)?.[1],
   };
 }
