@@ -111,7 +111,8 @@ async function judge(
   { object, patch }: MutantRun,
 ): Promise<Pick<MutantRecord, "outcome" | "detail">> {
   const mutated = kept.find(({ kind }) => kind === "original")?.content;
-  if (mutated === undefined) return { outcome: "failed", detail: "the build kept no original object" };
+  // A unit that compiles and is not linked into anything of this kernel.
+  if (mutated === undefined) return { outcome: "unchanged", detail: result.notes.at(-1) ?? "" };
   const { sections, mutant } = await objectDifference(object, mutated);
   if (sections.size === 0 && !patch.usesType) return { outcome: "equal", detail: "" };
   if (result.outcome === "refused") {

@@ -294,7 +294,8 @@ export class AtomComparer {
     // What refers to itself, as an empty list does, is where it is.
     findings.atoms.set(atom, address);
     // A weak symbol may be another unit's in the linked kernel; the name at the address has said that it is the one in force.
-    const isOverridden = named && atom.symbol?.binding === Binding.weak;
+    const isOverridden =
+      named && atom.symbol?.binding === Binding.weak && here.some(({ binding }) => binding !== "weak");
     if (isCode(atom) || isOverridden) return undefined;
     const problem = this.#checkContent(atom, address, findings);
     if (problem !== undefined) return problem;

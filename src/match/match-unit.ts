@@ -106,7 +106,7 @@ class Matcher implements Proof {
     if (this.#matched.has(atom) || this.#undecided.has(atom)) return undefined;
     const addresses = candidatesOf(this.target, atom);
     // What the target does not have by this name cannot be reached, which is told where it is looked for.
-    if (addresses.length === 0 || isWeak(atom)) return undefined;
+    if (addresses.length === 0 || isOverridden(atom, this.target)) return undefined;
     if (atom.kind === "function") return this.#mismatches.get(atom);
     if (atom.kind === "code" || this.#atoms.has(atom)) return undefined;
     let problem: string | undefined;
@@ -257,9 +257,9 @@ class Matcher implements Proof {
   }
 }
 
-/** A weak definition gives way to that of another unit, in the kernel and for those that reach it. */
-function isWeak({ symbol }: Atom): boolean {
-  return symbol?.binding === Binding.weak;
+/** True for a weak definition in whose place the target has another unit's strong one, or has one of which its symbol table does not tell. */
+function isOverridden({ symbol, name }: Atom, target: TargetObject): boolean {
+  return symbol?.binding === Binding.weak && target.symbolsNamed(name).some(({ binding }) => binding !== "weak");
 }
 
 function staysInMemory(atom: Atom): boolean {
