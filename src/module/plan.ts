@@ -214,8 +214,9 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
 }
 
 /**
- * Refuses what carried code reaches of the running kernel and what is not there as it was compiled here: the new code relies on it. Functions of other
- * units are not looked at, nor is what a reached function calls.
+ * Refuses what carried code reaches of the running kernel and what is not there as it was compiled here: the new code relies on it. So does what the
+ * originals of changed functions reach, since the compiler may have put that into the new code. Functions of other units are not looked at, nor is what a
+ * reached function calls.
  */
 function unprovenReached(
   users: readonly (Atom | TableEntry)[],
@@ -224,26 +225,33 @@ function unprovenReached(
   compiler: CompilerComparison,
   earlier: readonly Refusal[],
 ): Refusal[] {
-  const { proof, target, pair } = plan;
+  const { proof, target, pair, changes } = plan;
   const refusals: Refusal[] = [];
   const seen = new Set<Atom>();
+  const look = (user: string, reached: Atom): void => {
+    if (seen.has(reached)) return;
+    seen.add(reached);
+    const problem = proof.reachProblem(reached);
+    if (problem === undefined || earlier.some(({ what }) => what === reached.name)) return;
+    const place = `${reached.name}+0x${problem.offset.toString(16)}`;
+    const isCall = reached.kind === "function";
+    refusals.push(
+      refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${place}`, {
+        difference: `${user} ${isCall ? "reaches" : "uses"} ${reached.name}, and ${reached.name} compiled here is not the kernel's: ${problem.text} (in ${target.source})`,
+        cause: likelyCause(reached, plan, compiler),
+      }),
+    );
+  };
   for (const from of users) {
     const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
     for (const reference of from.references) {
       const route = selection.route(from, reference);
-      if (route.to !== "original" || seen.has(route.atom)) continue;
-      seen.add(route.atom);
-      const problem = proof.reachProblem(route.atom);
-      if (problem === undefined || earlier.some(({ what }) => what === route.atom.name)) continue;
-      const place = `${route.atom.name}+0x${problem.offset.toString(16)}`;
-      const isCall = route.atom.kind === "function";
-      refusals.push(
-        refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${place}`, {
-          difference: `${user} ${isCall ? "reaches" : "uses"} ${route.atom.name}, and ${route.atom.name} compiled here is not the kernel's: ${problem.text} (in ${target.source})`,
-          cause: likelyCause(route.atom, plan, compiler),
-        }),
-      );
+      if (route.to === "original") look(user, route.atom);
     }
+  }
+  for (const { original } of changes.functions.values()) {
+    for (const { target: reached } of original?.references ?? [])
+      if (reached.kind === "atom" && reached.atom.kind === "function") look(original?.name ?? "", reached.atom);
   }
   return refusals;
 }
