@@ -1,5 +1,6 @@
-import type { Atom } from "../diff/atoms.ts";
+import type { Atom, Reference } from "../diff/atoms.ts";
 import { coldParent } from "../diff/names.ts";
+import type { UnitObject } from "../diff/unit-object.ts";
 import type { ResolvedUnit } from "./plan.ts";
 
 /** Redirected functions of a unit that other carried functions call without going by the kernel's function; see `CallChoice` of diff/select.ts. */
@@ -17,8 +18,14 @@ export function calledDirectly({
       const route = selection.route(user, reference);
       if (route.to !== "inside" || route.atom === user || !redirected.has(route.atom)) continue;
       if (coldParent(user.name) === route.atom.name || !plan.patched.arch.isBranch(user, reference)) continue;
-      called.add(route.atom);
+      if (isEntered(route.atom, user, reference, plan.patched)) called.add(route.atom);
     }
   }
   return called;
+}
+
+/** False for a branch back into the middle of a function, as the replacement code of its own alternatives has. */
+function isEntered(called: Atom, user: Atom, { offset, type, target }: Reference, { arch }: UnitObject): boolean {
+  const tail = arch.isPcRelative(type) ? arch.instructionTail(user.bytes, offset, type) : 0;
+  return target.addend + tail === (called.symbol === undefined ? 0 : called.symbol.value - called.start);
 }

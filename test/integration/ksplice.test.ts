@@ -250,7 +250,7 @@ shows after 'cat /proc/meminfo; ls /sys/kernel/livepatch; ls /run/kmend/updates'
 
   function expectDone(...names: readonly string[]): void {
     for (const name of names) {
-      expect([name, host.step(name)]).toMatchObject([name, { exitCode: 0, stdout: "Done!\n" }]);
+      expect([name, host.step(name)], host.step(name).stderr).toMatchObject([name, { exitCode: 0, stdout: "Done!\n" }]);
     }
   }
 

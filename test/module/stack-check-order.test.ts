@@ -75,3 +75,27 @@ test("functions that a later module may redirect again are called by way of the 
   expect(direct(beside)).toEqual(["inner"]);
   expect(direct(stacked)).toEqual([]);
 });
+
+test("replacement code that leads back into its function does not call it", async () => {
+  const diff = await diffPatched(`
+int hidden(int i) {
+#ifdef PATCHED
+	printk("hidden");
+#endif
+	asm volatile("661: .byte 0x0f,0x1f,0x44,0,0; 662: ;"
+		".pushsection .altinstructions,\\"a\\"; .long 661b-., 663f-.; .word 86; .byte 5, 664f-663f; .popsection;"
+		".pushsection .altinstr_replacement,\\"ax\\"; 663: jmp 662b + 2; 664: ; .popsection" ::: "memory");
+	return take(i);
+}`);
+  const { patched, selection } = new UnitDiff(diff.original, diff.patched, { throughKernel: true });
+  const hidden = patched.atoms.find(({ name }) => name === "hidden");
+  if (hidden === undefined) throw new Error("there is no such function");
+  const leadsBack = patched.atoms.filter(
+    (user) =>
+      user.kind === "code" && user.references.some(({ target }) => target.kind === "atom" && target.atom === hidden),
+  );
+  expect(leadsBack.map(({ section }) => section.name)).toEqual([".altinstr_replacement"]);
+  expect(selection.atoms).toContain(leadsBack[0]);
+  const redirections = [{ atom: hidden, oldName: "hidden", sympos: 0, address: 0, size: 0 }];
+  expect([...calledDirectly({ plan: { patched }, selection, redirections })]).toEqual([]);
+});
