@@ -67,7 +67,20 @@ export async function resolveModules(
   wanted: readonly string[],
   folder: string,
 ): Promise<readonly string[]> {
-  const ordered: string[] = [];
+  const [files = []] = await resolveInTurn(index, [wanted], folder);
+  return files;
+}
+
+/**
+ * The same for several lists: each gives what has to be loaded for it beyond those before it.
+ * @throws errors of {@link resolveModules}
+ */
+export async function resolveInTurn(
+  index: ModuleIndex,
+  lists: readonly (readonly string[])[],
+  folder: string,
+): Promise<readonly (readonly string[])[]> {
+  let ordered: string[] = [];
   const seen = new Set<string>();
   const visit = async (name: string, neededBy: string | undefined): Promise<void> => {
     if (seen.has(name) || index.builtin.has(name)) return;
@@ -79,8 +92,13 @@ export async function resolveModules(
     for (const before of prerequisites(info, index)) await visit(before, name);
     ordered.push(plain);
   };
-  for (const name of wanted) await visit(moduleName(name), undefined);
-  return ordered;
+  const found: string[][] = [];
+  for (const list of lists) {
+    ordered = [];
+    for (const name of list) await visit(moduleName(name), undefined);
+    found.push(ordered);
+  }
+  return found;
 }
 
 function prerequisites(info: ReadonlyMap<string, readonly string[]>, index: ModuleIndex): string[] {

@@ -8,7 +8,7 @@ import { SilentProgress } from "../support/progress.ts";
 import { guestScript } from "./guest-script.ts";
 import { makeInitramfs } from "./initramfs.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
-import { indexModules, modulesByName, resolveModules } from "./module-dependencies.ts";
+import { indexModules, modulesByName, resolveInTurn } from "./module-dependencies.ts";
 import { moduleName } from "./module-file.ts";
 import { inspectPatchModuleFor, requireEarlier } from "./patch-module.ts";
 import { type GuestEnd, runGuest } from "./qemu.ts";
@@ -56,12 +56,10 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       const further = await modulesByName(options.moduleFiles ?? [], copies);
       const required = [...patch.depends, ...(options.modules ?? []), ...further.keys()];
       const index = await indexModules(options.kernel.modulesDir, further);
-      const needed = await resolveModules(index, [...new Set(required)], folder);
-      const all = await resolveModules(index, [...new Set([...required, ...patch.objects])], folder);
-      const files = [...all, ...earlier];
-      const optional = files.flatMap((file, number) =>
-        needed.includes(file) || earlier.includes(file) ? [] : [number],
-      );
+      // What only the patched modules need may fail to start on this machine.
+      const [needed = [], patched = []] = await resolveInTurn(index, [required, patch.objects], folder);
+      const files = [...needed, ...patched, ...earlier];
+      const optional = patched.map((_, number) => needed.length + number);
       const init = guestScript({
         token,
         moduleCount: files.length,

@@ -25,7 +25,7 @@ beforeAll(async () => {
 function withoutTables(): Uint8Array {
   const draft = draftOf(new ElfReader(readFileSync(template.glue)));
   for (const symbol of draft.symbols)
-    if (/^kmend_(unit|replace|kernel)/.test(symbol.name)) symbol.section = SpecialSection.abs;
+    if (/^kmend_(unit|replace|stays|kernel)/.test(symbol.name)) symbol.section = SpecialSection.abs;
   return writeObject(draft);
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cacheRoot } from "../../src/support/cache.ts";
+import { KmendError } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { compareCompiler } from "../../src/target/compiler.ts";
 import { Debian } from "../../src/target/distribution/debian.ts";
@@ -139,10 +140,19 @@ describe.each([newest(/-cloud-amd64$/), newest(/-rt-amd64$/)].filter((release) =
   },
 );
 
-test("no kernel that is asked for: the releases on offer", async () => {
+test("no kernel that is asked for: the nearest releases on offer, and the newest", async () => {
+  for (const release of releases) {
+    // One digit more than a release that is there.
+    const asked = release.replace(/(\d)(\+deb\d+)?-amd64$/, "$10$2-amd64");
+    const nearest = /on offer are:\n {2}(\S+?)(?:,| \(no source\))/;
+    const error = await findTargetKernel({ kernel: asked }).catch((thrown: unknown) => thrown as KmendError);
+    expect(error).toMatchObject({ code: "KERNEL_NOT_OFFERED", exitCode: 2 });
+    if (!(error instanceof KmendError)) throw error;
+    expect(nearest.exec(error.why ?? "")?.[1]).toBe(release);
+  }
   await expect(findTargetKernel({ kernel: "1.2.3-none" })).rejects.toMatchObject({
     code: "KERNEL_NOT_OFFERED",
-    why: expect.stringContaining(releases[0] as string),
+    hint: expect.stringContaining(`--kernel newest for ${releases[0]}`),
     exitCode: 2,
   });
 });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readModinfo } from "../../src/elf/modinfo.ts";
-import { indexModules, modulesByName, resolveModules } from "../../src/vm/module-dependencies.ts";
+import { indexModules, modulesByName, resolveInTurn, resolveModules } from "../../src/vm/module-dependencies.ts";
 
 let root: string;
 let out: string;
@@ -49,6 +49,17 @@ test("compressed modules are unpacked, and are the same afterwards", async () =>
   module("packed_zst", { depends: "packed_gz" }, ["zstd", "--rm", "-q"]);
   module("packed_gz", { depends: "" }, ["gzip"]);
   expect(await load("packed_xz")).toEqual(["packed_gz.ko", "packed_zst.ko", "packed-xz.ko"]);
+});
+
+test("lists in turn: a later one has only what the earlier ones did not bring, and nothing is unpacked twice", async () => {
+  module("needed", { depends: "shared" }, ["zstd", "--rm", "-q"]);
+  module("patched", { depends: "shared,needed" }, ["xz"]);
+  module("shared", { depends: "" }, ["zstd", "--rm", "-q"]);
+  const lists = await resolveInTurn(await indexModules(join(root, "lib")), [["needed"], ["patched", "shared"]], out);
+  expect(lists.map((files) => files.map((file) => basename(file)))).toEqual([
+    ["shared.ko", "needed.ko"],
+    ["patched.ko"],
+  ]);
 });
 
 test("soft dependencies come first when there is a file for them", async () => {

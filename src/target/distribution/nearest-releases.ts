@@ -39,7 +39,7 @@ function ownFlavour(kernels: readonly OfferedKernel[], { asked, running, plain }
   return named ?? flavourOf(kernels.find(({ release }) => plain.test(release))?.release ?? "");
 }
 
-/** By how many releases lie between; of two as far, the newer first, as fixes go forward. */
+/** Its own series first, then by how many releases lie between; of two as far, the newer first, as fixes go forward. */
 function byDistance(kernels: readonly OfferedKernel[], asked: string): OfferedKernel[] {
   const numbers = (release: string): string =>
     release.slice(0, release.length - flavourOf(release).length).replace(/-$/, "");
@@ -50,7 +50,13 @@ function byDistance(kernels: readonly OfferedKernel[], asked: string): OfferedKe
   // Between two of them when it is none itself.
   const position = at < 0 ? steps.length : exact ? at : at - 0.5;
   const distance = ({ release }: OfferedKernel): number => Math.abs(steps.indexOf(numbers(release)) - position);
-  return [...kernels].sort((a, b) => distance(a) - distance(b) || compare(b.release, a.release));
+  const other = ({ release }: OfferedKernel): number => (seriesOf(release) === seriesOf(asked) ? 0 : 1);
+  return [...kernels].sort((a, b) => other(a) - other(b) || distance(a) - distance(b) || compare(b.release, a.release));
+}
+
+/** `6.1` of `6.1.0-56-amd64`. */
+function seriesOf(release: string): string {
+  return /^\d+\.\d+/.exec(release)?.[0] ?? release;
 }
 
 function describe({ release, installed, hasSource }: OfferedKernel): string {
