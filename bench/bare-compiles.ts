@@ -2,15 +2,15 @@ import { copyFile, mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { applyPatches, readPatchFile } from "../src/change/patch-files.ts";
+import { compareCompiler, toolchainFolder } from "../src/kernel/compiler.ts";
+import type { TargetKernel } from "../src/kernel/find.ts";
+import { compileUnit, UnitCache } from "../src/kernel/tree/compile.ts";
+import { plainEnvironment } from "../src/kernel/tree/kbuild.ts";
+import { type PreparedTree, prepareTree } from "../src/kernel/tree/prepare.ts";
+import { createShadow, foldersOf } from "../src/kernel/tree/shadow.ts";
 import { moduleTemplate, recordedStep } from "../src/module/template.ts";
 import { KmendError } from "../src/support/errors.ts";
 import { mapConcurrently, run } from "../src/support/run.ts";
-import { compareCompiler, toolchainFolder } from "../src/target/compiler.ts";
-import type { TargetKernel } from "../src/target/find.ts";
-import { compileUnit, UnitCache } from "../src/tree/compile.ts";
-import { plainEnvironment } from "../src/tree/kbuild.ts";
-import { type PreparedTree, prepareTree } from "../src/tree/prepare.ts";
-import { createShadow, foldersOf } from "../src/tree/shadow.ts";
 
 /**
  * Runs the recorded compile commands of a patch that was built before and nothing else: each touched unit without and with the patch, and the glue,

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatTable } from "../src/cli/table.ts";
-import { findTargetKernel } from "../src/target/find.ts";
+import { findTargetKernel } from "../src/kernel/find.ts";
 import { bareCompiles } from "./bare-compiles.ts";
 import { type Benchmark, type BenchmarkOptions, childFailed, median, seconds } from "./benchmark.ts";
 import { peakMemory } from "./peak-memory.ts";

@@ -11,6 +11,8 @@ export { type ChangeOptions, type LoadOptions, type LoadResult, load, replace } 
 export { type ModuleInfo, readModuleInfo } from "./host/module-info.ts";
 export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./host/status.ts";
 export { type UnloadOptions, type UnloadResult, unload } from "./host/unload.ts";
+export type { FindOptions, TargetKernel } from "./kernel/find.ts";
+export { findTargetKernel } from "./kernel/find.ts";
 export { build } from "./module/build.ts";
 export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
 export type { DiffResult } from "./module/compare-objects.ts";
@@ -23,8 +25,6 @@ export { type Progress, SilentProgress } from "./support/progress.ts";
 export type { Refusal, RefusalCode } from "./support/refusals.ts";
 export { type Need, type Requirement, requirements } from "./support/requirement-table.ts";
 export { checkRequirements, ensureRequirements, type RequirementStatus } from "./support/requirements.ts";
-export type { FindOptions, TargetKernel } from "./target/find.ts";
-export { findTargetKernel } from "./target/find.ts";
 export { carryOut, type OrderOptions, type OrderOutcome, type PackageOrder } from "./update/package-order.ts";
 export type { PackageChoices, PackagePlan } from "./update/package-plan.ts";
 export { type RepositoryRequest, type RepositoryResult, updateRepository } from "./update/repository.ts";

@@ -1,21 +1,21 @@
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { exists } from "../../src/support/cache.ts";
-import { mapConcurrently } from "../../src/support/run.ts";
-import { compareCompiler } from "../../src/target/compiler.ts";
-import { findTargetKernel } from "../../src/target/find.ts";
-import { compileUnit } from "../../src/tree/compile.ts";
-import { runKbuild } from "../../src/tree/kbuild.ts";
-import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
-import { createShadow, foldersOf } from "../../src/tree/shadow.ts";
+import { compareCompiler } from "../../src/kernel/compiler.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import { compileUnit } from "../../src/kernel/tree/compile.ts";
+import { runKbuild } from "../../src/kernel/tree/kbuild.ts";
+import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
+import { createShadow, foldersOf } from "../../src/kernel/tree/shadow.ts";
 import {
   objectPath,
   parseCommand,
   readDryRun,
   type UnitCommand,
   unitBuildOptions,
-} from "../../src/tree/unit-command.ts";
+} from "../../src/kernel/tree/unit-command.ts";
+import { exists } from "../../src/support/cache.ts";
+import { mapConcurrently } from "../../src/support/run.ts";
 import { pairsIn } from "../diff.ts";
 
 /** Folders of the kernel source whose units are used, in this order, until there are enough. */

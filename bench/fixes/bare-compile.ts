@@ -1,11 +1,11 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { applyPatches, readPatchFile } from "../../src/change/patch-files.ts";
+import { compileUnit, type UnitCache } from "../../src/kernel/tree/compile.ts";
+import type { PreparedTree } from "../../src/kernel/tree/prepare.ts";
+import { createShadow, foldersOf } from "../../src/kernel/tree/shadow.ts";
+import type { UnitCommand } from "../../src/kernel/tree/unit-command.ts";
 import { mapConcurrently } from "../../src/support/run.ts";
-import { compileUnit, type UnitCache } from "../../src/tree/compile.ts";
-import type { PreparedTree } from "../../src/tree/prepare.ts";
-import { createShadow, foldersOf } from "../../src/tree/shadow.ts";
-import type { UnitCommand } from "../../src/tree/unit-command.ts";
 
 /** Where the recorded commands are run. */
 export interface BareCompile {

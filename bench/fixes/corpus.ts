@@ -1,10 +1,10 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { foldersLeftOut, includeGraph } from "../../src/kernel/tree/include-graph.ts";
+import type { PreparedTree } from "../../src/kernel/tree/prepare.ts";
+import { membershipOf } from "../../src/kernel/tree/units.ts";
 import { exists, makeOnce, sha256 } from "../../src/support/cache.ts";
 import { mapConcurrently, run } from "../../src/support/run.ts";
-import { foldersLeftOut, includeGraph } from "../../src/tree/include-graph.ts";
-import type { PreparedTree } from "../../src/tree/prepare.ts";
-import { membershipOf } from "../../src/tree/units.ts";
 import { functionGroups } from "./hunks.ts";
 
 /** One fix of the corpus: a patch against the older version. */

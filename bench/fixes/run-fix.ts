@@ -1,11 +1,11 @@
 import { join } from "node:path";
+import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { UnitCache } from "../../src/kernel/tree/compile.ts";
 import { build } from "../../src/module/build.ts";
 import type { BuildResult } from "../../src/module/build-types.ts";
 import { exists, sha256, writeFileAtomically } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import type { TargetKernel } from "../../src/target/find.ts";
-import type { UnitCache } from "../../src/tree/compile.ts";
 import { type Corpus, type Fix, isWholeFile } from "./corpus.ts";
 import type { Joiner } from "./join.ts";
 import type { FixRecord } from "./records.ts";

@@ -1,12 +1,12 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { compareCompiler, toolchainFolder } from "../../src/kernel/compiler.ts";
+import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import { UnitCache } from "../../src/kernel/tree/compile.ts";
+import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
 import { cacheRoot, sha256 } from "../../src/support/cache.ts";
 import { type Progress, SilentProgress } from "../../src/support/progress.ts";
-import { compareCompiler, toolchainFolder } from "../../src/target/compiler.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
-import { UnitCache } from "../../src/tree/compile.ts";
-import { type PreparedTree, prepareTree } from "../../src/tree/prepare.ts";
 import { type Corpus, makeCorpus } from "./corpus.ts";
 import { choosePair, type VersionPair } from "./versions.ts";
 

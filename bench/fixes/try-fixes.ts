@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import type { TargetKernel } from "../../src/target/find.ts";
+import type { TargetKernel } from "../../src/kernel/find.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, type ModuleIndex, resolveModules } from "../../src/vm/module-dependencies.ts";
 import { moduleName } from "../../src/vm/module-file.ts";

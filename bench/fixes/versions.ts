@@ -1,6 +1,6 @@
+import { compareDebianVersions, upstreamVersion } from "../../src/kernel/sources/distribution/debian-version.ts";
+import type { OfferedKernel } from "../../src/kernel/sources/distribution/distribution.ts";
 import { ExitCode, KmendError } from "../../src/support/errors.ts";
-import { compareDebianVersions, upstreamVersion } from "../../src/target/distribution/debian-version.ts";
-import type { OfferedKernel } from "../../src/target/distribution/distribution.ts";
 
 /** Two kernels of one series, both with their source on offer. */
 export interface VersionPair {

@@ -12,17 +12,17 @@ import { sourceLines } from "../../src/elf/line-table.ts";
 import { parseManifestNote } from "../../src/elf/manifest-note.ts";
 import { readModinfo } from "../../src/elf/modinfo.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
+import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
+import { Symvers } from "../../src/kernel/modules/symvers.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
+import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { ModuleObject } from "../../src/match/module-object.ts";
 import { readSymbolTable } from "../../src/match/symbol-table.ts";
 import { compareObjects } from "../../src/module/compare-objects.ts";
-import { Btf } from "../../src/target/btf.ts";
-import { BtfKind } from "../../src/target/btf-format.ts";
-import { KernelImage } from "../../src/target/kernel-image.ts";
-import { Symvers } from "../../src/target/symvers.ts";
 import { readManifest } from "../../src/update/package-manifest.ts";
 import { readTarball } from "../../src/update/tar-reader.ts";
-import { tinyKernel } from "../../test/target/tiny-kernel.ts";
+import { tinyKernel } from "../../test/kernel/tiny-kernel.ts";
 import { tar } from "../../test/update/tar-archive.ts";
 
 /** Something that reads what others have made. */

@@ -1,10 +1,10 @@
 import { stat } from "node:fs/promises";
 import { type EntrySizes, readUnitObject } from "../../src/diff/unit-object.ts";
+import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
+import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { VmlinuxObject } from "../../src/match/vmlinux-object.ts";
-import { Btf } from "../../src/target/btf.ts";
-import { BtfKind } from "../../src/target/btf-format.ts";
-import { KernelImage } from "../../src/target/kernel-image.ts";
 import { pairsIn, readPair } from "../diff.ts";
 
 /** Milliseconds of one look at a kernel image in a process of its own. */

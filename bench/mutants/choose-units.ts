@@ -1,8 +1,8 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { PreparedTree } from "../../src/kernel/tree/prepare.ts";
+import type { UnitCommand } from "../../src/kernel/tree/unit-command.ts";
 import { sha256 } from "../../src/support/cache.ts";
-import type { PreparedTree } from "../../src/tree/prepare.ts";
-import type { UnitCommand } from "../../src/tree/unit-command.ts";
 import { unitsIn } from "../diff/make-pairs.ts";
 
 /** Where units are drawn from: parts of the image and modules, of many kinds. */

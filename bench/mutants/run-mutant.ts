@@ -1,11 +1,11 @@
 import { mkdir, rm } from "node:fs/promises";
 import { changedFile } from "../../src/change/change-set.ts";
+import type { TargetKernel } from "../../src/kernel/find.ts";
+import { sourceTree } from "../../src/kernel/tree-kernel.ts";
 import { build } from "../../src/module/build.ts";
 import type { BuildResult, KeptObject } from "../../src/module/build-types.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { KmendError } from "../../src/support/errors.ts";
-import type { TargetKernel } from "../../src/target/find.ts";
-import { sourceTree } from "../../src/target/tree-kernel.ts";
 import { objectDifference, reachedSections } from "./object-difference.ts";
 import type { NearPatch } from "./patch-near.ts";
 import type { Mutation } from "./text-mutations.ts";

@@ -1,5 +1,5 @@
+import type { FindOptions } from "../kernel/find.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import type { FindOptions } from "../target/find.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 
 /** Names the distribution of the archive. */

@@ -201,7 +201,7 @@ async function patchOrder(
   if (named !== undefined || profile !== "kpatch-patch" || architecture === undefined) {
     return { ...order, modules: [{ kernel, name: moduleName(named, patches), patches }] };
   }
-  const { findTargetKernel } = await import("../target/find.ts");
+  const { findTargetKernel } = await import("../kernel/find.ts");
   const { cumulativeModuleName } = await import("../update/package-manifest.ts");
   const { release } = await findTargetKernel(kernelOf(options));
   const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");

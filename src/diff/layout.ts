@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { ElfReader } from "../elf/reader.ts";
+import { Btf } from "../kernel/types/btf.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { Btf } from "../target/btf.ts";
 import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-change.ts";
 import { prototypeChange } from "./layout/prototype-change.ts";
 import { TypePairs, wordOf } from "./layout/same-types.ts";

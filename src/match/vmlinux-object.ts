@@ -1,8 +1,8 @@
 import { SectionFlag, SectionType } from "../elf/constants.ts";
-import { InitMemory } from "../target/init-memory.ts";
-import { compareAddresses } from "../target/kallsyms.ts";
-import { bindingOf } from "../target/kallsyms-binding.ts";
-import type { KernelImage } from "../target/kernel-image.ts";
+import { InitMemory } from "../kernel/image/init-memory.ts";
+import { compareAddresses } from "../kernel/image/kallsyms.ts";
+import { bindingOf } from "../kernel/image/kallsyms-binding.ts";
+import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import { LinkedTables } from "./linked-tables.ts";
 import type { TableRule } from "./table-rules.ts";
 import {

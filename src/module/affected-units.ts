@@ -1,9 +1,9 @@
 import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
+import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
+import type { UnitCommand } from "../kernel/tree/unit-command.ts";
+import { type Membership, membershipOf } from "../kernel/tree/units.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
-import type { UnitCommand } from "../tree/unit-command.ts";
-import { type Membership, membershipOf } from "../tree/units.ts";
 import { type IncludedChange, unitsWithDifference } from "./see-difference.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 

@@ -1,8 +1,8 @@
 import { dirname, join } from "node:path";
 import type { PatchFile } from "../change/patch-files.ts";
-import { createShadow } from "../tree/shadow.ts";
-import { objectPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
-import { type KbuildQuestion, ListsBeside, type Membership, membershipOf } from "../tree/units.ts";
+import { createShadow } from "../kernel/tree/shadow.ts";
+import { objectPath, type UnitCommand, unitCommands } from "../kernel/tree/unit-command.ts";
+import { type KbuildQuestion, ListsBeside, type Membership, membershipOf } from "../kernel/tree/units.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** What Kbuild says of source files that were not compiled before. */

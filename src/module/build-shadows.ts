@@ -1,9 +1,9 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
+import { createShadow, foldersOf } from "../kernel/tree/shadow.ts";
 import { exists } from "../support/cache.ts";
 import { removeFolders } from "../support/run.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
 
 const builds = ["original", "patched"] as const;
 

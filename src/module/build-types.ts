@@ -1,7 +1,7 @@
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
+import type { FindOptions, TargetKernel } from "../kernel/find.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import type { FindOptions, TargetKernel } from "../target/find.ts";
 import type { ExternalRequest } from "./external.ts";
 import type { Warning } from "./warnings.ts";
 

@@ -2,16 +2,16 @@ import { readdir, readFile, rm, symlink, unlink, writeFile } from "node:fs/promi
 import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
+import { compareCompiler } from "../kernel/compiler.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { ShippedModules } from "../kernel/modules/shipped-module.ts";
+import { plainEnvironment } from "../kernel/tree/kbuild.ts";
+import { prepareTree } from "../kernel/tree/prepare.ts";
+import { createShadow } from "../kernel/tree/shadow.ts";
 import { temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
-import { compareCompiler } from "../target/compiler.ts";
-import type { TargetKernel } from "../target/find.ts";
-import { ShippedModules } from "../target/shipped-module.ts";
-import { plainEnvironment } from "../tree/kbuild.ts";
-import { prepareTree } from "../tree/prepare.ts";
-import { createShadow } from "../tree/shadow.ts";
 
 /**
  * Builds complete new kernel modules with changed source files, for replacing those in the file system: they work like the shipped ones and are no patch

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
+import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { Symvers } from "../target/symvers.ts";
 import { compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { ElfReader } from "../elf/reader.ts";
+import { UnitCache } from "../kernel/tree/compile.ts";
 import { functionsInForce, type PatchInForce } from "../match/stacked-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { KmendError, messageOf } from "../support/errors.ts";
-import { UnitCache } from "../tree/compile.ts";
 import type { EarlierUpdates } from "./build-types.ts";
 import type { Workshop } from "./workshop.ts";
 

@@ -1,20 +1,20 @@
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
-import { sha256 } from "../support/cache.ts";
-import { keepRecent } from "../support/kept-folders.ts";
-import type { Progress } from "../support/progress.ts";
+import type { TargetKernel } from "../kernel/find.ts";
 import {
   buildFolderOf,
   type ExternalModule,
   moduleSourceFolder,
   moduleSymvers,
   readExternalModule,
-} from "../target/external-module.ts";
-import type { TargetKernel } from "../target/find.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
-import { readModuleSourceState } from "../target/tree-state.ts";
-import { prepareExternal } from "../tree/external-tree.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
+} from "../kernel/modules/external-module.ts";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
+import { readModuleSourceState } from "../kernel/sources/tree-state.ts";
+import { prepareExternal } from "../kernel/tree/external-tree.ts";
+import type { PreparedTree } from "../kernel/tree/prepare.ts";
+import { sha256 } from "../support/cache.ts";
+import { keepRecent } from "../support/kept-folders.ts";
+import type { Progress } from "../support/progress.ts";
 
 /** A module that is not part of the kernel: the file that runs, and the source that it was built from. */
 export interface ExternalRequest {

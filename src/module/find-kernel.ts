@@ -1,5 +1,5 @@
-import { type FindOptions, findTargetKernel, type TargetKernel } from "../target/find.ts";
-import { buildImage } from "../tree/build-image.ts";
+import { type FindOptions, findTargetKernel, type TargetKernel } from "../kernel/find.ts";
+import { buildImage } from "../kernel/tree/build-image.ts";
 
 /**
  * Finds the target kernel as {@link findTargetKernel} does; a source tree without any image is built.

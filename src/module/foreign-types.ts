@@ -1,7 +1,7 @@
 import type { ChangeSet } from "../change/change-set.ts";
 import type { LayoutFindings } from "../diff/layout.ts";
-import type { TargetKernel } from "../target/find.ts";
-import { sourceTree } from "../target/tree-kernel.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { sourceTree } from "../kernel/tree-kernel.ts";
 import type { BuildOptions } from "./build-types.ts";
 import { checkUnitLayouts, type KernelTypes } from "./check-layouts.ts";
 import type { UnitPair } from "./unit-pairs.ts";

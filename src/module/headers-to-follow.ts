@@ -1,7 +1,7 @@
 import { namesOnlyAdded } from "../change/additions.ts";
 import type { ChangedFile } from "../change/change-set.ts";
+import { foldersLeftOut } from "../kernel/tree/include-graph.ts";
 import { walk } from "../support/find-files.ts";
-import { foldersLeftOut } from "../tree/include-graph.ts";
 import { sortFiles } from "./sort-files.ts";
 import type { Workshop } from "./workshop.ts";
 

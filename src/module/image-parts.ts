@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
+import { folderOutputs } from "../kernel/tree/folder-outputs.ts";
+import { recordedSteps } from "../kernel/tree/recorded-reads.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently, run } from "../support/run.ts";
-import { folderOutputs } from "../tree/folder-outputs.ts";
-import { recordedSteps } from "../tree/recorded-reads.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** What a file becomes in the kernel without being a unit of it. */

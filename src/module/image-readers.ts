@@ -1,13 +1,13 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
+import { plainEnvironment } from "../kernel/tree/kbuild.ts";
+import { type RecordedStep, recordedSteps } from "../kernel/tree/recorded-reads.ts";
+import { createShadow, foldersOf } from "../kernel/tree/shadow.ts";
+import { dependencyCommand, objectPath, unitCommands } from "../kernel/tree/unit-command.ts";
+import { membershipOf } from "../kernel/tree/units.ts";
 import { exists, makeOnce, writeFileAtomically } from "../support/cache.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently, run } from "../support/run.ts";
-import { plainEnvironment } from "../tree/kbuild.ts";
-import { type RecordedStep, recordedSteps } from "../tree/recorded-reads.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
-import { dependencyCommand, objectPath, unitCommands } from "../tree/unit-command.ts";
-import { membershipOf } from "../tree/units.ts";
 import { harmlessSteps } from "./image-parts.ts";
 import type { IncludedChange } from "./see-difference.ts";
 import { listOf } from "./warnings/warning.ts";

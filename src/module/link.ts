@@ -1,11 +1,11 @@
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
+import { plainEnvironment } from "../kernel/tree/kbuild.ts";
+import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
-import { plainEnvironment } from "../tree/kbuild.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
 import { moduleInfoObject } from "./module-info.ts";
 import type { ModuleTemplate } from "./template.ts";
 

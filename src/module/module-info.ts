@@ -4,7 +4,7 @@ import type { Section } from "../elf/model.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { readVersions, type SymbolVersion, versionEntrySize, versionNameSize } from "../elf/symbol-versions.ts";
 import { writeObject } from "../elf/writer.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 
 /** What modpost wrote for the template module, compiled: `struct module`, `.modinfo` and the versions of the symbols that it uses. */
 export interface ModuleInfoTemplate {

@@ -1,4 +1,4 @@
-import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
+import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { refuseImageParts } from "./image-parts.ts";
 import { type ReaderVerdict, refuseForImageReaders } from "./image-readers.ts";
 import type { IncludedChange } from "./see-difference.ts";

@@ -2,10 +2,10 @@ import { gnuBuildId } from "../elf/build-id.ts";
 import type { ManifestModule } from "../elf/manifest-note.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader } from "../elf/reader.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import type { ExternalModule } from "../kernel/modules/external-module.ts";
+import { ShippedModules } from "../kernel/modules/shipped-module.ts";
 import { cacheRoot } from "../support/cache.ts";
-import type { ExternalModule } from "../target/external-module.ts";
-import type { TargetKernel } from "../target/find.ts";
-import { ShippedModules } from "../target/shipped-module.ts";
 
 /**
  * What tells the builds of the modules that a patch changes. DKMS and vendors put others in their place under the same name and for the same kernel, and

@@ -9,11 +9,11 @@ import { type CallChoice, type Route, type Selection, selectCarried } from "../d
 import type { TableEntry } from "../diff/tables.ts";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
+import type { CompilerComparison } from "../kernel/compiler.ts";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import type { CompilerComparison } from "../target/compiler.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
 import type { Redirection } from "./extract.ts";
 import { refuseFreed } from "./freed-memory.ts";
 import { decideModuleKeys } from "./module-keys.ts";

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { type EntrySizes, readUnitObject, type UnitObject } from "../diff/unit-object.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../kernel/modules/symvers.ts";
 import { matchUnit, type Proof } from "../match/match-unit.ts";
-import type { TargetKernel } from "../target/find.ts";
-import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../target/symvers.ts";
 import type { TargetObjects } from "./target-objects.ts";
 import type { OriginalUnit } from "./unit-pairs.ts";
 

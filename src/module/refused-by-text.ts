@@ -2,10 +2,10 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangedFile } from "../change/change-set.ts";
 import { changedTraceEvents, type TraceEventChange } from "../change/trace-events.ts";
+import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
+import { membershipOf } from "../kernel/tree/units.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
-import { foldersLeftOut, includeGraph } from "../tree/include-graph.ts";
-import { membershipOf } from "../tree/units.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** What the text of a change alone shows to be impossible, so that nothing has to be compiled to tell it: trace events. */

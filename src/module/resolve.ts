@@ -1,9 +1,9 @@
 import type { Atom } from "../diff/atoms.ts";
 import { baseName } from "../diff/names.ts";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { linkerName } from "../match/linker-names.ts";
 import type { Proof } from "../match/match-unit.ts";
 import type { TargetObject, TargetSymbol } from "../match/target-object.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
 
 /** How carried code reaches something outside of the patch module. */
 export type Reach =

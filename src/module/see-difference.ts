@@ -1,10 +1,10 @@
 import { readFile, realpath } from "node:fs/promises";
 import { basename, join, normalize } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
+import { plainEnvironment, runKbuild } from "../kernel/tree/kbuild.ts";
+import { createShadow, foldersOf } from "../kernel/tree/shadow.ts";
+import { dependencyCommand, preprocessedPath, type UnitCommand, unitCommands } from "../kernel/tree/unit-command.ts";
 import { mapConcurrently, run } from "../support/run.ts";
-import { plainEnvironment, runKbuild } from "../tree/kbuild.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
-import { dependencyCommand, preprocessedPath, type UnitCommand, unitCommands } from "../tree/unit-command.ts";
 import type { AffectedUnit, BuiltUnit } from "./affected-units.ts";
 import type { Workshop } from "./workshop.ts";
 

@@ -3,8 +3,8 @@ import type { Relocation, Section } from "../elf/model.ts";
 import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readVersions } from "../elf/symbol-versions.ts";
-import type { ExportedSymbols } from "../target/symvers.ts";
-import { type LoaderFacts, loaderFactsOf } from "./loader-facts.ts";
+import { type LoaderFacts, loaderFactsOf } from "../kernel/modules/loader-facts.ts";
+import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { exportersOf } from "./module-info.ts";
 
 /** What the finished module has to agree with. */

@@ -1,14 +1,14 @@
 import { basename } from "node:path";
+import type { TargetKernel } from "../kernel/find.ts";
+import type { Kallsyms } from "../kernel/image/kallsyms.ts";
+import type { ExternalModule } from "../kernel/modules/external-module.ts";
+import { ShippedModules } from "../kernel/modules/shipped-module.ts";
 import { ModuleObject } from "../match/module-object.ts";
 import { type PatchInForce, StackedObject } from "../match/stacked-object.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { VmlinuxObject } from "../match/vmlinux-object.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import type { ExternalModule } from "../target/external-module.ts";
-import type { TargetKernel } from "../target/find.ts";
-import type { Kallsyms } from "../target/kallsyms.ts";
-import { ShippedModules } from "../target/shipped-module.ts";
 
 /** Opens the objects of one target kernel, each once. */
 export class TargetObjects {

@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { plainEnvironment } from "../kernel/tree/kbuild.ts";
+import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { makeOnce, sha256 } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
-import { plainEnvironment } from "../tree/kbuild.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
 import { glueSource } from "./glue.ts";
 import type { ModuleInfoTemplate } from "./module-info.ts";
 

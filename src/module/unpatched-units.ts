@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { compileAll } from "../kernel/tree/compile.ts";
+import { createShadow, foldersOf } from "../kernel/tree/shadow.ts";
+import { type UnitCommand, unitCommands } from "../kernel/tree/unit-command.ts";
+import { membershipOf } from "../kernel/tree/units.ts";
 import { exists } from "../support/cache.ts";
 import { run } from "../support/run.ts";
-import { compileAll } from "../tree/compile.ts";
-import { createShadow, foldersOf } from "../tree/shadow.ts";
-import { type UnitCommand, unitCommands } from "../tree/unit-command.ts";
-import { membershipOf } from "../tree/units.ts";
 import { kbuildOf, type Workshop } from "./workshop.ts";
 
 /** A unit that the patch does not touch, compiled. */

@@ -3,13 +3,13 @@ import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { sealOf } from "../elf/seal.ts";
+import { type FindOptions, findTargetKernel, type TargetKernel } from "../kernel/find.ts";
+import { KernelImage } from "../kernel/image/kernel-image.ts";
+import { type ExternalModule, readExternalModule } from "../kernel/modules/external-module.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
-import { type ExternalModule, readExternalModule } from "../target/external-module.ts";
-import { type FindOptions, findTargetKernel, type TargetKernel } from "../target/find.ts";
-import { KernelImage } from "../target/kernel-image.ts";
 import { addressOf, digestAround, digestAt, type Manifest, readManifest } from "./manifest.ts";
 import { TargetObjects } from "./target-objects.ts";
 

@@ -1,6 +1,6 @@
 import type { ChangedFile } from "../change/change-set.ts";
 import { touchesLocking } from "../change/lock-lines.ts";
-import type { KernelImage } from "../target/kernel-image.ts";
+import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import type { ResolvedUnit } from "./plan.ts";
 import { alwaysOnStack } from "./warnings/always-on-stack.ts";
 import { functionsOf, inlinedCopies } from "./warnings/inlined.ts";

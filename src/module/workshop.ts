@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
+import type { UnitCache } from "../kernel/tree/compile.ts";
+import type { PreparedTree } from "../kernel/tree/prepare.ts";
+import type { KbuildQuestion } from "../kernel/tree/units.ts";
 import type { Progress } from "../support/progress.ts";
-import type { UnitCache } from "../tree/compile.ts";
-import type { PreparedTree } from "../tree/prepare.ts";
-import type { KbuildQuestion } from "../tree/units.ts";
 import type { ForeseenQuestion } from "./ask-kbuild.ts";
 
 /** Where and how units are compiled. */

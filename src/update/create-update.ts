@@ -6,6 +6,8 @@ import { readExtension, requireExtension, type TextualChange } from "../change/e
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { type PatchOptions, readPatchOptions } from "../change/patch-options.ts";
+import { readOriginalConfig } from "../kernel/sources/original-config.ts";
+import { readTreeVersion } from "../kernel/sources/source-tree.ts";
 import { build } from "../module/build.ts";
 import type { BuildResult, KeptObject } from "../module/build-types.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
@@ -13,8 +15,6 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { version } from "../support/version.ts";
-import { readOriginalConfig } from "../target/original-config.ts";
-import { readTreeVersion } from "../target/source-tree.ts";
 import { findOriginal, type Original } from "./original-source.ts";
 import { keptFiles, OriginalMemory, type SeriesUpdate } from "./original-state.ts";
 import { sourceDate } from "./source-date.ts";

@@ -1,8 +1,8 @@
+import { chooseDistribution } from "../kernel/sources/distribution/choose.ts";
+import type { Distribution } from "../kernel/sources/distribution/distribution.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
-import { chooseDistribution } from "../target/distribution/choose.ts";
-import type { Distribution } from "../target/distribution/distribution.ts";
 
 /** Releases as Red Hat, Fedora, Amazon and SUSE make them: no archive that kmend knows has those, but packages for them may be written here. */
 const elsewhere = /\.(?:el|fc|amzn)\d|-default$/;

@@ -2,10 +2,10 @@ import { statSync } from "node:fs";
 import { copyFile, mkdir, readFile, realpath, rm, utimes } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { KernelImage } from "../kernel/image/kernel-image.ts";
+import { readTreeState } from "../kernel/sources/tree-state.ts";
 import { cacheRoot, exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../support/cache.ts";
-import type { TargetKernel } from "../target/find.ts";
-import { KernelImage } from "../target/kernel-image.ts";
-import { readTreeState } from "../target/tree-state.ts";
 
 /** An update that was built for a tree. */
 export interface SeriesUpdate {

@@ -15,7 +15,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { ChangeSet } from "../../src/change/change-set.ts";
 import { GitTree } from "../../src/change/git.ts";
 import { applyPatches, readPatchFile } from "../../src/change/patch-files.ts";
-import { readTreeState } from "../../src/target/tree-state.ts";
+import { readTreeState } from "../../src/kernel/sources/tree-state.ts";
 
 let root: string;
 beforeEach(() => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { runPackageBuilder } from "../../src/cli/compat/kpatch-package-builder.ts";
 import { Scratch } from "../integration/stock-kernel.ts";
-import { FakeArchive } from "../target/fake-archive.ts";
+import { FakeArchive } from "../kernel/fake-archive.ts";
 import { smallModule } from "../update/small-module.ts";
 import { type Captured, kmend } from "./captured.ts";
 

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings, type LayoutQuestion } from "../../src/diff/layout.ts";
-import { Btf } from "../../src/target/btf.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
 
 let root: string;
 beforeAll(() => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { usedBeyondDeclarations } from "../../src/change/held-types.ts";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../../src/diff/layout.ts";
-import { Btf } from "../../src/target/btf.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
 
 let root: string;
 beforeAll(() => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { entrySizesOf } from "../../src/module/entry-sizes.ts";
+import { entrySizesOf } from "../../src/kernel/modules/entry-sizes.ts";
 import { stockKernel } from "./stock-kernel.ts";
 
 test("sizes of table entries are those of the kernel's own types", async () => {

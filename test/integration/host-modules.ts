@@ -2,8 +2,8 @@ import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
+import type { PreparedTree } from "../../src/kernel/tree/prepare.ts";
 import { run } from "../../src/support/run.ts";
-import type { PreparedTree } from "../../src/tree/prepare.ts";
 import { type HostPlan, type HostRun, runHost } from "./host-guest.ts";
 import { build, type Scratch, stockKernel } from "./stock-kernel.ts";
 

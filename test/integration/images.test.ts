@@ -3,8 +3,8 @@ import { copyFileSync, readFileSync, truncateSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { unpackImageBytes } from "../../src/target/image.ts";
-import { KernelImage } from "../../src/target/kernel-image.ts";
+import { unpackImageBytes } from "../../src/kernel/image/image.ts";
+import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
 import { Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();

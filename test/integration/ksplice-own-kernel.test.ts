@@ -1,9 +1,9 @@
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import type { RunResult } from "../../src/support/run.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { readUpdate } from "../../src/update/update-bundle.ts";
 import { runHost } from "./host-guest.ts";
 import { KspliceTree, kspliceGuest } from "./ksplice-tree.ts";

@@ -13,10 +13,10 @@ import {
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
+import type { TargetKernel } from "../../src/kernel/find.ts";
+import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { type RunResult, run } from "../../src/support/run.ts";
-import type { TargetKernel } from "../../src/target/find.ts";
-import { ShippedModules } from "../../src/target/shipped-module.ts";
 import { readUpdate, type UpdateBundle } from "../../src/update/update-bundle.ts";
 import { type HostRun, runHost } from "./host-guest.ts";
 import { type Edit, removeTree, replace, type Scratch } from "./stock-kernel.ts";

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readManifest } from "../../src/elf/manifest-note.ts";
 import { readModinfo } from "../../src/elf/modinfo.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
-import { Btf } from "../../src/target/btf.ts";
-import { BtfKind } from "../../src/target/btf-format.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
+import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { kmend } from "../cli/captured.ts";
 import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 

@@ -5,10 +5,10 @@ import { SectionType, SpecialSection } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { readVersions } from "../../src/elf/symbol-versions.ts";
 import { writeObject } from "../../src/elf/writer.ts";
+import { compareCompiler, toolchainFolder } from "../../src/kernel/compiler.ts";
+import { type ExportedSymbols, joinSymbols, readSymvers, type SymversEntry } from "../../src/kernel/modules/symvers.ts";
 import { moduleInfoObject } from "../../src/module/module-info.ts";
 import { type ModuleTemplate, moduleTemplate } from "../../src/module/template.ts";
-import { compareCompiler, toolchainFolder } from "../../src/target/compiler.ts";
-import { type ExportedSymbols, joinSymbols, readSymvers, type SymversEntry } from "../../src/target/symvers.ts";
 import { stockKernel } from "./stock-kernel.ts";
 
 let template: ModuleTemplate;

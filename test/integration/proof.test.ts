@@ -11,10 +11,10 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Btf } from "../../src/target/btf.ts";
-import { BtfKind } from "../../src/target/btf-format.ts";
-import { readHeader, readPlaces } from "../../src/target/btf-sections.ts";
-import type { TargetKernel } from "../../src/target/find.ts";
+import type { TargetKernel } from "../../src/kernel/find.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
+import { BtfKind } from "../../src/kernel/types/btf-format.ts";
+import { readHeader, readPlaces } from "../../src/kernel/types/btf-sections.ts";
 import { kmend } from "../cli/captured.ts";
 import { build, functionNames, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 

@@ -1,9 +1,9 @@
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 import { kmend } from "../cli/captured.ts";
 

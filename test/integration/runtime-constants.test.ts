@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { compareCompiler } from "../../src/kernel/compiler.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import { compareDebianVersions } from "../../src/kernel/sources/distribution/debian-version.ts";
+import { prepareTree } from "../../src/kernel/tree/prepare.ts";
 import { cacheRoot, exists } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import { compareCompiler } from "../../src/target/compiler.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
-import { compareDebianVersions } from "../../src/target/distribution/debian-version.ts";
-import { findTargetKernel } from "../../src/target/find.ts";
-import { prepareTree } from "../../src/tree/prepare.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 import { kmend } from "../cli/captured.ts";
 import { build, replace, Scratch } from "./stock-kernel.ts";

@@ -4,9 +4,9 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
 import type { BuildResult } from "../../src/module/build-types.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/target/find.ts";
 import { kmend } from "../cli/captured.ts";
 import { programFolder, runProgram } from "./fresh-root.ts";
 import { type Built, removeTree, Scratch } from "./stock-kernel.ts";

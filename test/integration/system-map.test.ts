@@ -1,12 +1,12 @@
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import type { Kallsyms } from "../../src/kernel/image/kallsyms.ts";
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
 import { cacheRoot, temporaryBeside } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { run } from "../../src/support/run.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
-import { findTargetKernel } from "../../src/target/find.ts";
-import type { Kallsyms } from "../../src/target/kallsyms.ts";
 import { Scratch } from "./stock-kernel.ts";
 
 /** The debug packages have 860 MB each. */

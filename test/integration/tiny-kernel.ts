@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { findTargetKernel } from "../../src/target/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { testedKernel } from "./stock-kernel.ts";
 
 /**

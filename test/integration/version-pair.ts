@@ -1,7 +1,7 @@
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import { compareDebianVersions, upstreamVersion } from "../../src/kernel/sources/distribution/debian-version.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import { Debian } from "../../src/target/distribution/debian.ts";
-import { compareDebianVersions, upstreamVersion } from "../../src/target/distribution/debian-version.ts";
 
 /** The youngest kernel of the newest one's series that is of an older upstream version, and whose source is on offer. */
 export async function pairOfVersions(): Promise<{ from: string; to: string }> {

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
 import { explainUnproven, requireKernelTypes } from "../../src/module/check-layouts.ts";
 import type { UnitPair } from "../../src/module/unit-pairs.ts";
 import { refuse } from "../../src/support/refusals.ts";
-import { Btf } from "../../src/target/btf.ts";
 
 let folder: string;
 beforeAll(() => {

@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
+import type { SymversEntry } from "../../src/kernel/modules/symvers.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { ModuleObject } from "../../src/match/module-object.ts";
 import type { TargetObject, TargetSymbol } from "../../src/match/target-object.ts";
 import { type Reach, type ResolveContext, resolveExternal, resolveOriginal } from "../../src/module/resolve.ts";
-import type { SymversEntry } from "../../src/target/symvers.ts";
 import { atom } from "../diff/diff-units.ts";
 import { assemble, compileC, link } from "../fixtures/compile.ts";
 import { linkKernel } from "../match/linked-kernel.ts";

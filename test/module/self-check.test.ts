@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { draftSymbol } from "../../src/elf/builder.ts";
 import { Binding, RelocationX86 as R, SectionFlag, SpecialSection } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
-import { type LoaderFacts, loaderFactsOf } from "../../src/module/loader-facts.ts";
+import { type LoaderFacts, loaderFactsOf } from "../../src/kernel/modules/loader-facts.ts";
 import { selfCheck } from "../../src/module/self-check.ts";
 import { expected, type FinishedModule, finishedModule, writeModule } from "./finished-module.ts";
 

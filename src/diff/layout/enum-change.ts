@@ -1,4 +1,4 @@
-import type { Btf, BtfEnumerator } from "../../target/btf.ts";
+import type { Btf, BtfEnumerator } from "../../kernel/types/btf.ts";
 import { sameValue, type TypePairs } from "./same-types.ts";
 import { sideBySide } from "./side-by-side.ts";
 import type { TypeChange } from "./struct-change.ts";

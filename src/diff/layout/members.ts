@@ -1,5 +1,5 @@
-import type { Btf } from "../../target/btf.ts";
-import { BtfFormatError, BtfKind } from "../../target/btf-format.ts";
+import type { Btf } from "../../kernel/types/btf.ts";
+import { BtfFormatError, BtfKind } from "../../kernel/types/btf-format.ts";
 import { typedefNameOf } from "./same-types.ts";
 import { declaration } from "./type-text.ts";
 

@@ -1,5 +1,5 @@
-import type { Btf } from "../../target/btf.ts";
-import { BtfFormatError, BtfKind } from "../../target/btf-format.ts";
+import type { Btf } from "../../kernel/types/btf.ts";
+import { BtfFormatError, BtfKind } from "../../kernel/types/btf-format.ts";
 
 /** How deep types may nest in each other without names; the kernel's own stay below ten. */
 const deepest = 200;

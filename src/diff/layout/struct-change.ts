@@ -1,5 +1,5 @@
+import { BtfKind, IntEncoding } from "../../kernel/types/btf-format.ts";
 import { counted } from "../../support/counted.ts";
-import { BtfKind, IntEncoding } from "../../target/btf-format.ts";
 import { elementOf, type FlatMember, flatMembers } from "./members.ts";
 import { type TypePairs, typedefNameOf, wordOf } from "./same-types.ts";
 import { sideBySide } from "./side-by-side.ts";

@@ -1,5 +1,5 @@
-import type { Btf } from "../../target/btf.ts";
-import { BtfKind } from "../../target/btf-format.ts";
+import type { Btf } from "../../kernel/types/btf.ts";
+import { BtfKind } from "../../kernel/types/btf-format.ts";
 import { isForward, typedefNameOf, wordOf } from "./same-types.ts";
 
 /** The definitions of one BTF by name. */

@@ -1,5 +1,5 @@
-import type { Btf } from "../../target/btf.ts";
-import { BtfKind } from "../../target/btf-format.ts";
+import type { Btf } from "../../kernel/types/btf.ts";
+import { BtfKind } from "../../kernel/types/btf-format.ts";
 import { wordOf } from "./same-types.ts";
 
 /** Pointers, arrays and prototypes that one declaration shows inside of each other. */

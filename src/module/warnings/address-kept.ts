@@ -3,8 +3,8 @@ import type { AddressEnd, CalleeTreatment, FlowUnit } from "../../diff/addresses
 import type { Atom } from "../../diff/atoms.ts";
 import { coldParent } from "../../diff/names.ts";
 import { sourceLines } from "../../elf/line-table.ts";
-import type { Btf } from "../../target/btf.ts";
-import { BtfKind } from "../../target/btf-format.ts";
+import type { Btf } from "../../kernel/types/btf.ts";
+import { BtfKind } from "../../kernel/types/btf-format.ts";
 import type { ResolvedUnit, UnitPlan } from "../plan.ts";
 import { keepsNoAddress } from "./keeps-no-address.ts";
 import type { Warning } from "./warning.ts";

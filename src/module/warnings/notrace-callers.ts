@@ -1,5 +1,5 @@
 import { formatAddress } from "../../elf/bytes.ts";
-import type { KernelImage } from "../../target/kernel-image.ts";
+import type { KernelImage } from "../../kernel/image/kernel-image.ts";
 import type { ResolvedUnit } from "../plan.ts";
 import { listOf, type Warning } from "./warning.ts";
 

@@ -1,0 +1,357 @@
+import { constants } from "node:fs";
+import { access, mkdir } from "node:fs/promises";
+import { release as runningRelease } from "node:os";
+import { join } from "node:path";
+import { exists, makeOnce, rethrowDiskErrors } from "../../../support/cache.ts";
+import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { requireProgram } from "../../../support/find-program.ts";
+import { once } from "../../../support/once.ts";
+import { run } from "../../../support/run.ts";
+import { type PackageVersion, unpackedPackages } from "./apt.ts";
+import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
+import { compareDebianVersions } from "./debian-version.ts";
+import type {
+  Distribution,
+  DistributionContext,
+  ImageNames,
+  KernelFiles,
+  KernelRequest,
+  OfferedKernel,
+} from "./distribution.ts";
+import { nearestReleases } from "./nearest-releases.ts";
+
+/** Names and habits of one distribution whose kernels apt downloads. */
+export interface AptNames {
+  readonly name: string;
+  readonly catalog: CatalogNames;
+  /** Releases of the plain flavour, for when its meta package is not on offer. */
+  readonly plain: RegExp;
+  /** What a release ends with that names its architecture, for people who leave it out: `-amd64`. Undefined where releases name none. */
+  readonly architectureSuffix?: string | undefined;
+  /** Packages beside that of the image which hold configuration and modules. */
+  companions(release: string): readonly string[];
+  /** Packages with further modules, which not every kernel has. */
+  furtherModules(release: string): readonly string[];
+  /** Package with the source of an image. */
+  sourcePackage(catalog: Catalog, release: string, image: CatalogVersion): PackageVersion;
+  /** Where the source package may have its archive, without a leading slash. */
+  sourceArchives(name: string): readonly string[];
+  /** Where versions are kept that the archive has dropped. */
+  readonly history: string;
+  /** Package version that an image names in its banner. */
+  packageVersionIn(image: ImageNames): string | undefined;
+  /** Arguments of make by which the distribution's own build writes its name into the kernel's code. */
+  makeFlags?(version: string): readonly string[];
+  /** Folder with patches that this flavour is built with beside those in the source archive; undefined for most flavours. */
+  patches?(release: string, image: CatalogVersion, context: DistributionContext): Promise<string> | undefined;
+  /** Gets source that is in no binary package; undefined when it cannot be had that way either. */
+  sourceElsewhere?(
+    catalog: Catalog,
+    release: string,
+    image: CatalogVersion,
+    context: DistributionContext,
+  ): Promise<string | undefined>;
+}
+
+/** Kernels of a distribution with apt, in all flavours; image, modules, headers and source are of one version. */
+export class AptKernels implements Distribution {
+  readonly name: string;
+  readonly #names: AptNames;
+  /** Where installed files are looked for; `/` but in tests. */
+  readonly #root: string;
+
+  constructor(names: AptNames, root = "/") {
+    this.name = names.name;
+    this.#names = names;
+    this.#root = root;
+  }
+
+  packageVersionIn(image: ImageNames): string | undefined {
+    return this.#names.packageVersionIn(image);
+  }
+
+  async kernels(context: DistributionContext): Promise<readonly OfferedKernel[]> {
+    return listKernels(await readCatalog(this.#names.catalog, context), this.#names);
+  }
+
+  async newest(context: DistributionContext): Promise<string> {
+    return this.#newest(await readCatalog(this.#names.catalog, context));
+  }
+
+  async releaseNamed(name: string, context: DistributionContext): Promise<string> {
+    const catalog = await readCatalog(this.#names.catalog, context);
+    const whole = `${name}${this.#names.architectureSuffix ?? ""}`;
+    const found = [name, whole].find((release) => (catalog.images[release] ?? []).length > 0);
+    if (found !== undefined) return found;
+    throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
+  }
+
+  async fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles> {
+    const names = this.#names;
+    const catalog = await readCatalog(names.catalog, context);
+    const release = request.kind === "newest" ? this.#newest(catalog) : request.release;
+    const image = chooseImage(catalog, release, request, names);
+    const imagePackage = image.package ?? `linux-image-${release}`;
+    if (!image.installed) this.#requireOffered(catalog, imagePackage, image);
+    const { version } = image;
+    const headers = `linux-headers-${release}`;
+    const here = image.installed ? await this.#installedImage(release) : undefined;
+    const symversHere = await this.#installedFile(
+      catalog,
+      { name: headers, version },
+      `usr/src/${headers}/Module.symvers`,
+    );
+    const further = names
+      .furtherModules(release)
+      .filter((name) => catalog.packages[name]?.some((known) => known.version === version && known.offered) === true);
+    const parts = [imagePackage, ...names.companions(release), ...further];
+    const wanted = [...(here === undefined ? parts : []), ...(symversHere === undefined ? [headers] : [])];
+    const folders = await this.#unpack(
+      catalog,
+      wanted.map((name) => ({ name, version })),
+      context,
+    );
+    const headersFolder = symversHere === undefined ? folders.at(-1) : undefined;
+    return {
+      release,
+      packageVersion: version,
+      makeFlags: names.makeFlags?.(version),
+      ...(here ?? (await kernelFiles(folders.slice(0, parts.length), release, version, context))),
+      symversPath: symversHere ?? join(headersFolder as string, `usr/src/${headers}/Module.symvers`),
+      source: once(async () => ({
+        kind: "archive" as const,
+        path: await this.#sourceArchive(catalog, release, image, context),
+        patches: await names.patches?.(release, image, context),
+      })),
+    };
+  }
+
+  #newest(catalog: Catalog): string {
+    if (catalog.newest !== undefined) return catalog.newest;
+    const newest = listKernels(catalog, this.#names)
+      .filter(({ release }) => this.#names.plain.test(release))
+      .at(-1);
+    if (newest !== undefined) return newest.release;
+    throw new KmendError({
+      code: "KERNEL_NOT_OFFERED",
+      message: "no kernel for this machine is on offer",
+      hint: "run: sudo apt-get update",
+      exitCode: ExitCode.environment,
+    });
+  }
+
+  async #unpack(
+    catalog: Catalog,
+    wanted: readonly PackageVersion[],
+    context: DistributionContext,
+  ): Promise<readonly string[]> {
+    if (wanted.length === 0) return [];
+    for (const { name, version } of wanted) {
+      if (this.#names.catalog.releaseOf(name) !== undefined) continue;
+      const known = catalog.packages[name]?.find((candidate) => candidate.version === version);
+      this.#requireOffered(catalog, name, known ?? { version, installed: false, offered: false });
+    }
+    return context.progress.phase("download", "Fetch kernel packages", (status) =>
+      unpackedPackages(wanted, context, status),
+    );
+  }
+
+  #requireOffered(catalog: Catalog, name: string, wanted: CatalogVersion): void {
+    if (wanted.offered) return;
+    const versions = catalog.packages[name]?.filter(({ offered }) => offered).map(({ version }) => version) ?? [];
+    throw new KmendError({
+      code: "PACKAGE_NOT_OFFERED",
+      message: `the archive does not offer ${name} in version ${wanted.version}`,
+      why: versions.length === 0 ? "it offers no version of it" : `it offers ${versions.join(", ")}`,
+      hint: `choose another kernel with --kernel, or install the package of that version from ${this.#names.history}`,
+      exitCode: ExitCode.environment,
+    });
+  }
+
+  /** Files of an installed image package, or undefined when one is missing or unreadable. */
+  async #installedImage(
+    release: string,
+  ): Promise<{ imagePath: string; configPath: string; modulesDir: string } | undefined> {
+    const files = await imageFiles(this.#root, release);
+    const readable = await Promise.all(Object.values(files).map(isReadable));
+    return readable.every(Boolean) ? files : undefined;
+  }
+
+  async #installedFile(catalog: Catalog, spec: PackageVersion, path: string): Promise<string | undefined> {
+    const known = catalog.packages[spec.name]?.find(({ version }) => version === spec.version);
+    const file = join(this.#root, path);
+    return known?.installed === true && (await isReadable(file)) ? file : undefined;
+  }
+
+  async #sourceArchive(
+    catalog: Catalog,
+    release: string,
+    image: CatalogVersion,
+    context: DistributionContext,
+  ): Promise<string> {
+    const spec = this.#names.sourcePackage(catalog, release, image);
+    const archives = this.#names.sourceArchives(spec.name);
+    for (const path of archives) {
+      const installed = await this.#installedFile(catalog, spec, path);
+      if (installed !== undefined) return unpackable(installed);
+    }
+    const versions = catalog.packages[spec.name] ?? [];
+    if (!versions.some(({ version, offered }) => offered && version === spec.version)) {
+      const elsewhere = await this.#names.sourceElsewhere?.(catalog, release, image, context);
+      if (elsewhere !== undefined) return elsewhere;
+      const offered = versions.filter((version) => version.offered).map(({ version }) => version);
+      const usable = listKernels(catalog, this.#names).filter((kernel) => kernel.hasSource);
+      throw new KmendError({
+        code: "SOURCE_NOT_OFFERED",
+        message: `the archive does not offer the source of kernel ${release}: ${spec.name} in version ${spec.version}`,
+        why: `the source must have exactly the version of the image; offered are ${offered.join(", ") || "none"}`,
+        hint:
+          `choose a kernel whose source is on offer, for example:\n${nearest(usable, release, this.#names)}\n` +
+          `or install ${spec.name}=${spec.version} from ${this.#names.history}`,
+        exitCode: ExitCode.environment,
+      });
+    }
+    const [folder] = await context.progress.phase("source", "Fetch kernel source", (status) =>
+      unpackedPackages([spec], context, status),
+    );
+    for (const path of archives.map((name) => join(folder as string, name)))
+      if (await exists(path)) return unpackable(path);
+    throw new Error(`${spec.name} ${spec.version} has none of ${archives.join(", ")}`);
+  }
+}
+
+async function unpackable(archive: string): Promise<string> {
+  if (archive.endsWith(".bz2")) await requireProgram("bzip2", "it unpacks the kernel source", "bzip2");
+  return archive;
+}
+
+/**
+ * The version of a release's image package that is meant: that of the running kernel when this is asked for, else the installed one, else the newest
+ * whose source can be had, else the newest.
+ */
+function chooseImage(catalog: Catalog, release: string, request: KernelRequest, names: AptNames): CatalogVersion {
+  const versions = catalog.images[release] ?? [];
+  if (versions.length === 0) throw notOffered(catalog, release, request, names);
+  if (request.kind === "running") {
+    const named = names.packageVersionIn({ release, version: request.banner });
+    const running = versions.find(({ version }) => version === named);
+    if (running !== undefined) return running;
+    if (named !== undefined) {
+      throw new KmendError({
+        code: "RUNNING_VERSION_NOT_OFFERED",
+        message: `the running kernel ${release} is of a version that is neither installed nor on offer any more`,
+        where: request.banner,
+        why: `there are ${versions.map(({ version }) => version).join(", ")}`,
+        hint: "reboot into the installed kernel, or choose a kernel with --kernel",
+        exitCode: ExitCode.environment,
+      });
+    }
+  }
+  return (
+    versions.find(({ installed }) => installed) ??
+    versions.find((version) => hasSource(catalog, release, version, names)) ??
+    (versions[0] as CatalogVersion)
+  );
+}
+
+function hasSource(catalog: Catalog, release: string, image: CatalogVersion, names: AptNames): boolean {
+  const spec = names.sourcePackage(catalog, release, image);
+  return catalog.packages[spec.name]?.some(({ version }) => version === spec.version) === true;
+}
+
+function listKernels(catalog: Catalog, names: AptNames): OfferedKernel[] {
+  return Object.entries(catalog.images)
+    .map(([release, versions]) => {
+      const image = versions.find(({ installed }) => installed) ?? (versions[0] as CatalogVersion);
+      return {
+        release,
+        packageVersion: image.version,
+        installed: image.installed,
+        hasSource: hasSource(catalog, release, image, names),
+      };
+    })
+    .sort(
+      (a, b) =>
+        compareDebianVersions(a.packageVersion, b.packageVersion) || compareDebianVersions(a.release, b.release),
+    );
+}
+
+function notOffered(catalog: Catalog, release: string, request: KernelRequest, names: AptNames): KmendError {
+  const running = request.kind === "running";
+  return new KmendError({
+    code: running ? "RUNNING_KERNEL_NOT_PACKAGED" : "KERNEL_NOT_OFFERED",
+    message: running
+      ? `the running kernel ${release} is not a kernel of this distribution`
+      : `there is no kernel ${release}`,
+    why: `kmend needs its image, config, headers and source; the nearest on offer are:\n${nearest(listKernels(catalog, names), release, names)}`,
+    hint: `choose one with --kernel RELEASE${catalog.newest === undefined ? "" : `, or --kernel newest for ${catalog.newest}`}`,
+    exitCode: ExitCode.usage,
+  });
+}
+
+function nearest(kernels: readonly OfferedKernel[], asked: string, { plain }: AptNames): string {
+  return nearestReleases(kernels, { asked, running: runningRelease(), plain });
+}
+
+interface ImageFiles {
+  readonly imagePath: string;
+  readonly configPath: string;
+  readonly modulesDir: string;
+}
+
+async function imageFiles(root: string, release: string): Promise<ImageFiles> {
+  return {
+    imagePath: join(root, "boot", `vmlinuz-${release}`),
+    configPath: join(root, "boot", `config-${release}`),
+    modulesDir: await modulesIn(root, release),
+  };
+}
+
+async function modulesIn(root: string, release: string): Promise<string> {
+  const merged = join(root, "usr/lib/modules", release);
+  return (await exists(merged)) ? merged : join(root, "lib/modules", release);
+}
+
+/** The files of a kernel whose unpacked packages share them between each other. */
+async function kernelFiles(
+  folders: readonly string[],
+  release: string,
+  version: string,
+  context: DistributionContext,
+): Promise<ImageFiles> {
+  const having = async (path: string): Promise<string> => {
+    for (const folder of folders) if (await exists(join(folder, path))) return join(folder, path);
+    return join(folders[0] as string, path);
+  };
+  const withModules: string[] = [];
+  for (const folder of folders) {
+    const modules = await modulesIn(folder, release);
+    if (await exists(modules)) withModules.push(modules);
+  }
+  return {
+    imagePath: await having(`boot/vmlinuz-${release}`),
+    configPath: await having(`boot/config-${release}`),
+    modulesDir:
+      withModules.length > 1
+        ? await mergedModules(
+            withModules,
+            join(context.cache, "packages", `modules-${release}_${version}_${withModules.length}`),
+          )
+        : (withModules[0] ?? (await modulesIn(folders[0] as string, release))),
+  };
+}
+
+/** One folder with the modules of several packages: links, since nobody changes them. */
+function mergedModules(folders: readonly string[], folder: string): Promise<string> {
+  return makeOnce(folder, async (temporary) => {
+    await mkdir(temporary).catch(rethrowDiskErrors);
+    for (const from of folders) await run("cp", ["-al", "--", `${from}/.`, temporary]);
+  });
+}
+
+async function isReadable(path: string): Promise<boolean> {
+  return access(path, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,260 @@
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { exists, sha256, writeFileAtomically } from "../../../support/cache.ts";
+import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { run } from "../../../support/run.ts";
+import { describePackages, installedVersions, mayUpdateLists, packageNames, type Stanza, updateLists } from "./apt.ts";
+import { compareDebianVersions } from "./debian-version.ts";
+import type { DistributionContext } from "./distribution.ts";
+
+/** How a distribution names its kernel packages. */
+export interface CatalogNames {
+  /** Tells catalogues of one cache apart, for example `debian-amd64`. */
+  readonly key: string;
+  /** Packages that are of interest. */
+  readonly wanted: RegExp;
+  /** Patterns for dpkg-query(1) that match their names, installed or not. */
+  readonly installed: readonly string[];
+  /** Package that depends on the newest image of the plain flavour. */
+  readonly meta: string;
+  /** The release of the kernel whose image a package of that name holds, or undefined for other packages. */
+  releaseOf(packageName: string): string | undefined;
+}
+
+/** One version of one package. */
+export interface CatalogVersion {
+  readonly version: string;
+  /** Installed on this machine. */
+  readonly installed: boolean;
+  /** The archive offers it, or the cache has it unpacked. */
+  readonly offered: boolean;
+  /** For kernel images: name of the package, where it is not `linux-image-RELEASE`. */
+  readonly package?: string | undefined;
+  /** Name and version of the source package that it was built from. */
+  readonly source?: { readonly name: string; readonly version: string } | undefined;
+}
+
+/** What the package system knows about kernels. */
+export interface Catalog {
+  /** Image packages by kernel release, versions newest first. */
+  readonly images: Readonly<Record<string, readonly CatalogVersion[]>>;
+  /** All other packages by name, versions newest first. */
+  readonly packages: Readonly<Record<string, readonly CatalogVersion[]>>;
+  /** Release that the meta package for the plain flavour depends on. */
+  readonly newest: string | undefined;
+}
+
+/** Bump when {@link Catalog} changes shape. */
+const format = 2;
+
+/**
+ * Reads the catalogue. Asking apt takes about a second, so the answer is kept in the cache for as long as neither apt's lists nor dpkg's status change.
+ * Empty package lists are updated when this process may do so; without them, what earlier runs unpacked can still be used.
+ * @throws KmendError `LISTS_EMPTY` (exit 5) with the command to run.
+ */
+export async function readCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
+  let listed = await cachedCatalog(names, context);
+  let failure: unknown;
+  if (!offersKernels(listed) && mayUpdateLists()) {
+    try {
+      await updateLists(context);
+      listed = await cachedCatalog(names, context);
+    } catch (error) {
+      context.signal?.throwIfAborted();
+      failure = error;
+    }
+  }
+  const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
+  const catalog = withUnpackedPackages(listed, unpacked, names);
+  if (Object.keys(catalog.images).length > 0) return catalog;
+  throw (
+    failure ??
+    new KmendError({
+      code: "LISTS_EMPTY",
+      message: "the package lists of this machine offer no kernel",
+      why: "kmend takes kernels and their sources from the distribution's archive",
+      hint: "run: sudo apt-get update",
+      exitCode: ExitCode.environment,
+    })
+  );
+}
+
+function offersKernels(catalog: Catalog): boolean {
+  return Object.values(catalog.images).some((versions) => versions.some((version) => version.offered));
+}
+
+/**
+ * Packages that an earlier run has unpacked stay usable when the archive drops them.
+ * @param folders names `<package>_<version>`.
+ */
+function withUnpackedPackages(catalog: Catalog, folders: readonly string[], names: CatalogNames): Catalog {
+  const images: Record<string, CatalogVersion[]> = copyTable(catalog.images);
+  const packages: Record<string, CatalogVersion[]> = copyTable(catalog.packages);
+  for (const folder of folders) {
+    const [, name, version] = /^(linux-[^_]+)_([^_]+)$/.exec(folder) ?? [];
+    if (name === undefined || version === undefined) continue;
+    const release = names.releaseOf(name);
+    if (release !== undefined) addImage(images, release, name, { version, offered: true, installed: false });
+    else if (names.wanted.test(name)) merge(packages, name, { version, offered: true, installed: false });
+  }
+  sortVersions(images, packages);
+  return { images, packages, newest: catalog.newest };
+}
+
+function copyTable(table: Readonly<Record<string, readonly CatalogVersion[]>>): Record<string, CatalogVersion[]> {
+  return Object.fromEntries(Object.entries(table).map(([key, versions]) => [key, [...versions]]));
+}
+
+async function cachedCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
+  const path = join(context.cache, "catalog", `${names.key}.json`);
+  const key = await stateOfPackageSystem();
+  if (await exists(path)) {
+    const known = parseCached(await readFile(path, "utf8"));
+    if (known?.key === key) return known.catalog;
+  }
+  const catalog = await askPackageSystem(names, context.signal);
+  if (offersKernels(catalog)) await writeFileAtomically(path, JSON.stringify({ key, catalog }));
+  return catalog;
+}
+
+function parseCached(text: string): { key: string; catalog: Catalog } | undefined {
+  try {
+    return JSON.parse(text) as { key: string; catalog: Catalog };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes whenever a list is updated or a package installed or removed. */
+async function stateOfPackageSystem(): Promise<string> {
+  const { lists, status, sources, parts } = await aptFiles();
+  const files = [
+    ...(await readdir(lists).catch(() => [])).map((name) => join(lists, name)),
+    status,
+    sources,
+    parts,
+    "/etc/apt/preferences",
+    "/etc/apt/preferences.d",
+  ];
+  const states = await Promise.all(
+    files.map(async (path) => {
+      const state = await stat(path).catch(() => undefined);
+      return state === undefined ? `${path} -` : `${path} ${state.size} ${state.mtimeMs}`;
+    }),
+  );
+  return sha256([`format ${format}`, process.env["PATH"] ?? "", ...states.sort()].join("\n"));
+}
+
+/** Where apt has its state: asked for only where the user's environment names another configuration (apt.conf(5)). */
+async function aptFiles(): Promise<Readonly<Record<"lists" | "status" | "sources" | "parts", string>>> {
+  const usual = {
+    lists: "/var/lib/apt/lists",
+    status: "/var/lib/dpkg/status",
+    sources: "/etc/apt/sources.list",
+    parts: "/etc/apt/sources.list.d",
+  };
+  if ((process.env["APT_CONFIG"] ?? "") === "") return usual;
+  const keys = ["lists", "Dir::State::lists/d", "status", "Dir::State::status/f"];
+  const more = ["sources", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"];
+  const { stdout } = await run("apt-config", ["shell", ...keys, ...more]);
+  return {
+    ...usual,
+    ...Object.fromEntries([...stdout.matchAll(/^(\w+)='(.*)'$/gm)].map(([, key, path]) => [key, path])),
+  };
+}
+
+async function askPackageSystem(names: CatalogNames, signal: AbortSignal | undefined): Promise<Catalog> {
+  const [all, installed] = await Promise.all([
+    packageNames("linux-", signal),
+    installedVersions(names.installed, signal),
+  ]);
+  const described = all.filter((name) => names.wanted.test(name) || name === names.meta);
+  return buildCatalog(await describePackages(described, signal), installed, names);
+}
+
+/**
+ * Turns package descriptions into a catalogue.
+ * @param installed versions by package name, unsigned image packages included.
+ */
+function buildCatalog(
+  stanzas: readonly Stanza[],
+  installed: ReadonlyMap<string, string>,
+  names: CatalogNames,
+): Catalog {
+  const images: Record<string, CatalogVersion[]> = {};
+  const packages: Record<string, CatalogVersion[]> = {};
+  const metas: { version: string; release: string }[] = [];
+  for (const stanza of stanzas) {
+    const name = stanza.get("package");
+    const version = stanza.get("version");
+    if (name === undefined || version === undefined) continue;
+    if (name === names.meta) {
+      const depends = /(?:^|, )(linux-image-\d[^\s,]*)/.exec(stanza.get("depends") ?? "")?.[1];
+      const newest = depends === undefined ? undefined : names.releaseOf(depends);
+      if (newest !== undefined) metas.push({ version, release: newest });
+      continue;
+    }
+    const known = {
+      version,
+      offered: stanza.has("filename"),
+      installed: installed.get(name) === version,
+      source: sourceOf(stanza, version),
+    };
+    const release = names.releaseOf(name);
+    if (release !== undefined) addImage(images, release, name, known);
+    else if (!name.startsWith("linux-image-")) merge(packages, name, known);
+  }
+  // Versions that apt described under another name, or not at all.
+  for (const [name, version] of installed) {
+    const release = names.releaseOf(name);
+    const known = { version, offered: false, installed: true };
+    if (release !== undefined) addImage(images, release, name, known);
+    else if (!name.startsWith("linux-image-")) merge(packages, name, known);
+  }
+  sortVersions(images, packages);
+  metas.sort((a, b) => compareDebianVersions(b.version, a.version));
+  return { images, packages, newest: metas[0]?.release };
+}
+
+function sortVersions(...tables: readonly Readonly<Record<string, CatalogVersion[]>>[]): void {
+  for (const versions of tables.flatMap((table) => Object.values(table)))
+    versions.sort((a, b) => compareDebianVersions(b.version, a.version));
+}
+
+/** Signed images say `Built-Using: linux (= 6.1.9-2)`: their own source package only holds signatures. Others name or are their source. */
+function sourceOf(stanza: Stanza, version: string): { name: string; version: string } {
+  const builtUsing = /(?:^|, )(linux\S*) \(= ([^)]+)\)/.exec(stanza.get("built-using") ?? "");
+  if (builtUsing !== null) return { name: builtUsing[1] as string, version: builtUsing[2] as string };
+  const source = /^(\S+)(?: \(([^)]+)\))?/.exec(stanza.get("source") ?? "");
+  return { name: source?.[1] ?? "linux", version: source?.[2] ?? version };
+}
+
+/** An image may be in two packages of one version, with and without a signature. The signed one, which machines boot, is preferred where it is on offer. */
+function addImage(
+  images: Record<string, CatalogVersion[]>,
+  release: string,
+  name: string,
+  version: CatalogVersion,
+): void {
+  merge(images, release, name === `linux-image-${release}` ? version : { ...version, package: name });
+}
+
+/** What several places say of one version holds together. */
+function merge(table: Record<string, CatalogVersion[]>, key: string, version: CatalogVersion): void {
+  const versions = table[key] ?? [];
+  table[key] = versions;
+  const at = versions.findIndex((known) => known.version === version.version);
+  const known = versions[at];
+  if (known === undefined) {
+    versions.push(version);
+    return;
+  }
+  const named = known.offered && (known.package === undefined || !version.offered) ? known : version;
+  versions[at] = {
+    version: known.version,
+    offered: known.offered || version.offered,
+    installed: known.installed || version.installed,
+    ...(named.package === undefined ? {} : { package: named.package }),
+    ...((named.source ?? known.source) === undefined ? {} : { source: named.source ?? known.source }),
+  };
+}
