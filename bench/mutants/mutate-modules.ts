@@ -1,9 +1,9 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { readPatchModule } from "../../src/elf/patch-module.ts";
 import { findTargetKernel } from "../../src/kernel/find.ts";
 import { build } from "../../src/module/build.ts";
 import { verifyModule } from "../../src/module/verify.ts";
+import { readPatchModule } from "../../src/patch-module/patch-module.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { ModuleMutator, type ModulePart } from "./module-mutations.ts";
 

@@ -192,7 +192,7 @@ async function patchOrder(
   choices: PackageChoices,
 ): Promise<PackageOrder> {
   const { architectures, defaultProfile } = await import("../update/package-name.ts");
-  const { moduleName } = await import("../module/module-name.ts");
+  const { moduleName } = await import("../patch-module/module-name.ts");
   const kernel = options.text("kernel");
   const profile = choices.profile ?? (kernel === undefined ? undefined : defaultProfile([kernel]));
   const architecture = architectures[62];

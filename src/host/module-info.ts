@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Manifest } from "../elf/manifest-note.ts";
+import type { Manifest } from "../patch-module/manifest-note.ts";
 import { exists } from "../support/cache.ts";
 import { type Host, thisHost } from "./host.ts";
 import { kernelModuleName } from "./installed.ts";

@@ -1,6 +1,6 @@
-import { readModinfo } from "../elf/modinfo.ts";
-import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
-import { readPatchModuleFile } from "../elf/patch-module-file.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
+import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
+import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { systemErrorCode } from "../support/errors.ts";
 
 /** A patch module in a file. */

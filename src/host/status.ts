@@ -1,4 +1,4 @@
-import { staysInMemory } from "../elf/manifest-note.ts";
+import { staysInMemory } from "../patch-module/manifest-note.ts";
 import { findHeldBack, readBootId, readBootRecords } from "./boot-record.ts";
 import { type Host, thisHost } from "./host.ts";
 import { type InstalledModule, installedModules, installedReleases } from "./installed.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Manifest, manifestSectionName, parseManifestNote, staysInMemory } from "../elf/manifest-note.ts";
+import { type Manifest, manifestSectionName, parseManifestNote, staysInMemory } from "../patch-module/manifest-note.ts";
 import { messageOf } from "../support/errors.ts";
 import { namesIn, readState, readSwitch } from "./host.ts";
 

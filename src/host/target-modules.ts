@@ -3,9 +3,9 @@ import { basename, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { gnuBuildId } from "../elf/build-id.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
-import type { ManifestModule } from "../elf/manifest-note.ts";
-import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader } from "../elf/reader.ts";
+import type { ManifestModule } from "../patch-module/manifest-note.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
 import { findProgram } from "../support/find-program.ts";
 import { readState } from "./host.ts";
 

@@ -2,8 +2,8 @@ import type { Architecture } from "../diff/arch/arch.ts";
 import { architectureOf } from "../diff/arch/index.ts";
 import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
-import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
 import { runtimeTableRule, type TableRule } from "./table-rules.ts";
 import {

@@ -1,10 +1,10 @@
-import type { InForce } from "../elf/functions-in-force.ts";
 import type { ElfReader } from "../elf/reader.ts";
+import type { InForce } from "../patch-module/functions-in-force.ts";
 import { ModuleObject } from "./module-object.ts";
 import type { TableRule } from "./table-rules.ts";
 import type { PlaceValue, TargetEntry, TargetObject, TargetSymbol } from "./target-object.ts";
 
-export { functionsInForce, type InForce } from "../elf/functions-in-force.ts";
+export { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 
 /** Distance between the made-up addresses of two patch modules: more than a module's sections take. */
 const moduleStride = 2 ** 48;

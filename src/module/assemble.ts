@@ -1,11 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
-import { sealModule } from "../elf/seal.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import type { ExternalModule } from "../kernel/modules/external-module.ts";
 import { shippedLoaderFacts } from "../kernel/modules/loader-facts.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
+import { sealModule } from "../patch-module/seal.ts";
 import { sha256, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { version } from "../support/version.ts";

@@ -2,8 +2,8 @@ import { gnuBuildId } from "../elf/build-id.ts";
 import { type DraftSection, type DraftSymbol, draftSection, draftSymbol, type ObjectDraft } from "../elf/builder.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
-import type { ManifestSymbol } from "../elf/manifest-note.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
+import type { ManifestSymbol } from "../patch-module/manifest-note.ts";
 import { type KlpRelocation, placesSection } from "./extract.ts";
 
 /** Bounds of the running kernel's notes (NOTES of include/asm-generic/vmlinux.lds.h), which modules cannot link against. */

@@ -1,22 +1,22 @@
 import { type DraftSection, draftSection } from "../elf/builder.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
+import { surroundingsOf } from "../match/surroundings.ts";
+import type { TargetObject } from "../match/target-object.ts";
 import {
   type Manifest,
   type ManifestFunction,
   type ManifestSymbol,
   manifestOwner,
   manifestSectionName,
-} from "../elf/manifest-note.ts";
-import { unsealed } from "../elf/seal.ts";
-import { surroundingsOf } from "../match/surroundings.ts";
-import type { TargetObject } from "../match/target-object.ts";
+} from "../patch-module/manifest-note.ts";
+import { unsealed } from "../patch-module/seal.ts";
 import { sha256 } from "../support/cache.ts";
 import { version } from "../support/version.ts";
 import { calledDirectly } from "./direct-calls.ts";
 import type { ResolvedUnit } from "./plan.ts";
 
-export { type Manifest, readManifest } from "../elf/manifest-note.ts";
+export { type Manifest, readManifest } from "../patch-module/manifest-note.ts";
 
 /** Collects the manifest from resolved units. */
 export function makeManifest(

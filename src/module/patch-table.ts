@@ -1,8 +1,8 @@
 import { draftSection, draftSymbol, emptyDraft } from "../elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
-import { staysInMemory } from "../elf/manifest-note.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { writeObject } from "../elf/writer.ts";
+import { staysInMemory } from "../patch-module/manifest-note.ts";
 import { callbackTableName, functionTableName, type KlpRelocation } from "./extract.ts";
 import { addKernelIdentity, type KernelIdentity } from "./kernel-identity.ts";
 import { type Manifest, manifestSection } from "./manifest.ts";

@@ -1,10 +1,10 @@
 import { gnuBuildId } from "../elf/build-id.ts";
-import type { ManifestModule } from "../elf/manifest-note.ts";
-import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader } from "../elf/reader.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import type { ExternalModule } from "../kernel/modules/external-module.ts";
 import { ShippedModules } from "../kernel/modules/shipped-module.ts";
+import type { ManifestModule } from "../patch-module/manifest-note.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
 import { cacheRoot } from "../support/cache.ts";
 
 /**

@@ -1,10 +1,10 @@
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../elf/constants.ts";
 import type { Relocation, Section } from "../elf/model.ts";
-import { readModinfo } from "../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readVersions } from "../elf/symbol-versions.ts";
 import { type LoaderFacts, loaderFactsOf } from "../kernel/modules/loader-facts.ts";
 import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
 import { exportersOf } from "./module-info.ts";
 
 /** What the finished module has to agree with. */

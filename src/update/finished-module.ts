@@ -1,8 +1,8 @@
 import { basename } from "node:path";
-import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
-import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
 import type { ElfReader } from "../elf/reader.ts";
-import { longestModuleName } from "../module/module-name.ts";
+import { longestModuleName } from "../patch-module/module-name.ts";
+import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
+import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { sha256 } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Architecture, architectures, checked } from "./package-name.ts";

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { isSigned, signatureMagic } from "../elf/module-signature.ts";
+import { isSigned, signatureMagic } from "../patch-module/module-signature.ts";
 import { exists } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";

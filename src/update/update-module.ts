@@ -1,4 +1,4 @@
-import { type PatchModule, readPatchModule } from "../elf/patch-module.ts";
+import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { KmendError } from "../support/errors.ts";
 import { kernelNameOf, type UpdateManifest } from "./update-manifest.ts";
 

@@ -1,6 +1,6 @@
 import { copyFile, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { readModinfo } from "../elf/modinfo.ts";
+import { readModinfo } from "../patch-module/modinfo.ts";
 import { run } from "../support/run.ts";
 
 /** Endings of compressed modules (CONFIG_MODULE_COMPRESS_*) and the program that unpacks a file in place. */

@@ -1,6 +1,6 @@
-import { staysInMemory } from "../elf/manifest-note.ts";
-import { readPatchModule } from "../elf/patch-module.ts";
-import { notAPatchModule, readPatchModuleFile } from "../elf/patch-module-file.ts";
+import { staysInMemory } from "../patch-module/manifest-note.ts";
+import { readPatchModule } from "../patch-module/patch-module.ts";
+import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 
 /** What a patch module's .modinfo says. */

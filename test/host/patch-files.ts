@@ -9,12 +9,12 @@ import {
   type ObjectDraft,
 } from "../../src/elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
-import { type Manifest, type ManifestFunction, readManifest } from "../../src/elf/manifest-note.ts";
-import { signatureMagic } from "../../src/elf/module-signature.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
-import { sealModule, unsealed } from "../../src/elf/seal.ts";
 import { writeObject } from "../../src/elf/writer.ts";
 import { manifestSection } from "../../src/module/manifest.ts";
+import { type Manifest, type ManifestFunction, readManifest } from "../../src/patch-module/manifest-note.ts";
+import { signatureMagic } from "../../src/patch-module/module-signature.ts";
+import { sealModule, unsealed } from "../../src/patch-module/seal.ts";
 import { assemble } from "../fixtures/compile.ts";
 
 /** The kernel that fake hosts run. */

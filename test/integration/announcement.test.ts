@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, utimesSync } from 
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readModinfo } from "../../src/elf/modinfo.ts";
+import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));

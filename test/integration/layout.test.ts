@@ -1,11 +1,11 @@
 import { chmodSync, copyFileSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readManifest } from "../../src/elf/manifest-note.ts";
-import { readModinfo } from "../../src/elf/modinfo.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";
+import { readManifest } from "../../src/patch-module/manifest-note.ts";
+import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { kmend } from "../cli/captured.ts";
 import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readModinfo } from "../../src/elf/modinfo.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
+import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { kmend } from "../cli/captured.ts";
 import {
   all,

@@ -3,10 +3,10 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readManifest } from "../../src/elf/manifest-note.ts";
-import { readModinfo } from "../../src/elf/modinfo.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import { readManifest } from "../../src/patch-module/manifest-note.ts";
+import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { kmend } from "../cli/captured.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { readModinfo } from "../../src/elf/modinfo.ts";
+import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { indexModules, modulesByName, resolveInTurn, resolveModules } from "../../src/vm/module-dependencies.ts";
 
 let root: string;

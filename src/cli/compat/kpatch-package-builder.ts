@@ -165,7 +165,7 @@ class Session {
   async #orders(folder: string): Promise<readonly PackageOrder[]> {
     const { kernel, arch = "x86_64", manifest, patch, setVersion, setRelease } = this.#choices;
     const { architectureNamed, checked, nameFrom } = await import("../../update/package-name.ts");
-    const { moduleName } = await import("../../module/module-name.ts");
+    const { moduleName } = await import("../../patch-module/module-name.ts");
     const architecture = architectureNamed(arch);
     if (manifest !== undefined) {
       const { readManifest } = await import("../../update/package-manifest.ts");

@@ -1,9 +1,9 @@
 import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { Machine, SectionFlag, SymbolType } from "../../elf/constants.ts";
-import { readModinfo } from "../../elf/modinfo.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";
 import { readVersions } from "../../elf/symbol-versions.ts";
+import { readModinfo } from "../../patch-module/modinfo.ts";
 import { exists } from "../../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../../support/errors.ts";
 import { compressionOf, decompress } from "../image/decompress.ts";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { readModinfo } from "../../elf/modinfo.ts";
 import { ElfReader } from "../../elf/reader.ts";
+import { readModinfo } from "../../patch-module/modinfo.ts";
 import { cacheRoot } from "../../support/cache.ts";
 import { rememberOfFile } from "../image/file-digest.ts";
 import { ShippedModules } from "./shipped-module.ts";

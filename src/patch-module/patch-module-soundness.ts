@@ -1,9 +1,9 @@
+import { SectionFlag, SpecialSection } from "../elf/constants.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
+import type { ElfReader } from "../elf/reader.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import { SectionFlag, SpecialSection } from "./constants.ts";
-import { ElfFormatError } from "./format-error.ts";
 import { functionsInForce } from "./functions-in-force.ts";
 import { type Manifest, manifestSectionName, readManifest } from "./manifest-note.ts";
-import type { ElfReader } from "./reader.ts";
 import { type Seal, sealOfModule } from "./seal.ts";
 
 /**

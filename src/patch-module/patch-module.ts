@@ -1,11 +1,11 @@
+import { ElfFormatError } from "../elf/format-error.ts";
+import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
-import { ElfFormatError } from "./format-error.ts";
 import type { Manifest } from "./manifest-note.ts";
 import { readModinfo } from "./modinfo.ts";
 import { isSigned } from "./module-signature.ts";
 import { notAPatchModule } from "./patch-module-file.ts";
 import { checkedManifest } from "./patch-module-soundness.ts";
-import { ElfReader } from "./reader.ts";
 import type { Seal } from "./seal.ts";
 
 /** A patch module that was read and checked: all that takes one begins with this. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { moduleName } from "../../src/module/module-name.ts";
+import { moduleName } from "../../src/patch-module/module-name.ts";
 
 test.each([
   [["fix.patch"], "livepatch-fix"],

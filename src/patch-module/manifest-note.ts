@@ -1,6 +1,6 @@
+import type { ElfReader } from "../elf/reader.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { checkManifest } from "./manifest-schema.ts";
-import type { ElfReader } from "./reader.ts";
 
 /** A function that the module replaces, with what its proof rests on. */
 export interface ManifestFunction {

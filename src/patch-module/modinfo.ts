@@ -1,4 +1,4 @@
-import { ElfReader } from "./reader.ts";
+import { ElfReader } from "../elf/reader.ts";
 
 /**
  * The `key=value` strings of a module's .modinfo section (include/linux/moduleparam.h, __MODULE_INFO).

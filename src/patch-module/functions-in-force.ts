@@ -1,7 +1,7 @@
-import { Bytes } from "./bytes.ts";
-import { ElfFormatError } from "./format-error.ts";
-import type { ElfSymbol } from "./model.ts";
-import { type ElfReader, isDefined } from "./reader.ts";
+import { Bytes } from "../elf/bytes.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
+import type { ElfSymbol } from "../elf/model.ts";
+import { type ElfReader, isDefined } from "../elf/reader.ts";
 
 /** A function of a patch module that is in force in place of one of the kernel. */
 export interface InForce {

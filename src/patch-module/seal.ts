@@ -1,7 +1,7 @@
+import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
 import { manifestSectionName, readManifest } from "./manifest-note.ts";
 import { signatureMagic } from "./module-signature.ts";
-import { ElfReader } from "./reader.ts";
 
 /** What stands in the manifest for the digest of the module until the module is finished, and while its digest is taken. */
 export const unsealed = "0".repeat(64);
