@@ -1,6 +1,7 @@
 import { copyFile, mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
+import { moduleTemplate, recordedStep } from "../src/build/assemble/kbuild-template.ts";
 import { applyPatches, readPatchFile } from "../src/change/patch-files.ts";
 import { compareCompiler, toolchainFolder } from "../src/kernel/compiler.ts";
 import type { TargetKernel } from "../src/kernel/find.ts";
@@ -8,7 +9,6 @@ import { compileUnit, UnitCache } from "../src/kernel/tree/compile.ts";
 import { plainEnvironment } from "../src/kernel/tree/kbuild.ts";
 import { type PreparedTree, prepareTree } from "../src/kernel/tree/prepare.ts";
 import { createShadow, foldersOf } from "../src/kernel/tree/shadow.ts";
-import { moduleTemplate, recordedStep } from "../src/module/template.ts";
 import { KmendError } from "../src/support/errors.ts";
 import { mapConcurrently, run } from "../src/support/run.ts";
 

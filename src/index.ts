@@ -2,6 +2,13 @@
  * kmend as a library: what the commands do, without printing.
  * @packageDocumentation
  */
+
+export type { Manifest } from "./build/assemble/manifest.ts";
+export { build } from "./build/build.ts";
+export type { BuildOptions, BuildResult, BuiltFunction } from "./build/build-types.ts";
+export type { DiffResult } from "./build/compare-objects.ts";
+export { type DiffOptions, diffObjects } from "./build/diff-objects.ts";
+export { type VerifiedItem, type VerifyOptions, type VerifyResult, verifyModule } from "./build/verify.ts";
 export { type BootResult, boot, type ConfirmResult, confirm } from "./host/boot.ts";
 export type { BootPlan } from "./host/boot-plan.ts";
 export type { BootService } from "./host/boot-service.ts";
@@ -13,12 +20,6 @@ export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./hos
 export { type UnloadOptions, type UnloadResult, unload } from "./host/unload.ts";
 export type { FindOptions, TargetKernel } from "./kernel/find.ts";
 export { findTargetKernel } from "./kernel/find.ts";
-export { build } from "./module/build.ts";
-export type { BuildOptions, BuildResult, BuiltFunction } from "./module/build-types.ts";
-export type { DiffResult } from "./module/compare-objects.ts";
-export { type DiffOptions, diffObjects } from "./module/diff-objects.ts";
-export type { Manifest } from "./module/manifest.ts";
-export { type VerifiedItem, type VerifyOptions, type VerifyResult, verifyModule } from "./module/verify.ts";
 export type { ErrorDetails } from "./support/errors.ts";
 export { ExitCode, KmendError } from "./support/errors.ts";
 export { type Progress, SilentProgress } from "./support/progress.ts";

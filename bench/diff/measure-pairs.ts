@@ -1,4 +1,4 @@
-import { compareObjects } from "../../src/module/compare-objects.ts";
+import { compareObjects } from "../../src/build/compare-objects.ts";
 import { pairsIn, readPair } from "../diff.ts";
 
 /** What a process that compares pairs of objects tells about them. */

@@ -1,8 +1,8 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { build } from "../../src/build/build.ts";
+import { verifyModule } from "../../src/build/verify.ts";
 import { findTargetKernel } from "../../src/kernel/find.ts";
-import { build } from "../../src/module/build.ts";
-import { verifyModule } from "../../src/module/verify.ts";
 import { readPatchModule } from "../../src/patch-module/patch-module.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import { ModuleMutator, type ModulePart } from "./module-mutations.ts";

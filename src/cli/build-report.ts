@@ -1,4 +1,4 @@
-import type { BuildResult } from "../module/build-types.ts";
+import type { BuildResult } from "../build/build-types.ts";
 import { counted } from "../support/counted.ts";
 import type { CommandContext } from "./command.ts";
 import { formatTable } from "./table.ts";

@@ -1,4 +1,4 @@
-import type { BuildOptions, BuildResult } from "../module/build-types.ts";
+import type { BuildOptions, BuildResult } from "../build/build-types.ts";
 import { ExitCode } from "../support/errors.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
@@ -103,7 +103,7 @@ export async function runBuild(
     progress,
     signal,
   });
-  const { build } = await import("../module/build.ts");
+  const { build } = await import("../build/build.ts");
   const request: BuildOptions = {
     patches,
     ...kernelOf(options),

@@ -1,4 +1,4 @@
-import type { DiffResult } from "../module/compare-objects.ts";
+import type { DiffResult } from "../build/compare-objects.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { formatTable } from "./table.ts";
@@ -29,7 +29,7 @@ export const diffCommand: CommandDefinition = {
     [ExitCode.refused]: "the change cannot be live patched",
   },
   async run(context, operands, options) {
-    const { diffObjects } = await import("../module/diff-objects.ts");
+    const { diffObjects } = await import("../build/diff-objects.ts");
     const result = await diffObjects({
       original: operands[0] as string,
       patched: operands[1] as string,

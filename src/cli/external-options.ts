@@ -1,4 +1,4 @@
-import type { ExternalRequest } from "../module/external.ts";
+import type { ExternalRequest } from "../build/external-module.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "./command.ts";
 

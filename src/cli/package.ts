@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { BuildOptions } from "../module/build-types.ts";
+import type { BuildOptions } from "../build/build-types.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Need } from "../support/requirement-table.ts";
 import type { PackageOrder } from "../update/package-order.ts";

@@ -113,7 +113,7 @@ interface Subject {
 
 async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
   const { progress, signal } = context;
-  const { findKernel } = await import("../module/find-kernel.ts");
+  const { findKernel } = await import("../build/find-kernel.ts");
   const { tryModule } = await import("../vm/try.ts");
   const asked = kernelOf(options);
   const wanted =

@@ -29,7 +29,7 @@ export const verifyCommand: CommandDefinition = {
   examples: [{ command: "kmend verify livepatch-fix.ko", description: "against the kernel that it was built for" }],
   exitCodes: { [ExitCode.stalled]: "the module does not fit this kernel" },
   async run(context, operands, options) {
-    const { verifyModule } = await import("../module/verify.ts");
+    const { verifyModule } = await import("../build/verify.ts");
     const { progress, signal } = context;
     const { withModuleFiles } = await import("../update/update-bundle.ts");
     const result = await withModuleFiles(operands, ([file]) =>

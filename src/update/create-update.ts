@@ -2,14 +2,14 @@ import { randomInt } from "node:crypto";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { build } from "../build/build.ts";
+import type { BuildResult, KeptObject } from "../build/build-types.ts";
 import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { type PatchOptions, readPatchOptions } from "../change/patch-options.ts";
 import { readOriginalConfig } from "../kernel/sources/original-config.ts";
 import { readTreeVersion } from "../kernel/sources/source-tree.ts";
-import { build } from "../module/build.ts";
-import type { BuildResult, KeptObject } from "../module/build-types.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
@@ -238,7 +238,7 @@ async function completeModules(
   found: TextualChange,
   result: BuildResult,
 ): Promise<Map<string, Uint8Array>> {
-  const { buildCompleteModules } = await import("../module/complete-modules.ts");
+  const { buildCompleteModules } = await import("../build/complete-modules.ts");
   const changed = new Map([
     ...original.files,
     ...found.change.files.map(({ path, patched }) => [path, patched] as const),

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { findKernel } from "../build/find-kernel.ts";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { type GitTree, originalRef } from "../change/git.ts";
 import { compareCompiler } from "../kernel/compiler.ts";
@@ -7,7 +8,6 @@ import type { TargetKernel } from "../kernel/find.ts";
 import { checkSystemMap, type OriginalConfig } from "../kernel/sources/original-config.ts";
 import { readTreeState } from "../kernel/sources/tree-state.ts";
 import { prepareTree } from "../kernel/tree/prepare.ts";
-import { findKernel } from "../module/find-kernel.ts";
 import { exists, makeOnce, rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";

@@ -1,10 +1,10 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { release as runningRelease, tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { build } from "../build/build.ts";
+import type { BuildOptions, BuildResult } from "../build/build-types.ts";
 import { readPatchFile } from "../change/patch-files.ts";
 import { findTargetKernel } from "../kernel/find.ts";
-import { build } from "../module/build.ts";
-import type { BuildOptions, BuildResult } from "../module/build-types.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type FinishedModule, finishedModule, readFinishedModule } from "./finished-module.ts";
 import { kernelOfPackage } from "./kernel-of-package.ts";

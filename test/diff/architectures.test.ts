@@ -3,12 +3,12 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import type { DiffResult } from "../../src/build/compare-objects.ts";
+import { diffObjects } from "../../src/build/diff-objects.ts";
 import { draftOf, draftSection, draftSymbol } from "../../src/elf/builder.ts";
 import type { Section } from "../../src/elf/model.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import type { DiffResult } from "../../src/module/compare-objects.ts";
-import { diffObjects } from "../../src/module/diff-objects.ts";
 import { dumpObject } from "../fixtures/arch/dump.ts";
 import { compileFor, type Machine, machines, relink, toolchain } from "../fixtures/arch/machines.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { compareObjects, type DiffResult } from "../../src/build/compare-objects.ts";
 import { SymbolType } from "../../src/elf/constants.ts";
-import { compareObjects, type DiffResult } from "../../src/module/compare-objects.ts";
 import { compileC, link } from "../fixtures/compile.ts";
 import { diffObjects } from "./diff-units.ts";
 

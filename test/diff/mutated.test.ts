@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { compareObjects } from "../../src/build/compare-objects.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
-import { compareObjects } from "../../src/module/compare-objects.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { compileFor, type Machine, machines, toolchain } from "../fixtures/arch/machines.ts";
 import { compileC } from "../fixtures/compile.ts";

@@ -1,11 +1,11 @@
 import { deflateSync } from "node:zlib";
 import { expect, test } from "vitest";
+import { compareObjects } from "../../src/build/compare-objects.ts";
 import { draftSection, emptyDraft } from "../../src/elf/builder.ts";
 import { readDebugEntries } from "../../src/elf/debug-entries.ts";
 import { ElfFormatError } from "../../src/elf/format-error.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { compareObjects } from "../../src/module/compare-objects.ts";
 import { compileC } from "../fixtures/compile.ts";
 
 const progbits = 1;

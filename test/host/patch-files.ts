@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { manifestSection } from "../../src/build/assemble/manifest.ts";
 import {
   type DraftSection,
   type DraftSymbol,
@@ -11,7 +12,6 @@ import {
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { manifestSection } from "../../src/module/manifest.ts";
 import { type Manifest, type ManifestFunction, readManifest } from "../../src/patch-module/manifest-note.ts";
 import { signatureMagic } from "../../src/patch-module/module-signature.ts";
 import { sealModule, unsealed } from "../../src/patch-module/seal.ts";

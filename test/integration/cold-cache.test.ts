@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build as bundle } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { BuildResult } from "../../src/module/build-types.ts";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { build, Scratch } from "./stock-kernel.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));

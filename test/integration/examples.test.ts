@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { BuildResult } from "../../src/module/build-types.ts";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 import { kmend } from "../cli/captured.ts";
 import { type PatchModule, readPatchModule } from "./patch-module.ts";

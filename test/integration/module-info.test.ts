@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { beforeAll, describe, expect, test } from "vitest";
+import { type ModuleTemplate, moduleTemplate } from "../../src/build/assemble/kbuild-template.ts";
+import { moduleInfoObject } from "../../src/build/assemble/module-sections.ts";
 import { draftOf, draftSection } from "../../src/elf/builder.ts";
 import { SectionType, SpecialSection } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
@@ -7,8 +9,6 @@ import { readVersions } from "../../src/elf/symbol-versions.ts";
 import { writeObject } from "../../src/elf/writer.ts";
 import { compareCompiler, toolchainFolder } from "../../src/kernel/compiler.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers, type SymversEntry } from "../../src/kernel/modules/symvers.ts";
-import { moduleInfoObject } from "../../src/module/module-info.ts";
-import { type ModuleTemplate, moduleTemplate } from "../../src/module/template.ts";
 import { stockKernel } from "./stock-kernel.ts";
 
 let template: ModuleTemplate;

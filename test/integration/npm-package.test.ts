@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { BuildResult } from "../../src/module/build-types.ts";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { runProgram } from "./fresh-root.ts";
 import { readPatchModule } from "./patch-module.ts";
 import { all, append, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";

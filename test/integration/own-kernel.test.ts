@@ -3,8 +3,8 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { build } from "../../src/module/build.ts";
-import type { BuildResult } from "../../src/module/build-types.ts";
+import { build } from "../../src/build/build.ts";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";

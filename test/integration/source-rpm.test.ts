@@ -2,8 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { runKpatchBuild } from "../../src/cli/compat/kpatch-build.ts";
-import type { BuildResult } from "../../src/module/build-types.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { kmend } from "../cli/captured.ts";
 import { dnfRepository, type KernelRpms, makeKernelRpms } from "./kernel-rpms.ts";

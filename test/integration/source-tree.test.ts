@@ -4,8 +4,8 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
-import type { BuildResult } from "../../src/module/build-types.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { kmend } from "../cli/captured.ts";
 import { programFolder, runProgram } from "./fresh-root.ts";

@@ -2,10 +2,10 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import type { BuildResult } from "../../src/build/build-types.ts";
 import { compareCompiler } from "../../src/kernel/compiler.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
 import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
-import type { BuildResult } from "../../src/module/build-types.ts";
 import { kmend } from "../cli/captured.ts";
 
 /** Which stock kernel the tests are about: the newest on offer, unless KMEND_TEST_KERNEL names a release. */

@@ -12,10 +12,10 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { VerifyResult } from "../../src/build/verify.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
-import type { VerifyResult } from "../../src/module/verify.ts";
 import { readManifest } from "../../src/patch-module/manifest-note.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { cacheRoot, sha256 } from "../../src/support/cache.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { BuildResult } from "../../src/module/build-types.ts";
-import type { Warning } from "../../src/module/warnings.ts";
+import type { BuildResult } from "../../src/build/build-types.ts";
+import type { Warning } from "../../src/build/warnings/find-warnings.ts";
 import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { BuildOptions, BuildResult } from "../../module/build-types.ts";
+import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
@@ -95,7 +95,7 @@ export async function runKpatchBuild(words: readonly string[], surroundings: Sur
     if (choices.sourcerpm !== undefined)
       needs.push("source-rpm", ...(choices.kernelRpm === undefined ? ["dnf" as const] : []));
     await ensureRequirements({ needs, install: true, progress: reporter, signal });
-    const { build } = await import("../../module/build.ts");
+    const { build } = await import("../../build/build.ts");
     const result = await build({ ...buildRequest(choices, patches), progress: reporter, signal });
     return tell(result, surroundings, reporter);
   } catch (thrown) {

@@ -1,7 +1,7 @@
 import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import type { BuildResult } from "../../module/build-types.ts";
+import type { BuildResult } from "../../build/build-types.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";

@@ -1,0 +1,38 @@
+import type { ChangeSet } from "../change/change-set.ts";
+import type { LayoutFindings } from "../diff/layout.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { sourceTree } from "../kernel/tree-kernel.ts";
+import type { Workshop } from "./build-context.ts";
+import type { BuildOptions } from "./build-types.ts";
+import { checkUnitLayouts, type KernelTypes } from "./check-layouts.ts";
+import type { UnitPair } from "./pairs/unit-pairs.ts";
+
+/** What the types of a change are held against, and by whose word they belong to the kernel. */
+export interface TypeQuestion {
+  readonly kernel: TargetKernel;
+  readonly options: BuildOptions;
+  readonly change: ChangeSet;
+  readonly types: KernelTypes;
+  readonly workshop: Workshop;
+  /** False when the text of the change shows that it leaves all types as they are. */
+  readonly isAboutTypes: boolean;
+}
+
+/**
+ * True when nothing but the user says that source, configuration and image belong together: a type of the source may be another one than the kernel's,
+ * also one that only the new code uses. The packages of a distribution are of one version.
+ */
+export function isFromElsewhere({ kernel, options }: Pick<TypeQuestion, "kernel" | "options">): boolean {
+  return kernel.distribution === sourceTree || options.image !== undefined || options.rpms !== undefined;
+}
+
+/** Compares the types of all units where that can show anything. */
+export async function checkTypes(pairs: readonly UnitPair[], question: TypeQuestion): Promise<LayoutFindings> {
+  const { change, types, workshop, options } = question;
+  const allowed = options.allowLayout ?? [];
+  if (question.isAboutTypes) return checkUnitLayouts(pairs, change, types, allowed, workshop);
+  if (!isFromElsewhere(question) || (await types.of("vmlinux")) === undefined) return { refusals: [], notes: [] };
+  const { refusals, notes } = await checkUnitLayouts(pairs, change, types, allowed, workshop);
+  // A unit without debug information tells nothing here, and the change is not about types.
+  return { refusals: refusals.filter(({ code }) => code !== "LAYOUT_UNKNOWN"), notes };
+}

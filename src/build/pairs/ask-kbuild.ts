@@ -1,0 +1,91 @@
+import { dirname, join } from "node:path";
+import type { PatchFile } from "../../change/patch-files.ts";
+import { createShadow } from "../../kernel/tree/shadow.ts";
+import { objectPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
+import { type KbuildQuestion, ListsBeside, type Membership, membershipOf } from "../../kernel/tree/units.ts";
+import { kbuildOf, type Workshop } from "../build-context.ts";
+
+/** What Kbuild says of source files that were not compiled before. */
+export interface KbuildAnswer {
+  /** By source path. */
+  readonly membership: ReadonlyMap<string, Membership>;
+  /** By object as Kbuild names it; not of all. */
+  readonly commands: ReadonlyMap<string, UnitCommand>;
+}
+
+/** A question that was put to Kbuild before the patch was applied. */
+export interface ForeseenQuestion {
+  /** Source paths, sorted. */
+  readonly sources: readonly string[];
+  readonly answer: Promise<KbuildAnswer>;
+}
+
+/** Up to how many units their commands are asked for before it is known whether they are built. */
+const fewUnits = 8;
+
+/** Objects that these source files most likely become: nearly every unit is built, and under its own name. Empty for many files, which are asked about first. */
+export function likelyObjects(sources: readonly string[]): string[] {
+  return sources.length > fewUnits ? [] : sources.map(objectPath);
+}
+
+/**
+ * Asks Kbuild about the files that patches name, which takes as long as applying them. Where they touch anything but C files and headers that are there, the
+ * question is another one.
+ * @returns undefined when there is nothing to be asked, or nothing is certain yet.
+ */
+export async function foreseeQuestion(
+  patches: readonly Pick<PatchFile, "files">[],
+  workshop: Workshop,
+): Promise<ForeseenQuestion | undefined> {
+  const files = patches.flatMap((patch) => patch.files);
+  const isPlain = files.every((file) => file.old === file.new && /\.[ch]$/.test(file.new ?? ""));
+  if (!isPlain || workshop.tree.environment.external !== undefined) return undefined;
+  const named = [...new Set(files.flatMap(({ new: path }) => (path?.endsWith(".c") === true ? [path] : [])))];
+  const known = await Promise.all(named.map((path) => workshop.cache.command(path)));
+  const sources = named.filter((_, index) => known[index] === undefined).sort();
+  if (sources.length === 0 || sources.length > fewUnits) return undefined;
+  const answer = askPreparedTree(sources, workshop);
+  // Whoever needs the answer gets its error; a patch that does not apply needs none.
+  answer.catch(() => {});
+  return { sources, answer };
+}
+
+/** Asks about the prepared tree. */
+export async function askPreparedTree(sources: readonly string[], workshop: Workshop): Promise<KbuildAnswer> {
+  if (sources.length === 0) return { membership: new Map(), commands: new Map() };
+  const { foreseen } = workshop;
+  if (foreseen !== undefined && foreseen.sources.join("\n") === [...sources].sort().join("\n")) return foreseen.answer;
+  return ask(sources, likelyObjects(sources), kbuildOf(workshop), workshop);
+}
+
+/** Asks about the patched tree: where the patch touches Makefiles or adds units, Kbuild has to know those. */
+export async function askPatchedTree(
+  sources: readonly string[],
+  patchedFiles: ReadonlyMap<string, Uint8Array | null>,
+  workshop: Workshop,
+): Promise<KbuildAnswer> {
+  if (sources.length === 0) return { membership: new Map(), commands: new Map() };
+  const at = join(workshop.folder, "asked");
+  const folders = sources.map((path) => dirname(path));
+  createShadow(workshop.tree.path, at, patchedFiles, folders);
+  return ask(sources, [], { ...kbuildOf(workshop), at, kept: undefined }, workshop);
+}
+
+/** @param objects whose commands are asked for at the same time. */
+function ask(
+  sources: readonly string[],
+  objects: readonly string[],
+  question: KbuildQuestion,
+  workshop: Workshop,
+): Promise<KbuildAnswer> {
+  const { tree, folder, progress } = workshop;
+  return progress.phase("kbuild", "Ask Kbuild what is built, and how", async () => {
+    const units = objects.map((object, index) => ({ source: sources[index] as string, object }));
+    const lists = new ListsBeside(objects.map((object) => dirname(object)));
+    const told = unitCommands(tree, question.at, units, { ...workshop, beside: { lists, scratch: folder } })
+      .catch(() => [])
+      .finally(() => lists.end());
+    const [membership, commands] = await Promise.all([membershipOf(question, sources, lists), told]);
+    return { membership, commands: new Map(commands.map((command) => [command.object, command])) };
+  });
+}

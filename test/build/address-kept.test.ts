@@ -1,0 +1,168 @@
+import { expect, test } from "vitest";
+import { keptAddresses } from "../../src/build/warnings/address-kept.ts";
+import { diffPatched } from "../diff/diff-units.ts";
+
+/** What the kernel's headers would declare. */
+const declarations = `
+struct work { void *data[3]; void (*func)(struct work *); };
+struct operations { int (*open)(void *); int (*close)(void *); };
+struct device { const char *name; const struct operations *operations; void (*release)(void *); struct device *next; };
+extern void call_rcu(void *, void (*)(void *));
+extern void queue_work(struct work *);
+extern void register_device(struct device *);
+extern void seq_puts(void *, const char *);
+extern int seq_printf(void *, const char *, ...);
+extern void *memcpy(void *, const void *, unsigned long);
+extern void *kmemdup(const void *, unsigned long, int);
+extern char *strchr(const char *, int);
+extern void sort(void *, unsigned long, unsigned long, int (*)(const void *, const void *), void *);
+extern void _dev_err(void *, const char *, ...);
+extern void mutex_lock(void *);
+extern void __mutex_init(void *, const char *, void *);
+extern void (*hook)(void *, const char *);
+`;
+
+/** Warnings for code that differs with PATCHED, as `function: why` without what all of them say. */
+async function kept(source: string, hasLockdep = false): Promise<string[]> {
+  const { patched, changes, selection, refusals } = await diffPatched(`${declarations}${source}`);
+  expect(refusals).toEqual([]);
+  const plan = { patched, changes, pair: { source: "unit.c", object: "vmlinux" } };
+  const warnings = keptAddresses([{ plan, selection }], { hasLockdep, typesOf: () => undefined });
+  for (const { code, unit } of warnings) expect({ code, unit }).toEqual({ code: "ADDRESS_KEPT", unit: "unit.c" });
+  return warnings.map(
+    ({ function: name, why }) =>
+      `${name}: ${why.replace("the address of ", "").replace(", which is in the patch module,", "")}`,
+  );
+}
+
+/** A function `run` whose patched version has other statements, with what these need before it. */
+function run(statements: string, before = ""): string {
+  return `#ifdef PATCHED
+${before}
+#endif
+int run(void *p, struct device *device, int i)
+{
+#ifdef PATCHED
+${statements}
+#endif
+	return take(i);
+}`;
+}
+
+const callback = "static noinline void late(void *p) { outside(p); }";
+
+test.each<[string, string, string[]]>([
+  ["a callback of RCU", run("call_rcu(p, late);", callback), ["run: it passes late() to call_rcu, which may keep it"]],
+  ["a function in an object", run("device->release = late;", callback), ["run: it stores late() in memory"]],
+  [
+    "a work item of the patch's own",
+    run(
+      "queue_work(&item);",
+      "static noinline void work(struct work *w) { outside(w); }\nstatic struct work item = { .func = work };",
+    ),
+    ["run: it passes item to queue_work, which may keep it"],
+  ],
+  [
+    "a table of operations",
+    run(
+      "device->operations = &table;",
+      "static noinline int opened(void *p) { return take(1); }\nstatic const struct operations table = { .open = opened };",
+    ),
+    ["run: it stores table in memory"],
+  ],
+  ["a name in an object", run('device->name = "fixed";'), ['run: it stores the text "fixed" in memory']],
+  [
+    "an object in a list, its address in a register for a while",
+    run(
+      "struct device *mine = i ? &one : &two; take(1); mine->next = device->next; device->next = mine;",
+      "static struct device one, two;",
+    ),
+    ["run: it stores one in memory", "run: it stores two in memory"],
+  ],
+  [
+    "a function that is passed on by another one of the unit",
+    run("arm(p, late);", `${callback}\nstatic noinline void arm(void *p, void (*f)(void *)) { call_rcu(p, f); }`),
+    ["run: it passes late() to call_rcu, which may keep it"],
+  ],
+  [
+    "an object on the stack that is passed on",
+    run('struct device d = { .name = "copied" }; register_device(&d);'),
+    ['run: it puts the text "copied" into an object on its stack that is used elsewhere'],
+  ],
+  [
+    "a pointer that a table of the patch holds",
+    run("device->name = names[i & 3];", 'static const char *const names[] = { "a", "b", "c", "d" };'),
+    ['"a"', '"b"', '"c"', '"d"'].map((text) => `run: it stores the text ${text} in memory`),
+  ],
+  [
+    "a copy of a table with pointers in it",
+    run(
+      "kmemdup(&table, sizeof(table), i);",
+      "static noinline int opened(void *p) { return take(1); }\nstatic const struct operations table = { .open = opened };",
+    ),
+    ["run: it stores opened() in memory"],
+  ],
+  [
+    "a call through a pointer",
+    run('hook(p, "told");'),
+    ['run: it passes the text "told" to a function that it calls through a pointer, which may keep it'],
+  ],
+])("%s outlives the module", async (_what, source, expected) => {
+  expect((await kept(source)).sort()).toEqual([...expected].sort());
+});
+
+test("a text that a function returns is its callers'", async () => {
+  const source = (text: string): string => `const char *name_of(int i) { return i ? "old" : ${text}; }`;
+  const found = await kept(`#ifdef PATCHED\n${source('"new"')}\n#else\n${source('"other"')}\n#endif`);
+  expect(found.sort()).toEqual([
+    'name_of: it returns the text "new" to its callers',
+    'name_of: it returns the text "old" to its callers',
+  ]);
+});
+
+test.each<[string, string]>([
+  [
+    "texts that are printed",
+    run('printk("%s %d", "x", i); seq_puts(p, "y"); seq_printf(p, "%s", "z"); _dev_err(p, "e");'),
+  ],
+  ["a place in a text that is printed", run('seq_puts(p, strchr("abc", i));')],
+  [
+    "a text that a new function returns to the code that prints it",
+    run("seq_puts(p, name(i));", 'static noinline const char *name(int i) { return i ? "a" : "b"; }'),
+  ],
+  ["a table that is read", run("i = numbers[i & 3];", "static const int numbers[] = { 3, 1, 4, 1 };")],
+  [
+    "texts of a table that are printed",
+    run("seq_puts(p, names[i & 3]);", 'static const char *const names[] = { "a", "b", "c", "d" };'),
+  ],
+  [
+    "a comparison while it sorts",
+    run("sort(p, 1, 2, order, 0);", "static noinline int order(const void *a, const void *b) { return take(1); }"),
+  ],
+  ["a new function that is called", run("late(p);", callback)],
+  ["a variable that is counted", run("count += i;", "static int count;")],
+  ["a lock that is taken", run("mutex_lock(&lock);", "static long lock[4];")],
+  [
+    "bytes that are copied",
+    run('memcpy(p, table, 300); printk("copied");', "static const char table[300] = { 1, 2, 3 };"),
+  ],
+  ["name and class of a lock without lockdep", run('static long key; __mutex_init(p, "lock", &key);')],
+])("%s end with the function", async (_what, source) => {
+  expect(await kept(source)).toEqual([]);
+});
+
+test("lockdep keeps name and class of a lock", async () => {
+  expect(await kept(run('static long key; __mutex_init(p, "lock", &key);'), true)).toEqual([
+    'run: it passes the text "lock" to __mutex_init, which may keep it',
+    expect.stringMatching(/^run: it passes key(\.\d+)? to __mutex_init, which may keep it$/),
+  ]);
+});
+
+test("a redirected function that takes its own address means the kernel's", async () => {
+  const source = 'void again(void *p) {\n#ifdef PATCHED\n\tprintk("again");\n#endif\n\tcall_rcu(p, again);\n}';
+  expect(await kept(source)).toEqual([]);
+  const diff = await diffPatched(`${declarations}${source}`);
+  expect(diff.routes("again").filter((route) => route.includes(" again"))).toEqual([
+    expect.stringContaining("original again"),
+  ]);
+});
