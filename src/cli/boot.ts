@@ -20,7 +20,7 @@ export const bootCommand: CommandDefinition = {
     [ExitCode.refused]: "a module is held back, or this kernel does not allow it",
   },
   async run(context, _operands, options) {
-    const { boot, confirm } = await import("../host/boot.ts");
+    const { boot, confirm } = await import("../host/boot/boot.ts");
     if (options.flag("confirm")) {
       const result = await confirm(changeOf(context, options));
       if (context.json) context.printJson(result);

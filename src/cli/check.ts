@@ -15,7 +15,7 @@ export const checkCommand: CommandDefinition = {
     [ExitCode.stalled]: "a transition is running",
   },
   async run(context) {
-    const { judgeHealth, readHostStatus } = await import("../host/status.ts");
+    const { judgeHealth, readHostStatus } = await import("../host/status/status.ts");
     const health = judgeHealth(await readHostStatus());
     const problems = health.verdict === "good" ? [] : health.problems;
     if (context.json) context.printJson({ schema: 1, verdict: health.verdict, problems });

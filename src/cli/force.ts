@@ -19,7 +19,7 @@ export const forceCommand: CommandDefinition = {
     [ExitCode.environment]: "not root",
   },
   async run(context, operands, options) {
-    const { force } = await import("../host/force.ts");
+    const { force } = await import("../host/load/force.ts");
     const confirmed = options.flag("yesIKnow");
     const result = await force({ operand: operands[0] as string, confirmed, ...changeOf(context, options) });
     if (context.json) context.printJson(result);

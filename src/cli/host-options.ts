@@ -1,4 +1,4 @@
-import type { ChangeOptions } from "../host/load.ts";
+import type { ChangeOptions } from "../host/load/load.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
 import { usageError } from "./usage.ts";

@@ -1,5 +1,5 @@
-import type { HostRefusal } from "../host/host-refusals.ts";
-import type { PendingTask } from "../host/tasks.ts";
+import type { HostRefusal } from "../host/kernel/host-refusals.ts";
+import type { PendingTask } from "../host/kernel/tasks.ts";
 import { printableLine } from "../support/printable.ts";
 import type { CommandContext } from "./command.ts";
 

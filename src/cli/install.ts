@@ -1,4 +1,4 @@
-import type { InstallOptions, InstallResult } from "../host/install.ts";
+import type { InstallOptions, InstallResult } from "../host/installed/install.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
 import { dryRunOption } from "./host-options.ts";
@@ -36,7 +36,7 @@ export const installCommand: CommandDefinition = {
     [ExitCode.environment]: "not root, or nothing would load it in the initramfs",
   },
   async run(context, operands, options) {
-    const { install } = await import("../host/install.ts");
+    const { install } = await import("../host/installed/install.ts");
     const { exitCode, ...result } = await install(installOptions(context, operands, options));
     if (result.outcome === "done") context.progress.note(result.boot.text);
     reportInstall(context, result);
@@ -59,7 +59,7 @@ export const uninstallCommand: CommandDefinition = {
   examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],
   exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },
   async run(context, operands, options) {
-    const { uninstall } = await import("../host/install.ts");
+    const { uninstall } = await import("../host/installed/install.ts");
     const { exitCode, ...result } = await uninstall(installOptions(context, operands, options));
     reportInstall(context, result);
     return exitCode;

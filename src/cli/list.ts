@@ -11,7 +11,7 @@ export const listCommand: CommandDefinition = {
   examples: [{ command: "kmend list", description: "what is loaded and installed" }],
   exitCodes: {},
   async run(context) {
-    const { readHostStatus } = await import("../host/status.ts");
+    const { readHostStatus } = await import("../host/status/status.ts");
     const status = await readHostStatus();
     if (context.json) context.printJson(status);
     else for (const line of listLines(status, context.style)) context.print(line);

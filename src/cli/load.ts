@@ -28,7 +28,7 @@ export const loadCommand: CommandDefinition = {
   async run(context, operands, options) {
     const all = options.flag("all");
     requireOneOf("load", operands, all);
-    const { load } = await import("../host/load.ts");
+    const { load } = await import("../host/load/load.ts");
     const { withModuleFiles } = await import("../update/update-bundle.ts");
     const { exitCode, ...result } = await withModuleFiles(operands, (files) =>
       load({ operands: files, all, ...changeOf(context, options) }),

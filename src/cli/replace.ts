@@ -18,7 +18,7 @@ export const replaceCommand: CommandDefinition = {
   examples: [{ command: "kmend replace livepatch-all.ko", description: "put one module in place of all others" }],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {
-    const { replace } = await import("../host/load.ts");
+    const { replace } = await import("../host/load/load.ts");
     const { exitCode, ...result } = await replace({ operands, ...changeOf(context, options) });
     reportChange(context, result);
     return exitCode;

@@ -1,4 +1,4 @@
-import type { SignalResult } from "../host/signal.ts";
+import type { SignalResult } from "../host/load/signal.ts";
 import { ExitCode } from "../support/errors.ts";
 import type { CommandDefinition } from "./command.ts";
 import { changeOf, dryRunOption } from "./host-options.ts";
@@ -13,7 +13,7 @@ export const signalCommand: CommandDefinition = {
   examples: [{ command: "kmend signal", description: "signal the tasks of the running transition" }],
   exitCodes: { [ExitCode.unchanged]: "no transition is running", [ExitCode.environment]: "not root" },
   async run(context, _operands, options) {
-    const { signal } = await import("../host/signal.ts");
+    const { signal } = await import("../host/load/signal.ts");
     const result = await signal(changeOf(context, options));
     if (context.json) context.printJson(result);
     else context.print(textOf(result));

@@ -1,4 +1,10 @@
-import type { FunctionStatus, HostStatus, InstalledStatus, PatchStatus, TransitionStatus } from "../host/status.ts";
+import type {
+  FunctionStatus,
+  HostStatus,
+  InstalledStatus,
+  PatchStatus,
+  TransitionStatus,
+} from "../host/status/status.ts";
 import { counted } from "../support/counted.ts";
 import { taskLines } from "./host-report.ts";
 import type { Style } from "./style.ts";

@@ -30,12 +30,12 @@ export const statusCommand: CommandDefinition = {
   ],
   exitCodes: {},
   async run(context, _operands, options) {
-    const { readHostStatus } = await import("../host/status.ts");
+    const { readHostStatus } = await import("../host/status/status.ts");
     const target = options.text("prometheus");
     const watch = options.flag("watch");
     if ([context.json, watch, target !== undefined].filter(Boolean).length > 1) throw exclusive();
     if (target !== undefined) {
-      const { prometheusText } = await import("../host/prometheus.ts");
+      const { prometheusText } = await import("../host/status/prometheus.ts");
       const text = prometheusText(await readHostStatus());
       if (target === "-") context.print(text.trimEnd());
       else {
@@ -53,7 +53,7 @@ export const statusCommand: CommandDefinition = {
 };
 
 async function follow(context: CommandContext): Promise<ExitCode> {
-  const { readHostStatus } = await import("../host/status.ts");
+  const { readHostStatus } = await import("../host/status/status.ts");
   // On a terminal each picture takes the place of the one before.
   const clear = process.stdout.isTTY === true ? `${ownEscape}[H${ownEscape}[2J` : "";
   while (!context.signal.aborted) {

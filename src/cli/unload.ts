@@ -28,7 +28,7 @@ export const unloadCommand: CommandDefinition = {
   async run(context, operands, options) {
     const all = options.flag("all");
     requireOneOf("unload", operands, all);
-    const { unload } = await import("../host/unload.ts");
+    const { unload } = await import("../host/load/unload.ts");
     const { exitCode, ...result } = await unload({ operands, all, ...changeOf(context, options) });
     reportChange(context, result);
     return exitCode;

@@ -11,7 +11,7 @@ import {
   type UpdateChangeResult,
   undoUpdate,
 } from "../../src/cli/updates.ts";
-import { load } from "../../src/host/load.ts";
+import { load } from "../../src/host/load/load.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { FakeHost } from "../host/fake-host.ts";
 import { patchFile } from "../host/patch-files.ts";

@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { ElfReader } from "../../src/elf/reader.ts";
-import type { Host } from "../../src/host/host.ts";
-import { readPatchFile } from "../../src/host/patch-file.ts";
+import type { Host } from "../../src/host/kernel/host.ts";
+import { readPatchFile } from "../../src/host/load/patch-file.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { buildId, release } from "./patch-files.ts";
 

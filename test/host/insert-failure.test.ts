@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { insertFailure } from "../../src/host/insert-failure.ts";
+import { insertFailure } from "../../src/host/load/insert-failure.ts";
 
 /** What insmod of kmod and of busybox print, with the exit code that it means. */
 test.each([

@@ -3,9 +3,9 @@ import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlin
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { moduleProgramMark } from "../../src/host/module-programs.ts";
-import type { OrphanWait } from "../../src/host/orphaned-programs.ts";
-import { withHostLock } from "../../src/host/records.ts";
+import { withHostLock } from "../../src/host/installed/records.ts";
+import { moduleProgramMark } from "../../src/host/kernel/module-programs.ts";
+import type { OrphanWait } from "../../src/host/kernel/orphaned-programs.ts";
 
 let root: string;
 let children: ChildProcess[];

@@ -5,12 +5,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listLines as kpatchLines } from "../../src/cli/compat/kpatch.ts";
 import { infoLines } from "../../src/cli/info.ts";
 import { listLines, statusLines } from "../../src/cli/status-report.ts";
-import { force, forceCost } from "../../src/host/force.ts";
-import { load } from "../../src/host/load.ts";
-import { readModuleInfo } from "../../src/host/module-info.ts";
-import { prometheusText } from "../../src/host/prometheus.ts";
-import { signal } from "../../src/host/signal.ts";
-import { judgeHealth, readHostStatus } from "../../src/host/status.ts";
+import { readModuleInfo } from "../../src/host/kernel/module-info.ts";
+import { force, forceCost } from "../../src/host/load/force.ts";
+import { load } from "../../src/host/load/load.ts";
+import { signal } from "../../src/host/load/signal.ts";
+import { prometheusText } from "../../src/host/status/prometheus.ts";
+import { judgeHealth, readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, release, type Wanted } from "./patch-files.ts";
 

@@ -1,12 +1,12 @@
 import { type Dirent, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { readTracedFunctions } from "../../src/host/ftrace-users.ts";
-import { thisHost } from "../../src/host/host.ts";
-import { signal } from "../../src/host/signal.ts";
-import { hasLivepatch, readIdleModules, readLoadedPatches } from "../../src/host/sysfs.ts";
-import { countTasks } from "../../src/host/tasks.ts";
-import { whoHoldsUp } from "../../src/host/transition.ts";
+import { readTracedFunctions } from "../../src/host/kernel/ftrace-users.ts";
+import { thisHost } from "../../src/host/kernel/host.ts";
+import { hasLivepatch, readIdleModules, readLoadedPatches } from "../../src/host/kernel/sysfs.ts";
+import { countTasks } from "../../src/host/kernel/tasks.ts";
+import { signal } from "../../src/host/load/signal.ts";
+import { whoHoldsUp } from "../../src/host/load/transition.ts";
 import { type RecordedKernel, recordedHost } from "./recorded-host.ts";
 
 const roots: string[] = [];

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { pendingTasks } from "../../src/host/tasks.ts";
+import { pendingTasks } from "../../src/host/kernel/tasks.ts";
 import { FakeHost } from "./fake-host.ts";
 
 let host: FakeHost;

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { LoadResult } from "../../src/host/load.ts";
-import type { HostStatus } from "../../src/host/status.ts";
+import type { LoadResult } from "../../src/host/load/load.ts";
+import type { HostStatus } from "../../src/host/status/status.ts";
 import { type BootEnd, DebianGuest } from "./debian-guest.ts";
 import { buildFixtures, exampleModule } from "./host-modules.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";

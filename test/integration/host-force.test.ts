@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ForceResult } from "../../src/host/force.ts";
-import type { LoadResult } from "../../src/host/load.ts";
-import type { SignalResult } from "../../src/host/signal.ts";
-import type { HostStatus } from "../../src/host/status.ts";
-import type { UnloadResult } from "../../src/host/unload.ts";
+import type { ForceResult } from "../../src/host/load/force.ts";
+import type { LoadResult } from "../../src/host/load/load.ts";
+import type { SignalResult } from "../../src/host/load/signal.ts";
+import type { UnloadResult } from "../../src/host/load/unload.ts";
+import type { HostStatus } from "../../src/host/status/status.ts";
 import type { HostRun } from "./host-guest.ts";
 import { runHostWithFixtures } from "./host-modules.ts";
 import { Scratch } from "./stock-kernel.ts";

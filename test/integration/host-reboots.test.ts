@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { BootResult } from "../../src/host/boot.ts";
-import type { InstallResult } from "../../src/host/install.ts";
-import type { LoadResult } from "../../src/host/load.ts";
-import type { HostStatus } from "../../src/host/status.ts";
+import type { BootResult } from "../../src/host/boot/boot.ts";
+import type { InstallResult } from "../../src/host/installed/install.ts";
+import type { LoadResult } from "../../src/host/load/load.ts";
+import type { HostStatus } from "../../src/host/status/status.ts";
 import { type BootEnd, DebianGuest } from "./debian-guest.ts";
 import { buildFixtures, exampleModule } from "./host-modules.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";

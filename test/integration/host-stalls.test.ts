@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { LoadResult } from "../../src/host/load.ts";
-import type { HostStatus } from "../../src/host/status.ts";
-import type { UnloadResult } from "../../src/host/unload.ts";
+import type { LoadResult } from "../../src/host/load/load.ts";
+import type { UnloadResult } from "../../src/host/load/unload.ts";
+import type { HostStatus } from "../../src/host/status/status.ts";
 import type { HostRun } from "./host-guest.ts";
 import { runHostWithFixtures } from "./host-modules.ts";
 import { Scratch } from "./stock-kernel.ts";

@@ -1,4 +1,4 @@
-import { hostRefusalTexts } from "../../src/host/host-refusals.ts";
+import { hostRefusalTexts } from "../../src/host/kernel/host-refusals.ts";
 import { type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
 
 const head = `# What kmend refuses, and what to do

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { hostRefusalTexts } from "../../src/host/host-refusals.ts";
+import { hostRefusalTexts } from "../../src/host/kernel/host-refusals.ts";
 import { refusalTexts } from "../../src/support/refusals.ts";
 import { refusalPage } from "./refusal-page.ts";
 import { read, root, typeScriptFiles } from "./source-files.ts";

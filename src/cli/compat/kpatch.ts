@@ -1,7 +1,7 @@
 import { basename } from "node:path";
-import { thisHost } from "../../host/host.ts";
-import { findInstalled } from "../../host/installed.ts";
-import { type HostStatus, readHostStatus } from "../../host/status.ts";
+import { findInstalled } from "../../host/installed/installed.ts";
+import { thisHost } from "../../host/kernel/host.ts";
+import { type HostStatus, readHostStatus } from "../../host/status/status.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { CommandWords, Offer, OptionDefinition } from "../command.ts";

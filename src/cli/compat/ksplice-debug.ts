@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises";
-import { readKernelLog } from "../../host/kernel-log.ts";
+import { readKernelLog } from "../../host/kernel/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 import type { UpdateChangeResult } from "../updates.ts";

@@ -1,0 +1,180 @@
+import { ExitCode } from "../../support/errors.ts";
+import { fillTexts } from "../../support/refusals.ts";
+
+interface HostRefusalText {
+  readonly why: string;
+  readonly hint: string;
+  readonly exitCode: ExitCode;
+}
+
+/** Reason and advice of everything that a host refuses before it changes anything. `{…}` places are filled by {@link refuseOnHost}. */
+export const hostRefusalTexts = {
+  NO_LIVEPATCH: {
+    why: "this kernel ({release}) has no live patching: there is no /sys/kernel/livepatch",
+    hint: "boot a kernel with CONFIG_LIVEPATCH=y",
+    exitCode: ExitCode.environment,
+  },
+  FTRACE_OFF: {
+    why: "ftrace is switched off, and live patches redirect functions with it",
+    hint: "sysctl kernel.ftrace_enabled=1",
+    exitCode: ExitCode.environment,
+  },
+  OTHER_RELEASE: {
+    why: "it is made for kernel {made}, and {running} {verb}",
+    hint: "build it for this kernel: kmend build --kernel {running}",
+    exitCode: ExitCode.refused,
+  },
+  OTHER_BUILD: {
+    why: "it is proven for the build {made} of {release}, and this kernel is the build {running}",
+    hint: "build it anew against the image of the running kernel, or boot the kernel it was made for",
+    exitCode: ExitCode.refused,
+  },
+  OTHER_MODULE_BUILD: {
+    why: "it changes the module {module} and is proven for its build {wanted}, and {where} is the build {found}",
+    hint: "build it against the module that runs here: kmend build --oot-module FILE; or put the kernel's own module back",
+    exitCode: ExitCode.refused,
+  },
+  MODULE_NAME_TOO_LONG: {
+    why: "its name has {length} characters, and the kernel keeps {longest}",
+    hint: "build it under a shorter name: kmend build --name",
+    exitCode: ExitCode.refused,
+  },
+  UNTRUSTED_FILE: {
+    why: "it is installed where others than root decide what it holds: {problem}",
+    hint: "find out who wrote it, then chown root:root and chmod go-w what is named, and install the module again",
+    exitCode: ExitCode.refused,
+  },
+  UNSIGNED: {
+    why: "it carries no signature, and this kernel loads signed modules only ({policy})",
+    hint: "sign it with a key that the kernel trusts: kmend package --sign-key and --sign-cert",
+    exitCode: ExitCode.policy,
+  },
+  LOADING_SWITCHED_OFF: {
+    why: "loading and unloading modules is switched off until the next boot (sysctl kernel.modules_disabled)",
+    hint: "install it with kmend install, so that it is loaded at the next boot",
+    exitCode: ExitCode.policy,
+  },
+  TRANSITION_RUNNING: {
+    why: "the transition of {patch} is not over ({state}), and the kernel makes one at a time",
+    hint: "kmend status shows the tasks it waits for; kmend unload {patch} takes it back",
+    exitCode: ExitCode.environment,
+  },
+  OTHER_BUILD_LOADED: {
+    why: "another build of {name} is loaded, and the kernel takes one module of a name",
+    hint: "kmend unload {name} first, or build this one under another name and use kmend replace",
+    exitCode: ExitCode.refused,
+  },
+  CALLED_DIRECTLY: {
+    why: "it would cover {functions} of {patch}, whose other functions call their own version of it directly and would go on doing so",
+    hint: "build one cumulative module from all patches, or build {patch} with --no-replace before this one",
+    exitCode: ExitCode.refused,
+  },
+  STAYS_IN_MEMORY: {
+    why: "{name} was loaded before and is out of force; its module stays in memory until the next boot, since addresses of it may be kept, and the kernel takes one module of a name",
+    hint: "build it under another name (kmend build --name), or reboot",
+    exitCode: ExitCode.refused,
+  },
+  NAME_TAKEN: {
+    why: "a module {name} that is no live patch is loaded",
+    hint: "build it under another name: kmend build --name",
+    exitCode: ExitCode.refused,
+  },
+  DEPENDENCY_MISSING: {
+    why: "it needs the module {module}, which is not loaded",
+    hint: "modprobe {module}",
+    exitCode: ExitCode.environment,
+  },
+  EARLIER_MISSING: {
+    why: "it was built on top of the patch module {name}, which is not in force",
+    hint: "load that one first: its code is part of this one's functions, and the rest of it is not",
+    exitCode: ExitCode.refused,
+  },
+  FTRACE_BUSY: {
+    why: "{function} is already redirected by something else than a live patch ({line})",
+    hint: "end the tracing or error injection tool that does it (bpf, kprobes, fault injection, systemtap), then load again",
+    exitCode: ExitCode.environment,
+  },
+  OBJECT_UNSETTLED: {
+    why: "the module {object} that it changes is just being {doing}",
+    hint: "wait until that is done, then load again",
+    exitCode: ExitCode.environment,
+  },
+  TAKES_BACK_OTHERS: {
+    why: "it replaces all loaded patch modules, and does not change what these change: {lost}",
+    hint: "kmend replace FILE if that is meant; else build one module from all patches, or this one with --no-replace",
+    exitCode: ExitCode.refused,
+  },
+  NOT_CUMULATIVE: {
+    why: "{problem}",
+    hint: "build it without --no-replace; kmend load puts it beside the loaded ones",
+    exitCode: ExitCode.refused,
+  },
+  NO_LIVE_PATCH: {
+    why: "the module {name} is loaded, but is no live patch",
+    hint: "rmmod {name} unloads an ordinary module",
+    exitCode: ExitCode.usage,
+  },
+  INSTALLED_AS: {
+    why: "the same module is installed for {release} as {file}, and the kernel takes one of a name",
+    hint: "kmend uninstall --kernel {release} {file} first",
+    exitCode: ExitCode.refused,
+  },
+  NO_INITRAMFS_HOOK: {
+    why: "nothing would put it into the initramfs: kmend's hook for initramfs-tools or dracut is not there",
+    hint: "install kmend's package, or its hooks as system/README.md tells; without --initramfs kmend.service loads it, a little later",
+    exitCode: ExitCode.environment,
+  },
+  NO_BOOT_SERVICE: {
+    why: "kmend.service is not there or not enabled, and without it nobody notes that the machine lives with what its initramfs loaded",
+    hint: "systemctl enable kmend.service",
+    exitCode: ExitCode.environment,
+  },
+  HELD_BACK: {
+    why: "it is held back: {why}",
+    hint: "kmend load {name} tries it by hand, and lets it load at boot again when that went well for a minute; so does kmend install, from the next boot",
+    exitCode: ExitCode.refused,
+  },
+  GUARD_NOT_WRITTEN: {
+    why: "its load at boot cannot be recorded, so that the next boot would not know if the machine died of it: {why}",
+    hint: "make /var/lib/kmend writable before kmend.service starts, or load it by hand: kmend load {name}",
+    exitCode: ExitCode.environment,
+  },
+  FILE_NAME: {
+    why: "its file is named {file}, and an installed module's name has letters, digits, dashes and underscores with .ko",
+    hint: "rename the file to {name}.ko",
+    exitCode: ExitCode.usage,
+  },
+  HELD_BY: {
+    why: "the loaded modules {holders} use it",
+    hint: "unload these first",
+    exitCode: ExitCode.refused,
+  },
+} as const satisfies Record<string, HostRefusalText>;
+export type HostRefusalCode = keyof typeof hostRefusalTexts;
+
+/** One reason why a host does not do what it is asked. All of them are told, and nothing is changed. */
+export interface HostRefusal {
+  readonly code: HostRefusalCode;
+  /** The module, or what it is about. */
+  readonly what: string;
+  readonly where: string;
+  readonly why: string;
+  readonly hint: string;
+}
+
+/** Makes a refusal from its row. @param values texts for the `{…}` places; a missing one is a programming error. */
+export function refuseOnHost(
+  code: HostRefusalCode,
+  what: string,
+  where: string,
+  values: Record<string, string> = {},
+): HostRefusal {
+  return { code, what, where, ...fillTexts(code, hostRefusalTexts[code], values) };
+}
+
+/** Exit code for several refusals: a policy first, since no other cure helps before it is met; else that of the first. */
+export function exitCodeOf(refusals: readonly HostRefusal[]): ExitCode {
+  const codes: ExitCode[] = refusals.map(({ code }) => hostRefusalTexts[code].exitCode);
+  if (codes.includes(ExitCode.policy)) return ExitCode.policy;
+  return codes[0] ?? ExitCode.done;
+}

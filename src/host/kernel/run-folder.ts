@@ -1,0 +1,29 @@
+import { chmod, lstat, mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { rethrowDiskErrors } from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+
+/** What kmend remembers until the next boot: a folder of /run, which is empty then. */
+export const runFolder = "/run/kmend";
+
+/** Held by whoever changes the system, and kept open by each program that it starts for that. */
+export const lockFile: string = join(runFolder, "lock");
+
+/**
+ * Makes the folder with mode 755, whatever the umask is: who can write there could hold every change up, or tell kmend what is loaded.
+ * @throws KmendError `NOT_WRITABLE`, `RUN_FOLDER` (exit 5) when it is another user's or no folder.
+ */
+export async function prepareRunFolder(root: string): Promise<void> {
+  const path = join(root, runFolder);
+  await mkdir(path, { recursive: true, mode: 0o755 }).catch(rethrowDiskErrors);
+  const entry = await lstat(path);
+  if (!entry.isDirectory() || entry.uid !== process.geteuid?.()) {
+    throw new KmendError({
+      code: "RUN_FOLDER",
+      message: `${path} is ${entry.isDirectory() ? "another user's" : "no folder"}`,
+      hint: `look at what made it, and remove it: rm -r ${path}`,
+      exitCode: ExitCode.environment,
+    });
+  }
+  if ((entry.mode & 0o777) !== 0o755) await chmod(path, 0o755);
+}

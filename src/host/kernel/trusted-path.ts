@@ -1,0 +1,39 @@
+import { lstat, stat } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { installFolder } from "../installed/installed.ts";
+
+/**
+ * Why an installed file is not to be relied on: it, its folder and the folders above it must belong to root and be writable by nobody else, or whoever
+ * can write there decides what the kernel runs.
+ * @returns a sentence; undefined when nothing speaks against it, or when it is not one of the installed files.
+ */
+export async function untrusted(root: string, path: string): Promise<string | undefined> {
+  const inside = relative(join(root, installFolder), path);
+  if (inside === "" || inside.startsWith("..")) return undefined;
+  const top = join(root, "/var");
+  for (let at = path; at.startsWith(top); at = dirname(at)) {
+    const problem = await problemOf(at);
+    if (problem !== undefined) return `${at} ${problem}`;
+  }
+  return undefined;
+}
+
+async function problemOf(path: string): Promise<string | undefined> {
+  try {
+    // A link counts as what it leads to, and has to be root's as well.
+    for (const entry of [await lstat(path), await stat(path)]) {
+      if (!isOwn(entry.uid)) return `belongs to user ${entry.uid}, and not to root`;
+      if (!entry.isSymbolicLink() && (entry.mode & 0o022) !== 0) {
+        return `may be written to by others than root (mode ${(entry.mode & 0o7777).toString(8)})`;
+      }
+    }
+    return undefined;
+  } catch {
+    return "cannot be looked at";
+  }
+}
+
+/** Root, or whoever runs this: what an ordinary user is only shown need not be root's. */
+function isOwn(uid: number): boolean {
+  return uid === 0 || uid === process.geteuid?.();
+}
