@@ -2,10 +2,10 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { installedSize, packDeb } from "../src/package/formats/deb-archive.ts";
+import { controlLine } from "../src/package/formats/escape.ts";
+import { nobody } from "../src/package/package-plan.ts";
 import { version } from "../src/support/version.ts";
-import { installedSize, packDeb } from "../src/update/deb-archive.ts";
-import { controlLine } from "../src/update/escape.ts";
-import { nobody } from "../src/update/package-plan.ts";
 import type { Effort, OwnPackage } from "./content.ts";
 import { kpatchInterface, replaced, suggestions } from "./relations.ts";
 

@@ -1,10 +1,10 @@
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { specText } from "../src/package/formats/escape.ts";
+import { changelogDate, preamble } from "../src/package/formats/spec.ts";
+import { nobody } from "../src/package/package-plan.ts";
 import { run } from "../src/support/run.ts";
 import { version } from "../src/support/version.ts";
-import { specText } from "../src/update/escape.ts";
-import { nobody } from "../src/update/package-plan.ts";
-import { changelogDate, preamble } from "../src/update/spec.ts";
 import type { Effort, OwnPackage } from "./content.ts";
 import { kpatchInterface, replaced } from "./relations.ts";
 

@@ -2,12 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BuildOptions } from "../build/build-types.ts";
+import type { PackageOrder } from "../package/package-order.ts";
+import type { PackageChoices, Severity } from "../package/package-plan.ts";
+import type { ModuleSigner } from "../package/sign-module.ts";
+import type { PackageFormat, WrittenPackage } from "../package/write-package.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Need } from "../support/requirement-table.ts";
-import type { PackageOrder } from "../update/package-order.ts";
-import type { PackageChoices, Severity } from "../update/package-plan.ts";
-import type { ModuleSigner } from "../update/sign-module.ts";
-import type { PackageFormat, WrittenPackage } from "../update/write-package.ts";
 import { buildExitCodes, buildOptions } from "./build.ts";
 import { reportBuild } from "./build-report.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "./command.ts";
@@ -86,7 +86,7 @@ export const packageCommand: CommandDefinition = {
     [ExitCode.environment]: "the environment is not ready",
   },
   async run(context, operands, options) {
-    const { packageFormats } = await import("../update/write-package.ts");
+    const { packageFormats } = await import("../package/write-package.ts");
     const format = oneOf("format", options.text("format"), packageFormats) ?? (await usualFormat());
     const folder = await mkdtemp(join(tmpdir(), "kmend-package-"));
     try {
@@ -143,7 +143,7 @@ async function ordersFor(
   if (/\.ya?ml$/.test(first)) {
     if (!alone) throw usage("a manifest stands alone");
     requireNone(options, ofOnePackage, "the manifest says that of each of its packages");
-    const { readManifest } = await import("../update/package-manifest.ts");
+    const { readManifest } = await import("../package/package-manifest.ts");
     const { version, release, profile, activate } = choices;
     return readManifest(first, { version, release, profile, activate });
   }
@@ -153,7 +153,7 @@ async function ordersFor(
     requireNone(options, ["name"], "a finished module has its name");
     return [{ ...none, files: modules, filesFor }];
   }
-  const { finishedFilesOf, holdsModules } = await import("../update/finished-files.ts");
+  const { finishedFilesOf, holdsModules } = await import("../package/finished-files.ts");
   if (modules.length === 0 && (await holdsModules(first))) {
     if (!alone) throw usage("an archive stands alone");
     requireNone(options, ["name"], "a finished module has its name");
@@ -191,7 +191,7 @@ async function patchOrder(
   options: OptionValues,
   choices: PackageChoices,
 ): Promise<PackageOrder> {
-  const { architectures, defaultProfile } = await import("../update/package-name.ts");
+  const { architectures, defaultProfile } = await import("../package/package-name.ts");
   const { moduleName } = await import("../patch-module/module-name.ts");
   const kernel = options.text("kernel");
   const profile = choices.profile ?? (kernel === undefined ? undefined : defaultProfile([kernel]));
@@ -202,14 +202,14 @@ async function patchOrder(
     return { ...order, modules: [{ kernel, name: moduleName(named, patches), patches }] };
   }
   const { findTargetKernel } = await import("../kernel/find.ts");
-  const { cumulativeModuleName } = await import("../update/package-manifest.ts");
+  const { cumulativeModuleName } = await import("../package/package-manifest.ts");
   const { release } = await findTargetKernel(kernelOf(options));
   const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");
   return { ...order, modules: [{ kernel: release, name, patches }] };
 }
 
 async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
-  const { severities } = await import("../update/package-plan.ts");
+  const { severities } = await import("../package/package-plan.ts");
   return {
     profile: oneOf("profile", options.text("profile"), ["kpatch-module", "kpatch-patch"]),
     name: options.text("packageName"),
@@ -280,8 +280,8 @@ async function packageAll(
   format: PackageFormat,
   orders: readonly PackageOrder[],
 ): Promise<ExitCode> {
-  const { carryOut } = await import("../update/package-order.ts");
-  const { writePackage } = await import("../update/write-package.ts");
+  const { carryOut } = await import("../package/package-order.ts");
+  const { writePackage } = await import("../package/write-package.ts");
   const { progress, signal } = context;
   const signer = signerFrom(options);
   const outcomes = [];

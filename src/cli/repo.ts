@@ -1,6 +1,6 @@
+import type { RepositoryResult } from "../package/repository/repository.ts";
 import { counted } from "../support/counted.ts";
 import { ExitCode } from "../support/errors.ts";
-import type { RepositoryResult } from "../update/repository.ts";
 import type { CommandContext, CommandDefinition } from "./command.ts";
 import { oneOf } from "./package.ts";
 
@@ -28,7 +28,7 @@ export const repoCommand: CommandDefinition = {
   async run(context, operands, options) {
     const [folder = "", ...packages] = operands;
     const { ensureRequirements } = await import("../support/requirements.ts");
-    const { updateRepository } = await import("../update/repository.ts");
+    const { updateRepository } = await import("../package/repository/repository.ts");
     const kind = oneOf("type", options.text("type"), ["dnf", "apt"]);
     const { progress, signal } = context;
     const rpms = kind === "dnf" || packages.some((path) => path.endsWith(".rpm"));

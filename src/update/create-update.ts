@@ -10,6 +10,7 @@ import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { type PatchOptions, readPatchOptions } from "../change/patch-options.ts";
 import { readOriginalConfig } from "../kernel/sources/original-config.ts";
 import { readTreeVersion } from "../kernel/sources/source-tree.ts";
+import { sourceDate } from "../package/source-date.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
@@ -17,7 +18,6 @@ import { type Progress, SilentProgress } from "../support/progress.ts";
 import { version } from "../support/version.ts";
 import { findOriginal, type Original } from "./original-source.ts";
 import { keptFiles, OriginalMemory, type SeriesUpdate } from "./original-state.ts";
-import { sourceDate } from "./source-date.ts";
 import { descriptionFileName, patchFileName, writeUpdate } from "./update-bundle.ts";
 import { updateIdPattern } from "./update-manifest.ts";
 

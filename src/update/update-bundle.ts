@@ -1,10 +1,10 @@
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
+import { packFolder } from "../package/formats/tarball.ts";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
-import { packFolder } from "./tarball.ts";
 import { manifestSizeLimit, parseUpdateManifest, sealManifest, type UpdateManifest } from "./update-manifest.ts";
 import { problemWithModule } from "./update-module.ts";
 

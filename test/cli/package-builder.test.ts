@@ -2,7 +2,7 @@ import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, writeFil
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { readManifest } from "../../src/update/package-manifest.ts";
+import { readManifest } from "../../src/package/package-manifest.ts";
 import { type Ended, runProgram } from "../integration/fresh-root.ts";
 import { Scratch } from "../integration/stock-kernel.ts";
 import { smallModule } from "../update/small-module.ts";

@@ -8,7 +8,7 @@ import type { ModuleInfo } from "../../src/host/kernel/module-info.ts";
 import type { LoadResult } from "../../src/host/load/load.ts";
 import type { UnloadResult } from "../../src/host/load/unload.ts";
 import type { HostStatus } from "../../src/host/status/status.ts";
-import { signModule } from "../../src/update/sign-module.ts";
+import { signModule } from "../../src/package/sign-module.ts";
 import { resealed } from "../host/patch-files.ts";
 import { type HostRun, runHost } from "./host-guest.ts";
 import { buildFixtures, exampleModule } from "./host-modules.ts";

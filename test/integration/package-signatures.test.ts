@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
-import { signModule } from "../../src/update/sign-module.ts";
+import { signModule } from "../../src/package/sign-module.ts";
 import { kmend } from "../cli/captured.ts";
 import { smallModule } from "../update/small-module.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";

@@ -16,12 +16,12 @@ import type { VerifyResult } from "../../src/build/verify.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import { signModule } from "../../src/package/sign-module.ts";
 import { readManifest } from "../../src/patch-module/manifest-note.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { cacheRoot, sha256 } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { version } from "../../src/support/version.ts";
-import { signModule } from "../../src/update/sign-module.ts";
 import { kmend } from "../cli/captured.ts";
 import { build, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
 

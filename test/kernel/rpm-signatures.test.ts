@@ -6,8 +6,8 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { downloadKernelRpms } from "../../src/kernel/sources/rpm/dnf.ts";
 import { readRpm } from "../../src/kernel/sources/rpm/rpm-file.ts";
 import { signaturePolicy } from "../../src/kernel/sources/rpm/rpm-signatures.ts";
+import { signRpm } from "../../src/package/formats/rpm.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import { signRpm } from "../../src/update/rpm.ts";
 import { gpgHome } from "../integration/fresh-root.ts";
 import { type SmallRpms, smallRpms } from "./small-rpms.ts";
 

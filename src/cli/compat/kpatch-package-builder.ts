@@ -2,13 +2,13 @@ import { copyFile, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { BuildResult } from "../../build/build-types.ts";
+import type { Architecture } from "../../package/package-name.ts";
+import type { PackageOrder } from "../../package/package-order.ts";
+import type { PackagePlan } from "../../package/package-plan.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
-import type { Architecture } from "../../update/package-name.ts";
-import type { PackageOrder } from "../../update/package-order.ts";
-import type { PackagePlan } from "../../update/package-plan.ts";
 import { buildExitCodes } from "../build.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { formatProblem } from "../problem.ts";
@@ -142,7 +142,7 @@ class Session {
     }
     if (buildRpm) await this.#requirePrograms(orders.some(({ modules }) => modules.length > 0));
     this.#say("generating spec file...");
-    const { carryOut } = await import("../../update/package-order.ts");
+    const { carryOut } = await import("../../package/package-order.ts");
     const plans: PackagePlan[] = [];
     for (const order of orders) {
       const { signal } = this.#surroundings;
@@ -164,11 +164,11 @@ class Session {
   /** @param folder an empty one for the modules of an archive. */
   async #orders(folder: string): Promise<readonly PackageOrder[]> {
     const { kernel, arch = "x86_64", manifest, patch, setVersion, setRelease } = this.#choices;
-    const { architectureNamed, checked, nameFrom } = await import("../../update/package-name.ts");
+    const { architectureNamed, checked, nameFrom } = await import("../../package/package-name.ts");
     const { moduleName } = await import("../../patch-module/module-name.ts");
     const architecture = architectureNamed(arch);
     if (manifest !== undefined) {
-      const { readManifest } = await import("../../update/package-manifest.ts");
+      const { readManifest } = await import("../../package/package-manifest.ts");
       return readManifest(manifest, {
         version: setVersion,
         release: setRelease,
@@ -177,7 +177,7 @@ class Session {
         releaseOf: kernelRelease,
       });
     }
-    const { holdsModules } = await import("../../update/finished-files.ts");
+    const { holdsModules } = await import("../../package/finished-files.ts");
     if (await holdsModules(patch as string)) return [await this.#finishedOrder(patch as string, folder)];
     const module = moduleName(undefined, [patch as string]).replace(/^livepatch-/, "kpatch-");
     const release = kernel === undefined ? undefined : checked("kernel", kernelRelease(kernel, architecture));
@@ -195,8 +195,8 @@ class Session {
   /** A package of modules that are there already; they say themselves which kernel they are for. */
   async #finishedOrder(path: string, folder: string): Promise<PackageOrder> {
     const { kernel, arch = "x86_64", setVersion, setRelease } = this.#choices;
-    const { finishedFilesOf } = await import("../../update/finished-files.ts");
-    const { architectureNamed } = await import("../../update/package-name.ts");
+    const { finishedFilesOf } = await import("../../package/finished-files.ts");
+    const { architectureNamed } = await import("../../package/package-name.ts");
     const architecture = this.#choices.arch === undefined ? undefined : architectureNamed(arch);
     const { files, description } = await finishedFilesOf(path, folder, this.#surroundings.signal);
     return {
@@ -217,14 +217,14 @@ class Session {
   }
 
   async #writeSpec(plan: PackagePlan): Promise<void> {
-    const { specFile } = await import("../../update/spec.ts");
+    const { specFile } = await import("../../package/formats/spec.ts");
     const output = this.#choices.output ?? `${plan.name.replace(/^kpatch-module-/, "")}.spec`;
     if (output === "-") {
       this.#surroundings.stdout.write(specFile(plan));
       return;
     }
     // Patches lie where the user has them; what has no file of its name anywhere is put beside the spec.
-    const { writeSources } = await import("../../update/write-package.ts");
+    const { writeSources } = await import("../../package/write-package.ts");
     const own = plan.patches.filter((patch) => patch.file === patch.name).map(({ file }) => file);
     await writeSources(plan, dirname(resolve(output)), new Set(own));
     this.#say(`writing spec file to ${output}...`);
@@ -233,8 +233,8 @@ class Session {
 
   async #buildRpm(plan: PackagePlan): Promise<void> {
     this.#say("building RPM...");
-    const { buildRpm, rpmFileName } = await import("../../update/rpm.ts");
-    const { specFile } = await import("../../update/spec.ts");
+    const { buildRpm, rpmFileName } = await import("../../package/formats/rpm.ts");
+    const { specFile } = await import("../../package/formats/spec.ts");
     const folder = await mkdtemp(join(tmpdir(), "kpatch_"));
     try {
       const spec = `${folder}.spec`;

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { activationScript } from "../../src/update/activation-script.ts";
+import { activationScript } from "../../src/package/formats/activation-script.ts";
 
 const kernel = "aa".repeat(20);
 const target = "bb".repeat(20);

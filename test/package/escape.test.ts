@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { controlText, oneLine, shellWord, specLine, specText, xmlText } from "../../src/update/escape.ts";
+import { controlText, oneLine, shellWord, specLine, specText, xmlText } from "../../src/package/formats/escape.ts";
 
 const anyText = fc.string({ unit: "binary", maxLength: 60 });
 

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { chmod, lutimes, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { rethrowDiskErrors } from "../support/cache.ts";
-import { run } from "../support/run.ts";
+import { rethrowDiskErrors } from "../../support/cache.ts";
+import { run } from "../../support/run.ts";
 
 /** A file of a package. */
 export type PackedFile =

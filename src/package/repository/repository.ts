@@ -1,8 +1,8 @@
 import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, withLock } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
-import type { Progress } from "../support/progress.ts";
+import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, withLock } from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import type { Progress } from "../../support/progress.ts";
 
 /** Kinds of repositories. */
 export type RepositoryKind = "dnf" | "apt";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { retain } from "../../src/update/repository.ts";
-import { compareRpmVersions } from "../../src/update/rpm-version.ts";
+import { compareRpmVersions } from "../../src/package/formats/rpm-version.ts";
+import { retain } from "../../src/package/repository/repository.ts";
 
 /** Older before newer, from rpm's manual page about versions and its own rules. */
 test.each([

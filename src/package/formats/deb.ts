@@ -1,9 +1,9 @@
 import { gzipSync } from "node:zlib";
+import { changelogLines, metadataText } from "../metadata.ts";
+import { debianName } from "../package-name.ts";
+import { metadataPath, type PackagePlan } from "../package-plan.ts";
 import { installedSize, packDeb } from "./deb-archive.ts";
 import { controlLine, controlText } from "./escape.ts";
-import { changelogLines, metadataText } from "./metadata.ts";
-import { debianName } from "./package-name.ts";
-import { metadataPath, type PackagePlan } from "./package-plan.ts";
 import { debScriptlets } from "./scriptlets.ts";
 
 /** File name of the package. */

@@ -1,6 +1,6 @@
+import type { PackagePlan } from "../package-plan.ts";
 import { activationScript } from "./activation-script.ts";
 import { shellWord } from "./escape.ts";
-import type { PackagePlan } from "./package-plan.ts";
 
 /** Scripts of a package, by the names that its manager uses. Empty where there is nothing to do. */
 export interface Scriptlets {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { readManifest } from "../../src/update/package-manifest.ts";
+import { readManifest } from "../../src/package/package-manifest.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-manifest-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -4,11 +4,11 @@ import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors, sha256, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
-import { buildDeb } from "./deb.ts";
+import { buildDeb } from "./formats/deb.ts";
+import { buildRpm, signRpm, specSources } from "./formats/rpm.ts";
+import { specFile } from "./formats/spec.ts";
+import { buildTarball } from "./formats/tarball.ts";
 import type { PackagePlan } from "./package-plan.ts";
-import { buildRpm, signRpm, specSources } from "./rpm.ts";
-import { specFile } from "./spec.ts";
-import { buildTarball } from "./tarball.ts";
 
 /** Kinds of packages that kmend writes. */
 export const packageFormats = ["rpm", "srpm", "spec", "deb", "tar"] as const;

@@ -1,5 +1,5 @@
 import { ExitCode, KmendError } from "../support/errors.ts";
-import type { FinishedModule } from "./finished-module.ts";
+import type { FinishedModule } from "./built-module.ts";
 import {
   type Architecture,
   checked,

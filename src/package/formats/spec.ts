@@ -1,9 +1,9 @@
 import { dirname } from "node:path";
-import { version } from "../support/version.ts";
+import { version } from "../../support/version.ts";
+import { changelogLines } from "../metadata.ts";
+import { withoutArchitecture } from "../package-name.ts";
+import { metadataPath, type PackagedModule, type PackagePlan } from "../package-plan.ts";
 import { oneLine, shellWord, specLine, specScript, specText } from "./escape.ts";
-import { changelogLines } from "./metadata.ts";
-import { withoutArchitecture } from "./package-name.ts";
-import { metadataPath, type PackagedModule, type PackagePlan } from "./package-plan.ts";
 import { rpmScriptlets } from "./scriptlets.ts";
 
 /** Name of a built module among the sources of a spec: those for several kernels have the same name otherwise. */

@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { compareDebianVersions } from "../kernel/sources/distribution/debian-version.ts";
-import { rethrowDiskErrors, sha256, writeFileAtomically } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
-import { run } from "../support/run.ts";
-import { checked } from "./package-name.ts";
+import { compareDebianVersions } from "../../kernel/sources/distribution/debian-version.ts";
+import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import { run } from "../../support/run.ts";
+import { checked } from "../package-name.ts";
 import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository.ts";
 
 /** A repository of debs: `deb [signed-by=…] URL SUITE main`. */

@@ -6,7 +6,7 @@ import type { BuildOptions, BuildResult } from "../build/build-types.ts";
 import { readPatchFile } from "../change/patch-files.ts";
 import { findTargetKernel } from "../kernel/find.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import { type FinishedModule, finishedModule, readFinishedModule } from "./finished-module.ts";
+import { type FinishedModule, finishedModule, readFinishedModule } from "./built-module.ts";
 import { kernelOfPackage } from "./kernel-of-package.ts";
 import { type Architecture, architectures, isRelease, nameFrom } from "./package-name.ts";
 import { type PackageChoices, type PackagedPatch, type PackagePlan, planPackage } from "./package-plan.ts";

@@ -1,10 +1,10 @@
 import { chmod, mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { exists, rethrowDiskErrors } from "../support/cache.ts";
-import { findProgram } from "../support/find-program.ts";
-import { run } from "../support/run.ts";
-import { metadataText } from "./metadata.ts";
-import type { PackagePlan } from "./package-plan.ts";
+import { exists, rethrowDiskErrors } from "../../support/cache.ts";
+import { findProgram } from "../../support/find-program.ts";
+import { run } from "../../support/run.ts";
+import { metadataText } from "../metadata.ts";
+import type { PackagePlan } from "../package-plan.ts";
 import { hasMetadata, metadataSource, moduleSource, specFile } from "./spec.ts";
 
 /** How an RPM is made. */

@@ -1,10 +1,10 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { rethrowDiskErrors, sha256, writeFileAtomically } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
-import { run } from "../support/run.ts";
-import { metadataText } from "./metadata.ts";
-import type { PackagePlan } from "./package-plan.ts";
+import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/cache.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import { run } from "../../support/run.ts";
+import { metadataText } from "../metadata.ts";
+import type { PackagePlan } from "../package-plan.ts";
 
 /** File name of the archive. */
 export function tarballFileName(plan: PackagePlan): string {

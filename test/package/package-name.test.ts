@@ -9,7 +9,7 @@ import {
   moduleProfileName,
   nameFrom,
   patchProfileName,
-} from "../../src/update/package-name.ts";
+} from "../../src/package/package-name.ts";
 
 const x86 = architectureNamed("amd64") as Architecture;
 

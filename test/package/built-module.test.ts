@@ -2,10 +2,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { finishedFilesOf } from "../../src/update/finished-files.ts";
-import { readFinishedModule } from "../../src/update/finished-module.ts";
-import { sampleUpdate } from "./sample-update.ts";
-import { smallModule } from "./small-module.ts";
+import { readFinishedModule } from "../../src/package/built-module.ts";
+import { finishedFilesOf } from "../../src/package/finished-files.ts";
+import { sampleUpdate } from "../update/sample-update.ts";
+import { smallModule } from "../update/small-module.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-module-"));
 afterAll(() => rmSync(folder, { recursive: true }));
