@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { formatTable } from "../src/cli/table.ts";
+import { formatTable } from "../src/cli/terminal/table.ts";
 import { findTargetKernel } from "../src/kernel/find.ts";
 import { bareCompiles } from "./bare-compiles.ts";
 import { type Benchmark, type BenchmarkOptions, childFailed, median, seconds } from "./benchmark.ts";

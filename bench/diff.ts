@@ -2,7 +2,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { formatTable } from "../src/cli/table.ts";
+import { formatTable } from "../src/cli/terminal/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { type Benchmark, type BenchmarkOptions, childFailed, median } from "./benchmark.ts";
 import { makePairs } from "./diff/make-pairs.ts";

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { formatTable } from "../src/cli/table.ts";
+import { formatTable } from "../src/cli/terminal/table.ts";
 import { ExitCode, KmendError } from "../src/support/errors.ts";
 
 const fuzzHelp = `Usage: npm run bench -- fuzz [PARSER] [COUNT] [--seed S]

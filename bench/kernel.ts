@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { formatTable } from "../src/cli/table.ts";
+import { formatTable } from "../src/cli/terminal/table.ts";
 import { findTargetKernel } from "../src/kernel/find.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { type Benchmark, type BenchmarkOptions, childFailed, median } from "./benchmark.ts";

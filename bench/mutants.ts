@@ -2,7 +2,7 @@ import { appendFile, mkdir, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { formatTable } from "../src/cli/table.ts";
+import { formatTable } from "../src/cli/terminal/table.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../src/support/errors.ts";
 import { type ModuleRecord, mutateModules } from "./mutants/mutate-modules.ts";

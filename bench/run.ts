@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { asKmendError, formatProblem, traceOf } from "../src/cli/problem.ts";
-import { styleFor } from "../src/cli/style.ts";
+import { asKmendError, formatProblem, traceOf } from "../src/cli/report/problem.ts";
+import { styleFor } from "../src/cli/terminal/style.ts";
 import { ExitCode, KmendError } from "../src/support/errors.ts";
 import type { Benchmark } from "./benchmark.ts";
 

@@ -1,24 +1,24 @@
-import { applyCommand, undoCommand, viewCommand } from "./apply.ts";
-import { bootCommand } from "./boot.ts";
-import { buildCommand } from "./build.ts";
-import { checkCommand } from "./check.ts";
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
-import { createCommand } from "./create.ts";
-import { diffCommand } from "./diff.ts";
-import { doctorCommand } from "./doctor.ts";
-import { forceCommand } from "./force.ts";
-import { infoCommand } from "./info.ts";
-import { installCommand, uninstallCommand } from "./install.ts";
-import { listCommand } from "./list.ts";
-import { loadCommand } from "./load.ts";
-import { packageCommand } from "./package.ts";
-import { replaceCommand } from "./replace.ts";
-import { repoCommand } from "./repo.ts";
-import { signalCommand } from "./signal.ts";
-import { statusCommand } from "./status.ts";
-import { tryCommand } from "./try.ts";
-import { unloadCommand } from "./unload.ts";
-import { verifyCommand } from "./verify.ts";
+import { applyCommand, undoCommand, viewCommand } from "./commands/apply.ts";
+import { bootCommand } from "./commands/boot.ts";
+import { buildCommand } from "./commands/build.ts";
+import { checkCommand } from "./commands/check.ts";
+import { createCommand } from "./commands/create.ts";
+import { diffCommand } from "./commands/diff.ts";
+import { doctorCommand } from "./commands/doctor.ts";
+import { forceCommand } from "./commands/force.ts";
+import { infoCommand } from "./commands/info.ts";
+import { installCommand, uninstallCommand } from "./commands/install.ts";
+import { listCommand } from "./commands/list.ts";
+import { loadCommand } from "./commands/load.ts";
+import { packageCommand } from "./commands/package.ts";
+import { replaceCommand } from "./commands/replace.ts";
+import { repoCommand } from "./commands/repo.ts";
+import { signalCommand } from "./commands/signal.ts";
+import { statusCommand } from "./commands/status.ts";
+import { tryCommand } from "./commands/try.ts";
+import { unloadCommand } from "./commands/unload.ts";
+import { verifyCommand } from "./commands/verify.ts";
 
 /** Every command, in the order of `kmend --help`. */
 export const commands: readonly CommandDefinition[] = [

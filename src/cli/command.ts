@@ -1,6 +1,6 @@
 import type { ErrorDetails, ExitCode } from "../support/errors.ts";
 import type { Progress } from "../support/progress.ts";
-import type { Style } from "./style.ts";
+import type { Style } from "./terminal/style.ts";
 
 /** One option of a command, as a row of the table from which parsing, help and manual pages come. */
 export interface OptionDefinition {

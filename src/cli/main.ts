@@ -1,7 +1,7 @@
 import { ExitCode, systemErrorCode } from "../support/errors.ts";
 import { compatibleProgram } from "./compat/names.ts";
 import { runCommandLine } from "./run-command-line.ts";
-import { terminal } from "./terminal.ts";
+import { terminal } from "./terminal/terminal.ts";
 
 // Compile commands in the cache are run again: nobody else may write there, whatever umask groups of users agree on.
 process.umask(process.umask() | 0o022);

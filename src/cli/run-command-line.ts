@@ -1,11 +1,11 @@
 import { ExitCode, type KmendError } from "../support/errors.ts";
 import { printableJson } from "../support/printable.ts";
 import type { CommandContext, Problem } from "./command.ts";
-import { parseCommandLine, verbosityOf } from "./parse.ts";
-import { asKmendError, errorToJson, formatProblem, interruptedError, traceOf } from "./problem.ts";
-import { type ProgressStream, Reporter, type Verbosity } from "./reporter.ts";
-import { type StreamTraits, styleFor } from "./style.ts";
-import { terminal } from "./terminal.ts";
+import { parseCommandLine, verbosityOf } from "./options/parse.ts";
+import { asKmendError, errorToJson, formatProblem, interruptedError, traceOf } from "./report/problem.ts";
+import { type ProgressStream, Reporter, type Verbosity } from "./terminal/reporter.ts";
+import { type StreamTraits, styleFor } from "./terminal/style.ts";
+import { terminal } from "./terminal/terminal.ts";
 
 /** The world of a command line: the real streams, or a test's. */
 export interface Surroundings {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { CommandContext, Problem } from "../../src/cli/command.ts";
-import { reportChange } from "../../src/cli/host-report.ts";
+import { reportChange } from "../../src/cli/report/host-report.ts";
 import { refuseOnHost } from "../../src/host/kernel/host-refusals.ts";
 import type { PendingTask } from "../../src/host/kernel/tasks.ts";
 import { SilentProgress } from "../../src/support/progress.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { asKmendError, errorToJson, formatProblem } from "../../src/cli/problem.ts";
-import { styleFor } from "../../src/cli/style.ts";
+import { asKmendError, errorToJson, formatProblem } from "../../src/cli/report/problem.ts";
+import { styleFor } from "../../src/cli/terminal/style.ts";
 import { KmendError } from "../../src/support/errors.ts";
 
 const plain = styleFor({}, {});

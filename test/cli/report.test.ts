@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import type { BuildResult } from "../../src/build/build-types.ts";
-import { reportBuild } from "../../src/cli/build-report.ts";
 import type { CommandContext, Problem } from "../../src/cli/command.ts";
-import { reportTry } from "../../src/cli/try-report.ts";
+import { reportBuild } from "../../src/cli/report/build-report.ts";
+import { reportTry } from "../../src/cli/report/try-report.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { refuse } from "../../src/support/refusals.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import { afterEach, expect, test, vi } from "vitest";
-import { Reporter, type Verbosity } from "../../src/cli/reporter.ts";
+import { Reporter, type Verbosity } from "../../src/cli/terminal/reporter.ts";
 import { run } from "../../src/support/run.ts";
 
 afterEach(() => {

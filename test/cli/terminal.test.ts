@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { formatProblem } from "../../src/cli/problem.ts";
-import { Reporter } from "../../src/cli/reporter.ts";
-import { styleFor } from "../../src/cli/style.ts";
-import { formatTable } from "../../src/cli/table.ts";
-import { terminal } from "../../src/cli/terminal.ts";
+import { formatProblem } from "../../src/cli/report/problem.ts";
+import { Reporter } from "../../src/cli/terminal/reporter.ts";
+import { styleFor } from "../../src/cli/terminal/style.ts";
+import { formatTable } from "../../src/cli/terminal/table.ts";
+import { terminal } from "../../src/cli/terminal/terminal.ts";
 import { printableJson } from "../../src/support/printable.ts";
 
 /** Clears the screen, sets the window's title, begins a sequence in one byte, writes over the line, turns the direction round. */

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
-import { changeLines, stateLines, updateLines } from "../../src/cli/update-report.ts";
 import {
   type AbortCode,
   abortTexts,
@@ -10,7 +9,8 @@ import {
   applyUpdate,
   type UpdateChangeResult,
   undoUpdate,
-} from "../../src/cli/updates.ts";
+} from "../../src/cli/commands/updates.ts";
+import { changeLines, stateLines, updateLines } from "../../src/cli/report/update-report.ts";
 import { load } from "../../src/host/load/load.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { FakeHost } from "../host/fake-host.ts";

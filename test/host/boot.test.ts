@@ -1,7 +1,7 @@
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { listLines } from "../../src/cli/status-report.ts";
+import { listLines } from "../../src/cli/report/status-report.ts";
 import { boot, confirm } from "../../src/host/boot/boot.ts";
 import { load } from "../../src/host/load/load.ts";
 import { judgeHealth, readHostStatus } from "../../src/host/status/status.ts";

@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { UpdateChangeResult } from "../../src/cli/updates.ts";
+import type { UpdateChangeResult } from "../../src/cli/commands/updates.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
 import type { HostRun } from "./host-guest.ts";
 import { edits, KspliceTree, runUpdates } from "./ksplice-tree.ts";

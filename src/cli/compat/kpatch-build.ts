@@ -4,11 +4,11 @@ import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { externalFrom } from "../external-options.ts";
-import { formatProblem } from "../problem.ts";
-import { Reporter } from "../reporter.ts";
+import { externalFrom } from "../options/external-options.ts";
+import { formatProblem } from "../report/problem.ts";
 import type { Surroundings } from "../run-command-line.ts";
-import { styleFor } from "../style.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { styleFor } from "../terminal/style.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 const name = "kpatch-build";

@@ -9,13 +9,13 @@ import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
-import { buildExitCodes } from "../build.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { formatProblem } from "../problem.ts";
-import { Reporter } from "../reporter.ts";
+import { buildExitCodes } from "../commands/build.ts";
+import { usageError } from "../options/usage.ts";
+import { formatProblem } from "../report/problem.ts";
 import type { Surroundings } from "../run-command-line.ts";
-import { styleFor } from "../style.ts";
-import { usageError } from "../usage.ts";
+import { Reporter } from "../terminal/reporter.ts";
+import { styleFor } from "../terminal/style.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 const name = "kpatch-package-builder";

@@ -5,9 +5,9 @@ import { type HostStatus, readHostStatus } from "../../host/status/status.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { CommandWords, Offer, OptionDefinition } from "../command.ts";
-import { asKmendError, formatProblem } from "../problem.ts";
+import { asKmendError, formatProblem } from "../report/problem.ts";
 import { runCommandLine, type Surroundings } from "../run-command-line.ts";
-import { styleFor } from "../style.ts";
+import { styleFor } from "../terminal/style.ts";
 
 /** A command of the kpatch utility. */
 export interface KpatchCommand extends CommandWords {

@@ -1,6 +1,6 @@
-import { timeoutOption } from "../host-options.ts";
-import { changeLines } from "../update-report.ts";
-import { usageError } from "../usage.ts";
+import { timeoutOption } from "../options/host-options.ts";
+import { usageError } from "../options/usage.ts";
+import { changeLines } from "../report/update-report.ts";
 import { debugOptions, saveDebug } from "./ksplice-debug.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 
@@ -16,7 +16,7 @@ export const kspliceApply: KspliceProgram = {
   ],
   async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
     if (operand === undefined) throw usageError("ksplice-apply", "an update is missing");
-    const { applyUpdate } = await import("../updates.ts");
+    const { applyUpdate } = await import("../commands/updates.ts");
     const { signal } = surroundings;
     const partial = options.flag("partial");
     const timeoutSeconds = options.integer("timeout");

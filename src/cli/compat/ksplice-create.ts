@@ -1,10 +1,10 @@
-import { warningLines } from "../build-report.ts";
 import { OptionValues } from "../command.ts";
-import { createLines, runCreate } from "../create.ts";
-import { createOptions } from "../create-options.ts";
-import { formatProblem } from "../problem.ts";
-import { styleFor } from "../style.ts";
-import { usageError } from "../usage.ts";
+import { createLines, runCreate } from "../commands/create.ts";
+import { createOptions } from "../options/create-options.ts";
+import { usageError } from "../options/usage.ts";
+import { warningLines } from "../report/build-report.ts";
+import { formatProblem } from "../report/problem.ts";
+import { styleFor } from "../terminal/style.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 
 /** The interface of ksplice-create 0.9.9, as its manual describes it. */

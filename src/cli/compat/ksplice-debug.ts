@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { readKernelLog } from "../../host/kernel/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
-import type { UpdateChangeResult } from "../updates.ts";
+import type { UpdateChangeResult } from "../commands/updates.ts";
 
 /** Options of the programs that change the running kernel. */
 export const debugOptions: readonly OptionDefinition[] = [

@@ -2,9 +2,9 @@ import { ExitCode } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { OptionValues } from "../command.ts";
-import { traceOf } from "../problem.ts";
-import { Reporter, type Verbosity } from "../reporter.ts";
+import { traceOf } from "../report/problem.ts";
 import type { Surroundings } from "../run-command-line.ts";
+import { Reporter, type Verbosity } from "../terminal/reporter.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
 /** Exit codes of the ksplice programs: 66 when nothing changed, 255 for every failure. */

@@ -1,6 +1,6 @@
-import { timeoutOption } from "../host-options.ts";
-import { changeLines } from "../update-report.ts";
-import { usageError } from "../usage.ts";
+import { timeoutOption } from "../options/host-options.ts";
+import { usageError } from "../options/usage.ts";
+import { changeLines } from "../report/update-report.ts";
 import { debugOptions, saveDebug } from "./ksplice-debug.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 
@@ -12,7 +12,7 @@ export const kspliceUndo: KspliceProgram = {
   options: [...debugOptions, timeoutOption],
   async run({ operand, options, reporter, surroundings, print, warn, raw }) {
     if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
-    const { undoUpdate } = await import("../updates.ts");
+    const { undoUpdate } = await import("../commands/updates.ts");
     const timeoutSeconds = options.integer("timeout");
     const result = await undoUpdate(operand, { timeoutSeconds, progress: reporter, signal: surroundings.signal });
     reporter.stop();

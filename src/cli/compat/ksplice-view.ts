@@ -1,5 +1,5 @@
-import { bundleLines, stateLines, updateLines } from "../update-report.ts";
-import { usageError } from "../usage.ts";
+import { usageError } from "../options/usage.ts";
+import { bundleLines, stateLines, updateLines } from "../report/update-report.ts";
 import { KspliceExit, type KspliceProgram, kspliceProgram } from "./ksplice-program.ts";
 
 /** The interface of ksplice-view 0.9.9. */
@@ -20,7 +20,7 @@ export const kspliceView: KspliceProgram = {
       for (const line of bundleLines(await readUpdate(file))) print(line);
       return KspliceExit.done;
     }
-    const { appliedUpdates } = await import("../updates.ts");
+    const { appliedUpdates } = await import("../commands/updates.ts");
     const updates = await appliedUpdates();
     const lines = id === undefined ? updateLines(updates, verbosity < 0) : stateLines(id, updates);
     for (const line of lines) print(line);

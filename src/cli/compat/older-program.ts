@@ -1,10 +1,10 @@
 import { Command, CommanderError } from "commander";
 import type { KmendError } from "../../support/errors.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { requireWords, toOption } from "../parse.ts";
-import { asKmendError, formatProblem, interruptedError } from "../problem.ts";
+import { requireWords, toOption } from "../options/parse.ts";
+import { asKmendError, formatProblem, interruptedError } from "../report/problem.ts";
 import type { Surroundings } from "../run-command-line.ts";
-import { styleFor } from "../style.ts";
+import { styleFor } from "../terminal/style.ts";
 
 /** What makes the command line of one of the programs whose names kmend stands in for. */
 export interface OlderProgram {

@@ -1,0 +1,123 @@
+import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
+import { ExitCode } from "../../support/errors.ts";
+import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { externalOf, externalOptions } from "../options/external-options.ts";
+import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { reportBuild } from "../report/build-report.ts";
+
+/** Options that let more pass than a build does by itself. */
+export const limitOptions: readonly OptionDefinition[] = [
+  { flags: "--max-units <N>", description: "most units that a changed header may touch (default: 500)", minimum: 1 },
+  {
+    flags: "--allow-layout <TYPE>",
+    description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
+    repeatable: true,
+  },
+];
+
+/** The author's word about ADDRESS_KEPT. */
+export const removableOption: OptionDefinition = {
+  flags: "--removable",
+  description: "let the module be unloaded though addresses of it may be kept (recorded in the module)",
+};
+
+/** Options of everything that builds a patch module. */
+export const buildOptions: readonly OptionDefinition[] = [
+  ...kernelOptions,
+  ...externalOptions,
+  { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
+  { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
+  { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+  removableOption,
+  ...limitOptions,
+  {
+    flags: "--skip-gcc-check",
+    description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
+  },
+  { flags: "--no-install", description: "never install missing packages" },
+];
+
+export const buildCommand: CommandDefinition = {
+  name: "build",
+  summary: "make a patch module from a source patch",
+  description:
+    "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and proves that it fits.",
+  arguments: [
+    {
+      name: "PATCH...",
+      description: "unified diffs against the kernel source, applied in this order",
+      offers: [{ files: [".patch", ".diff"] }],
+    },
+  ],
+  options: [
+    { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
+    { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
+    { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
+    {
+      command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
+      description: "for that RPM's kernel",
+    },
+    {
+      command: "kmend build --oot-module wifi.ko --oot-module-src ~/wifi fix.patch",
+      description: "for a module that is not part of the kernel",
+    },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven",
+    [ExitCode.environment]: "the environment is not ready",
+  },
+  async run(context, operands, options) {
+    const result = await runBuild(context, operands, options, ["build"], options.text("output"));
+    reportBuild(context, result);
+    return buildExitCodes[result.outcome];
+  },
+};
+
+/** Exit code of each outcome. */
+export const buildExitCodes: Readonly<Record<BuildResult["outcome"], ExitCode>> = {
+  built: ExitCode.done,
+  unchanged: ExitCode.unchanged,
+  refused: ExitCode.refused,
+  failed: ExitCode.failure,
+};
+
+/** Checks the requirements and builds; shared with `try`, which puts the module into a folder of its own. */
+export async function runBuild(
+  context: CommandContext,
+  patches: readonly string[],
+  options: OptionValues,
+  needs: readonly ("build" | "try")[],
+  output: string | undefined,
+): Promise<BuildResult> {
+  const { ensureRequirements } = await import("../../support/requirements.ts");
+  const { progress, signal } = context;
+  await ensureRequirements({
+    needs: [...needs, ...kernelNeeds(options)],
+    install: options.flag("install"),
+    progress,
+    signal,
+  });
+  const { build } = await import("../../build/build.ts");
+  const request: BuildOptions = {
+    patches,
+    ...kernelOf(options),
+    ...externalOf(options),
+    output,
+    name: options.text("name"),
+    replace: options.flag("replace"),
+    jobs: options.integer("jobs"),
+    maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
+    skipCompilerCheck: options.flag("skipGccCheck"),
+    progress,
+    signal,
+  };
+  return build(request);
+}

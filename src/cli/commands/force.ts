@@ -1,0 +1,36 @@
+import { ExitCode } from "../../support/errors.ts";
+import type { CommandDefinition } from "../command.ts";
+import { changeOf, dryRunOption } from "../options/host-options.ts";
+import { taskLines } from "../report/host-report.ts";
+
+export const forceCommand: CommandDefinition = {
+  name: "force",
+  summary: "end a stalled transition by declaring all tasks switched",
+  description:
+    "The last resort for a transition that cannot end and must not be taken back. Tasks in the middle of a replaced function go on with the old code, which can crash the system, and the modules whose code these may be in can never be unloaded again until the next boot.",
+  arguments: [
+    { name: "MODULE", description: "name of the patch module in transition", offers: [{ names: ["loaded"] }] },
+  ],
+  options: [{ flags: "--yes-i-know", description: "the cost is understood" }, dryRunOption],
+  examples: [{ command: "kmend force livepatch-fix --yes-i-know", description: "end its transition" }],
+  exitCodes: {
+    [ExitCode.usage]: "--yes-i-know is missing",
+    [ExitCode.unchanged]: "it is not in transition",
+    [ExitCode.environment]: "not root",
+  },
+  async run(context, operands, options) {
+    const { force } = await import("../../host/load/force.ts");
+    const confirmed = options.flag("yesIKnow");
+    const result = await force({ operand: operands[0] as string, confirmed, ...changeOf(context, options) });
+    if (context.json) context.printJson(result);
+    else {
+      if (result.dryRun) for (const step of result.steps) context.print(step);
+      const said = result.dryRun
+        ? "these tasks would be declared switched"
+        : "forced: these tasks were declared switched";
+      context.print(`${result.name}: ${result.tasks.length === 0 ? said.replace("these", "no") : said}`);
+      for (const line of taskLines(result.tasks)) context.print(line);
+    }
+    return ExitCode.done;
+  },
+};

@@ -1,0 +1,86 @@
+import type { InstallOptions, InstallResult } from "../../host/installed/install.ts";
+import { ExitCode } from "../../support/errors.ts";
+import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { dryRunOption } from "../options/host-options.ts";
+import { reportChange } from "../report/host-report.ts";
+
+const kernelOption: OptionDefinition = {
+  flags: "-k, --kernel <RELEASE>",
+  description: "kernel that it is for (default: the running one)",
+};
+
+export const installCommand: CommandDefinition = {
+  name: "install",
+  summary: "install patch modules for their kernel",
+  description:
+    "Copies patch modules into /var/lib/kpatch/RELEASE, from where kmend.service loads them when that kernel is booted, and says whether that service is there and enabled. Does not load them now. A module that was held back after a crash gets another chance.",
+  arguments: [{ name: "FILE...", description: "patch modules (.ko)", offers: [{ files: [".ko"] }] }],
+  options: [
+    kernelOption,
+    {
+      flags: "--initramfs",
+      description: "have all that is installed for the kernel loaded by its initramfs already, from now on",
+    },
+    dryRunOption,
+  ],
+  examples: [
+    { command: "kmend install livepatch-fix.ko", description: "for the running kernel" },
+    {
+      command: "kmend install --initramfs livepatch-fix.ko",
+      description: "to be in force before the first service starts",
+    },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "the initramfs could not be made anew",
+    [ExitCode.refused]: "it is made for another kernel",
+    [ExitCode.environment]: "not root, or nothing would load it in the initramfs",
+  },
+  async run(context, operands, options) {
+    const { install } = await import("../../host/installed/install.ts");
+    const { exitCode, ...result } = await install(installOptions(context, operands, options));
+    if (result.outcome === "done") context.progress.note(result.boot.text);
+    reportInstall(context, result);
+    return exitCode;
+  },
+};
+
+export const uninstallCommand: CommandDefinition = {
+  name: "uninstall",
+  summary: "remove installed patch modules",
+  description: "Removes installed patch modules. What is loaded stays loaded.",
+  arguments: [
+    {
+      name: "MODULE...",
+      description: "names or file names of installed patch modules",
+      offers: [{ names: ["installed"] }],
+    },
+  ],
+  options: [kernelOption, dryRunOption],
+  examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],
+  exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },
+  async run(context, operands, options) {
+    const { uninstall } = await import("../../host/installed/install.ts");
+    const { exitCode, ...result } = await uninstall(installOptions(context, operands, options));
+    reportInstall(context, result);
+    return exitCode;
+  },
+};
+
+/** The failure of an initramfs comes before what became of the modules, whose last line is the summary. */
+function reportInstall(context: CommandContext, result: Omit<InstallResult, "exitCode">): void {
+  const { error } = result.boot;
+  if (error !== null && !context.json) context.printProblem({ kind: "error", where: undefined, ...error });
+  reportChange(context, result);
+}
+
+function installOptions(context: CommandContext, operands: readonly string[], options: OptionValues): InstallOptions {
+  const { progress, signal } = context;
+  return {
+    operands,
+    kernel: options.text("kernel"),
+    initramfs: options.flag("initramfs"),
+    dryRun: options.flag("dryRun"),
+    progress,
+    signal,
+  };
+}

@@ -1,0 +1,39 @@
+import type { CommandDefinition } from "../command.ts";
+import { changeExitCodes, changeOf, dryRunOption, requireOneOf, timeoutOption } from "../options/host-options.ts";
+import { reportChange } from "../report/host-report.ts";
+
+export const loadCommand: CommandDefinition = {
+  name: "load",
+  summary: "load patch modules into the running kernel",
+  description:
+    "Loads patch modules and waits until every task uses the new code. Looks first whether the kernel, its policy and what is loaded allow it. A transition that stalls is explained, taken back, and the module unloaded.",
+  arguments: [
+    {
+      name: "[MODULE...]",
+      description: "files (.ko), updates (ksplice-ID.tar.gz), or names of installed patch modules",
+      offers: [{ files: [".ko", ".tar.gz"] }, { names: ["installed"] }],
+    },
+  ],
+  options: [
+    { flags: "--all", description: "all patch modules that are installed for the running kernel, oldest first" },
+    timeoutOption,
+    dryRunOption,
+  ],
+  examples: [
+    { command: "kmend load livepatch-fix.ko", description: "a file" },
+    { command: "kmend load --dry-run livepatch-fix.ko", description: "look whether it can be loaded" },
+    { command: "kmend load --all", description: "what is installed for the running kernel" },
+  ],
+  exitCodes: changeExitCodes,
+  async run(context, operands, options) {
+    const all = options.flag("all");
+    requireOneOf("load", operands, all);
+    const { load } = await import("../../host/load/load.ts");
+    const { withModuleFiles } = await import("../../update/update-bundle.ts");
+    const { exitCode, ...result } = await withModuleFiles(operands, (files) =>
+      load({ operands: files, all, ...changeOf(context, options) }),
+    );
+    reportChange(context, result);
+    return exitCode;
+  },
+};

@@ -1,0 +1,352 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { BuildOptions } from "../../build/build-types.ts";
+import type { PackageOrder } from "../../package/package-order.ts";
+import type { PackageChoices, Severity } from "../../package/package-plan.ts";
+import type { ModuleSigner } from "../../package/sign-module.ts";
+import type { PackageFormat, WrittenPackage } from "../../package/write-package.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import type { Need } from "../../support/requirement-table.ts";
+import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { externalOf } from "../options/external-options.ts";
+import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
+import { usageError } from "../options/usage.ts";
+import { reportBuild } from "../report/build-report.ts";
+import { buildExitCodes, buildOptions } from "./build.ts";
+
+/** Options that say who signs modules. */
+export const signOptions: readonly OptionDefinition[] = [
+  { flags: "--sign-key <KEY>", description: "sign modules with this key: a PEM file or a pkcs11: URI" },
+  { flags: "--sign-cert <FILE>", description: "certificate of the key" },
+  { flags: "--sign-hash <NAME>", description: "digest of module signatures (default: sha256)" },
+];
+
+export const packageCommand: CommandDefinition = {
+  name: "package",
+  summary: "make an RPM, deb or archive of a patch module",
+  description:
+    "Packages finished patch modules as they are, byte for byte. Source patches are built first; a manifest (YAML) describes several packages at once. Installing such a package stages the module for its kernel and loads it where that kernel runs.",
+  arguments: [
+    {
+      name: "[FILE...]",
+      description: "patch modules (.ko), source patches, an archive (.tar.gz), or a manifest (.yaml)",
+      offers: [{ files: [".ko", ".patch", ".diff", ".tar.gz", ".yaml", ".yml"] }],
+    },
+  ],
+  options: [
+    {
+      flags: "--format <FORMAT>",
+      description: "rpm, srpm, spec, deb or tar (default: that of this system)",
+      choices: ["rpm", "srpm", "spec", "deb", "tar"],
+    },
+    {
+      flags: "--profile <PROFILE>",
+      description:
+        "whose conventions: kpatch-module, or kpatch-patch for one kernel of Red Hat's family (default: by kernel)",
+      choices: ["kpatch-module", "kpatch-patch"],
+    },
+    { flags: "-o, --output <DIR>", description: "folder for the package (default: the current one)" },
+    { flags: "--package-name <NAME>", description: "package name (default: by profile)" },
+    { flags: "--set-version <VERSION>", description: "package version (default: 1)" },
+    { flags: "--set-release <RELEASE>", description: "package release (default: 1)" },
+    { flags: "--summary <TEXT>", description: "one line about the package" },
+    { flags: "--description <TEXT>", description: "more lines about it" },
+    { flags: "--license <TEXT>", description: "licence of the patch (default: that of the kernel)" },
+    { flags: "--maintainer <TEXT>", description: "who answers for the package: NAME <ADDRESS>" },
+    { flags: "--cve <ID>", description: "vulnerability that is fixed (repeatable)", repeatable: true },
+    {
+      flags: "--severity <WORD>",
+      description: "Low, Moderate, Important or Critical",
+      choices: ["Low", "Moderate", "Important", "Critical"],
+    },
+    { flags: "--no-activate", description: "only stage the module: installing does not load it" },
+    {
+      flags: "--empty <RELEASE>",
+      description: "a package without module that subscribes to live patches of this kernel",
+    },
+    ...signOptions,
+    { flags: "--require-signature", description: "refuse unsigned modules" },
+    { flags: "--gpg-sign", description: "sign RPMs with the key of your rpm settings (%_gpg_name)" },
+    { flags: "--gpg-key <KEY>", description: "sign RPMs with this gpg key" },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend package --format deb livepatch-fix.ko", description: "a deb of a finished module" },
+    {
+      command: "kmend package --format rpm --kernel newest --cve CVE-2024-12345 fix.patch",
+      description: "build a patch and make an RPM of it",
+    },
+    { command: "kmend package --format rpm fleet.yaml", description: "every package of a manifest" },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven; or an archive is damaged",
+    [ExitCode.environment]: "the environment is not ready",
+  },
+  async run(context, operands, options) {
+    const { packageFormats } = await import("../../package/write-package.ts");
+    const format = oneOf("format", options.text("format"), packageFormats) ?? (await usualFormat());
+    const folder = await mkdtemp(join(tmpdir(), "kmend-package-"));
+    try {
+      const orders = await ordersFor(context, operands, options, folder);
+      await prepare(context, options, format, orders);
+      const { requireOutputFolder } = await import("../../support/output-folder.ts");
+      await requireOutputFolder(options.text("output") ?? ".");
+      return await packageAll(context, options, format, orders);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+};
+
+/** Checks a word of the command line. @throws KmendError `USAGE` (exit 2). */
+export function oneOf<Word extends string>(
+  option: string,
+  value: string | undefined,
+  words: readonly Word[],
+): Word | undefined {
+  const found = words.find((word) => word === value);
+  if (value !== undefined && found === undefined) {
+    throw usage(`--${option} "${value}" is none of ${words.join(", ")}`);
+  }
+  return found;
+}
+
+function usage(message: string): KmendError {
+  return usageError("kmend package", message);
+}
+
+async function usualFormat(): Promise<PackageFormat> {
+  const { findProgram } = await import("../../support/find-program.ts");
+  return (await findProgram("dpkg-deb")) === undefined ? "rpm" : "deb";
+}
+
+/** What the operands ask for. */
+async function ordersFor(
+  context: CommandContext,
+  operands: readonly string[],
+  options: OptionValues,
+  folder: string,
+): Promise<readonly PackageOrder[]> {
+  const choices = await choicesFrom(options);
+  const empty = options.text("empty");
+  const none = { choices, files: [], modules: [], kernels: [], architecture: undefined };
+  if (empty !== undefined) {
+    if (operands.length > 0) throw usage("an empty package takes no files");
+    return [{ ...none, choices: { ...choices, profile: choices.profile ?? "kpatch-patch" }, kernels: [empty] }];
+  }
+  const [first] = operands;
+  if (first === undefined) throw usage("nothing to package was given");
+  const alone = operands.length === 1;
+  if (/\.ya?ml$/.test(first)) {
+    if (!alone) throw usage("a manifest stands alone");
+    requireNone(options, ofOnePackage, "the manifest says that of each of its packages");
+    const { readManifest } = await import("../../package/package-manifest.ts");
+    const { version, release, profile, activate } = choices;
+    return readManifest(first, { version, release, profile, activate });
+  }
+  const modules = operands.filter((file) => file.endsWith(".ko"));
+  const filesFor = options.text("kernel");
+  if (modules.length === operands.length) {
+    requireNone(options, ["name"], "a finished module has its name");
+    return [{ ...none, files: modules, filesFor }];
+  }
+  const { finishedFilesOf, holdsModules } = await import("../../package/finished-files.ts");
+  if (modules.length === 0 && (await holdsModules(first))) {
+    if (!alone) throw usage("an archive stands alone");
+    requireNone(options, ["name"], "a finished module has its name");
+    const { files, description } = await finishedFilesOf(first, folder, context.signal);
+    return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files, filesFor }];
+  }
+  if (modules.length > 0) throw usage("give either modules or patches");
+  return [await patchOrder(operands, options, choices)];
+}
+
+/** Options that a manifest has keys for. */
+const ofOnePackage = [
+  "kernel",
+  "name",
+  "packageName",
+  "summary",
+  "description",
+  "license",
+  "maintainer",
+  "cve",
+  "severity",
+];
+
+/** @throws KmendError `USAGE` (exit 2) for an option that would be passed over in silence. */
+function requireNone(options: OptionValues, names: readonly string[], why: string): void {
+  const given = names.find((name) =>
+    name === "cve" ? options.list(name).length > 0 : options.text(name) !== undefined,
+  );
+  if (given === undefined) return;
+  throw usage(`--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} does not go with this: ${why}`);
+}
+
+async function patchOrder(
+  patches: readonly string[],
+  options: OptionValues,
+  choices: PackageChoices,
+): Promise<PackageOrder> {
+  const { architectures, defaultProfile } = await import("../../package/package-name.ts");
+  const { moduleName } = await import("../../patch-module/module-name.ts");
+  const kernel = options.text("kernel");
+  const profile = choices.profile ?? (kernel === undefined ? undefined : defaultProfile([kernel]));
+  const architecture = architectures[62];
+  const named = options.text("name");
+  const order = { choices: { ...choices, profile }, files: [], kernels: [], architecture };
+  if (named !== undefined || profile !== "kpatch-patch" || architecture === undefined) {
+    return { ...order, modules: [{ kernel, name: moduleName(named, patches), patches }] };
+  }
+  const { findTargetKernel } = await import("../../kernel/find.ts");
+  const { cumulativeModuleName } = await import("../../package/package-manifest.ts");
+  const { release } = await findTargetKernel(kernelOf(options));
+  const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");
+  return { ...order, modules: [{ kernel: release, name, patches }] };
+}
+
+async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
+  const { severities } = await import("../../package/package-plan.ts");
+  return {
+    profile: oneOf("profile", options.text("profile"), ["kpatch-module", "kpatch-patch"]),
+    name: options.text("packageName"),
+    version: options.text("setVersion"),
+    release: options.text("setRelease"),
+    summary: options.text("summary"),
+    description: options.text("description"),
+    license: options.text("license"),
+    maintainer: options.text("maintainer"),
+    cves: options.list("cve"),
+    severity: oneOf<Severity>("severity", options.text("severity"), severities),
+    activate: options.flag("activate"),
+  };
+}
+
+/** Both parts of a module signer, or none. @throws KmendError `USAGE` (exit 2). */
+export function signerFrom(options: OptionValues): ModuleSigner | undefined {
+  const key = options.text("signKey");
+  const certificate = options.text("signCert");
+  if (key === undefined && certificate === undefined) return undefined;
+  if (key === undefined || certificate === undefined) throw usage("--sign-key and --sign-cert go together");
+  return { key, certificate, hash: options.text("signHash") };
+}
+
+async function prepare(
+  context: CommandContext,
+  options: OptionValues,
+  format: PackageFormat,
+  orders: readonly PackageOrder[],
+): Promise<void> {
+  const { ensureRequirements } = await import("../../support/requirements.ts");
+  const needs: Need[] = [];
+  const builds = orders.some(({ modules }) => modules.length > 0);
+  if (builds && !buildsNow(format)) requireElsewhere(format, options);
+  const signs = options.flag("gpgSign") || options.text("gpgKey") !== undefined;
+  if (signs && format !== "rpm" && format !== "srpm") {
+    throw usage(`gpg signs RPMs, not a package of format ${format}; kmend repo signs the index of a repository`);
+  }
+  if (builds && buildsNow(format)) needs.push("build", ...kernelNeeds(options));
+  if (format === "rpm" || format === "srpm") needs.push("rpm");
+  if (format === "deb") needs.push("deb");
+  if (signerFrom(options) !== undefined) needs.push("sign");
+  const { progress, signal } = context;
+  await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+}
+
+/** @throws KmendError `USAGE` (exit 2) for what only this machine has. */
+function requireElsewhere(format: PackageFormat, options: OptionValues): void {
+  const { rpms, image, source } = kernelOf(options);
+  const bound = [
+    ...(rpms === undefined ? [] : ["the RPMs are"]),
+    ...(image === undefined || source !== undefined ? [] : ["the image is"]),
+    ...(externalOf(options).external === undefined ? [] : ["the out-of-tree module is"]),
+    ...(signerFrom(options) === undefined ? [] : ["the key of the signature is"]),
+  ];
+  const [first] = bound;
+  if (first !== undefined) throw usage(`a package of format ${format} is built elsewhere, where ${first} not`);
+}
+
+/** A spec and a source RPM carry the patches and build when they are used. */
+function buildsNow(format: PackageFormat): boolean {
+  return format !== "spec" && format !== "srpm";
+}
+
+async function packageAll(
+  context: CommandContext,
+  options: OptionValues,
+  format: PackageFormat,
+  orders: readonly PackageOrder[],
+): Promise<ExitCode> {
+  const { carryOut } = await import("../../package/package-order.ts");
+  const { writePackage } = await import("../../package/write-package.ts");
+  const { progress, signal } = context;
+  const signer = signerFrom(options);
+  const outcomes = [];
+  for (const order of orders) {
+    const shared = { program: "kmend", buildNow: buildsNow(format), progress, signal, signer };
+    outcomes.push(await carryOut(order, { ...shared, build: buildChoices(options) }));
+  }
+  const stopped = outcomes.flatMap((outcome) => (outcome.outcome === "stopped" ? outcome.results : []));
+  const worst = stopped.find(({ outcome }) => outcome !== "built");
+  if (worst !== undefined) {
+    for (const result of stopped) if (result.outcome !== "built") reportBuild(context, result);
+    return buildExitCodes[worst.outcome];
+  }
+  const plans = outcomes.flatMap((outcome) => (outcome.outcome === "planned" ? [outcome.plan] : []));
+  if (options.flag("requireSignature")) requireSignatures(plans.flatMap(({ modules }) => modules));
+  const written: WrittenPackage[] = [];
+  for (const plan of plans) {
+    const title = `Write ${plan.name} (${format})`;
+    const gpgKey = options.text("gpgKey") ?? (options.flag("gpgSign") ? "" : undefined);
+    const output = options.text("output") ?? ".";
+    written.push(await progress.phase("package", title, () => writePackage(plan, { format, output, gpgKey, signal })));
+  }
+  report(context, written);
+  return ExitCode.done;
+}
+
+function buildChoices(options: OptionValues): Partial<BuildOptions> {
+  const { image, source, archive, rpms } = kernelOf(options);
+  return {
+    replace: options.flag("replace"),
+    jobs: options.integer("jobs"),
+    maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
+    skipCompilerCheck: options.flag("skipGccCheck"),
+    image,
+    source,
+    archive,
+    rpms,
+    ...externalOf(options),
+  };
+}
+
+function requireSignatures(
+  modules: readonly { readonly file: string; readonly finished: { readonly signed: boolean } | undefined }[],
+): void {
+  const unsigned = modules.filter(({ finished }) => finished?.signed !== true).map(({ file }) => file);
+  if (unsigned.length === 0) return;
+  throw new KmendError({
+    code: "NOT_SIGNED",
+    message: `not signed: ${unsigned.join(", ")}`,
+    why: "--require-signature was given",
+    hint: "sign with --sign-key KEY --sign-cert FILE",
+    exitCode: ExitCode.policy,
+  });
+}
+
+function report(context: CommandContext, packages: readonly WrittenPackage[]): void {
+  if (context.json) {
+    context.printJson({ schema: 1, outcome: "packaged", packages });
+    return;
+  }
+  for (const { path, bytes, sha256, modules } of packages) {
+    context.print(context.style("bold", path));
+    context.print(`  ${Math.ceil(bytes / 1024)} KiB, sha256 ${sha256}`);
+    for (const { path: payload, signed } of modules) context.print(`  ${payload}${signed === true ? ", signed" : ""}`);
+  }
+}

@@ -1,0 +1,26 @@
+import type { CommandDefinition } from "../command.ts";
+import { changeExitCodes, changeOf, dryRunOption, timeoutOption } from "../options/host-options.ts";
+import { reportChange } from "../report/host-report.ts";
+
+export const replaceCommand: CommandDefinition = {
+  name: "replace",
+  summary: "replace all loaded patch modules by a cumulative one",
+  description:
+    "Loads a patch module that puts all loaded ones out of force in one transition, and unloads these. A module that was built with --no-replace is refused.",
+  arguments: [
+    {
+      name: "MODULE",
+      description: "a file (.ko), or the name of an installed patch module",
+      offers: [{ files: [".ko"] }, { names: ["installed"] }],
+    },
+  ],
+  options: [timeoutOption, dryRunOption],
+  examples: [{ command: "kmend replace livepatch-all.ko", description: "put one module in place of all others" }],
+  exitCodes: changeExitCodes,
+  async run(context, operands, options) {
+    const { replace } = await import("../../host/load/load.ts");
+    const { exitCode, ...result } = await replace({ operands, ...changeOf(context, options) });
+    reportChange(context, result);
+    return exitCode;
+  },
+};

@@ -1,0 +1,68 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ExitCode, type KmendError } from "../../support/errors.ts";
+import type { CommandContext, CommandDefinition } from "../command.ts";
+import { usageError } from "../options/usage.ts";
+import { statusLines } from "../report/status-report.ts";
+import { ownEscape } from "../terminal/terminal.ts";
+
+/** Milliseconds between two pictures of `--watch`. */
+const watchPause = 1000;
+
+export const statusCommand: CommandDefinition = {
+  name: "status",
+  summary: "show the state of live patching on this system",
+  description:
+    "Shows what is in force function by function, how far a transition has come, and which tasks hold it up, where they are and what would help.",
+  arguments: [],
+  options: [
+    { flags: "--watch", description: "show it anew each second until interrupted" },
+    {
+      flags: "--prometheus <FILE>",
+      description: "write metrics for the textfile collector instead (- is standard output)",
+    },
+  ],
+  examples: [
+    { command: "kmend status --watch", description: "follow a transition" },
+    {
+      command: "kmend status --prometheus /var/lib/prometheus/node-exporter/kmend.prom",
+      description: "metrics, from a timer",
+    },
+  ],
+  exitCodes: {},
+  async run(context, _operands, options) {
+    const { readHostStatus } = await import("../../host/status/status.ts");
+    const target = options.text("prometheus");
+    const watch = options.flag("watch");
+    if ([context.json, watch, target !== undefined].filter(Boolean).length > 1) throw exclusive();
+    if (target !== undefined) {
+      const { prometheusText } = await import("../../host/status/prometheus.ts");
+      const text = prometheusText(await readHostStatus());
+      if (target === "-") context.print(text.trimEnd());
+      else {
+        const { writeFileAtomically } = await import("../../support/cache.ts");
+        await writeFileAtomically(target, text);
+      }
+      return ExitCode.done;
+    }
+    if (watch) return follow(context);
+    const status = await readHostStatus();
+    if (context.json) context.printJson(status);
+    else for (const line of statusLines(status, context.style)) context.print(line);
+    return ExitCode.done;
+  },
+};
+
+async function follow(context: CommandContext): Promise<ExitCode> {
+  const { readHostStatus } = await import("../../host/status/status.ts");
+  // On a terminal each picture takes the place of the one before.
+  const clear = process.stdout.isTTY === true ? `${ownEscape}[H${ownEscape}[2J` : "";
+  while (!context.signal.aborted) {
+    context.print(`${clear}${statusLines(await readHostStatus(), context.style).join("\n")}`);
+    await delay(watchPause, undefined, { signal: context.signal }).catch(() => {});
+  }
+  return ExitCode.done;
+}
+
+function exclusive(): KmendError {
+  return usageError("kmend status", "--json, --watch and --prometheus exclude each other");
+}

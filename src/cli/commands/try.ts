@@ -1,0 +1,137 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ExitCode } from "../../support/errors.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { externalOf } from "../options/external-options.ts";
+import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
+import { usageError } from "../options/usage.ts";
+import { reportBuild } from "../report/build-report.ts";
+import { reportTry } from "../report/try-report.ts";
+import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
+
+export const tryCommand: CommandDefinition = {
+  name: "try",
+  summary: "try a patch or a patch module in a virtual machine",
+  description:
+    "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, takes it back and unloads it, with the probes run before, while and after. Patches are built first.",
+  arguments: [
+    {
+      name: "FILE...",
+      description:
+        "source patches; or a patch module (.ko) or update (ksplice-ID.tar.gz), after those that it goes on top of",
+      offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
+    },
+  ],
+  options: [
+    {
+      flags: "--probe <CMD>",
+      description: "shell command whose output shows the effect (repeatable)",
+      repeatable: true,
+    },
+    {
+      flags: "--module <NAME>",
+      description: "kernel module to load first, with its dependencies (repeatable)",
+      repeatable: true,
+    },
+    { flags: "--timeout <S>", description: "seconds that the virtual machine may take (default: 120)", minimum: 10 },
+    ...buildOptions,
+  ],
+  examples: [
+    { command: "kmend try fix.patch --probe 'cat /proc/meminfo'", description: "build the patch and show its effect" },
+    { command: "kmend try livepatch-fix.ko --module fuse", description: "try a module with fuse loaded" },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "failure",
+    [ExitCode.unchanged]: "nothing that this kernel builds is changed",
+    [ExitCode.refused]: "the change cannot be live patched, or cannot be proven",
+    [ExitCode.environment]: "the environment is not ready",
+    [ExitCode.stalled]: "the verdict is `failed`",
+  },
+  async run(context, operands, options) {
+    const { withModuleFiles } = await import("../../update/update-bundle.ts");
+    return withModuleFiles(operands, (files) => tryFiles(context, files, options));
+  },
+};
+
+async function tryFiles(
+  context: CommandContext,
+  operands: readonly string[],
+  options: OptionValues,
+): Promise<ExitCode> {
+  const modules = operands.filter((file) => /\.ko$/.test(file));
+  if (modules.length === 0) return tryPatches(context, operands, options);
+  const module = modules.at(-1);
+  if (module === undefined || modules.length < operands.length) {
+    throw usageError("kmend try", "either patch modules or patches, but not both");
+  }
+  const { ensureRequirements } = await import("../../support/requirements.ts");
+  const { progress, signal } = context;
+  const { releaseOfModule } = await import("../../vm/patch-module.ts");
+  const release = options.text("kernel") ?? (await releaseOfModule(module));
+  const external = options.text("ootModule");
+  await ensureRequirements({
+    needs: ["try", ...kernelNeeds(options)],
+    install: options.flag("install"),
+    progress,
+    signal,
+  });
+  const earlier = modules.slice(0, -1);
+  return boot(context, options, { release, module, earlier, files: external === undefined ? [] : [external] });
+}
+
+async function tryPatches(
+  context: CommandContext,
+  patches: readonly string[],
+  options: OptionValues,
+): Promise<ExitCode> {
+  const folder = await mkdtemp(join(tmpdir(), "kmend-build-"));
+  try {
+    const result = await runBuild(context, patches, options, ["build", "try"], folder);
+    if (result.outcome !== "built" || result.module === null) {
+      reportBuild(context, result);
+      return buildExitCodes[result.outcome];
+    }
+    for (const note of result.notes) context.progress.note(note);
+    const { release } = result.kernel;
+    const { external } = externalOf(options);
+    const files = external === undefined ? [] : [external.module];
+    return await boot(context, options, { release, module: result.module.path, earlier: [], files });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Subject {
+  readonly release: string;
+  readonly module: string;
+  /** Patch modules that it goes on top of, oldest first. */
+  readonly earlier: readonly string[];
+  /** Files of modules that are not the kernel's own. */
+  readonly files: readonly string[];
+}
+
+async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
+  const { progress, signal } = context;
+  const { findKernel } = await import("../../build/find-kernel.ts");
+  const { tryModule } = await import("../../vm/try.ts");
+  const asked = kernelOf(options);
+  const wanted =
+    asked.source === undefined && asked.rpms === undefined
+      ? { kernel: subject.release, archive: asked.archive }
+      : asked;
+  const kernel = await findKernel({ ...wanted, progress, signal });
+  const result = await tryModule({
+    kernel,
+    modulePath: subject.module,
+    probes: options.list("probe"),
+    earlier: subject.earlier,
+    modules: options.list("module"),
+    moduleFiles: subject.files,
+    timeoutSeconds: options.integer("timeout"),
+    progress,
+    signal,
+  });
+  reportTry(context, result);
+  return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
+}

@@ -1,0 +1,36 @@
+import { ExitCode } from "../../support/errors.ts";
+import type { CommandDefinition } from "../command.ts";
+import { changeExitCodes, changeOf, dryRunOption, requireOneOf, timeoutOption } from "../options/host-options.ts";
+import { reportChange } from "../report/host-report.ts";
+
+export const unloadCommand: CommandDefinition = {
+  name: "unload",
+  summary: "take patch modules out of the running kernel",
+  description:
+    "Takes patch modules out of force, the newest first, waits until no task uses their code, and unloads them. A transition that stalls is explained and turned round, so that the patch stays in force. Also ends a transition that another command left.",
+  arguments: [
+    {
+      name: "[MODULE...]",
+      description: "names of loaded patch modules, or files of them",
+      offers: [{ names: ["loaded"] }],
+    },
+  ],
+  options: [
+    { flags: "--all", description: "all that are loaded, and what replaced ones left in memory" },
+    timeoutOption,
+    dryRunOption,
+  ],
+  examples: [
+    { command: "kmend unload livepatch-fix", description: "one patch module" },
+    { command: "kmend unload --all", description: "back to the kernel as it was booted" },
+  ],
+  exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "no such patch module is loaded" },
+  async run(context, operands, options) {
+    const all = options.flag("all");
+    requireOneOf("unload", operands, all);
+    const { unload } = await import("../../host/load/unload.ts");
+    const { exitCode, ...result } = await unload({ operands, all, ...changeOf(context, options) });
+    reportChange(context, result);
+    return exitCode;
+  },
+};

@@ -1,0 +1,80 @@
+import type { CreateOptions, UpdateChange } from "../../update/create-update.ts";
+import type { OptionDefinition, OptionValues } from "../command.ts";
+import { limitOptions, removableOption } from "../commands/build.ts";
+import { usageError } from "./usage.ts";
+
+/** Options of `kmend create` and `ksplice-create`. */
+export const createOptions: readonly OptionDefinition[] = [
+  { flags: "--patch <FILE>", description: "the change is this patch file" },
+  {
+    flags: "--diffext <EXT>",
+    description: "the change is all files whose names end in EXT, against the files without it",
+  },
+  { flags: "--git <COMMIT>", description: "the change is what git diff ksplice/pre COMMIT shows" },
+  { flags: "--prebuild", description: "only make what later updates of this tree need" },
+  { flags: "--series", description: "the present state is the original: go on top of the update that was built last" },
+  { flags: "--build-modules", description: "also build complete new modules for the changed ones" },
+  {
+    flags: "-j, --jobs <N>",
+    description: "compilers at once (default: $CONCURRENCY_LEVEL, else all cores)",
+    minimum: 1,
+  },
+  {
+    flags: "--patch-opt <OPTIONS>",
+    description: "options for patch(1) in place of -p1 (repeatable)",
+    repeatable: true,
+  },
+  { flags: "--id <ID>", description: "identifier of the update (default: 8 random letters and digits)" },
+  { flags: "--description <TEXT>", description: "what the update is for" },
+  {
+    flags: "--config <DIR>",
+    description: "folder with .config and System.map of the kernel (default: KERNEL_SOURCE/ksplice)",
+  },
+  removableOption,
+  ...limitOptions,
+];
+
+/**
+ * What the options and the operand ask for.
+ * @param program whose help is pointed at, when they are wrong.
+ * @throws KmendError `USAGE` (exit 2)
+ */
+export function createRequest(
+  program: string,
+  source: string,
+  options: OptionValues,
+): Omit<CreateOptions, "progress" | "signal"> {
+  const changes: UpdateChange[] = [];
+  const patch = options.text("patch");
+  const extension = options.text("diffext");
+  const commit = options.text("git");
+  if (patch !== undefined) changes.push({ kind: "patch", file: patch, options: options.list("patchOpt") });
+  if (extension !== undefined) changes.push({ kind: "diffext", extension });
+  if (commit !== undefined) changes.push({ kind: "git", commit });
+  if (options.flag("prebuild")) changes.push({ kind: "prebuild" });
+  const [change] = changes;
+  if (change === undefined || changes.length > 1) {
+    throw usageError(program, "exactly one of --patch, --diffext, --git and --prebuild is needed");
+  }
+  return {
+    source,
+    change,
+    series: options.flag("series"),
+    id: options.text("id"),
+    description: options.text("description"),
+    config: options.text("config"),
+    jobs: options.integer("jobs") ?? concurrencyLevel(program, process.env["CONCURRENCY_LEVEL"]),
+    buildModules: options.flag("buildModules"),
+    maxUnits: options.integer("maxUnits"),
+    allowLayout: options.list("allowLayout"),
+    removable: options.flag("removable"),
+    debug: (options.integer("verbose") ?? 0) > 0,
+  };
+}
+
+/** @throws KmendError `USAGE` for something else than a number of jobs. */
+function concurrencyLevel(program: string, value: string | undefined): number | undefined {
+  if (value === undefined || value === "") return undefined;
+  if (/^[1-9]\d{0,3}$/.test(value)) return Number(value);
+  throw usageError(program, `CONCURRENCY_LEVEL is "${value}", and has to be a number of jobs`);
+}

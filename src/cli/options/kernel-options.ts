@@ -1,0 +1,101 @@
+import type { FindOptions } from "../../kernel/find.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
+import type { OptionDefinition, OptionValues } from "../command.ts";
+
+/** Names the distribution of the archive. */
+export const distributionOption: OptionDefinition = {
+  flags: "--distribution <NAME>",
+  description: "debian or ubuntu: whose kernel packages the archive has (default: this machine's)",
+};
+
+/** Names packages of a kernel. */
+export const kernelRpmOption: OptionDefinition = {
+  flags: "--kernel-rpm <FILE>",
+  description:
+    "core, modules or devel RPM of the kernel (repeatable; default: those that dnf offers for the source RPM)",
+  repeatable: true,
+};
+
+/** Options that say which kernel is meant. */
+export const kernelOptions: readonly OptionDefinition[] = [
+  {
+    flags: "--kernel <RELEASE>",
+    description: "kernel to patch: a release, or `newest` for the newest stock one (default: the running kernel)",
+    choices: ["newest"],
+  },
+  { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
+  {
+    flags: "--source <DIR>",
+    description: "kernel source tree of your own in place of packages, built or not; it is only read",
+  },
+  { flags: "--config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
+  { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: that of the source tree)" },
+  distributionOption,
+  {
+    flags: "--sourcerpm <FILE>",
+    description: "source RPM of the kernel in place of the archive's packages; %prep of its spec is run in the cache",
+  },
+  kernelRpmOption,
+  {
+    flags: "--dnf-config <FILE>",
+    description: "dnf.conf of the repositories that have those packages (default: the system's)",
+  },
+];
+
+/** RPMs of the kernel that the options name, or undefined. */
+export function rpmsOf(options: OptionValues): FindOptions["rpms"] {
+  const sourceRpm = options.text("sourcerpm");
+  const kernelRpms = options.list("kernelRpm");
+  if (sourceRpm === undefined && kernelRpms.length === 0) return undefined;
+  return { sourceRpm, kernelRpms, dnfConfiguration: options.text("dnfConfig") };
+}
+
+/** What taking that kernel needs of the machine. */
+export function kernelNeeds(options: OptionValues): ("source-rpm" | "dnf")[] {
+  const rpms = rpmsOf(options);
+  if (rpms === undefined) return [];
+  return rpms.kernelRpms?.length === 0 ? ["source-rpm", "dnf"] : ["source-rpm"];
+}
+
+/**
+ * The kernel that the options name.
+ * @throws KmendError `USAGE` (exit 2) for options that only mean something together with others, or that exclude each other.
+ */
+export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
+  const path = options.text("source");
+  const kernel = options.text("kernel");
+  const image = options.text("image");
+  const config = options.text("config");
+  const symvers = options.text("symvers");
+  const rpms = rpmsOf(options);
+  const archive = options.text("distribution");
+  if (archive !== undefined && (path ?? rpms) !== undefined) {
+    throw usage(
+      "--distribution does not go with --source, --sourcerpm and --kernel-rpm",
+      "they are used in place of an archive",
+    );
+  }
+  if (path !== undefined && rpms !== undefined) {
+    throw usage("--source does not go with --sourcerpm and --kernel-rpm", "a kernel has one source");
+  }
+  if (options.text("dnfConfig") !== undefined && (rpms?.sourceRpm === undefined || rpms.kernelRpms?.length !== 0)) {
+    throw usage("--dnf-config needs --sourcerpm without --kernel-rpm", "dnf is only asked then");
+  }
+  if (path !== undefined) return { kernel, image, source: { path, config, symvers } };
+  if (config === undefined && symvers === undefined) {
+    return {
+      kernel,
+      image,
+      ...(archive === undefined ? {} : { archive }),
+      ...(rpms === undefined ? {} : { rpms }),
+    };
+  }
+  throw usage(
+    `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
+    "the packages of a kernel have their own",
+  );
+}
+
+function usage(message: string, why: string): KmendError {
+  return new KmendError({ code: "USAGE", message, why, exitCode: ExitCode.usage });
+}
