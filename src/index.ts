@@ -20,7 +20,8 @@ export { type UnloadOptions, type UnloadResult, unload } from "./host/load/unloa
 export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./host/status/status.ts";
 export type { FindOptions, TargetKernel } from "./kernel/find.ts";
 export { findTargetKernel } from "./kernel/find.ts";
-export { carryOut, type OrderOptions, type OrderOutcome, type PackageOrder } from "./package/package-order.ts";
+export { type OrderOptions, type OrderOutcome, planOrder } from "./matrix/plan-order.ts";
+export type { PackageOrder } from "./package/package-order.ts";
 export type { PackageChoices, PackagePlan } from "./package/package-plan.ts";
 export { type RepositoryRequest, type RepositoryResult, updateRepository } from "./package/repository/repository.ts";
 export { type PackageFormat, type WriteOptions, type WrittenPackage, writePackage } from "./package/write-package.ts";

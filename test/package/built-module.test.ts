@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { readFinishedModule } from "../../src/package/built-module.ts";
-import { finishedFilesOf } from "../../src/package/finished-files.ts";
+import { finishedFilesOf } from "../../src/update/finished-files.ts";
 import { sampleUpdate } from "../update/sample-update.ts";
 import { smallModule } from "../update/small-module.ts";
 

@@ -7,27 +7,26 @@ import { read, root, typeScriptFiles } from "./source-files.ts";
 const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
   const objects = ["patch-module", "elf", "support"];
   const change = ["change", ...objects];
-  const target = ["kernel", "target", "tree", ...change];
-  const build = ["build", "module", "match", "diff", ...target];
+  const target = ["kernel", ...change];
+  const build = ["match", "diff", ...target];
+  const top = ["matrix", "update", "package", "host", "vm", "build", ...build];
   return {
     support: [],
     elf: ["support"],
     "patch-module": ["elf", "support"],
     change: objects,
-    target: objects,
-    tree: objects,
     kernel: objects,
     diff: target,
     match: ["diff", ...target],
-    module: build,
     build,
     // The running system and the virtual machine know nothing of how a patch module is made.
     host: objects,
     vm: objects,
-    package: build,
-    update: ["package", ...build],
-    cli: ["update", "package", "host", "vm", ...build],
-    ".": ["update", "package", "host", "vm", ...build],
+    package: target,
+    update: ["package", "build", ...build],
+    matrix: ["package", "build", ...build],
+    cli: top,
+    ".": top,
   };
 })();
 
@@ -80,6 +79,17 @@ test("rooms import from the rooms below them only", () => {
       if (from !== to && mayImport[from]?.includes(to) !== true) wrong.push(`${source} → ${resolved}`);
     }
   }
+  expect(wrong).toEqual([]);
+});
+
+test("what a kernel's image, types and modules say needs no prepared tree", () => {
+  const wrong = graph.modules
+    .filter(({ source }) => /^src\/kernel\/(image|types|modules)\//.test(source))
+    .flatMap(({ source, dependencies }) =>
+      dependencies
+        .filter(({ resolved }) => resolved.startsWith("src/kernel/tree/"))
+        .map(({ resolved }) => `${source} → ${resolved}`),
+    );
   expect(wrong).toEqual([]);
 });
 

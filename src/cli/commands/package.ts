@@ -153,7 +153,7 @@ async function ordersFor(
     requireNone(options, ["name"], "a finished module has its name");
     return [{ ...none, files: modules, filesFor }];
   }
-  const { finishedFilesOf, holdsModules } = await import("../../package/finished-files.ts");
+  const { finishedFilesOf, holdsModules } = await import("../../update/finished-files.ts");
   if (modules.length === 0 && (await holdsModules(first))) {
     if (!alone) throw usage("an archive stands alone");
     requireNone(options, ["name"], "a finished module has its name");
@@ -280,14 +280,14 @@ async function packageAll(
   format: PackageFormat,
   orders: readonly PackageOrder[],
 ): Promise<ExitCode> {
-  const { carryOut } = await import("../../package/package-order.ts");
+  const { planOrder } = await import("../../matrix/plan-order.ts");
   const { writePackage } = await import("../../package/write-package.ts");
   const { progress, signal } = context;
   const signer = signerFrom(options);
   const outcomes = [];
   for (const order of orders) {
     const shared = { program: "kmend", buildNow: buildsNow(format), progress, signal, signer };
-    outcomes.push(await carryOut(order, { ...shared, build: buildChoices(options) }));
+    outcomes.push(await planOrder(order, { ...shared, build: buildChoices(options) }));
   }
   const stopped = outcomes.flatMap((outcome) => (outcome.outcome === "stopped" ? outcome.results : []));
   const worst = stopped.find(({ outcome }) => outcome !== "built");

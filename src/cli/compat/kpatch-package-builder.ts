@@ -129,20 +129,20 @@ class Session {
   async run(): Promise<ExitCode> {
     const opened = await mkdtemp(join(tmpdir(), "kmend-opened-"));
     try {
-      return await this.#carryOut(await this.#orders(opened));
+      return await this.#planOrder(await this.#orders(opened));
     } finally {
       await rm(opened, { recursive: true, force: true });
     }
   }
 
-  async #carryOut(orders: readonly PackageOrder[]): Promise<ExitCode> {
+  async #planOrder(orders: readonly PackageOrder[]): Promise<ExitCode> {
     const { buildRpm, output } = this.#choices;
     if (output !== undefined && output !== "-" && orders.length > 1) {
       throw usage(`--output ${output} would hold the last of ${orders.length} specs only; leave it out`);
     }
     if (buildRpm) await this.#requirePrograms(orders.some(({ modules }) => modules.length > 0));
     this.#say("generating spec file...");
-    const { carryOut } = await import("../../package/package-order.ts");
+    const { planOrder } = await import("../../matrix/plan-order.ts");
     const plans: PackagePlan[] = [];
     for (const order of orders) {
       const { signal } = this.#surroundings;
@@ -153,7 +153,7 @@ class Session {
         progress: this.#reporter,
         signal,
       };
-      const outcome = await carryOut(order, shared);
+      const outcome = await planOrder(order, shared);
       if (outcome.outcome === "planned") plans.push(outcome.plan);
       else return this.#stopped(outcome.results);
     }
@@ -177,7 +177,7 @@ class Session {
         releaseOf: kernelRelease,
       });
     }
-    const { holdsModules } = await import("../../package/finished-files.ts");
+    const { holdsModules } = await import("../../update/finished-files.ts");
     if (await holdsModules(patch as string)) return [await this.#finishedOrder(patch as string, folder)];
     const module = moduleName(undefined, [patch as string]).replace(/^livepatch-/, "kpatch-");
     const release = kernel === undefined ? undefined : checked("kernel", kernelRelease(kernel, architecture));
@@ -195,7 +195,7 @@ class Session {
   /** A package of modules that are there already; they say themselves which kernel they are for. */
   async #finishedOrder(path: string, folder: string): Promise<PackageOrder> {
     const { kernel, arch = "x86_64", setVersion, setRelease } = this.#choices;
-    const { finishedFilesOf } = await import("../../package/finished-files.ts");
+    const { finishedFilesOf } = await import("../../update/finished-files.ts");
     const { architectureNamed } = await import("../../package/package-name.ts");
     const architecture = this.#choices.arch === undefined ? undefined : architectureNamed(arch);
     const { files, description } = await finishedFilesOf(path, folder, this.#surroundings.signal);

@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { EntrySizes } from "../../diff/unit-object.ts";
 import { makeOnce, writeFileAtomically } from "../../support/cache.ts";
 import type { TargetKernel } from "../find.ts";
 import { Btf } from "../types/btf.ts";
@@ -17,17 +16,19 @@ const structOf: Readonly<Record<string, string>> = {
 };
 
 /**
- * Bytes per entry of the special tables, as the target kernel's own types say; empty for a kernel without types, whose sizes are then those between
+ * Bytes per entry of the special tables by section, as the target kernel's own types say; empty for a kernel without types, whose sizes are then those between
  * the relocations of an object. The kernel folder of the cache keeps them.
  */
-export async function entrySizesOf(kernel: Pick<TargetKernel, "folder" | "image" | "imagePath">): Promise<EntrySizes> {
+export async function entrySizesOf(
+  kernel: Pick<TargetKernel, "folder" | "image" | "imagePath">,
+): Promise<Readonly<Record<string, number>>> {
   const path = await makeOnce(join(kernel.folder, "entry-sizes.json"), (temporary) =>
     writeFileAtomically(temporary, JSON.stringify(fromTypes(kernel))),
   );
-  return JSON.parse(await readFile(path, "utf8")) as EntrySizes;
+  return JSON.parse(await readFile(path, "utf8")) as Record<string, number>;
 }
 
-function fromTypes({ image, imagePath }: Pick<TargetKernel, "image" | "imagePath">): EntrySizes {
+function fromTypes({ image, imagePath }: Pick<TargetKernel, "image" | "imagePath">): Record<string, number> {
   const sizes: Record<string, number> = {};
   if (image.btf === undefined) return sizes;
   const types = new Btf(image.btf, imagePath);

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { xmlText } from "../package/formats/escape.ts";
-import { sha256 } from "../support/cache.ts";
-import { run } from "../support/run.ts";
+import { sha256 } from "../../support/cache.ts";
+import { run } from "../../support/run.ts";
+import { xmlText } from "../formats/escape.ts";
 
 /** What an RPM says about what it fixes. */
 export interface RpmUpdate {

@@ -1,5 +1,5 @@
-import { isUpdateArchive, isUpdatePath, moduleInto } from "../update/update-bundle.ts";
-import { unpackTarball } from "./formats/tarball.ts";
+import { unpackTarball } from "../package/formats/tarball.ts";
+import { isUpdateArchive, isUpdatePath, moduleInto } from "./update-bundle.ts";
 
 /** Finished patch modules that somebody gave, as files. */
 export interface FinishedFiles {
