@@ -13,11 +13,11 @@ const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
 };
 
 /** Programs with options of their own: they run only when they are the first word. The `measure` ones are what others run in a process of its own. */
-const programs: Readonly<Record<string, (words: readonly string[]) => Promise<void>>> = {
-  fuzz: async (words) => (await import("./fuzz.ts")).fuzz(words, join(root(), "dist", "bench", "run.js")),
-  "fuzz-parser": async (words) => (await import("./fuzz/run-parser.ts")).runParser(words),
-  fixes: async (words) => (await import("./fixes.ts")).fixes(words),
-  mutants: async (words) => (await import("./mutants.ts")).mutants(words, root()),
+const programs: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  fuzz: async (args) => (await import("./fuzz.ts")).fuzz(args, join(root(), "dist", "bench", "run.js")),
+  "fuzz-parser": async (args) => (await import("./fuzz/run-parser.ts")).runParser(args),
+  fixes: async (args) => (await import("./fixes.ts")).fixes(args),
+  mutants: async (args) => (await import("./mutants.ts")).mutants(args, root()),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
     console.log(JSON.stringify(await measurePairs(folder as string)));
@@ -52,16 +52,16 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   -vv            with an error, where in the program it happened
   -h, --help     show this help`;
 
-/** Runs what the words ask for. @throws KmendError `USAGE` (exit 2) for words that mean nothing */
-async function main(words: readonly string[]): Promise<void> {
-  const program = programs[words[0] ?? ""];
-  if (program !== undefined) return program(words.slice(1));
-  if (words.includes("--help") || words.includes("-h")) {
+/** Runs what the args ask for. @throws KmendError `USAGE` (exit 2) for args that mean nothing */
+async function main(args: readonly string[]): Promise<void> {
+  const program = programs[args[0] ?? ""];
+  if (program !== undefined) return program(args.slice(1));
+  if (args.includes("--help") || args.includes("-h")) {
     console.log(help);
     return;
   }
-  const asked = words.filter((word) => !word.startsWith("-"));
-  const flags = words.filter((word) => word.startsWith("-"));
+  const asked = args.filter((word) => !word.startsWith("-"));
+  const flags = args.filter((word) => word.startsWith("-"));
   const unknownFlag = flags.find((flag) => !/^(-vv|--(no-cold|short|pairs=[1-9]\d*))$/.test(flag));
   if (unknownFlag !== undefined) throw usageError(`no such option: ${unknownFlag}`);
   const unknown = asked.filter((name) => benchmarks[name] === undefined);

@@ -13,7 +13,7 @@ export { type BootResult, boot, type ConfirmResult, confirm } from "./host/boot/
 export type { BootPlan } from "./host/boot/boot-plan.ts";
 export type { BootService } from "./host/boot/boot-service.ts";
 export { type InstallOptions, type InstallResult, install, uninstall } from "./host/installed/install.ts";
-export { type ModuleInfo, readModuleInfo } from "./host/kernel/module-info.ts";
+export { type ModuleInfo, readModuleInfo } from "./host/kernel/patch-module-info.ts";
 export { type ForceOptions, type ForceResult, force } from "./host/load/force.ts";
 export { type ChangeOptions, type LoadOptions, type LoadResult, load, replace } from "./host/load/load.ts";
 export { type UnloadOptions, type UnloadResult, unload } from "./host/load/unload.ts";

@@ -1,4 +1,4 @@
-import { findAlarm, relevantLines, transitionTime, withoutTime } from "../../src/vm/kernel-log.ts";
+import { findAlarm, relevantLines, transitionTime, withoutTime } from "../../src/vm/guest-log.ts";
 import { moduleName } from "../../src/vm/module-file.ts";
 import type { Frame } from "../../src/vm/serial-frames.ts";
 import type { TryRecord } from "./records.ts";

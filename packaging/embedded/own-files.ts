@@ -9,19 +9,19 @@ import { compileFunction } from "node:vm";
  */
 
 /** Content of a file of kmend's, by its path from the top. */
-export function ownFile(path: string): Buffer {
+export function packageResource(path: string): Buffer {
   return Buffer.from(getRawAsset(path) as ArrayBuffer);
 }
 
 /** A CommonJS package that is among the assets. What it reads beside itself is an asset too. */
 export function requireOwn(name: string): unknown {
   const folder = posix.join("node_modules", name);
-  const manifest = JSON.parse(ownFile(posix.join(folder, "package.json")).toString("utf8")) as { main: string };
+  const manifest = JSON.parse(packageResource(posix.join(folder, "package.json")).toString("utf8")) as { main: string };
   const file = posix.join(folder, manifest.main);
   const builtin = createRequire(process.execPath);
-  const require = (wanted: string): unknown => (wanted === "fs" ? { readFileSync: ownFile } : builtin(wanted));
+  const require = (wanted: string): unknown => (wanted === "fs" ? { readFileSync: packageResource } : builtin(wanted));
   const module = { exports: {} as unknown };
-  const code = compileFunction(ownFile(file).toString("utf8"), ["module", "exports", "require", "__dirname"], {
+  const code = compileFunction(packageResource(file).toString("utf8"), ["module", "exports", "require", "__dirname"], {
     filename: file,
   });
   code(module, module.exports, require, folder);

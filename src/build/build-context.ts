@@ -7,7 +7,7 @@ import type { Progress } from "../support/progress.ts";
 import type { ForeseenQuestion } from "./pairs/ask-kbuild.ts";
 
 /** Where and how units are compiled. */
-export interface Workshop {
+export interface BuildContext {
   readonly tree: PreparedTree;
   readonly cache: UnitCache;
   /** Files of updates that are in force: part of both builds. */
@@ -29,7 +29,7 @@ export interface Workshop {
 }
 
 /** For questions about the prepared tree. */
-export function kbuildOf({ tree, folder, toolchainFolder }: Workshop): KbuildQuestion {
+export function kbuildOf({ tree, folder, toolchainFolder }: BuildContext): KbuildQuestion {
   return {
     environment: tree.environment,
     at: tree.path,

@@ -6,7 +6,7 @@ import { compareCompiler, requireSameCompiler, toolchainFolder } from "../kernel
 import type { FindOptions } from "../kernel/find.ts";
 import { requireModuleOf } from "../kernel/modules/external-module.ts";
 import { readSymvers } from "../kernel/modules/symvers.ts";
-import { occupyTree } from "../kernel/tree/prepare.ts";
+import { reserveTree } from "../kernel/tree/prepare.ts";
 import { moduleName } from "../patch-module/module-name.ts";
 import { sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -14,7 +14,7 @@ import { requireOutputFolder } from "../support/output-folder.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { assemble } from "./assemble/assemble.ts";
 import { type ModuleTemplate, moduleTemplate } from "./assemble/kbuild-template.ts";
-import type { Workshop } from "./build-context.ts";
+import type { BuildContext } from "./build-context.ts";
 import { resultOf } from "./build-result.ts";
 import type { BuildOptions, BuildResult } from "./build-types.ts";
 import { explainUnproven, type KernelTypes, requireKernelTypes } from "./check-layouts.ts";
@@ -65,7 +65,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
     );
   const found = { program: compiler.program, version: compiler.here };
   const folder = temporaryBeside(join(kernel.folder, "build"));
-  const tree = await occupyTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });
+  const tree = await reserveTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
   let foreseen: ForeseenQuestion | undefined;
@@ -83,7 +83,7 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
         ? { tree, folder: kernel.folder }
         : await externalPlace(external, kernel, tree, progress, signal);
     const compiled = toolchainFolder(place.folder, compiler);
-    const bench: Workshop = {
+    const bench: BuildContext = {
       tree: place.tree,
       ...workOn(options.earlier, compiled),
       folder,
@@ -96,13 +96,13 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
       signal,
     };
     foreseen = options.change === undefined ? await foreseeQuestion(patches, bench) : undefined;
-    const workshop = { ...bench, foreseen };
+    const context = { ...bench, foreseen };
     await sweepTemporaries(kernel.folder);
     const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
     const change = await progress.phase("patch", "Apply the patch", () =>
       changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
-    const facts = { options, name, output, kernel, compiler, tree, workshop, template, change, external };
+    const facts = { options, name, output, kernel, compiler, tree, context, template, change, external };
     const built = await buildChange({ ...facts, progress, started });
     await rm(logFile, { force: true });
     return built;
@@ -123,7 +123,7 @@ function wantedKernel(
 }
 
 async function buildChange(session: Session): Promise<BuildResult> {
-  const { workshop } = session;
+  const { context } = session;
   const examination = await examineChange(session);
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);
@@ -132,7 +132,7 @@ async function buildChange(session: Session): Promise<BuildResult> {
   }
   const functions = describeFunctions(plans, resolved);
   if (refusals.length > 0) {
-    const explained = await explainUnproven(refusals, units.pairs, examination.types, workshop);
+    const explained = await explainUnproven(refusals, units.pairs, examination.types, context);
     return resultOf(session, "refused", { units, notes, refusals: explained, functions, resolved });
   }
   if (resolved.every(({ redirections, plan }) => redirections.length + plan.changes.callbacks.length === 0)) {
@@ -141,12 +141,12 @@ async function buildChange(session: Session): Promise<BuildResult> {
   // With earlier updates the source is not the kernel's.
   if (isFromElsewhere(session) && (session.options.earlier?.modules.length ?? 0) === 0) {
     const changed = resolved.map(({ plan }) => plan.pair);
-    await requireKernelTypes(changed, examination.types, session.kernel.release, workshop);
+    await requireKernelTypes(changed, examination.types, session.kernel.release, context);
   }
   // Nobody looks into the shadows any more, and the linker leaves time to remove their thousands of links.
   const kept = await addressesKept(session, resolved, examination.types);
   const request = { ...session, keptAddresses: kept };
-  const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(workshop.folder)]);
+  const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(context.folder)]);
   return resultOf(session, "built", { units, notes, functions, resolved, module, kept });
 }
 

@@ -14,7 +14,7 @@ import { counted } from "../support/counted.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
-import type { Workshop } from "./build-context.ts";
+import type { BuildContext } from "./build-context.ts";
 import type { OriginalUnit, UnitPair } from "./pairs/unit-pairs.ts";
 
 /**
@@ -26,16 +26,16 @@ export async function checkUnitLayouts(
   change: ChangeSet,
   types: KernelTypes,
   allowed: readonly string[],
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<LayoutFindings> {
-  const { progress, signal } = workshop;
+  const { progress, signal } = context;
   return progress.phase("layout", "Compare data layouts", async () => {
     const { introduced, removed } = typesOfChange(change.files);
     const reached = usedBeyondDeclarations(change.files);
-    const folder = join(workshop.folder, "layout");
+    const folder = join(context.folder, "layout");
     await mkdir(folder, { recursive: true });
     // Two programs run at once for each unit.
-    const lanes = Math.max(1, Math.floor(workshop.jobs / 2));
+    const lanes = Math.max(1, Math.floor(context.jobs / 2));
     const findings = await mapConcurrently(pairs, lanes, async ({ source, object, originalPath, patchedPath }) => {
       if (originalPath === undefined) return { refusals: [], notes: [] };
       const paths = { originalObject: originalPath, patchedObject: patchedPath, folder };
@@ -67,14 +67,14 @@ export async function explainUnproven(
   refusals: readonly Refusal[],
   pairs: readonly UnitPair[],
   types: Pick<KernelTypes, "of">,
-  workshop: Pick<Workshop, "folder" | "signal">,
+  context: Pick<BuildContext, "folder" | "signal">,
 ): Promise<readonly Refusal[]> {
   const explained = new Map<UnitPair, Promise<string>>();
   return Promise.all(
     refusals.map(async (refusal) => {
       const pair = pairs.find(({ source }) => refusal.where.startsWith(`${source}: `));
       if (refusal.code !== "UNPROVEN_FUNCTION" || pair === undefined) return refusal;
-      const evidence = explained.get(pair) ?? typeEvidence(pair, types, workshop);
+      const evidence = explained.get(pair) ?? typeEvidence(pair, types, context);
       explained.set(pair, evidence);
       return { ...refusal, hint: `${refusal.hint}${await evidence}` };
     }),
@@ -91,7 +91,7 @@ export async function requireKernelTypes(
   pairs: readonly OriginalUnit[],
   types: Pick<KernelTypes, "of">,
   release: string,
-  { folder, jobs, signal }: Pick<Workshop, "folder" | "jobs" | "signal">,
+  { folder, jobs, signal }: Pick<BuildContext, "folder" | "jobs" | "signal">,
 ): Promise<void> {
   const differing = await mapConcurrently(pairs, jobs, ({ originalPath, object }) =>
     differingTypes(originalPath, object, types, { folder, signal }),
@@ -111,7 +111,7 @@ export async function requireKernelTypes(
 async function typeEvidence(
   { originalPath, object }: UnitPair,
   types: Pick<KernelTypes, "of">,
-  { folder, signal }: Pick<Workshop, "folder" | "signal">,
+  { folder, signal }: Pick<BuildContext, "folder" | "signal">,
 ): Promise<string> {
   // What is wrong with the kernel's types must not hide that the code differs.
   const differing = await differingTypes(originalPath, object, types, { folder, signal }).catch((error: unknown) => {
@@ -132,7 +132,7 @@ async function differingTypes(
   originalPath: string | undefined,
   object: string,
   types: Pick<KernelTypes, "of">,
-  { folder, signal }: Pick<Workshop, "folder" | "signal">,
+  { folder, signal }: Pick<BuildContext, "folder" | "signal">,
 ): Promise<readonly string[]> {
   if (originalPath === undefined) return [];
   const target = await types.of(object);

@@ -62,13 +62,13 @@ export async function examineChange(session: Session): Promise<Examination> {
 }
 
 async function examineAll(session: Session): Promise<Examination> {
-  const followed = await headersToFollow(session.change.files, session.workshop);
+  const followed = await headersToFollow(session.change.files, session.context);
   return (await refusedEarly(followed, session)) ?? (await examine(followed, session));
 }
 
 /** @returns undefined unless the text of the change alone shows that it is impossible. */
-async function refusedUncompiled({ change, workshop, kernel, external }: Session): Promise<Examination | undefined> {
-  const refusals = await refusedByText(change.files, workshop);
+async function refusedUncompiled({ change, context, kernel, external }: Session): Promise<Examination | undefined> {
+  const refusals = await refusedByText(change.files, context);
   if (refusals.length === 0) return undefined;
   const units = { pairs: [], refusals, notes: [], notBuilt: [] };
   const notes = [...change.notes, "nothing was compiled, since the change is refused for what its text says"];
@@ -82,16 +82,16 @@ async function refusedUncompiled({ change, workshop, kernel, external }: Session
  * @returns undefined when nothing is known yet.
  */
 async function refusedEarly(followed: readonly string[], session: Session): Promise<Examination | undefined> {
-  const { workshop, change } = session;
+  const { context, change } = session;
   const { sources } = sortFiles(change.files);
   if (followed.length === 0 || sources.length === 0 || !mayChangeTypes(change.files)) return undefined;
-  const { tree, kernelFolder, signal } = workshop;
+  const { tree, kernelFolder, signal } = context;
   const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment), signal);
   const reached = graph.unitsThatMaySee(followed).length;
   if (reached < sources.length + manyUnits) return undefined;
-  const folder = join(workshop.folder, "early");
+  const folder = join(context.folder, "early");
   await mkdir(folder).catch(rethrowDiskErrors);
-  const early = await examine([], { ...session, workshop: { ...workshop, folder } });
+  const early = await examine([], { ...session, context: { ...context, folder } });
   if (!early.refusals.some(({ code }) => code === "LAYOUT_CHANGED")) return undefined;
   const others = `${followed.join(", ")}: ${reached} source files may include it; they were not looked at, since the change is refused without them`;
   return { ...early, notes: [...early.notes, others] };
@@ -102,13 +102,13 @@ const manyUnits = 12;
 
 /** @param followed changed headers whose units are looked at as well. */
 async function examine(followed: readonly string[], session: Session): Promise<Examination> {
-  const { progress, workshop, kernel, change, external } = session;
+  const { progress, context, kernel, change, external } = session;
   const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
   const entrySizes = await entrySizesOf(kernel);
   const ahead = new ReadAhead(kernel, objects, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   let isAboutTypes: boolean | undefined;
-  const units = await compileUnits(change, followed, workshop, (all, known) => {
+  const units = await compileUnits(change, followed, context, (all, known) => {
     ahead.start(all, known);
     session.template().catch(() => {});
     isAboutTypes = mayChangeTypes(change.files);
@@ -121,7 +121,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     return { units, plans: [], resolved: [], refusals, notes: compiledNotes, symvers, types };
   }
   // With earlier updates both objects have lines of their own.
-  const isSameLine = workshop.earlier.size === 0 ? sameLines(change.files) : undefined;
+  const isSameLine = context.earlier.size === 0 ? sameLines(change.files) : undefined;
   const calls = { throughKernel: !replacesAll(session.options) };
   const [planned, layouts] = await Promise.all([
     progress.phase("diff", "Compare and prove", () =>
@@ -132,7 +132,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const definitions = judgeDefinitions(planned);
   const { plans } = definitions;
   const changedFiles = change.files.map(({ path }) => path);
-  const goneForOthers = await refuseLost(definitions.lost, units.pairs, changedFiles, symvers, workshop);
+  const goneForOthers = await refuseLost(definitions.lost, units.pairs, changedFiles, symvers, context);
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );
@@ -146,7 +146,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const ambiguous = resolved.flatMap((unit) => unit.ambiguous);
   if (ambiguous.length > 0) {
     const settled = await progress.phase("settle", "Look into the units that define ambiguous symbols", () =>
-      settleAmbiguous(ambiguous, workshop, (object) => objects.open(object)),
+      settleAmbiguous(ambiguous, context, (object) => objects.open(object)),
     );
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }

@@ -2,7 +2,7 @@ import type { ChangeSet } from "../change/change-set.ts";
 import type { LayoutFindings } from "../diff/layout.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import { sourceTree } from "../kernel/tree-kernel.ts";
-import type { Workshop } from "./build-context.ts";
+import type { BuildContext } from "./build-context.ts";
 import type { BuildOptions } from "./build-types.ts";
 import { checkUnitLayouts, type KernelTypes } from "./check-layouts.ts";
 import type { UnitPair } from "./pairs/unit-pairs.ts";
@@ -13,7 +13,7 @@ export interface TypeQuestion {
   readonly options: BuildOptions;
   readonly change: ChangeSet;
   readonly types: KernelTypes;
-  readonly workshop: Workshop;
+  readonly context: BuildContext;
   /** False when the text of the change shows that it leaves all types as they are. */
   readonly isAboutTypes: boolean;
 }
@@ -28,11 +28,11 @@ export function isFromElsewhere({ kernel, options }: Pick<TypeQuestion, "kernel"
 
 /** Compares the types of all units where that can show anything. */
 export async function checkTypes(pairs: readonly UnitPair[], question: TypeQuestion): Promise<LayoutFindings> {
-  const { change, types, workshop, options } = question;
+  const { change, types, context, options } = question;
   const allowed = options.allowLayout ?? [];
-  if (question.isAboutTypes) return checkUnitLayouts(pairs, change, types, allowed, workshop);
+  if (question.isAboutTypes) return checkUnitLayouts(pairs, change, types, allowed, context);
   if (!isFromElsewhere(question) || (await types.of("vmlinux")) === undefined) return { refusals: [], notes: [] };
-  const { refusals, notes } = await checkUnitLayouts(pairs, change, types, allowed, workshop);
+  const { refusals, notes } = await checkUnitLayouts(pairs, change, types, allowed, context);
   // A unit without debug information tells nothing here, and the change is not about types.
   return { refusals: refusals.filter(({ code }) => code !== "LAYOUT_UNKNOWN"), notes };
 }

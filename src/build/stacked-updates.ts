@@ -4,11 +4,11 @@ import { UnitCache } from "../kernel/tree/compile.ts";
 import { functionsInForce, type PatchInForce } from "../match/stacked-object.ts";
 import { sha256 } from "../support/cache.ts";
 import { KmendError, messageOf } from "../support/errors.ts";
-import type { Workshop } from "./build-context.ts";
+import type { BuildContext } from "./build-context.ts";
 import type { EarlierUpdates } from "./build-types.ts";
 
 /** Originals that contain earlier updates are no originals of the kernel's, and are kept apart. */
-export function workOn(earlier: EarlierUpdates | undefined, folder: string): Pick<Workshop, "cache" | "earlier"> {
+export function workOn(earlier: EarlierUpdates | undefined, folder: string): Pick<BuildContext, "cache" | "earlier"> {
   if (earlier === undefined || earlier.files.size === 0) return { cache: new UnitCache(folder), earlier: new Map() };
   const state = [...earlier.files].sort(([one], [other]) => (one < other ? -1 : 1));
   const key = sha256(

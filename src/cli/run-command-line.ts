@@ -1,5 +1,5 @@
 import { ExitCode, type KmendError } from "../support/errors.ts";
-import { printableJson } from "../support/printable.ts";
+import { sanitiseJson } from "../support/sanitise.ts";
 import type { CommandContext, Problem } from "./command.ts";
 import { parseCommandLine, verbosityOf } from "./options/parse.ts";
 import { asKmendError, errorToJson, formatProblem, interruptedError, traceOf } from "./report/problem.ts";
@@ -8,7 +8,7 @@ import { type StreamTraits, styleFor } from "./terminal/style.ts";
 import { terminal } from "./terminal/terminal.ts";
 
 /** The world of a command line: the real streams, or a test's. */
-export interface Surroundings {
+export interface CommandIo {
   readonly stdout: StreamTraits & { write(text: string): unknown };
   readonly stderr: ProgressStream;
   /** Aborted when the user interrupts. */
@@ -16,15 +16,15 @@ export interface Surroundings {
 }
 
 /** Runs one command line to its end and reports every failure. @returns the exit code. */
-export async function runCommandLine(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { signal } = surroundings;
-  const [stdout, stderr] = [terminal(surroundings.stdout), terminal(surroundings.stderr)];
+export async function runCommandLine(args: readonly string[], io: CommandIo): Promise<ExitCode> {
+  const { signal } = io;
+  const [stdout, stderr] = [terminal(io.stdout), terminal(io.stderr)];
   // An error of the command line itself comes before its options are known.
-  let json = words.includes("--json");
+  let json = args.includes("--json");
   let verbosity: Verbosity = 1;
   let reporter: Reporter | undefined;
   try {
-    const request = parseCommandLine(words);
+    const request = parseCommandLine(args);
     if (request.kind === "text") {
       stdout.write(request.text);
       return ExitCode.done;
@@ -34,7 +34,7 @@ export async function runCommandLine(words: readonly string[], surroundings: Sur
     reporter = new Reporter(stderr, verbosity);
     const context: CommandContext = {
       print: (line) => void stdout.write(`${line}\n`),
-      printJson: (value) => void stdout.write(`${printableJson(value)}\n`),
+      printJson: (value) => void stdout.write(`${sanitiseJson(value)}\n`),
       printProblem: (problem) => void stderr.write(formatProblem(problem, styleFor(stderr))),
       json,
       style: styleFor(stdout),
@@ -46,7 +46,7 @@ export async function runCommandLine(words: readonly string[], surroundings: Sur
     reporter?.stop();
     const known = asKmendError(thrown);
     const error = signal.aborted && known.exitCode !== ExitCode.interrupted ? interruptedError() : known;
-    if (json) stdout.write(`${printableJson(errorToJson(error))}\n`);
+    if (json) stdout.write(`${sanitiseJson(errorToJson(error))}\n`);
     stderr.write(formatProblem(problemOf(error), styleFor(stderr)));
     if (verbosity === 3) stderr.write(`${traceOf(thrown)}\n`);
     return error.exitCode;

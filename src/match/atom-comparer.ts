@@ -308,7 +308,7 @@ export class AtomComparer {
     if (atom.kind === "string") {
       const theirs = this.#target.bytesAt(address, atom.bytes.length);
       if (theirs !== undefined && Buffer.compare(theirs, atom.bytes) === 0) return undefined;
-      return `the text ${JSON.stringify(printable(atom.bytes))} is ${theirs === undefined ? "not there" : JSON.stringify(printable(theirs))} in the target`;
+      return `the text ${JSON.stringify(sanitise(atom.bytes))} is ${theirs === undefined ? "not there" : JSON.stringify(sanitise(theirs))} in the target`;
     }
     const mismatch = this.#compareAtom(atom, address, findings);
     return mismatch === undefined
@@ -356,7 +356,7 @@ function hex(byte: number | undefined): string {
   return (byte ?? 0).toString(16).padStart(2, "0");
 }
 
-function printable(bytes: Uint8Array): string {
+function sanitise(bytes: Uint8Array): string {
   const end = bytes.indexOf(0);
   return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString("latin1");
 }

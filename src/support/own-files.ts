@@ -17,7 +17,7 @@ export function packageFolder(): URL {
 }
 
 /** Content of a file of kmend's, by its path from the top. */
-export function ownFile(path: string): Buffer {
+export function packageResource(path: string): Buffer {
   return readFileSync(new URL(path, packageFolder()));
 }
 

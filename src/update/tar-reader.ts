@@ -43,18 +43,18 @@ export async function readTarball(path: string): Promise<Map<string, Buffer>> {
     const kind = String.fromCharCode(header[156] as number);
     const from = at + block;
     at = from + Math.ceil(size / block) * block;
-    if (at > content.length) throw badUpdate(path, `${printable(name)} is cut off`);
+    if (at > content.length) throw badUpdate(path, `${sanitise(name)} is cut off`);
     const isFolder = kind === "5";
     if (!isFolder && kind !== "0" && kind !== "\0") {
-      throw badUpdate(path, `${printable(name)} is neither a file nor a folder (type ${printable(kind)})`);
+      throw badUpdate(path, `${sanitise(name)} is neither a file nor a folder (type ${sanitise(kind)})`);
     }
     const [top = "", ...rest] = (isFolder ? name.replace(/\/$/, "") : name).split("/");
     base ??= top;
-    if (top !== base || !isHarmless(top)) throw badUpdate(path, `${printable(name)} is outside of its folder`);
+    if (top !== base || !isHarmless(top)) throw badUpdate(path, `${sanitise(name)} is outside of its folder`);
     if (isFolder && size === 0 && rest.every(isHarmless)) continue;
     const inside = rest.join("/");
     if (isFolder || rest.length === 0 || !rest.every(isHarmless)) {
-      throw badUpdate(path, `${printable(name)} is no name of a file in an update`);
+      throw badUpdate(path, `${sanitise(name)} is no name of a file in an update`);
     }
     if (files.has(inside)) throw badUpdate(path, `${inside} is in it twice`);
     if (files.size >= fileLimit) throw badUpdate(path, `it holds more than ${fileLimit} files`);
@@ -108,7 +108,7 @@ function requireChecksum(path: string, header: Buffer): void {
   if (sum !== stored) throw badUpdate(path, "it is damaged, or no tar archive");
 }
 
-function printable(name: string): string {
+function sanitise(name: string): string {
   return JSON.stringify(name.slice(0, 120));
 }
 

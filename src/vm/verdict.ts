@@ -1,6 +1,6 @@
 import { callbackRefusal } from "../support/callback-refusal.ts";
+import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./guest-log.ts";
 import { probeTimedOut } from "./guest-script.ts";
-import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./kernel-log.ts";
 import type { GuestEnd } from "./qemu.ts";
 import type { Frame } from "./serial-frames.ts";
 import type { ProbeResult, StalledTask, TryResult } from "./try-types.ts";

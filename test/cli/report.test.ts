@@ -7,7 +7,7 @@ import { SilentProgress } from "../../src/support/progress.ts";
 import { refuse } from "../../src/support/refusals.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 
-/** A command's surroundings that keep what it prints. */
+/** A command's io that keep what it prints. */
 function capture(json = false) {
   const lines: string[] = [];
   const objects: object[] = [];

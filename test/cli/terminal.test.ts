@@ -4,7 +4,7 @@ import { Reporter } from "../../src/cli/terminal/reporter.ts";
 import { styleFor } from "../../src/cli/terminal/style.ts";
 import { formatTable } from "../../src/cli/terminal/table.ts";
 import { terminal } from "../../src/cli/terminal/terminal.ts";
-import { printableJson } from "../../src/support/printable.ts";
+import { sanitiseJson } from "../../src/support/sanitise.ts";
 
 /** Clears the screen, sets the window's title, begins a sequence in one byte, writes over the line, turns the direction round. */
 const hostile = "\u001b[2J\u001b]0;title\u0007\u009b31m\rover\u202eelif\u007f";
@@ -66,7 +66,7 @@ test("a cell of a table stays on its line", () => {
 });
 
 test("JSON is escaped, and the value is the same", () => {
-  const text = printableJson({ name: hostile, lines: ["a\nb"] });
+  const text = sanitiseJson({ name: hostile, lines: ["a\nb"] });
   expect(text).not.toMatch(raw);
   expect(JSON.parse(text)).toEqual({ name: hostile, lines: ["a\nb"] });
 });

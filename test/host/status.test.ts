@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { infoLines } from "../../src/cli/commands/info.ts";
 import { listLines as kpatchLines } from "../../src/cli/compat/kpatch.ts";
 import { listLines, statusLines } from "../../src/cli/report/status-report.ts";
-import { readModuleInfo } from "../../src/host/kernel/module-info.ts";
+import { readModuleInfo } from "../../src/host/kernel/patch-module-info.ts";
 import { force, forceCost } from "../../src/host/load/force.ts";
 import { load } from "../../src/host/load/load.ts";
 import { signal } from "../../src/host/load/signal.ts";

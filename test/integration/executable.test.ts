@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildExecutable, type Executable } from "../../packaging/executable.ts";
-import type { ModuleInfo } from "../../src/host/kernel/module-info.ts";
+import type { ModuleInfo } from "../../src/host/kernel/patch-module-info.ts";
 import type { LoadResult } from "../../src/host/load/load.ts";
 import type { UnloadResult } from "../../src/host/load/unload.ts";
 import type { HostStatus } from "../../src/host/status/status.ts";

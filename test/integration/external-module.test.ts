@@ -24,16 +24,16 @@ const fixture = fileURLToPath(new URL("../fixtures/external-module", import.meta
 const scratch = new Scratch();
 /** The source as its author has it, and a copy in which it was built. */
 const source = join(scratch.path, "greet");
-const workshop = join(scratch.path, "built", "greet-1.0");
-const module = join(workshop, "kmend-greet.ko");
+const context = join(scratch.path, "built", "greet-1.0");
+const module = join(context, "kmend-greet.ko");
 let stock: StockKernel;
 let patch: string;
 
 beforeAll(async () => {
   stock = await stockKernel();
   cpSync(fixture, source, { recursive: true });
-  cpSync(fixture, workshop, { recursive: true });
-  make(workshop);
+  cpSync(fixture, context, { recursive: true });
+  make(context);
   patch = scratch.patch(source, {
     "main.c": replace("return ++counted->reads;", "counted->reads += 2;\n\treturn counted->reads;"),
     "words/words.c": replace("hello %s", "good day %s"),
@@ -71,7 +71,7 @@ function changed(edit: (folder: string) => void): string {
 
 describe("a module that is not part of the kernel", () => {
   test("is patched and proven; its kernel is known from its file, and nothing is written beside its source", async () => {
-    const before = [fingerprint(source), fingerprint(workshop), fingerprint(join(stock.tree.path, "scripts"))];
+    const before = [fingerprint(source), fingerprint(context), fingerprint(join(stock.tree.path, "scripts"))];
     const first = await build(patch, ...given());
     expect(first.exitCode, first.stderr).toBe(0);
     const { result } = first;
@@ -85,9 +85,9 @@ describe("a module that is not part of the kernel", () => {
     expect(built.livepatchSymbols.some((name) => /^kmend_greet\.count,[02]$/.test(name))).toBe(true);
     const second = await build(patch, ...given());
     expect(second.result.module?.sha256, second.stderr).toBe(result.module?.sha256);
-    const inPlace = await build(patch, ...given(module, workshop));
+    const inPlace = await build(patch, ...given(module, context));
     expect(inPlace.result.module?.sha256, inPlace.stderr).toBe(result.module?.sha256);
-    expect([fingerprint(source), fingerprint(workshop), fingerprint(join(stock.tree.path, "scripts"))]).toEqual(before);
+    expect([fingerprint(source), fingerprint(context), fingerprint(join(stock.tree.path, "scripts"))]).toEqual(before);
   });
 
   test("a changed header reaches the units that include it, a new function and a new file come along", async () => {
@@ -195,7 +195,7 @@ describe("what cannot be patched", () => {
   test.each([
     ["there is no such file", () => given("/nowhere/greet.ko"), 2, "NOT_A_MODULE", "cannot be read"],
     ["no module", () => given(patch), 2, "NOT_A_MODULE", "no ELF magic"],
-    ["an object that is no module", () => given(join(workshop, "main.o")), 2, "NOT_A_MODULE", "vermagic"],
+    ["an object that is no module", () => given(join(context, "main.o")), 2, "NOT_A_MODULE", "vermagic"],
     [
       "half a module",
       () => given(scratch.file("half.ko", readFileSync(module).subarray(0, 4000))),

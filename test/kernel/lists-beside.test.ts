@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { folderObjects, ListsBeside } from "../../src/kernel/tree/units.ts";
+import { folderObjects, UnitLists } from "../../src/kernel/tree/units.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -25,7 +25,7 @@ const question = () => ({ environment: { variables: {} }, at: folder, scratch: f
 
 test("a dry run tells the lists of a folder beside the commands, which stay as they were", async () => {
   writeFileSync(join(folder, "Makefile"), makefile);
-  const lists = new ListsBeside(["drivers/x"]);
+  const lists = new UnitLists(["drivers/x"]);
   const dryRun = (env: Record<string, string>): string =>
     execFileSync("make", ["-rRn", "obj=drivers/x", "drivers/x/a.o"], {
       cwd: folder,
@@ -44,7 +44,7 @@ test("a dry run tells the lists of a folder beside the commands, which stay as t
 });
 
 test("a folder of which nothing was told is asked about, and one that will not be told of does not wait", async () => {
-  const lists = new ListsBeside(["drivers/x"]);
+  const lists = new UnitLists(["drivers/x"]);
   expect(await lists.of("drivers/y")).toBeUndefined();
   const waiting = lists.of("drivers/x");
   expect(lists.take("a line\n")).toBe("a line\n");

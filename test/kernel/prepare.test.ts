@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { runGuarded } from "../../src/kernel/tree/guard.ts";
 import { runKbuild } from "../../src/kernel/tree/kbuild.ts";
-import { occupyTree, prepareTree, type TreeInputs } from "../../src/kernel/tree/prepare.ts";
+import { prepareTree, reserveTree, type TreeInputs } from "../../src/kernel/tree/prepare.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 
 /** A makefile with the goals and exports that kmend relies on, and a count of how often it was configured. */
@@ -141,7 +141,7 @@ describe("prepareTree", () => {
     const compiler = { program: "gcc", version: "gcc 1" };
     await prepareTree(inputs, { compiler: { ...compiler, version: "gcc 2" } });
     const folder = join(inputs.folder, ".build.1.0123abcd.tmp");
-    const tree = await occupyTree(inputs, folder, { compiler });
+    const tree = await reserveTree(inputs, folder, { compiler });
     expect((await stat(folder)).isDirectory()).toBe(true);
     expect(await readFile(join(inputs.folder, "tree.json"), "utf8")).toContain('"gcc 1"');
     expect(tree.path).toBe(join(inputs.folder, "tree"));

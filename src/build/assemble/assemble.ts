@@ -9,7 +9,7 @@ import { sealModule } from "../../patch-module/seal.ts";
 import { sha256, writeFileAtomically } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import type { BuildOptions, BuildResult } from "../build-types.ts";
 import { patchedModules } from "../resolve/patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "../resolve/plan.ts";
@@ -32,7 +32,7 @@ export interface AssemblyRequest {
   readonly output: string;
   readonly kernel: TargetKernel;
   readonly tree: PreparedTree;
-  readonly workshop: Workshop;
+  readonly context: BuildContext;
   /** How this kernel's Kbuild makes modules; found out once. */
   readonly template: () => Promise<ModuleTemplate>;
   readonly change: ChangeSet;
@@ -50,8 +50,8 @@ export async function assemble(
   resolved: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
-  const { workshop, kernel, name, tree, output, options, external } = request;
-  const { signal, progress } = workshop;
+  const { context, kernel, name, tree, output, options, external } = request;
+  const { signal, progress } = context;
   const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
     const extracts = resolved.map((unit, number) =>
@@ -72,7 +72,7 @@ export async function assemble(
         return { kind: "extracted", unit: source, object: target, content: object };
       }),
     );
-    const linkFolder = join(workshop.folder, "link");
+    const linkFolder = join(context.folder, "link");
     await mkdir(linkFolder, { recursive: true });
     const objects = resolved.map(({ plan }) => plan.pair.object);
     const modules = await patchedModules(objects, kernel, external);
@@ -80,7 +80,7 @@ export async function assemble(
     const linked = await linkModule({
       ...{ tree, template, name, symvers, signal },
       objects: [...extracts, tables].map(({ object }) => object),
-      ...{ folder: linkFolder, logFile: workshop.logFile },
+      ...{ folder: linkFolder, logFile: context.logFile },
     });
     return sealModule(
       addKlpRelocations(
@@ -166,12 +166,12 @@ function modinfoTexts(
   const namespaces = new Set(
     reached.map((name) => symvers.get(name)?.namespace ?? "").filter((namespace) => namespace !== ""),
   );
-  const printable = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, "?");
+  const sanitise = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, "?");
   return [
     ...[...namespaces].sort().map((namespace) => `import_ns=${namespace}`),
     `kmend=${version()}`,
     `kmend.kernel=${kernel.buildId}`,
-    ...change.patches.map(({ name, sha256: digest }) => `kmend.patch=${digest} ${printable(name)}`),
-    ...(options.allowLayout ?? []).map((type) => `kmend.allow-layout=${printable(type)}`),
+    ...change.patches.map(({ name, sha256: digest }) => `kmend.patch=${digest} ${sanitise(name)}`),
+    ...(options.allowLayout ?? []).map((type) => `kmend.allow-layout=${sanitise(type)}`),
   ];
 }

@@ -4,7 +4,7 @@ import { folderOutputs } from "../../kernel/tree/folder-outputs.ts";
 import { recordedSteps } from "../../kernel/tree/recorded-reads.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
-import { kbuildOf, type Workshop } from "../build-context.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** What a file becomes in the kernel without being a unit of it. */
 interface ImagePart {
@@ -72,16 +72,16 @@ export function isOutsideOfVmlinux(path: string): boolean {
  * @param paths files that Kbuild does not list as units, and that no unit includes.
  * @returns refusals; a file without one is really no part of this kernel.
  */
-export async function refuseImageParts(paths: readonly string[], workshop: Workshop): Promise<Refusal[]> {
-  const parts = await mapConcurrently(paths, workshop.jobs, (path) => partOf(path, workshop));
+export async function refuseImageParts(paths: readonly string[], context: BuildContext): Promise<Refusal[]> {
+  const parts = await mapConcurrently(paths, context.jobs, (path) => partOf(path, context));
   return parts.flatMap((found, index) => {
     const path = paths[index] as string;
     return found === undefined ? [] : [refuse("IMAGE_PART", path, path, { ...found })];
   });
 }
 
-async function partOf(path: string, workshop: Workshop): Promise<ImagePart | undefined> {
-  const { tree } = workshop;
+async function partOf(path: string, context: BuildContext): Promise<ImagePart | undefined> {
+  const { tree } = context;
   const arch = tree.environment.variables["SRCARCH"] ?? "x86";
   const foreign = /^arch\/(\w+)\//.exec(path)?.[1];
   if (harmlessFolders.test(path) || (foreign !== undefined && foreign !== arch) || path.startsWith("arch/x86/um/"))
@@ -89,8 +89,8 @@ async function partOf(path: string, workshop: Workshop): Promise<ImagePart | und
   if (tree.environment.external !== undefined) return undefined;
   const placed = partsByPlace.find(({ place }) => place.test(path));
   if (placed !== undefined) return (await isConfigured(placed.option, tree.path)) ? placed : undefined;
-  if (/^(tools|scripts)\//.test(path)) return toolPart(path, workshop);
-  if (/\.[cS]$/.test(path)) return outputPart(path, workshop);
+  if (/^(tools|scripts)\//.test(path)) return toolPart(path, context);
+  if (/\.[cS]$/.test(path)) return outputPart(path, context);
   const maker = await namedBy(path, tree.path);
   if (maker !== undefined) return { part: `what ${maker} makes of it`, advice: leaveOut };
   if (harmlessKinds.test(path) || /\.(txt|json|py|sh|pl)$/.test(path) || /(^|\/)Kconfig/.test(path)) return undefined;
@@ -103,7 +103,7 @@ async function isConfigured(option: string | undefined, tree: string): Promise<b
 }
 
 /** Programs and scripts that the build runs. */
-async function toolPart(path: string, { tree, kernelFolder, signal }: Workshop): Promise<ImagePart | undefined> {
+async function toolPart(path: string, { tree, kernelFolder, signal }: BuildContext): Promise<ImagePart | undefined> {
   if (harmlessScripts.test(path)) return undefined;
   if (buildRules.test(path)) return { part: "the rules by which everything is built", advice: leaveOut };
   const steps = await recordedSteps(tree.path, kernelFolder);
@@ -138,9 +138,9 @@ async function toolPart(path: string, { tree, kernelFolder, signal }: Workshop):
 }
 
 /** A source that Kbuild makes a program of, or something else than an object of the kernel. */
-async function outputPart(path: string, workshop: Workshop): Promise<ImagePart | undefined> {
+async function outputPart(path: string, context: BuildContext): Promise<ImagePart | undefined> {
   const stem = path.replace(/\.[cS]$/, "");
-  const { programs, targets } = await folderOutputs(kbuildOf(workshop), dirname(path));
+  const { programs, targets } = await folderOutputs(kbuildOf(context), dirname(path));
   if (programs.has(stem)) return { part: `what the program ${stem} generates during the build`, advice: leaveOut };
   if (targets.has(`${stem}.o`))
     return { part: `a program of its own that ${dirname(path)}/Makefile embeds`, advice: leaveOut };

@@ -8,7 +8,7 @@ import { membershipOf } from "../../kernel/tree/units.ts";
 import { exists, makeOnce, writeFileAtomically } from "../../support/cache.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
-import { kbuildOf, type Workshop } from "../build-context.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 import type { IncludedChange } from "../pairs/differing-units.ts";
 import { listOf } from "../warnings/warning.ts";
 import { harmlessSteps } from "./image-parts.ts";
@@ -34,23 +34,21 @@ export interface ReaderVerdict {
  * Refuses changed headers that something else than C units reads, which comes out otherwise with them: the image contains what was made with the old
  * ones. It is compared like a unit, as preprocessed text, and where that differs as an object without debug information.
  */
-export async function refuseForImageReaders(change: IncludedChange, workshop: Workshop): Promise<ReaderVerdict> {
-  if (change.paths.length === 0 || workshop.tree.environment.external !== undefined) return { refusals: [], same: [] };
-  const { progress, folder, tree } = workshop;
+export async function refuseForImageReaders(change: IncludedChange, context: BuildContext): Promise<ReaderVerdict> {
+  if (change.paths.length === 0 || context.tree.environment.external !== undefined) return { refusals: [], same: [] };
+  const { progress, folder, tree } = context;
   const changed = new Set(change.paths);
-  const all = await progress.phase("readers", "Find assembly that includes changed files", () =>
-    imageReaders(workshop),
-  );
+  const all = await progress.phase("readers", "Find assembly that includes changed files", () => imageReaders(context));
   const readers = all.filter(({ reads }) => reads.some((path) => changed.has(path)));
   if (readers.length === 0) return { refusals: [], same: [] };
   const folders = readers.flatMap(({ source }) => foldersOf(objectPath(source)));
   const [original, patched] = [join(folder, "readers-original"), join(folder, "readers-patched")];
   createShadow(tree.path, original, new Map(), folders);
   createShadow(tree.path, patched, change.files, folders);
-  await makeStubs(readers, workshop);
+  await makeStubs(readers, context);
   const title = `Compare ${readers.length} parts of the image that are no C units`;
   const differs = await progress.phase("parts", title, () =>
-    mapConcurrently(readers, workshop.jobs, (reader) => isDifferent(reader, original, patched, workshop)),
+    mapConcurrently(readers, context.jobs, (reader) => isDifferent(reader, original, patched, context)),
   );
   const different = readers.filter((_, index) => differs[index] === true);
   const isRead = (path: string): boolean => readers.some(({ reads }) => reads.includes(path));
@@ -66,7 +64,7 @@ export async function refuseForImageReaders(change: IncludedChange, workshop: Wo
 }
 
 /** Empty headers in place of those that only a build of the whole kernel generates, so that all others can be compared. */
-async function makeStubs(readers: readonly ImageReader[], { tree, folder }: Workshop): Promise<void> {
+async function makeStubs(readers: readonly ImageReader[], { tree, folder }: BuildContext): Promise<void> {
   for (const name of new Set(readers.flatMap(({ reads }) => reads))) {
     if (await exists(join(tree.path, name))) continue;
     await mkdir(dirname(join(folder, stubs, name)), { recursive: true });
@@ -80,12 +78,12 @@ async function isDifferent(
   { source, result, compiler: called }: ImageReader,
   original: string,
   patched: string,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<boolean> {
-  const compiler = `${called} -idirafter ${join(workshop.folder, stubs)}`;
+  const compiler = `${called} -idirafter ${join(context.folder, stubs)}`;
   const both = async (command: string): Promise<[string | undefined, string | undefined]> => [
-    await outputOf(command, original, workshop),
-    await outputOf(command, patched, workshop),
+    await outputOf(command, original, context),
+    await outputOf(command, patched, context),
   ];
   const texts = await both(`${compiler} -E -o - ${source}`);
   const [old, fresh] = texts.map((text) => text?.replaceAll(/^(#.*)?\n/gm, ""));
@@ -104,7 +102,7 @@ function valuesIn(assembly: string): string {
   return (assembly.match(/^.*->.*$/gm) ?? []).map((line) => line.trim()).join("\n");
 }
 
-async function outputOf(command: string, cwd: string, { signal }: Workshop): Promise<string | undefined> {
+async function outputOf(command: string, cwd: string, { signal }: BuildContext): Promise<string | undefined> {
   const { exitCode, stdout } = await run("sh", ["-c", command], {
     ...{ cwd, env: plainEnvironment(), cleanEnv: true, signal, allowFailure: true },
   });
@@ -113,10 +111,10 @@ async function outputOf(command: string, cwd: string, { signal }: Workshop): Pro
 }
 
 /** All of them, with what they read in the prepared tree. That is found out once, in some seconds, and kept. */
-async function imageReaders(workshop: Workshop): Promise<ImageReader[]> {
-  const path = join(workshop.toolchainFolder, "image-readers-1.txt");
+async function imageReaders(context: BuildContext): Promise<ImageReader[]> {
+  const path = join(context.toolchainFolder, "image-readers-1.txt");
   await makeOnce(path, async (temporary) => {
-    const found = await findReaders(workshop);
+    const found = await findReaders(context);
     const lines = found.map(({ source, result, compiler, reads }) => [source, result, compiler, ...reads].join("\t"));
     await writeFileAtomically(temporary, lines.join("\n"));
   });
@@ -136,15 +134,15 @@ const offsets = /^arch\/.*-offsets\.c$/;
 /** Folders whose sources are linked into something of their own, which the kernel embeds. */
 const embedded = /^arch\/\w+\/(.*\/)?(vdso\w*|realmode|purgatory)\//;
 
-async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
-  const { tree, kernelFolder, jobs } = workshop;
+async function findReaders(context: BuildContext): Promise<ImageReader[]> {
+  const { tree, kernelFolder, jobs } = context;
   const arch = `arch/${tree.environment.variables["SRCARCH"] ?? "x86"}`;
   const files = (await Promise.all([arch, ...sourceFolders].map((folder) => sourcesIn(tree.path, folder)))).flat();
   const kept = files.filter((path) => !path.startsWith(`${arch}/boot/`) && !path.startsWith(`${arch}/um/`)).sort();
   const scripts = kept.filter((path) => path.endsWith(".lds.S"));
   const others = kept.filter((path) => !scripts.includes(path));
   const asked = others.filter((path) => path.endsWith(".S") || embedded.test(path) || offsets.test(path));
-  const membership = await membershipOf(kbuildOf(workshop), asked);
+  const membership = await membershipOf(kbuildOf(context), asked);
   const isUnit = (path: string): boolean => membership.get(path)?.kind !== "not-built";
   const assembly = asked.filter((path) => path.endsWith(".S") && isUnit(path));
   const all = await recordedSteps(tree.path, kernelFolder);
@@ -153,7 +151,7 @@ async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
   const pieces = asked.filter(
     (path) => (embedded.test(path) || offsets.test(path)) && !isUnit(path) && !recorded.has(path),
   );
-  const compilers = await compilersOf([...assembly, ...pieces], workshop);
+  const compilers = await compilersOf([...assembly, ...pieces], context);
   const values = steps.flatMap(({ target, command, reads }) => {
     const source = reads[0] ?? target.replace(/\.s$/, ".c");
     const compiler = compilerIn(command.replace(/ -S -o \S+ \S+.*$/, ""));
@@ -172,7 +170,7 @@ async function findReaders(workshop: Workshop): Promise<ImageReader[]> {
     return [{ source, result: source.endsWith(".lds.S") ? "text" : "object", compiler }];
   });
   const read = await mapConcurrently(readers, jobs, async (reader): Promise<ImageReader> => {
-    return { ...reader, reads: await readsOf(reader, workshop) };
+    return { ...reader, reads: await readsOf(reader, context) };
   });
   const programs = all
     .filter(({ target }) => !target.endsWith(".s") && !harmlessSteps.test(target))
@@ -201,11 +199,11 @@ async function sourcesIn(tree: string, folder: string): Promise<string[]> {
 }
 
 /** What Kbuild calls the compiler with, where it knows. */
-async function compilersOf(sources: readonly string[], workshop: Workshop): Promise<Map<string, string>> {
-  const { tree } = workshop;
+async function compilersOf(sources: readonly string[], context: BuildContext): Promise<Map<string, string>> {
+  const { tree } = context;
   const units = sources.map((source) => ({ source, object: objectPath(source) }));
   const ask = async (some: typeof units): Promise<[string, string][]> => {
-    const told = await unitCommands(tree, tree.path, some, workshop).catch(() => undefined);
+    const told = await unitCommands(tree, tree.path, some, context).catch(() => undefined);
     if (told !== undefined) {
       return told.flatMap((command): [string, string][] => {
         const question = dependencyCommand(command);
@@ -240,9 +238,9 @@ function pieceCompiler(
     .concat(" -m32 -mregparm=0 -fpic");
 }
 
-async function readsOf({ compiler, source }: Omit<ImageReader, "reads">, workshop: Workshop): Promise<string[]> {
+async function readsOf({ compiler, source }: Omit<ImageReader, "reads">, context: BuildContext): Promise<string[]> {
   // What is not there is generated later in a build of the whole kernel.
-  const text = await outputOf(`${compiler} -M -MG ${source}`, workshop.tree.path, workshop);
+  const text = await outputOf(`${compiler} -M -MG ${source}`, context.tree.path, context);
   const words = (text ?? "")
     .split(/[\s\\]+/)
     .filter((word) => word !== "" && !word.endsWith(":") && !word.startsWith("/"));

@@ -1,5 +1,5 @@
 import { foldersLeftOut, includeGraph } from "../../kernel/tree/include-graph.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import type { IncludedChange } from "../pairs/differing-units.ts";
 import type { SortedFiles } from "../pairs/sort-files.ts";
 import { refuseImageParts } from "./image-parts.ts";
@@ -14,18 +14,18 @@ export async function refuseOutsideOfUnits(
   sorted: SortedFiles,
   notUnits: readonly string[],
   included: IncludedChange,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<ReaderVerdict> {
-  const others = [...sorted.outside, ...notUnits, ...(await unknownKinds(sorted, workshop))];
-  const parts = await refuseImageParts(others, workshop);
+  const others = [...sorted.outside, ...notUnits, ...(await unknownKinds(sorted, context))];
+  const parts = await refuseImageParts(others, context);
   const refused = new Set(parts.map(({ what }) => what));
   const paths = included.paths.filter((path) => !refused.has(path));
-  const { refusals, same } = await refuseForImageReaders({ ...included, paths }, workshop);
+  const { refusals, same } = await refuseForImageReaders({ ...included, paths }, context);
   return { refusals: [...parts, ...refusals], same };
 }
 
 /** What has a suffix that is none of a header's and that no source includes: tables, grammars, pictures. */
-async function unknownKinds({ headers }: SortedFiles, { tree, kernelFolder, signal }: Workshop): Promise<string[]> {
+async function unknownKinds({ headers }: SortedFiles, { tree, kernelFolder, signal }: BuildContext): Promise<string[]> {
   const unknown = headers.filter(({ path, kind }) => kind !== "added" && !/\.(h|inc|def)$/.test(path));
   if (unknown.length === 0) return [];
   const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment), signal);

@@ -4,7 +4,7 @@ import { foldersLeftOut, includeGraph } from "../../kernel/tree/include-graph.ts
 import type { UnitCommand } from "../../kernel/tree/unit-command.ts";
 import { type Membership, membershipOf } from "../../kernel/tree/units.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
-import { kbuildOf, type Workshop } from "../build-context.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { type IncludedChange, unitsWithDifference } from "./differing-units.ts";
 
 /** A unit of this kernel. */
@@ -24,18 +24,18 @@ export interface AffectedUnit extends BuiltUnit {
  * Kbuild's lists, then the compiler's word on what they read, and where that is not enough a comparison of the preprocessed text without line marks.
  * @throws KmendError `TOO_MANY_UNITS` (exit 4) with the list of them.
  */
-export async function unitsThatSee(change: IncludedChange, workshop: Workshop): Promise<AffectedUnit[]> {
+export async function unitsThatSee(change: IncludedChange, context: BuildContext): Promise<AffectedUnit[]> {
   const { paths: headers } = change;
-  const { tree, progress, signal, maxUnits } = workshop;
+  const { tree, progress, signal, maxUnits } = context;
   const found = await progress.phase("includes", "Find the units that include changed files", async (status) => {
-    const graph = await includeGraph(tree.path, workshop.kernelFolder, foldersLeftOut(tree.environment), signal);
+    const graph = await includeGraph(tree.path, context.kernelFolder, foldersLeftOut(tree.environment), signal);
     const candidates = graph.unitsThatMaySee(headers);
     const built: BuiltUnit[] = [];
     for (const batch of batchesOf(candidates)) {
       status(
         `${candidates.length} source files may include ${headers.join(", ")}; ${built.length} of this kernel do so far`,
       );
-      const membership = await membershipOf(kbuildOf(workshop), batch);
+      const membership = await membershipOf(kbuildOf(context), batch);
       for (const [source, member] of membership) if (member.kind !== "not-built") built.push({ source, member });
       // Kbuild takes minutes to tell for half of the kernel what a small part of it shows.
       if (built.length > maxUnits * candidatesPerUnit) break;
@@ -47,7 +47,7 @@ export async function unitsThatSee(change: IncludedChange, workshop: Workshop): 
   progress.note(
     `${headers.join(", ")}: ${found.length} units of this kernel may include it; asking the compiler which of them see a difference`,
   );
-  const affected = await unitsWithDifference(found, change, workshop);
+  const affected = await unitsWithDifference(found, change, context);
   refuseTooMany(affected, headers, maxUnits, 1);
   progress.note(`${affected.length} of them see a difference and are compiled without and with the patch`);
   return affected;

@@ -2,8 +2,8 @@ import { dirname, join } from "node:path";
 import type { PatchFile } from "../../change/patch-files.ts";
 import { createShadow } from "../../kernel/tree/shadow.ts";
 import { objectPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
-import { type KbuildQuestion, ListsBeside, type Membership, membershipOf } from "../../kernel/tree/units.ts";
-import { kbuildOf, type Workshop } from "../build-context.ts";
+import { type KbuildQuestion, type Membership, membershipOf, UnitLists } from "../../kernel/tree/units.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** What Kbuild says of source files that were not compiled before. */
 export interface KbuildAnswer {
@@ -35,40 +35,40 @@ export function likelyObjects(sources: readonly string[]): string[] {
  */
 export async function foreseeQuestion(
   patches: readonly Pick<PatchFile, "files">[],
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<ForeseenQuestion | undefined> {
   const files = patches.flatMap((patch) => patch.files);
   const isPlain = files.every((file) => file.old === file.new && /\.[ch]$/.test(file.new ?? ""));
-  if (!isPlain || workshop.tree.environment.external !== undefined) return undefined;
+  if (!isPlain || context.tree.environment.external !== undefined) return undefined;
   const named = [...new Set(files.flatMap(({ new: path }) => (path?.endsWith(".c") === true ? [path] : [])))];
-  const known = await Promise.all(named.map((path) => workshop.cache.command(path)));
+  const known = await Promise.all(named.map((path) => context.cache.command(path)));
   const sources = named.filter((_, index) => known[index] === undefined).sort();
   if (sources.length === 0 || sources.length > fewUnits) return undefined;
-  const answer = askPreparedTree(sources, workshop);
+  const answer = askPreparedTree(sources, context);
   // Whoever needs the answer gets its error; a patch that does not apply needs none.
   answer.catch(() => {});
   return { sources, answer };
 }
 
 /** Asks about the prepared tree. */
-export async function askPreparedTree(sources: readonly string[], workshop: Workshop): Promise<KbuildAnswer> {
+export async function askPreparedTree(sources: readonly string[], context: BuildContext): Promise<KbuildAnswer> {
   if (sources.length === 0) return { membership: new Map(), commands: new Map() };
-  const { foreseen } = workshop;
+  const { foreseen } = context;
   if (foreseen !== undefined && foreseen.sources.join("\n") === [...sources].sort().join("\n")) return foreseen.answer;
-  return ask(sources, likelyObjects(sources), kbuildOf(workshop), workshop);
+  return ask(sources, likelyObjects(sources), kbuildOf(context), context);
 }
 
 /** Asks about the patched tree: where the patch touches Makefiles or adds units, Kbuild has to know those. */
 export async function askPatchedTree(
   sources: readonly string[],
   patchedFiles: ReadonlyMap<string, Uint8Array | null>,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<KbuildAnswer> {
   if (sources.length === 0) return { membership: new Map(), commands: new Map() };
-  const at = join(workshop.folder, "asked");
+  const at = join(context.folder, "asked");
   const folders = sources.map((path) => dirname(path));
-  createShadow(workshop.tree.path, at, patchedFiles, folders);
-  return ask(sources, [], { ...kbuildOf(workshop), at, kept: undefined }, workshop);
+  createShadow(context.tree.path, at, patchedFiles, folders);
+  return ask(sources, [], { ...kbuildOf(context), at, kept: undefined }, context);
 }
 
 /** @param objects whose commands are asked for at the same time. */
@@ -76,13 +76,13 @@ function ask(
   sources: readonly string[],
   objects: readonly string[],
   question: KbuildQuestion,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<KbuildAnswer> {
-  const { tree, folder, progress } = workshop;
+  const { tree, folder, progress } = context;
   return progress.phase("kbuild", "Ask Kbuild what is built, and how", async () => {
     const units = objects.map((object, index) => ({ source: sources[index] as string, object }));
-    const lists = new ListsBeside(objects.map((object) => dirname(object)));
-    const told = unitCommands(tree, question.at, units, { ...workshop, beside: { lists, scratch: folder } })
+    const lists = new UnitLists(objects.map((object) => dirname(object)));
+    const told = unitCommands(tree, question.at, units, { ...context, beside: { lists, scratch: folder } })
       .catch(() => [])
       .finally(() => lists.end());
     const [membership, commands] = await Promise.all([membershipOf(question, sources, lists), told]);

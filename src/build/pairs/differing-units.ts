@@ -5,7 +5,7 @@ import { plainEnvironment, runKbuild } from "../../kernel/tree/kbuild.ts";
 import { createShadow, foldersOf } from "../../kernel/tree/shadow.ts";
 import { dependencyCommand, preprocessedPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import type { AffectedUnit, BuiltUnit } from "./affected-units.ts";
 
 /** Changed files that units include. */
@@ -25,24 +25,24 @@ export interface IncludedChange {
 export async function unitsWithDifference(
   units: readonly BuiltUnit[],
   change: IncludedChange,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<AffectedUnit[]> {
-  const { tree, folder, progress } = workshop;
+  const { tree, folder, progress } = context;
   const patched = join(folder, "text-patched");
   createShadow(tree.path, patched, change.files, foldersOfAll(units));
   const title = `Ask the compiler what ${units.length} units read`;
   const asked = await progress.phase("read", title, async (status) => {
-    const commands = await commandsOf(units, workshop);
+    const commands = await commandsOf(units, context);
     let done = 0;
-    return mapConcurrently(units, workshop.jobs, async (unit, index): Promise<Asked> => {
+    return mapConcurrently(units, context.jobs, async (unit, index): Promise<Asked> => {
       const command = commands[index] as UnitCommand | undefined;
-      const seen = await readingOf(command, patched, change, workshop);
+      const seen = await readingOf(command, patched, change, context);
       status(`${++done} of ${units.length}`);
       return { unit: { ...unit, command }, seen };
     });
   });
   const open = asked.filter(({ seen }) => seen === "perhaps").map(({ unit }) => unit);
-  const different = new Set(open.length === 0 ? [] : await withDifferentText(open, patched, workshop));
+  const different = new Set(open.length === 0 ? [] : await withDifferentText(open, patched, context));
   return asked.filter(({ unit, seen }) => seen === "yes" || different.has(unit)).map(({ unit }) => unit);
 }
 
@@ -52,13 +52,13 @@ interface Asked {
 }
 
 /** Recorded commands where a unit was compiled before, else Kbuild's words; undefined where neither tells. */
-async function commandsOf(units: readonly BuiltUnit[], workshop: Workshop): Promise<(UnitCommand | undefined)[]> {
-  const known = await Promise.all(units.map(({ source }) => workshop.cache.command(source)));
+async function commandsOf(units: readonly BuiltUnit[], context: BuildContext): Promise<(UnitCommand | undefined)[]> {
+  const known = await Promise.all(units.map(({ source }) => context.cache.command(source)));
   const unknown = units.flatMap(({ source, member }, index) =>
     known[index] === undefined ? [{ source, object: member.object }] : [],
   );
   // A unit that Kbuild cannot make is told of when it is to be compiled.
-  const told = await unitCommands(workshop.tree, workshop.tree.path, unknown, workshop).catch(() => []);
+  const told = await unitCommands(context.tree, context.tree.path, unknown, context).catch(() => []);
   const bySource = new Map(told.map((command) => [command.source, command]));
   return units.map(({ source }, index) => known[index] ?? bySource.get(source));
 }
@@ -67,7 +67,7 @@ async function readingOf(
   command: UnitCommand | undefined,
   shadow: string,
   { paths, plain }: IncludedChange,
-  { tree, signal }: Workshop,
+  { tree, signal }: BuildContext,
 ): Promise<Asked["seen"]> {
   const question = command === undefined || command.needsKbuild === true ? undefined : dependencyCommand(command);
   if (question === undefined) return "perhaps";
@@ -96,14 +96,14 @@ async function leadTo(paths: ReadonlySet<string>, folder: string, places: readon
 async function withDifferentText(
   units: readonly AffectedUnit[],
   patched: string,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<AffectedUnit[]> {
-  const { tree, folder, progress } = workshop;
+  const { tree, folder, progress } = context;
   const original = join(folder, "text-original");
   createShadow(tree.path, original, new Map(), foldersOfAll(units));
   await progress.phase("preprocess", `Preprocess ${units.length} units twice`, async () => {
-    await preprocess(original, units, workshop);
-    await preprocess(patched, units, workshop);
+    await preprocess(original, units, context);
+    await preprocess(patched, units, context);
   });
   const affected: AffectedUnit[] = [];
   for (const unit of units) {
@@ -115,12 +115,12 @@ async function withDifferentText(
   return affected;
 }
 
-async function preprocess(shadow: string, units: readonly AffectedUnit[], workshop: Workshop): Promise<void> {
+async function preprocess(shadow: string, units: readonly AffectedUnit[], context: BuildContext): Promise<void> {
   await runKbuild(
-    workshop.tree.environment,
+    context.tree.environment,
     shadow,
     units.map(({ member }) => preprocessedPath(member.object)),
-    { jobs: workshop.jobs, keepGoing: true, logFile: workshop.logFile, signal: workshop.signal, allowFailure: true },
+    { jobs: context.jobs, keepGoing: true, logFile: context.logFile, signal: context.signal, allowFailure: true },
   );
 }
 

@@ -2,7 +2,7 @@ import { namesOnlyAdded } from "../../change/additions.ts";
 import type { ChangedFile } from "../../change/change-set.ts";
 import { foldersLeftOut } from "../../kernel/tree/include-graph.ts";
 import { walk } from "../../support/find-files.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import { sortFiles } from "./sort-files.ts";
 
 /**
@@ -12,8 +12,8 @@ import { sortFiles } from "./sort-files.ts";
  * @param files all files of the change.
  * @returns paths relative to the tree.
  */
-export async function headersToFollow(files: readonly ChangedFile[], workshop: Workshop): Promise<string[]> {
-  const { tree, signal } = workshop;
+export async function headersToFollow(files: readonly ChangedFile[], context: BuildContext): Promise<string[]> {
+  const { tree, signal } = context;
   const headers = sortFiles(files).headers.filter(({ kind }) => kind !== "added");
   const adding: { path: string; names: ReadonlySet<string> }[] = [];
   const followed: string[] = [];
@@ -31,7 +31,7 @@ export async function headersToFollow(files: readonly ChangedFile[], workshop: W
 /** Which of the names occur as a word in the sources of a tree. */
 async function namesInTree(
   names: ReadonlySet<string>,
-  { path, environment }: Workshop["tree"],
+  { path, environment }: BuildContext["tree"],
   signal: AbortSignal | undefined,
 ): Promise<ReadonlySet<string>> {
   const places = [

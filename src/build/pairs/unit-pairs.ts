@@ -8,10 +8,10 @@ import { type CompileTask, compileAll, type UnitCache } from "../../kernel/tree/
 import { type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
 import { exists } from "../../support/cache.ts";
 import { counted } from "../../support/counted.ts";
-import { ownFile } from "../../support/own-files.ts";
+import { packageResource } from "../../support/own-files.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently } from "../../support/run.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import { isOutsideOfVmlinux } from "../image-parts/image-parts.ts";
 import { refuseOutsideOfUnits } from "../image-parts/outside-units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
@@ -41,7 +41,7 @@ export interface UnitPair extends OriginalUnit {
  * @param units all units that are being compiled.
  * @param known those of them whose originals are there already.
  */
-export type Meanwhile = (units: readonly OriginalUnit[], known: readonly OriginalUnit[]) => void;
+export type WorkInParallel = (units: readonly OriginalUnit[], known: readonly OriginalUnit[]) => void;
 
 export interface CompiledUnits {
   readonly pairs: readonly UnitPair[];
@@ -67,12 +67,12 @@ interface TouchedUnit {
 export async function compileUnits(
   change: ChangeSet,
   followed: readonly string[],
-  workshop: Workshop,
-  meanwhile: Meanwhile,
+  context: BuildContext,
+  meanwhile: WorkInParallel,
 ): Promise<CompiledUnits> {
-  const { tree, folder, progress } = workshop;
+  const { tree, folder, progress } = context;
   const sorted = sortFiles(change.files);
-  const earlierFiles = await markedFiles(workshop.earlier, tree.path);
+  const earlierFiles = await markedFiles(context.earlier, tree.path);
   const patchedFiles = new Map([
     ...(await authorHeaders(change.files, tree.path)),
     ...earlierFiles,
@@ -81,16 +81,16 @@ export async function compileUnits(
   const plain = seenByEveryReader(change.files);
   const included = { plain, files: patchedFiles };
   const shadows = new BuildShadows(tree.path, folder, { original: earlierFiles, patched: patchedFiles });
-  const { units, notBuilt, refusals, notes } = await touchedUnits(sorted, followed, included, shadows, workshop);
-  const missing = await withoutOriginal(units, workshop.cache);
+  const { units, notBuilt, refusals, notes } = await touchedUnits(sorted, followed, included, shadows, context);
+  const missing = await withoutOriginal(units, context.cache);
   const title = `Compile ${counted(units.length, "unit")} with the patch${missing.length > 0 ? `, ${missing.length} without` : ""}`;
   const shadow = await progress.phase("compile", title, () =>
-    compileBoth(units, missing, patchedFiles, shadows, workshop, meanwhile),
+    compileBoth(units, missing, patchedFiles, shadows, context, meanwhile),
   );
   const objects = units.map(({ object }) => object);
   await requireShadowedIncludes(objects, shadow, tree.path, new Set(patchedFiles.keys()));
   const pairs = units.flatMap((unit) =>
-    originalsOf(unit, workshop.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
+    originalsOf(unit, context.cache).map((original) => ({ ...original, patchedPath: join(shadow, unit.object) })),
   );
   return { pairs, refusals, notes: [...sorted.notes, ...notes], notBuilt };
 }
@@ -107,9 +107,9 @@ async function touchedUnits(
   followed: readonly string[],
   change: Pick<IncludedChange, "plain" | "files">,
   shadows: BuildShadows,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<{ units: TouchedUnit[]; notBuilt: string[]; refusals: Refusal[]; notes: string[] }> {
-  const { cache } = workshop;
+  const { cache } = context;
   const commands = new Map(
     await Promise.all(sorted.sources.map(async ({ path }) => [path, await cache.command(path)] as const)),
   );
@@ -118,8 +118,8 @@ async function touchedUnits(
   );
   const names = asked.map(({ path }) => path);
   const isOther = sorted.makefiles.length > 0 || sorted.sources.some(({ kind }) => kind === "added");
-  const answer = isOther ? askPatchedTree(names, change.files, workshop) : askPreparedTree(names, workshop);
-  const { membership, commands: told } = await whileItRuns(answer, workshop.foreseen === undefined, () => {
+  const answer = isOther ? askPatchedTree(names, change.files, context) : askPreparedTree(names, context);
+  const { membership, commands: told } = await runAlongside(answer, context.foreseen === undefined, () => {
     const objects = isOther ? [] : likelyObjects(names);
     for (const build of ["patched", "original"] as const) if (objects.length > 0) shadows.open(build, objects);
   });
@@ -138,8 +138,8 @@ async function touchedUnits(
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
-  const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, workshop);
-  const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, workshop);
+  const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, context);
+  const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, context);
   refusals.push(...outside.refusals);
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
@@ -153,7 +153,7 @@ async function touchedUnits(
 }
 
 /** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
-async function whileItRuns<Answer>(answer: Promise<Answer>, isNew: boolean, work: () => void): Promise<Answer> {
+async function runAlongside<Answer>(answer: Promise<Answer>, isNew: boolean, work: () => void): Promise<Answer> {
   const [answered, worked] = await Promise.allSettled([answer, (isNew ? headStart() : Promise.resolve()).then(work)]);
   if (answered.status === "rejected") throw answered.reason;
   if (worked.status === "rejected") throw worked.reason;
@@ -174,10 +174,10 @@ async function compileBoth(
   missing: readonly TouchedUnit[],
   patchedFiles: SourceOverlay,
   shadows: BuildShadows,
-  workshop: Workshop,
-  meanwhile: Meanwhile,
+  context: BuildContext,
+  meanwhile: WorkInParallel,
 ): Promise<string> {
-  const { tree, cache, folder } = workshop;
+  const { tree, cache, folder } = context;
   const shadow = shadows.open("patched", objectsOf(units));
   const original = missing.length > 0 ? shadows.open("original", objectsOf(missing)) : join(folder, "original");
   const unknown = units.filter(({ command }) => command === undefined);
@@ -186,7 +186,7 @@ async function compileBoth(
     [original, false],
   ] as const) {
     const asked = unknown.filter((unit) => unit.isNew === isNew);
-    const commands = await unitCommands(tree, folderOfUnit, asked, workshop);
+    const commands = await unitCommands(tree, folderOfUnit, asked, context);
     for (const [index, unit] of asked.entries()) unit.command = commands[index];
   }
   const tasks = units.flatMap((unit): CompileTask[] => {
@@ -195,13 +195,13 @@ async function compileBoth(
     return missing.includes(unit) ? [{ unit: command, folder: original }, task] : [task];
   });
   const compilerCache = await findCompilerCache(tree.path, await addedFiles(patchedFiles, tree.path), folder);
-  const compiled = compileAll(tree, tasks, { ...workshop, compilerCache });
+  const compiled = compileAll(tree, tasks, { ...context, compilerCache });
   meanwhile(
     units.flatMap((unit) => originalsOf(unit, cache)),
     units.filter((unit) => !missing.includes(unit)).flatMap((unit) => originalsOf(unit, cache)),
   );
   await compiled;
-  await mapConcurrently(missing, workshop.jobs, async ({ command, object }) => {
+  await mapConcurrently(missing, context.jobs, async ({ command, object }) => {
     await cache.keepObject(command as UnitCommand, await readFile(join(original, object)));
     await cache.keepCommand(command as UnitCommand);
   });
@@ -246,7 +246,7 @@ async function authorHeaders(files: readonly ChangedFile[], tree: string): Promi
   const found = new Map<string, Uint8Array>();
   if (!uses) return found;
   for (const [name, places] of Object.entries(authorHeaderPlaces)) {
-    const content = ownFile(`include/${name}`);
+    const content = packageResource(`include/${name}`);
     for (const place of places) if (!(await exists(join(tree, place)))) found.set(place, content);
   }
   return found;

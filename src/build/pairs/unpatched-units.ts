@@ -6,7 +6,7 @@ import { type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.t
 import { membershipOf } from "../../kernel/tree/units.ts";
 import { exists } from "../../support/cache.ts";
 import { run } from "../../support/run.ts";
-import { kbuildOf, type Workshop } from "../build-context.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** A unit that the patch does not touch, compiled. */
 export interface UnpatchedUnit {
@@ -37,7 +37,7 @@ const folders: readonly string[] = [
 /** C files of the kernel source that match an extended regular expression, in alphabetical order. @param options further ones of grep(1). */
 export async function sourcesWith(
   pattern: string,
-  { tree, signal }: Workshop,
+  { tree, signal }: BuildContext,
   options: readonly string[] = [],
 ): Promise<string[]> {
   const known = await Promise.all(folders.map((folder) => exists(join(tree.path, folder))));
@@ -57,18 +57,18 @@ export async function sourcesWith(
  * Compiles a source file as it is in the running kernel; the object is kept in the cache.
  * @returns undefined for a file that this kernel does not build.
  */
-export async function compileUnpatched(source: string, workshop: Workshop): Promise<UnpatchedUnit | undefined> {
-  const { tree, folder, cache } = workshop;
+export async function compileUnpatched(source: string, context: BuildContext): Promise<UnpatchedUnit | undefined> {
+  const { tree, folder, cache } = context;
   const command = await cache.command(source);
   const known = command === undefined ? undefined : await cache.object(command);
   if (command !== undefined && known !== undefined) return { file: known, objects: objectsOf(command) };
-  const member = (await membershipOf(kbuildOf(workshop), [source])).get(source);
+  const member = (await membershipOf(kbuildOf(context), [source])).get(source);
   if (member === undefined || member.kind === "not-built") return undefined;
   const shadow = join(folder, `unpatched-${source.replaceAll("/", "_")}`);
   createShadow(tree.path, shadow, new Map(), foldersOf(member.object));
-  const [unit] = await unitCommands(tree, shadow, [{ source, object: member.object }], workshop);
+  const [unit] = await unitCommands(tree, shadow, [{ source, object: member.object }], context);
   if (unit === undefined) return undefined;
-  await compileAll(tree, [{ unit, folder: shadow }], workshop);
+  await compileAll(tree, [{ unit, folder: shadow }], context);
   const file = await readFile(join(shadow, member.object));
   await cache.keepObject(unit, file);
   await cache.keepCommand(unit);

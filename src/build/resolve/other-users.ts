@@ -4,7 +4,7 @@ import type { ElfSymbol } from "../../elf/model.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import type { UnitPair } from "../pairs/unit-pairs.ts";
 import { compileUnpatched, sourcesWith } from "../pairs/unpatched-units.ts";
 import type { LostDefinition } from "./global-definitions.ts";
@@ -29,7 +29,7 @@ export async function refuseLost(
   pairs: readonly UnitPair[],
   files: readonly string[],
   symvers: ExportedSymbols,
-  workshop: Workshop,
+  context: BuildContext,
 ): Promise<Refusal[]> {
   const refusals = new Map<LostDefinition, Refusal>();
   if (lost.length === 0) return [];
@@ -44,9 +44,9 @@ export async function refuseLost(
     look({ source, objects: [object], file: await readFile(patchedPath) });
   const touched = new Set([...files, ...pairs.map(({ source }) => source)]);
   const pattern = [...new Set(lost.map(({ definition }) => definition.name))].join("|");
-  const sources = (await sourcesWith(`(${pattern})`, workshop, ["-w"])).filter((source) => !touched.has(source));
+  const sources = (await sourcesWith(`(${pattern})`, context, ["-w"])).filter((source) => !touched.has(source));
   for (const source of sources.slice(0, limit)) {
-    const unit = await compileUnpatched(source, workshop);
+    const unit = await compileUnpatched(source, context);
     if (unit !== undefined) look({ source, ...unit });
   }
   return [...refusals.values()];

@@ -1,7 +1,7 @@
 import { readUnitObject } from "../../diff/unit-object.ts";
 import { matchUnit } from "../../match/match-unit.ts";
 import type { TargetObject } from "../../match/target-object.ts";
-import type { Workshop } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import { compileUnpatched, sourcesWith } from "../pairs/unpatched-units.ts";
 import type { Unresolved } from "./resolve.ts";
 
@@ -15,15 +15,15 @@ const definerLimit = 24;
  */
 export async function settleAmbiguous(
   symbols: readonly Unresolved[],
-  workshop: Workshop,
+  context: BuildContext,
   open: (object: string) => Promise<TargetObject>,
 ): Promise<Map<string, number>> {
   const settled = new Map<string, number>();
   for (const { name, object } of symbols) {
     if (settled.has(name)) continue;
     const target = await open(object);
-    for (const source of await possibleDefiners(name, workshop)) {
-      const compiled = await compileUnpatched(source, workshop);
+    for (const source of await possibleDefiners(name, context)) {
+      const compiled = await compileUnpatched(source, context);
       if (compiled === undefined) continue;
       const unit = await readUnitObject(compiled.file);
       const atom = unit.atoms.find((candidate) =>
@@ -39,7 +39,7 @@ export async function settleAmbiguous(
 }
 
 /** Source files that have the name at the start of a line or behind a type, not followed by a call's semicolon: likely definitions first. */
-async function possibleDefiners(name: string, workshop: Workshop): Promise<string[]> {
+async function possibleDefiners(name: string, context: BuildContext): Promise<string[]> {
   const pattern = `^[A-Za-z_][A-Za-z0-9_ \\t*]*\\b${name}[ \\t]*([(=\\[;]|__[a-z])|^${name}[ \\t]*\\(|DEFINE[A-Z_]*\\(([A-Za-z0-9_ *]*, *)?${name}\\b`;
-  return (await sourcesWith(pattern, workshop)).slice(0, definerLimit);
+  return (await sourcesWith(pattern, context)).slice(0, definerLimit);
 }

@@ -1,4 +1,4 @@
-import type { ModuleInfo } from "../../host/kernel/module-info.ts";
+import type { ModuleInfo } from "../../host/kernel/patch-module-info.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandDefinition } from "../command.ts";
 import { functionLines, timeText } from "../report/status-report.ts";
@@ -21,7 +21,7 @@ export const infoCommand: CommandDefinition = {
   examples: [{ command: "kmend info livepatch-fix.ko", description: "what a file holds" }],
   exitCodes: {},
   async run(context, operands) {
-    const { readModuleInfo } = await import("../../host/kernel/module-info.ts");
+    const { readModuleInfo } = await import("../../host/kernel/patch-module-info.ts");
     const { withModuleFiles } = await import("../../update/update-bundle.ts");
     const [operand = ""] = operands;
     const info = await withModuleFiles(operands, async ([file]) => {

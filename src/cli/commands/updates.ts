@@ -5,7 +5,7 @@ import { type Host, namesIn, thisHost } from "../../host/kernel/host.ts";
 import { isModuleLoaded, type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../../host/kernel/sysfs.ts";
 import type { PendingTask } from "../../host/kernel/tasks.ts";
 import { type ChangeOptions, type LoadedModule, load } from "../../host/load/load.ts";
-import { heading } from "../../host/load/transition.ts";
+import { enabledOrEnabling } from "../../host/load/transition.ts";
 import { type UnloadedModule, unload } from "../../host/load/unload.ts";
 import { writeFileAtomically } from "../../support/cache.ts";
 import { messageOf } from "../../support/errors.ts";
@@ -79,7 +79,7 @@ export async function applyUpdate(options: ApplyOptions): Promise<UpdateChangeRe
   const name = kernelNameOf(manifest);
   const running = await readLoadedPatches(host.root);
   const own = running.find((patch) => patch.name === name);
-  if (own === undefined || !heading(own)) {
+  if (own === undefined || !enabledOrEnabling(own)) {
     const problem = await problemWith(host, manifest, running, options.partial === true);
     if (problem !== undefined) return aborted(id, ...problem);
   }
@@ -105,7 +105,7 @@ async function problemWith(
   if (manifest.kernel.release !== host.release) {
     return ["no_match", [`it was made for kernel ${manifest.kernel.release}, and ${host.release} is running`]];
   }
-  const inForce = new Map(running.filter(heading).map((patch) => [patch.name, patch]));
+  const inForce = new Map(running.filter(enabledOrEnabling).map((patch) => [patch.name, patch]));
   const missing: string[] = [];
   for (const { id, sha256 } of manifest.after) {
     const name = `ksplice_${id.replaceAll("-", "_")}`;

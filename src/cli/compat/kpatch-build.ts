@@ -6,7 +6,7 @@ import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { externalFrom } from "../options/external-options.ts";
 import { formatProblem } from "../report/problem.ts";
-import type { Surroundings } from "../run-command-line.ts";
+import type { CommandIo } from "../run-command-line.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { styleFor } from "../terminal/style.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
@@ -79,9 +79,9 @@ interface Choices {
  * cache of its own, kmend does with the touched units; the source directory is only read.
  * @returns 0, or 1 for everything else, as the original; standard error tells which.
  */
-export async function runKpatchBuild(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { stdout, stderr, signal } = surroundings;
-  const request = parse(words);
+export async function runKpatchBuild(args: readonly string[], io: CommandIo): Promise<ExitCode> {
+  const { stdout, stderr, signal } = io;
+  const request = parse(args);
   if (request.kind === "text") {
     (request.failed ? stderr : stdout).write(request.text);
     return request.failed ? ExitCode.failure : ExitCode.done;
@@ -97,10 +97,10 @@ export async function runKpatchBuild(words: readonly string[], surroundings: Sur
     await ensureRequirements({ needs, install: true, progress: reporter, signal });
     const { build } = await import("../../build/build.ts");
     const result = await build({ ...buildRequest(choices, patches), progress: reporter, signal });
-    return tell(result, surroundings, reporter);
+    return tell(result, io, reporter);
   } catch (thrown) {
-    const error = failureOf(thrown, surroundings);
-    tellFailure(error, surroundings);
+    const error = failureOf(thrown, io);
+    tellFailure(error, io);
     return error.exitCode === ExitCode.interrupted ? ExitCode.interrupted : ExitCode.failure;
   } finally {
     reporter.stop();
@@ -111,7 +111,7 @@ type Request =
   | { readonly kind: "run"; readonly choices: Choices; readonly patches: readonly string[] }
   | { readonly kind: "text"; readonly text: string; readonly failed: boolean };
 
-function parse(words: readonly string[]): Request {
+function parse(args: readonly string[]): Request {
   const parsed = parseOlder(
     {
       name,
@@ -122,7 +122,7 @@ function parse(words: readonly string[]): Request {
       argument: { ...kpatchBuildArgument, name: `<${kpatchBuildArgument.name}>` },
       options: kpatchBuildOptions,
     },
-    words,
+    args,
   );
   if (parsed.kind === "text") {
     const failed = parsed.problem.exitCode !== 0;
@@ -173,7 +173,7 @@ function furtherSymvers(ootModule: string | undefined): string[] {
 }
 
 /** Says what came out in the words that scripts around kpatch-build look for. */
-function tell(result: BuildResult, { stdout, stderr }: Surroundings, reporter: Reporter): ExitCode {
+function tell(result: BuildResult, { stdout, stderr }: CommandIo, reporter: Reporter): ExitCode {
   for (const note of result.notes) reporter.note(note);
   for (const { function: watched, unit, why, hint } of result.warnings)
     reporter.note(`WARNING: ${watched} (${unit}): ${why}; ${hint}`);

@@ -13,7 +13,7 @@ import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { buildExitCodes } from "../commands/build.ts";
 import { usageError } from "../options/usage.ts";
 import { formatProblem } from "../report/problem.ts";
-import type { Surroundings } from "../run-command-line.ts";
+import type { CommandIo } from "../run-command-line.ts";
 import { Reporter } from "../terminal/reporter.ts";
 import { styleFor } from "../terminal/style.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
@@ -59,19 +59,19 @@ interface Choices {
  * The interface of kpatch-package-builder 0.1.0: a spec for each package, or with `-b` the RPM. The patch may be given with `-p` or as the last argument.
  * @returns 0, 1 for a failure, 2 for wrong usage, as the original; a refused change ends with kmend's own 4.
  */
-export async function runPackageBuilder(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { stdout, stderr } = surroundings;
+export async function runPackageBuilder(args: readonly string[], io: CommandIo): Promise<ExitCode> {
+  const { stdout, stderr } = io;
   const reporter = new Reporter(stderr, 0);
   try {
-    const request = parse(words);
+    const request = parse(args);
     if (request.kind === "text") {
       stdout.write(request.text);
       return ExitCode.done;
     }
-    return await new Session(request.choices, surroundings, reporter).run();
+    return await new Session(request.choices, io, reporter).run();
   } catch (thrown) {
-    const error = failureOf(thrown, surroundings);
-    tellFailure(error, surroundings);
+    const error = failureOf(thrown, io);
+    tellFailure(error, io);
     return error.exitCode;
   } finally {
     reporter.stop();
@@ -80,7 +80,7 @@ export async function runPackageBuilder(words: readonly string[], surroundings: 
 
 type Request = { readonly kind: "run"; readonly choices: Choices } | { readonly kind: "text"; readonly text: string };
 
-function parse(words: readonly string[]): Request {
+function parse(args: readonly string[]): Request {
   const parsed = parseOlder(
     {
       name,
@@ -91,7 +91,7 @@ function parse(words: readonly string[]): Request {
       argument: packageBuilderArgument,
       options: packageBuilderOptions,
     },
-    words,
+    args,
   );
   if (parsed.kind === "text") {
     if (parsed.problem.exitCode === 0) return { kind: "text", text: parsed.text };
@@ -117,12 +117,12 @@ function usage(message: string): KmendError {
 /** One run of the program. */
 class Session {
   readonly #choices: Choices;
-  readonly #surroundings: Surroundings;
+  readonly #io: CommandIo;
   readonly #reporter: Reporter;
 
-  constructor(choices: Choices, surroundings: Surroundings, reporter: Reporter) {
+  constructor(choices: Choices, io: CommandIo, reporter: Reporter) {
     this.#choices = choices;
-    this.#surroundings = surroundings;
+    this.#io = io;
     this.#reporter = reporter;
   }
 
@@ -145,7 +145,7 @@ class Session {
     const { planOrder } = await import("../../matrix/plan-order.ts");
     const plans: PackagePlan[] = [];
     for (const order of orders) {
-      const { signal } = this.#surroundings;
+      const { signal } = this.#io;
       const shared = {
         program: name,
         kernelsOnOffer: true,
@@ -198,7 +198,7 @@ class Session {
     const { finishedFilesOf } = await import("../../update/finished-files.ts");
     const { architectureNamed } = await import("../../package/package-name.ts");
     const architecture = this.#choices.arch === undefined ? undefined : architectureNamed(arch);
-    const { files, description } = await finishedFilesOf(path, folder, this.#surroundings.signal);
+    const { files, description } = await finishedFilesOf(path, folder, this.#io.signal);
     return {
       choices: { profile: "kpatch-module", version: setVersion, release: setRelease, description },
       files,
@@ -211,7 +211,7 @@ class Session {
 
   async #requirePrograms(builds: boolean): Promise<void> {
     const { ensureRequirements } = await import("../../support/requirements.ts");
-    const { signal } = this.#surroundings;
+    const { signal } = this.#io;
     const needs: readonly Need[] = builds ? ["build", "rpm"] : ["rpm"];
     await ensureRequirements({ needs, install: true, progress: this.#reporter, signal });
   }
@@ -220,7 +220,7 @@ class Session {
     const { specFile } = await import("../../package/formats/spec.ts");
     const output = this.#choices.output ?? `${plan.name.replace(/^kpatch-module-/, "")}.spec`;
     if (output === "-") {
-      this.#surroundings.stdout.write(specFile(plan));
+      this.#io.stdout.write(specFile(plan));
       return;
     }
     // Patches lie where the user has them; what has no file of its name anywhere is put beside the spec.
@@ -240,7 +240,7 @@ class Session {
       const spec = `${folder}.spec`;
       this.#say(`writing spec file to ${spec}...`);
       await writeFileAtomically(spec, specFile(plan));
-      const { signal, stderr } = this.#surroundings;
+      const { signal, stderr } = this.#io;
       const onOutput = this.#choices.debug ? (text: string) => void stderr.write(text) : undefined;
       const made = await buildRpm(plan, { folder, kind: "binary", onOutput, signal });
       const file = rpmFileName(plan);
@@ -255,7 +255,7 @@ class Session {
 
   /** Tells why modules could not be made. */
   #stopped(results: readonly BuildResult[]): ExitCode {
-    const { stderr } = this.#surroundings;
+    const { stderr } = this.#io;
     for (const { outcome, kernel, refusals } of results) {
       if (outcome === "unchanged") stderr.write(`${name}: no code of ${kernel.release} differs with this patch\n`);
       for (const { code, what, where, why, hint } of refusals) {
@@ -268,7 +268,7 @@ class Session {
 
   /** A spec on standard output stands there alone. */
   #say(text: string): void {
-    const { stdout, stderr } = this.#surroundings;
+    const { stdout, stderr } = this.#io;
     (this.#choices.output === "-" ? stderr : stdout).write(`${name}: ${text}\n`);
   }
 }

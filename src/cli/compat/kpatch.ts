@@ -6,13 +6,13 @@ import { ExitCode, KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { CommandWords, Offer, OptionDefinition } from "../command.ts";
 import { asKmendError, formatProblem } from "../report/problem.ts";
-import { runCommandLine, type Surroundings } from "../run-command-line.ts";
+import { type CommandIo, runCommandLine } from "../run-command-line.ts";
 import { styleFor } from "../terminal/style.ts";
 
 /** A command of the kpatch utility. */
 export interface KpatchCommand extends CommandWords {
   /** What follows the name. */
-  readonly words: string;
+  readonly args: string;
 }
 
 const kernelVersion: OptionDefinition = {
@@ -23,13 +23,13 @@ const all: OptionDefinition = { flags: "--all", description: "all of them" };
 
 function kpatchCommand(
   name: string,
-  words: string,
+  args: string,
   description: string,
   options: readonly OptionDefinition[] = [],
   offers: readonly Offer[] = [],
 ): KpatchCommand {
   const module = { name: "MODULE", description: "a file, or the name of a patch module", offers };
-  return { name, words, description, options, arguments: offers.length === 0 ? [] : [module] };
+  return { name, args, description, options, arguments: offers.length === 0 ? [] : [module] };
 }
 
 const files: Offer = { files: [".ko"] };
@@ -86,16 +86,16 @@ export const kpatchCommands: readonly KpatchCommand[] = [
 
 const usage = `usage: kpatch <command> [<args>]
 
-${kpatchCommands.map(({ name, words, description }) => `  ${`${name} ${words}`.trim()}\n      ${description}\n`).join("")}`;
+${kpatchCommands.map(({ name, args, description }) => `  ${`${name} ${args}`.trim()}\n      ${description}\n`).join("")}`;
 
 /**
  * The interface of the kpatch utility, as a translation to kmend's commands.
  * @returns 0, or 1 for whatever went wrong, as the original; 130 after an interrupt.
  */
-export async function runKpatch(words: readonly string[], surroundings: Surroundings): Promise<ExitCode> {
-  const { stdout, stderr } = surroundings;
+export async function runKpatch(args: readonly string[], io: CommandIo): Promise<ExitCode> {
+  const { stdout, stderr } = io;
   try {
-    const [command = "help", ...rest] = words;
+    const [command = "help", ...rest] = args;
     switch (command) {
       case "version":
       case "-v":
@@ -111,7 +111,7 @@ export async function runKpatch(words: readonly string[], surroundings: Surround
         for (const line of listLines(await readHostStatus())) stdout.write(`${line}\n`);
         return ExitCode.done;
       default:
-        return mapped(await runCommandLine(await translated(command, rest), surroundings));
+        return mapped(await runCommandLine(await translated(command, rest), io));
     }
   } catch (thrown) {
     const { code, message, where, why, hint } = asKmendError(thrown);
@@ -135,16 +135,16 @@ const ofOneModule: ReadonlySet<string> = new Set([
   "force",
 ]);
 
-async function translated(command: string, words: readonly string[]): Promise<readonly string[]> {
+async function translated(command: string, args: readonly string[]): Promise<readonly string[]> {
   if (command === "signal") {
-    if (words.length > 0) throw wrong("signal takes no arguments");
+    if (args.length > 0) throw wrong("signal takes no arguments");
     return ["signal"];
   }
   if (!ofOneModule.has(command)) throw wrong(`there is no command ${command}`);
-  if ((command === "load" || command === "unload") && words.length === 1 && words[0] === "--all") {
+  if ((command === "load" || command === "unload") && args.length === 1 && args[0] === "--all") {
     return [command, "--all"];
   }
-  const { kernel, operands } = kernelAndOperands(command, words);
+  const { kernel, operands } = kernelAndOperands(command, args);
   const [module] = operands;
   if (module === undefined || operands.length > 1) throw wrong(`${command} needs one module`);
   if (command === "install") await refuseSecond(module, kernel);
@@ -155,17 +155,17 @@ async function translated(command: string, words: readonly string[]): Promise<re
 /** `-k V`, `-kV`, `--kernel-version V` and `--kernel-version=V`, before or after the module. */
 function kernelAndOperands(
   command: string,
-  words: readonly string[],
+  args: readonly string[],
 ): { readonly kernel: string | undefined; readonly operands: readonly string[] } {
   const operands: string[] = [];
   let kernel: string | undefined;
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] as string;
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] as string;
     const attached = /^(?:-k|--kernel-version=)(.+)$/.exec(word)?.[1];
     const takes = command === "install" || command === "uninstall";
     if (takes && attached !== undefined) kernel = attached;
     else if (takes && (word === "-k" || word === "--kernel-version")) {
-      kernel = words[++at];
+      kernel = args[++at];
       if (kernel === undefined) throw wrong(`${word} needs a kernel version`);
     } else if (word.startsWith("-")) throw wrong(`${command} has no option ${word}`);
     else operands.push(word);

@@ -14,10 +14,10 @@ export const kspliceApply: KspliceProgram = {
     ...debugOptions,
     timeoutOption,
   ],
-  async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
+  async run({ operand, options, reporter, io, print, warn, verbosity, raw }) {
     if (operand === undefined) throw usageError("ksplice-apply", "an update is missing");
     const { applyUpdate } = await import("../commands/updates.ts");
-    const { signal } = surroundings;
+    const { signal } = io;
     const partial = options.flag("partial");
     const timeoutSeconds = options.integer("timeout");
     const result = await applyUpdate({ path: operand, partial, timeoutSeconds, progress: reporter, signal });

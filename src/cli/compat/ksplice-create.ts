@@ -13,8 +13,8 @@ export const kspliceCreate: KspliceProgram = {
   description: "Makes an update of the running kernel from a change to its source.",
   argument: { name: "KERNEL_SOURCE", description: "original source of the running kernel; it is only read" },
   options: createOptions,
-  async run({ operand, options, reporter, surroundings, print, warn, verbosity, raw }) {
-    const { stderr, signal } = surroundings;
+  async run({ operand, options, reporter, io, print, warn, verbosity, raw }) {
+    const { stderr, signal } = io;
     if (operand === undefined) throw usageError("ksplice-create", "KERNEL_SOURCE is missing");
     const given = new OptionValues({ ...options.all(), install: true });
     const result = await runCreate(this.name, { progress: reporter, signal }, operand, given);

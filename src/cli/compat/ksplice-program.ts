@@ -3,7 +3,7 @@ import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
 import { OptionValues } from "../command.ts";
 import { traceOf } from "../report/problem.ts";
-import type { Surroundings } from "../run-command-line.ts";
+import type { CommandIo } from "../run-command-line.ts";
 import { Reporter, type Verbosity } from "../terminal/reporter.ts";
 import { failureOf, parseOlder, tellFailure } from "./older-program.ts";
 
@@ -25,7 +25,7 @@ export interface KspliceSession {
   readonly operand: string | undefined;
   readonly options: OptionValues;
   readonly reporter: Reporter;
-  readonly surroundings: Surroundings;
+  readonly io: CommandIo;
   /** -1 for `-q`, 1 for `-v`, 2 for `-vv`. */
   readonly verbosity: number;
   /** `--raw-errors`. */
@@ -45,7 +45,7 @@ export const kspliceOptions: readonly OptionDefinition[] = [
   { flags: "--raw-errors", description: "print a failure as a code alone" },
 ];
 
-/** Errors that the words of the command line show by themselves, whatever is in the file system: wrong usage. */
+/** Errors that the arguments of the command line show by themselves, whatever is in the file system: wrong usage. */
 const usageCodes: ReadonlySet<string> = new Set(["USAGE", "UPDATE_ID", "PATCH_OPTION", "EXTENSION_NAME"]);
 
 const apiVersionOption: OptionDefinition = {
@@ -57,18 +57,12 @@ const apiVersionOption: OptionDefinition = {
 const apiVersion = 2;
 
 /** Makes a program out of its description: options, help, version, and how failures end. */
-export function kspliceProgram(
-  program: KspliceProgram,
-): (words: readonly string[], surroundings: Surroundings) => Promise<ExitCode> {
-  return async (words, surroundings) => (await runProgram(program, words, surroundings)) as ExitCode;
+export function kspliceProgram(program: KspliceProgram): (args: readonly string[], io: CommandIo) => Promise<ExitCode> {
+  return async (args, io) => (await runProgram(program, args, io)) as ExitCode;
 }
 
-async function runProgram(
-  program: KspliceProgram,
-  words: readonly string[],
-  surroundings: Surroundings,
-): Promise<number> {
-  const { stdout, stderr } = surroundings;
+async function runProgram(program: KspliceProgram, args: readonly string[], io: CommandIo): Promise<number> {
+  const { stdout, stderr } = io;
   const parsed = parseOlder(
     {
       name: program.name,
@@ -80,7 +74,7 @@ async function runProgram(
         program.argument === undefined ? undefined : { ...program.argument, name: `[${program.argument.name}]` },
       options: [apiVersionOption, ...program.options, ...kspliceOptions],
     },
-    words,
+    args,
   );
   const { command } = parsed;
   if (parsed.kind === "text") {
@@ -102,15 +96,15 @@ async function runProgram(
   try {
     return await program.run({
       operand: command.args[0],
-      ...{ options, reporter, surroundings, verbosity, raw },
+      ...{ options, reporter, io, verbosity, raw },
       print: (line) => void stdout.write(`${line}\n`),
       warn: (line) => void stderr.write(line),
     });
   } catch (thrown) {
     reporter.stop();
-    const error = failureOf(thrown, surroundings);
+    const error = failureOf(thrown, io);
     if (raw) stderr.write(`OTHER\n${error.message}\n`);
-    else tellFailure(error, surroundings);
+    else tellFailure(error, io);
     if (verbosity === 2) stderr.write(`${traceOf(thrown)}\n`);
     if (error.exitCode === ExitCode.interrupted) return KspliceExit.usage;
     if (!usageCodes.has(error.code)) return KspliceExit.failure;

@@ -10,11 +10,11 @@ export const kspliceUndo: KspliceProgram = {
   description: "Takes an update out of the running kernel.",
   argument: { name: "ID", description: "identifier of the update" },
   options: [...debugOptions, timeoutOption],
-  async run({ operand, options, reporter, surroundings, print, warn, raw }) {
+  async run({ operand, options, reporter, io, print, warn, raw }) {
     if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
     const { undoUpdate } = await import("../commands/updates.ts");
     const timeoutSeconds = options.integer("timeout");
-    const result = await undoUpdate(operand, { timeoutSeconds, progress: reporter, signal: surroundings.signal });
+    const result = await undoUpdate(operand, { timeoutSeconds, progress: reporter, signal: io.signal });
     reporter.stop();
     if (result.outcome === "absent") {
       warn(

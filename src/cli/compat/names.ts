@@ -1,9 +1,9 @@
 import { basename } from "node:path";
 import type { ExitCode } from "../../support/errors.ts";
-import type { Surroundings } from "../run-command-line.ts";
+import type { CommandIo } from "../run-command-line.ts";
 
 /** Runs the command line of an older tool. @returns its exit code. */
-export type CompatibleProgram = (words: readonly string[], surroundings: Surroundings) => Promise<ExitCode>;
+export type CompatibleProgram = (args: readonly string[], io: CommandIo) => Promise<ExitCode>;
 
 /** Names that kmend can be called by besides its own (links in compat/), and what then runs. */
 export const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {

@@ -17,10 +17,10 @@ export type Request =
   | { readonly kind: "text"; readonly text: string };
 
 /**
- * Reads the words after the program's name.
+ * Reads the arguments after the program's name.
  * @throws KmendError `USAGE` (exit 2) with one line that says what is wrong and where help is.
  */
-export function parseCommandLine(words: readonly string[], table: readonly CommandDefinition[] = commands): Request {
+export function parseCommandLine(args: readonly string[], table: readonly CommandDefinition[] = commands): Request {
   let output = "";
   let request: Extract<Request, { kind: "run" }> | undefined;
   const configure = (command: Command): Command =>
@@ -53,12 +53,12 @@ export function parseCommandLine(words: readonly string[], table: readonly Comma
     });
   }
   try {
-    program.parse([...words], { from: "user" });
+    program.parse([...args], { from: "user" });
     if (request !== undefined) requireWords(program, request.operands);
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { kind: "text", text: output };
-    throw usageError(error, words, table);
+    throw usageError(error, args, table);
   }
   if (request === undefined) throw new Error("commander chose no command");
   return request;
@@ -100,8 +100,8 @@ function parseInteger(value: string, minimum: number): number {
   return number;
 }
 
-function usageError(error: CommanderError, words: readonly string[], table: readonly CommandDefinition[]): KmendError {
-  const command = table.find(({ name }) => name === words[0]);
+function usageError(error: CommanderError, args: readonly string[], table: readonly CommandDefinition[]): KmendError {
+  const command = table.find(({ name }) => name === args[0]);
   const help = `${command === undefined ? "kmend" : `kmend ${command.name}`} --help`;
   const text = error.message.replace(/^error: /, "").trim();
   const [message = "", ...suggestion] = text.split("\n");

@@ -1,7 +1,7 @@
 import { ExitCode, KmendError } from "../../support/errors.ts";
 
 /**
- * The error for words that a program does not understand.
+ * The error for arguments that a program does not understand.
  * @param program as it is called, with the command if it has several: `kmend view`.
  */
 export function usageError(program: string, message: string): KmendError {

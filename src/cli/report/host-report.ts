@@ -1,6 +1,6 @@
 import type { HostRefusal } from "../../host/kernel/host-refusals.ts";
 import type { PendingTask } from "../../host/kernel/tasks.ts";
-import { printableLine } from "../../support/printable.ts";
+import { sanitiseLine } from "../../support/sanitise.ts";
 import type { CommandContext } from "../command.ts";
 
 /** What the results of all changes have in common. */
@@ -67,7 +67,7 @@ export function reportChange(context: CommandContext, result: ChangeResult): voi
     const reasons = [...refusals.map(({ why }) => why), ...(error?.message === undefined ? [] : [error.message])];
     const reason = reasons.length === 0 ? "" : `: ${reasons.join("; ")}`;
     context.print(
-      `${printableLine(name)}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}${reason}`,
+      `${sanitiseLine(name)}: ${context.style("bold", outcomeWords[outcome] ?? outcome)}${seconds}${others}${reason}`,
     );
   }
   if (result.modules.length === 0) context.print("nothing to do");

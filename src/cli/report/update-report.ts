@@ -1,4 +1,4 @@
-import { printable } from "../../support/printable.ts";
+import { sanitise } from "../../support/sanitise.ts";
 import type { UpdateBundle } from "../../update/update-bundle.ts";
 import { type AppliedUpdate, abortTexts, type UpdateChangeResult } from "../commands/updates.ts";
 
@@ -21,7 +21,7 @@ export function changeLines({ cause, details, tasks, id }: UpdateChangeResult): 
 export function updateLines(updates: readonly AppliedUpdate[], short: boolean): string[] {
   return updates.map(({ id, description, state }) => {
     const text = description.split("\n")[0] || "no description available";
-    return short ? id : `${id}: ${printable(text)}${state === "applied" ? "" : ` (${state})`}`;
+    return short ? id : `${id}: ${sanitise(text)}${state === "applied" ? "" : ` (${state})`}`;
   });
 }
 
@@ -35,7 +35,7 @@ export function stateLines(wanted: string, updates: readonly AppliedUpdate[]): s
     `Ksplice id ${found.id} is present in the kernel and is ${found.state}.`,
     "",
     ...patch.trimEnd().split("\n"),
-  ].map(printable);
+  ].map(sanitise);
 }
 
 /** What an update holds. */
@@ -55,5 +55,5 @@ export function bundleLines({ manifest, description, patch, files }: UpdateBundl
     ...[...files.keys()].filter((name) => name.startsWith("debug/")).map((name) => `object ${name}`),
     "",
     ...patch.toString("utf8").trimEnd().split("\n"),
-  ].map(printable);
+  ].map(sanitise);
 }

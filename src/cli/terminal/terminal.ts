@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { printable } from "../../support/printable.ts";
+import { sanitise } from "../../support/sanitise.ts";
 
 /**
  * Stands for the escape character in texts that kmend itself makes, until they are written. Nobody who writes a manifest, a symbol or a file name can know it,
@@ -29,7 +29,7 @@ export function terminal(stream: TextStream): TextStream {
     get columns() {
       return stream.columns;
     },
-    write: (text) => stream.write(printable(text).replaceAll(ownEscape, "\u001b")),
+    write: (text) => stream.write(sanitise(text).replaceAll(ownEscape, "\u001b")),
   };
   safe.add(wrapped);
   return wrapped;

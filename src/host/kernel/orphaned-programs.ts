@@ -2,7 +2,7 @@ import { readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ExitCode, KmendError } from "../../support/errors.ts";
-import { printable } from "../../support/printable.ts";
+import { sanitise } from "../../support/sanitise.ts";
 import { namesIn, readState } from "./host.ts";
 import { moduleProgramMark } from "./module-programs.ts";
 import { lockFile } from "./run-folder.ts";
@@ -31,7 +31,7 @@ export async function orphansEnd(root: string, { onWait, signal, limit = orphanL
   for (;;) {
     const pid = await orphanedProgram(root);
     if (pid === undefined) return;
-    const name = printable((await readState(root, "proc", pid, "comm")) ?? "?");
+    const name = sanitise((await readState(root, "proc", pid, "comm")) ?? "?");
     const program = `${pid}, ${name} of a kmend that was killed`;
     if (told !== pid) onWait?.(program);
     told = pid;

@@ -26,7 +26,7 @@ export interface PatchedObject {
   readonly functions: readonly PatchedFunction[];
 }
 
-/** What a patch is doing: a transition is `enabling` or `disabling` by where it is heading. */
+/** What a patch is doing: a transition is `enabling` or `disabling` by where it is enabledOrEnabling. */
 export type PatchState = "enabled" | "enabling" | "disabled" | "disabling";
 
 /** A live patch that the kernel lists. */

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { printable } from "../../support/printable.ts";
+import { sanitise } from "../../support/sanitise.ts";
 
 /** How far a transition has come. */
 export interface TaskCount {
@@ -108,7 +108,7 @@ function describe(root: string, pid: string, folder: string, functions: Readonly
     pid: Number(pid),
     tid: Number(folder.slice(folder.lastIndexOf("/") + 1)),
     // Any user can give a task any name.
-    name: printable(textOf(join(folder, "comm")) ?? "?"),
+    name: sanitise(textOf(join(folder, "comm")) ?? "?"),
     kernelThread,
     schedulerState: fields[0] ?? "?",
     function: patched ?? frames[0] ?? null,

@@ -18,7 +18,7 @@ import type { PatchFile } from "./patch-file.ts";
 import type { Preflight } from "./preflight.ts";
 import {
   defaultTimeoutSeconds,
-  heading,
+  enabledOrEnabling,
   inTransition,
   setEnabled,
   unloadModule,
@@ -101,7 +101,7 @@ async function finish(
 ): Promise<LoadedOutcome> {
   const { name } = file;
   const now = await readLoadedPatch(host.root, name);
-  if (now === undefined || !heading(now)) {
+  if (now === undefined || !enabledOrEnabling(now)) {
     const error = new KmendError({
       code: "TURNED_ROUND",
       message: `${name} was disabled by somebody else while it was loaded`,

@@ -8,7 +8,7 @@ import { hasLivepatch, isHeldByItself, isModuleLoaded, type LoadedPatch, readLoa
 import { untrusted } from "../kernel/trusted-path.ts";
 import { type PatchFile, untold } from "./patch-file.ts";
 import { compareTargetModule } from "./target-modules.ts";
-import { heading, inTransition } from "./transition.ts";
+import { enabledOrEnabling, inTransition } from "./transition.ts";
 
 /** MODULE_NAME_LEN of include/linux/module.h is 56 on 64-bit kernels, the closing zero included. */
 export const longestModuleName = 55;
@@ -72,7 +72,7 @@ export async function preflight(host: Host, file: PatchFile, { intent }: LoadInt
   }
   const presence = await presenceOf(host, file, own, add);
   if (presence === "idle" && (await isHeldByItself(root, file.name))) add("STAYS_IN_MEMORY", { name: file.name });
-  const others = patches.filter((patch) => patch !== own && heading(patch));
+  const others = patches.filter((patch) => patch !== own && enabledOrEnabling(patch));
   const replaces = file.manifest?.replace === true ? others.map(({ name }) => name) : [];
   // What is there already changes nothing more.
   if (able && presence !== "loaded" && presence !== "loading") {

@@ -108,7 +108,7 @@ export async function setEnabled(host: Host, name: string, enabled: boolean): Pr
       const code = systemErrorCode(error);
       const now = await readLoadedPatch(host.root, name);
       // It may have got there by itself, which the kernel answers with "invalid argument", or have gone with the end of its transition.
-      if (now === undefined ? !enabled : heading(now) === enabled) return;
+      if (now === undefined ? !enabled : enabledOrEnabling(now) === enabled) return;
       if (code === "EBUSY" && tries < busyRetries) {
         await host.sleep(busyPause);
         continue;
@@ -129,7 +129,7 @@ export async function setEnabled(host: Host, name: string, enabled: boolean): Pr
 }
 
 /** Whether a patch is in force or on its way there. */
-export function heading({ state }: Pick<LoadedPatch, "state">): boolean {
+export function enabledOrEnabling({ state }: Pick<LoadedPatch, "state">): boolean {
   return state === "enabled" || state === "enabling";
 }
 

@@ -21,7 +21,7 @@ import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireR
 import { readModuleName } from "./patch-file.ts";
 import {
   defaultTimeoutSeconds,
-  heading,
+  enabledOrEnabling,
   inTransition,
   setEnabled,
   unloadModule,
@@ -130,10 +130,10 @@ async function unloadOne(
   const started = host.now();
   const seconds = options.timeoutSeconds ?? defaultTimeoutSeconds;
   const folder = join(livepatchFolder, name);
-  if (patch !== undefined && heading(patch)) {
+  if (patch !== undefined && enabledOrEnabling(patch)) {
     await steps.take(`echo 0 >${folder}/enabled`, () => setEnabled(host, name, false));
   }
-  if (patch !== undefined && (heading(patch) || inTransition(patch))) {
+  if (patch !== undefined && (enabledOrEnabling(patch) || inTransition(patch))) {
     steps.tell(
       `wait up to ${seconds} s for the transition of ${name}, signal its tasks, wait as long again; else echo 1 >${folder}/enabled`,
     );
@@ -145,7 +145,7 @@ async function unloadOne(
   if (await isHeldByItself(root, name)) {
     const now = await waitUntilUnlisted(host, name, steps.dryRun);
     if (steps.dryRun) return { ...base, outcome: "planned", notes: [stays(name)] };
-    if (now === undefined || !heading(now)) {
+    if (now === undefined || !enabledOrEnabling(now)) {
       await removeLoadRecord(root, name);
       const milliseconds = patch === undefined ? null : Math.round(host.now() - started);
       return { ...base, outcome: "disabled", milliseconds, notes: [stays(name)] };
@@ -158,10 +158,10 @@ async function unloadOne(
   });
   if (steps.dryRun) return { ...base, outcome: "planned" };
   const left = await readLoadedPatch(root, name);
-  if (left === undefined || !heading(left)) await removeLoadRecord(root, name);
+  if (left === undefined || !enabledOrEnabling(left)) await removeLoadRecord(root, name);
   const milliseconds = Math.round(host.now() - started);
   if (unloaded) return { ...base, outcome: "unloaded", milliseconds };
-  const inForce = left !== undefined && heading(left);
+  const inForce = left !== undefined && enabledOrEnabling(left);
   const error = {
     code: inForce ? "TURNED_ROUND" : "MODULE_IN_USE",
     message: inForce
@@ -181,7 +181,7 @@ function stays(name: string): string {
 async function waitUntilUnlisted(host: Host, name: string, dryRun: boolean): Promise<LoadedPatch | undefined> {
   for (let tries = 0; ; tries++) {
     const patch = await readLoadedPatch(host.root, name);
-    if (dryRun || patch === undefined || heading(patch) || tries >= 40) return patch;
+    if (dryRun || patch === undefined || enabledOrEnabling(patch) || tries >= 40) return patch;
     await host.sleep(50);
   }
 }

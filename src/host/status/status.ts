@@ -13,7 +13,7 @@ import {
   readLoadedPatches,
 } from "../kernel/sysfs.ts";
 import { countTasks, type PendingTask } from "../kernel/tasks.ts";
-import { heading, inTransition, whoHoldsUp } from "../load/transition.ts";
+import { enabledOrEnabling, inTransition, whoHoldsUp } from "../load/transition.ts";
 
 /** A function of a loaded patch. */
 export interface FunctionStatus {
@@ -101,10 +101,10 @@ export async function readHostStatus(host: Host = thisHost()): Promise<HostStatu
 }
 
 async function patchStatus(root: string, patch: LoadedPatch, later: readonly LoadedPatch[]): Promise<PatchStatus> {
-  const above = new Set(later.filter(heading).flatMap(functionKeys));
+  const above = new Set(later.filter(enabledOrEnabling).flatMap(functionKeys));
   const functions = patch.objects.flatMap(({ name: object, patched, functions }) =>
     functions.map(({ name, sympos }) => {
-      const state = !heading(patch)
+      const state = !enabledOrEnabling(patch)
         ? "off"
         : patched === false
           ? "waiting"

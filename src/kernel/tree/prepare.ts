@@ -85,7 +85,7 @@ export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = 
  * @param folder a name of {@link temporaryBeside} in the kernel's folder.
  * @throws errors of {@link prepareTree}.
  */
-export async function occupyTree(
+export async function reserveTree(
   inputs: TreeInputs,
   folder: string,
   options: PrepareOptions & { readonly compiler: Compiler },

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { KmendError } from "../../support/errors.ts";
 import { mapConcurrently } from "../../support/run.ts";
 import { type KbuildEnvironment, type KbuildOptions, runKbuild } from "./kbuild.ts";
-import type { ListsBeside } from "./units.ts";
+import type { UnitLists } from "./units.ts";
 
 /** What Kbuild is run with for units of a tree. */
 export interface KbuildTree {
@@ -43,7 +43,7 @@ export interface CommandOptions {
   readonly logFile: string;
   readonly signal?: AbortSignal | undefined;
   /** Takes the lists of the units' folders, which the same dry run tells. */
-  readonly beside?: { readonly lists: ListsBeside /** A folder for a small makefile. */; readonly scratch: string };
+  readonly beside?: { readonly lists: UnitLists /** A folder for a small makefile. */; readonly scratch: string };
 }
 
 /**

@@ -32,7 +32,7 @@ const besideReporter = `FORCE:
 const toldBeside = /^kmend-lists: (.*)\n(builtin: .*\nmodule: .*\nfolders: .*\n)/gm;
 
 /** Lists of folders that a dry run tells beside the commands that it is asked for. */
-export class ListsBeside {
+export class UnitLists {
   readonly #told = new Map<string, string>();
   readonly #ended: Promise<void>;
   readonly #folders: ReadonlySet<string>;
@@ -106,7 +106,7 @@ async function askForLists({ environment, at, scratch }: KbuildQuestion, folder:
 export async function folderObjects(
   question: KbuildQuestion,
   folder: string,
-  beside?: ListsBeside,
+  beside?: UnitLists,
 ): Promise<FolderObjects> {
   const { kept } = question;
   const path = kept === undefined ? undefined : join(kept, `${folder.replaceAll("/", "__")}.txt`);
@@ -153,7 +153,7 @@ const siblingLimit = 60;
 export async function membershipOf(
   question: KbuildQuestion,
   sources: readonly string[],
-  beside?: ListsBeside,
+  beside?: UnitLists,
 ): Promise<Map<string, Membership>> {
   const query = new MembershipQuery(question, beside);
   const members = await mapConcurrently(sources, 2 * availableParallelism(), (source) => query.of(source));
@@ -165,9 +165,9 @@ class MembershipQuery {
   /** Where Kbuild starts. */
   readonly #top: string;
   readonly #asked = new Map<string, Promise<FolderObjects>>();
-  readonly #beside: ListsBeside | undefined;
+  readonly #beside: UnitLists | undefined;
 
-  constructor(question: KbuildQuestion, beside: ListsBeside | undefined) {
+  constructor(question: KbuildQuestion, beside: UnitLists | undefined) {
     this.#beside = beside;
     this.#question = question;
     this.#top = question.environment.external ?? ".";

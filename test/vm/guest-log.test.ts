@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { findAlarm, logSince, relevantLines, transitionTime } from "../../src/vm/guest-log.ts";
 import { logMarker } from "../../src/vm/guest-script.ts";
-import { findAlarm, logSince, relevantLines, transitionTime } from "../../src/vm/kernel-log.ts";
 
 const healthy = [
   "[    1.740000] livepatch_cmdline: loading out-of-tree module taints kernel.",

@@ -2,17 +2,17 @@
 const obeyed = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 /** Text that comes from elsewhere, such as the name of a task or a description: what a terminal would obey is shown as a question mark. */
-export function printable(text: string): string {
+export function sanitise(text: string): string {
   return text.replaceAll(/\r\n?/g, "\n").replaceAll(obeyed, (sign) => (sign === "\t" || sign === "\n" ? sign : "?"));
 }
 
-/** {@link printable} of what belongs on one line, as a name does. */
-export function printableLine(text: string): string {
+/** {@link sanitise} of what belongs on one line, as a name does. */
+export function sanitiseLine(text: string): string {
   return text.replaceAll(obeyed, "?");
 }
 
 /** JSON in which every such character is escaped, also those that JSON.stringify() leaves as they are; the value is the same. */
-export function printableJson(value: unknown): string {
+export function sanitiseJson(value: unknown): string {
   const escaped = (sign: string): string => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(value, null, 2).replaceAll(obeyed, (sign) => (sign === "\n" ? sign : escaped(sign)));
 }
