@@ -4,6 +4,7 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { sameLines } from "../change/kept-lines.ts";
 import { ownTextChanged } from "../change/own-text.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import { tableStructs } from "../diff/special-sections.ts";
 import { type CompilerComparison, compareWithComment } from "../kernel/compiler.ts";
 import { entrySizesOf } from "../kernel/modules/entry-sizes.ts";
 import { readSymvers } from "../kernel/modules/symvers.ts";
@@ -104,7 +105,7 @@ const manyUnits = 12;
 async function examine(followed: readonly string[], session: Session): Promise<Examination> {
   const { progress, context, kernel, change, external } = session;
   const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
-  const entrySizes = await entrySizesOf(kernel);
+  const entrySizes = await entrySizesOf(kernel, tableStructs);
   const ahead = new ReadAhead(kernel, objects, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   let isAboutTypes: boolean | undefined;

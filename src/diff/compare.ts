@@ -4,6 +4,7 @@ import { type Atom, isAnonymousConstant, type Reference, type Target } from "./a
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
+import { meaningfulTables } from "./special-sections.ts";
 import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -16,22 +17,6 @@ export interface Difference {
   /** The same thing is referred to, at another place. */
   readonly isMoved?: boolean;
 }
-
-/** Tables whose entries change what code does without a change of its bytes. The other tables only repeat what the code shows. */
-const meaningfulTables: readonly string[] = [
-  "__bug_table",
-  "__ex_table",
-  "__jump_table",
-  ".altinstructions",
-  ".parainstructions",
-  ".static_call_sites",
-  ".smp_locks",
-  ".printk_index",
-  "__ftr_fixup",
-  "__mmu_ftr_fixup",
-  "__fw_ftr_fixup",
-  "__lwsync_fixup",
-];
 
 /** Compares atoms of the two builds of a unit; everything it finds is remembered. */
 export class Comparison {

@@ -1,11 +1,12 @@
 import { SectionFlag, SectionType } from "../elf/constants.ts";
 import type { Section } from "../elf/model.ts";
 import type { RefusalCode } from "../support/refusals.ts";
+import { isCompanion, isTable } from "./special-sections.ts";
 
 /**
  * How the diff treats a section:
  * - `content`  split into atoms, compared, carried when needed
- * - `table`    entries that each belong to the code they point at; entries of carried code are carried (see special-tables.ts)
+ * - `table`    entries that each belong to the code they point at; entries of carried code are carried (special-sections.ts)
  * - `companion` pieces that only table entries and code of the same unit reach; carried with them
  * - `init`     code and data that exist only while the kernel boots or the module loads
  * - `registry` entries that the kernel or the module loader collects; a new or changed one is refused with `refusal`
@@ -50,37 +51,11 @@ export const sectionRules: readonly SectionRule[] = [
     class: "ignored",
     reason: "pairs of key and trampoline for exported static calls, made by modpost's users",
   },
-  {
-    pattern:
-      /^(__mcount_loc|__bug_table|__ex_table|__jump_table|\.altinstructions|\.smp_locks|\.parainstructions|\.static_call_sites|\.retpoline_sites|\.return_sites|\.call_sites|\.ibt_endbr_seal|\.cfi_sites|\.kcfi_traps|\.orc_unwind|\.orc_unwind_ip|\.printk_index)$/,
-    class: "table",
-    reason: "one entry per place in the code",
-  },
-  {
-    pattern: /^runtime_(ptr|shift)_/,
-    class: "table",
-    reason: "places that the kernel fills at boot with the value of a variable (runtime-constants.ts)",
-  },
-  {
-    pattern: /^(\.s390_(indirect_(jump|call|branches)|return_(mem|reg))|__(mmu_|fw_)?ftr_fixup|__\w+_fixup)$/,
-    class: "table",
-    reason: "places that the kernel rewrites when it boots or a module loads (s390 expolines, PowerPC feature fixups)",
-  },
-  {
-    pattern: /^__ftr_alt_/,
-    class: "companion",
-    reason: "the other version of code that a PowerPC feature fixup names",
-  },
   { pattern: /^\.opd$/, class: "ignored", reason: "function descriptors, seen through (descriptors.ts)" },
   {
     pattern: /^\.orc_header$/,
     class: "ignored",
     reason: "hash of the ORC layout, made anew from the kernel's own headers",
-  },
-  {
-    pattern: /^\.(altinstr_replacement|altinstr_aux|fixup)$/,
-    class: "companion",
-    reason: "code that table entries and the functions themselves jump to",
   },
   {
     pattern: /^\.(init|exit|meminit|memexit|cpuinit|cpuexit|devinit|devexit)\./,
@@ -110,7 +85,15 @@ export const sectionRules: readonly SectionRule[] = [
   },
 ];
 
-/** The rule for a section name, or undefined when the section is ordinary content. */
+/** Class of a section by its name, or undefined when the section is ordinary content. */
+export function namedClass(name: string): SectionClass | undefined {
+  // special-sections.ts has the tables.
+  if (isTable(name)) return "table";
+  if (isCompanion(name)) return "companion";
+  return sectionRule(name)?.class;
+}
+
+/** The rule for a section name that is neither content nor table. */
 export function sectionRule(name: string): SectionRule | undefined {
   return sectionRules.find((rule) => rule.pattern.test(name));
 }
@@ -121,7 +104,7 @@ const dataOfC = /^\.(data|rodata|bss|lbss|ldata|lrodata|init|exit)(\.|$)/;
 /** True for a section of the program's own that no rule knows: a list that the linker collects, which may tell the kernel something about code. */
 export function isUnknownList(section: Section): boolean {
   const isData = (section.flags & (SectionFlag.alloc | SectionFlag.execinstr)) === SectionFlag.alloc;
-  return isData && sectionRule(section.name) === undefined && !dataOfC.test(section.name);
+  return isData && namedClass(section.name) === undefined && !dataOfC.test(section.name);
 }
 
 /** Class of one section: by its name first, then by what kind of section it is. */
@@ -140,9 +123,9 @@ function judgeClass(section: Section): SectionClass {
   if (section.type === SectionType.group || (section.flags & SectionFlag.alloc) === 0) return "ignored";
   const known = section.type === SectionType.progbits || section.type === SectionType.nobits;
   if (!known && section.type !== SectionType.initArray && section.type !== SectionType.finiArray) {
-    return section.type === SectionType.note ? "ignored" : (sectionRule(section.name)?.class ?? "ignored");
+    return section.type === SectionType.note ? "ignored" : (namedClass(section.name) ?? "ignored");
   }
-  return sectionRule(section.name)?.class ?? "content";
+  return namedClass(section.name) ?? "content";
 }
 
 /**

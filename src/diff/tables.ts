@@ -5,6 +5,7 @@ import { KmendError } from "../support/errors.ts";
 import type { Architecture } from "./arch/arch.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
+import { fixedEntrySize } from "./special-sections.ts";
 import type { EntrySizes } from "./unit-object.ts";
 
 /** One entry of a special table. */
@@ -26,29 +27,6 @@ export interface Table {
   readonly entries: readonly TableEntry[];
 }
 
-/** Entry sizes that no kernel has changed: lists of 32-bit places, of pairs of them, and of 64-bit ones. */
-const fixedSizes: EntrySizes = {
-  __mcount_loc: 8,
-  ".static_call_sites": 8,
-  ".smp_locks": 4,
-  ".retpoline_sites": 4,
-  ".return_sites": 4,
-  ".call_sites": 4,
-  ".ibt_endbr_seal": 4,
-  ".cfi_sites": 4,
-  ".kcfi_traps": 4,
-  ".orc_unwind_ip": 4,
-  __patchable_function_entries: 8,
-  __ftr_fixup: 48,
-  __mmu_ftr_fixup: 48,
-  __fw_ftr_fixup: 48,
-  ".s390_indirect_jump": 4,
-  ".s390_indirect_call": 4,
-  ".s390_indirect_branches": 4,
-  ".s390_return_mem": 4,
-  ".s390_return_reg": 4,
-};
-
 /** Splits all special tables of an object into entries. `.orc_unwind` is read along with `.orc_unwind_ip`. */
 export function readTables(
   elf: ElfReader,
@@ -64,7 +42,7 @@ export function readTables(
       throw new ElfFormatError(`table ${section.name} without content`, section.offset, section.size);
     }
     const relocations = [...elf.relocationsFor(section.index)].sort((a, b) => a.offset - b.offset);
-    const entrySize = entrySizes[section.name] ?? fixedSizes[section.name] ?? strideOf(section, relocations);
+    const entrySize = entrySizes[section.name] ?? fixedEntrySize(section.name) ?? strideOf(section, relocations);
     if (entrySize <= 0 || section.size % entrySize !== 0) {
       throw new KmendError({
         code: "TABLE_SIZE",

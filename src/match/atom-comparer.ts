@@ -1,5 +1,6 @@
 import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
 import { baseName } from "../diff/names.ts";
+import { ftraceRule } from "../diff/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
@@ -8,7 +9,6 @@ import { homeProblem, isContentMeaningful, meaningfulBits } from "./data-proof.t
 import { Findings, type Mismatch } from "./findings.ts";
 import { linkerName } from "./linker-names.ts";
 import { TableProof } from "./table-proof.ts";
-import { ftraceRule } from "./table-rules.ts";
 import type { PlaceValue, TargetObject } from "./target-object.ts";
 
 /** What matched code has shown so far. */

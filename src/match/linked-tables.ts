@@ -1,5 +1,5 @@
+import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
-import { runtimeTableRule, type TableRule } from "./table-rules.ts";
 import { readSigned, type TargetEntry } from "./target-object.ts";
 
 /** What is asked of a linked image. */

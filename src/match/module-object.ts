@@ -1,11 +1,11 @@
 import type { Architecture } from "../diff/arch/arch.ts";
 import { architectureOf } from "../diff/arch/index.ts";
+import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
 import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readModinfo } from "../patch-module/modinfo.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
-import { runtimeTableRule, type TableRule } from "./table-rules.ts";
 import {
   type PlaceValue,
   readSigned,

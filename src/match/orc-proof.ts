@@ -1,7 +1,7 @@
 import type { Atom } from "../diff/atoms.ts";
+import { orcRule } from "../diff/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import type { Mismatch } from "./findings.ts";
-import { orcRule } from "./table-rules.ts";
 import type { TargetEntry, TargetObject } from "./target-object.ts";
 
 /** How far before a function the entry that holds at its first byte is looked for, the nearest first; objtool writes one where the state changes. */

@@ -1,7 +1,7 @@
+import type { TableRule } from "../diff/special-sections.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import type { InForce } from "../patch-module/functions-in-force.ts";
 import { ModuleObject } from "./module-object.ts";
-import type { TableRule } from "./table-rules.ts";
 import type { PlaceValue, TargetEntry, TargetObject, TargetSymbol } from "./target-object.ts";
 
 export { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";

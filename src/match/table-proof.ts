@@ -1,10 +1,10 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
+import { hasKey, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
 import type { TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";
 import { OrcProof } from "./orc-proof.ts";
-import { runtimeTableRule, type TableRule, tableRules } from "./table-rules.ts";
 import type { PlaceValue, TargetEntry, TargetObject } from "./target-object.ts";
 
 type Check = (reference: Reference, value: PlaceValue, tail: number, findings: Findings) => string | undefined;
@@ -199,10 +199,10 @@ export class TableProof {
     return ` on ${target.kind === "atom" ? target.atom.name : target.name}`;
   }
 
-  #subjectThere({ table }: TableRule, { at, size }: TargetEntry): string {
-    if (!hasKey(table)) return "";
+  #subjectThere({ key }: TableRule, { at, size }: TargetEntry): string {
+    if (key === undefined) return "";
     const value =
-      table === "__jump_table" ? this.#target.valueAt(at + size - 8, 8, true) : this.#target.valueAt(at + 4, 4, true);
+      key === "last8" ? this.#target.valueAt(at + size - 8, 8, true) : this.#target.valueAt(at + 4, 4, true);
     if (value?.kind === "external") return ` on ${value.name}`;
     // The low bits of the address of a key are flags.
     return value?.kind === "address" ? ` on ${describeAddress(this.#target, value.address - (value.address & 3))}` : "";
@@ -223,10 +223,6 @@ export class TableProof {
     }
     return map;
   }
-}
-
-function hasKey(table: string): boolean {
-  return table === "__jump_table" || table === ".static_call_sites";
 }
 
 function hex(byte: number | undefined): string {

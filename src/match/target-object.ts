@@ -1,4 +1,4 @@
-import type { TableRule } from "./table-rules.ts";
+import type { TableRule } from "../diff/special-sections.ts";
 /** Who may refer to a symbol by its name: every unit of the object, or only the one that defines it. */
 export type SymbolBinding = "global" | "weak" | "local";
 

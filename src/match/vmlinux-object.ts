@@ -1,10 +1,10 @@
+import type { TableRule } from "../diff/special-sections.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
 import { InitMemory } from "../kernel/image/init-memory.ts";
 import { compareAddresses } from "../kernel/image/kallsyms.ts";
 import { bindingOf } from "../kernel/image/kallsyms-binding.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import { LinkedTables } from "./linked-tables.ts";
-import type { TableRule } from "./table-rules.ts";
 import {
   type PlaceValue,
   readSigned,

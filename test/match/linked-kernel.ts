@@ -1,8 +1,8 @@
+import type { TableRule } from "../../src/diff/special-sections.ts";
 import { SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
 import type { ElfSymbol, Section } from "../../src/elf/model.ts";
 import { ElfReader, isDefined } from "../../src/elf/reader.ts";
 import { LinkedTables } from "../../src/match/linked-tables.ts";
-import type { TableRule } from "../../src/match/table-rules.ts";
 import {
   type PlaceValue,
   readSigned,

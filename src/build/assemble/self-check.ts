@@ -1,3 +1,4 @@
+import { isReadByLoader } from "../../diff/special-sections.ts";
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../../elf/constants.ts";
 import type { Relocation, Section } from "../../elf/model.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";
@@ -29,13 +30,8 @@ const loadable: ReadonlyMap<number, number> = new Map([
   [RelocationX86.plt32, 4],
 ]);
 
-/** The module loader takes one section of each of these names (module_finalize(), find_module_sections()). */
-const single =
-  /^(\.altinstructions|\.parainstructions|\.smp_locks|\.retpoline_sites|\.return_sites|\.call_sites|\.cfi_sites|\.ibt_endbr_seal|\.orc_unwind|\.orc_unwind_ip|\.orc_header|__bug_table|__jump_table|__mcount_loc|__ex_table|\.static_call_sites|\.gnu\.linkonce\.this_module|\.modinfo|__versions|__dyndbg)$/;
-
-/** Tables that are used before relocations of a module's own section group are written (reference of the livepatch core). */
-const early =
-  /^(__jump_table|\.static_call_sites|\.altinstructions|\.parainstructions|\.smp_locks|\.retpoline_sites|\.return_sites|\.call_sites)$/;
+/** Sections beside the special ones of which the module loader takes one of each name (find_module_sections(), setup_load_info()). */
+const single = /^(\.orc_header|\.gnu\.linkonce\.this_module|\.modinfo|__versions|__dyndbg)$/;
 
 /**
  * Reads a finished module again and checks all that the kernel's module loader and livepatch core will check or rely on
@@ -95,7 +91,7 @@ function checkSections(elf: ElfReader): string[] {
   const problems: string[] = [];
   const seen = new Set<string>();
   for (const section of elf.sections) {
-    if (single.test(section.name)) {
+    if (single.test(section.name) || isReadByLoader(section.name)) {
       if (seen.has(section.name)) problems.push(`section ${section.name} is there twice, and the loader reads one`);
       seen.add(section.name);
     }
@@ -125,7 +121,7 @@ function checkLivepatchRelocations(elf: ElfReader): string[] {
       say("the section that it patches is not in memory");
       continue;
     }
-    if (match !== null && match[1] !== "vmlinux" && early.test(target.name))
+    if (match !== null && match[1] !== "vmlinux" && isReadByLoader(target.name))
       say(`${target.name} is used before this relocation is written`);
     for (const relocation of elf.relocations(rela))
       problems.push(...checkLivepatchEntry(elf, rela, target, relocation, match?.[1]));

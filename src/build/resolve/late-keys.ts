@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { Atom, Reference } from "../../diff/atoms.ts";
 import type { Route, Selection } from "../../diff/select.ts";
+import { isReadByLoader } from "../../diff/special-sections.ts";
 import type { TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { sourceLines } from "../../elf/line-table.ts";
@@ -37,7 +38,7 @@ export function decideModuleKeys(
   const notes = new Set<string>();
   const entries = new Map<string, readonly TableEntry[]>();
   for (const [table, list] of selection.entries) {
-    const kept = !isEarly(table)
+    const kept = !isReadByLoader(table)
       ? list
       : list.filter((entry) => {
           const key = lateSymbol(entry, selection, reachOf);
@@ -76,16 +77,6 @@ function placeOf({ place }: TableEntry, unitPath: string, { elf }: UnitObject): 
   const [source] = sourceLines(elf, [{ section: atom.section.index, offset: atom.start + offset }]);
   const line = source === undefined ? "" : ` (${basename(source.file)}:${source.line})`;
   return `${unitPath}: ${atom.name}+0x${offset.toString(16)}${line}`;
-}
-
-/** Tables that the kernel uses before it writes the livepatch relocations of a module. */
-function isEarly(table: string): boolean {
-  return (
-    table === "__jump_table" ||
-    table === ".static_call_sites" ||
-    table === ".altinstructions" ||
-    table === ".parainstructions"
-  );
 }
 
 /** Name of a symbol of a module that the entry needs, or undefined. */

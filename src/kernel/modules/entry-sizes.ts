@@ -1,38 +1,34 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeOnce, writeFileAtomically } from "../../support/cache.ts";
+import { makeOnce, sha256, writeFileAtomically } from "../../support/cache.ts";
 import type { TargetKernel } from "../find.ts";
 import { Btf } from "../types/btf.ts";
 import { BtfKind } from "../types/btf-format.ts";
 
-/** The struct that each special table is an array of (include/asm-generic/vmlinux.lds.h and the headers that declare them). */
-const structOf: Readonly<Record<string, string>> = {
-  __bug_table: "bug_entry",
-  __ex_table: "exception_table_entry",
-  __jump_table: "jump_entry",
-  ".altinstructions": "alt_instr",
-  ".parainstructions": "paravirt_patch_site",
-  ".static_call_sites": "static_call_site",
-};
-
 /**
- * Bytes per entry of the special tables by section, as the target kernel's own types say; empty for a kernel without types, whose sizes are then those between
- * the relocations of an object. The kernel folder of the cache keeps them.
+ * Bytes per entry of tables, as the target kernel's own types say; empty for a kernel without types, whose sizes are then those between the relocations of an
+ * object. The kernel folder of the cache keeps them.
+ * @param structs by table, the struct that an entry is.
  */
 export async function entrySizesOf(
   kernel: Pick<TargetKernel, "folder" | "image" | "imagePath">,
+  structs: ReadonlyMap<string, string>,
 ): Promise<Readonly<Record<string, number>>> {
-  const path = await makeOnce(join(kernel.folder, "entry-sizes.json"), (temporary) =>
-    writeFileAtomically(temporary, JSON.stringify(fromTypes(kernel))),
+  const asked = sha256(JSON.stringify([...structs])).slice(0, 16);
+  const path = await makeOnce(join(kernel.folder, `entry-sizes-${asked}.json`), (temporary) =>
+    writeFileAtomically(temporary, JSON.stringify(fromTypes(kernel, structs))),
   );
   return JSON.parse(await readFile(path, "utf8")) as Record<string, number>;
 }
 
-function fromTypes({ image, imagePath }: Pick<TargetKernel, "image" | "imagePath">): Record<string, number> {
+function fromTypes(
+  { image, imagePath }: Pick<TargetKernel, "image" | "imagePath">,
+  structs: ReadonlyMap<string, string>,
+): Record<string, number> {
   const sizes: Record<string, number> = {};
   if (image.btf === undefined) return sizes;
   const types = new Btf(image.btf, imagePath);
-  for (const [section, name] of Object.entries(structOf)) {
+  for (const [section, name] of structs) {
     const [type] = types.find(BtfKind.struct, name);
     if (type !== undefined) sizes[section] = types.size(type);
   }
