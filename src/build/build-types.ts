@@ -1,5 +1,6 @@
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
-import type { FindOptions, TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import type { KernelChoice } from "../kernel/kernel-choice.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import type { ExternalRequest } from "./external-module.ts";
@@ -31,11 +32,9 @@ export interface KeptObject {
 }
 
 /** What `build` is asked to do; each field is the command line option of that name. */
-export interface BuildOptions {
+export interface BuildOptions extends KernelChoice {
   /** Patch files (unified diffs, strip level 1), applied in this order. */
   readonly patches: readonly string[];
-  /** A kernel release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel. */
-  readonly kernel?: string | undefined;
   /** Folder that gets the module; default the current one. */
   readonly output?: string | undefined;
   /** Module name; default `livepatch-<patch name>`. */
@@ -52,14 +51,6 @@ export interface BuildOptions {
   readonly allowLayout?: readonly string[] | undefined;
   /** The author's word that the module can be unloaded though addresses of it may be kept. */
   readonly removable?: boolean | undefined;
-  /** Kernel image to prove against instead of the one that belongs to the release. */
-  readonly image?: string | undefined;
-  /** Kernel source tree of the user's in place of packages. */
-  readonly source?: FindOptions["source"];
-  /** Distribution whose names the archive of this machine uses; default this machine's own. */
-  readonly archive?: string | undefined;
-  /** Source RPM and packages of the kernel in place of those of this machine's archive. */
-  readonly rpms?: FindOptions["rpms"];
   /** The patches change this module, which is not part of the kernel; their file names are relative to its source. */
   readonly external?: ExternalRequest | undefined;
   /** Reads the change, in place of `patches`. */

@@ -3,7 +3,8 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { compareCompiler, requireSameCompiler, toolchainFolder } from "../kernel/compiler.ts";
-import type { FindOptions } from "../kernel/find.ts";
+import { findTargetKernel } from "../kernel/find.ts";
+import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
 import { requireModuleOf } from "../kernel/modules/external-module.ts";
 import { readSymvers } from "../kernel/modules/symvers.ts";
 import { reserveTree } from "../kernel/tree/prepare.ts";
@@ -20,7 +21,6 @@ import type { BuildOptions, BuildResult } from "./build-types.ts";
 import { explainUnproven, type KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { examineChange, type Session } from "./examination.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external-module.ts";
-import { findKernel } from "./find-kernel.ts";
 import { isFromElsewhere } from "./foreign-types.ts";
 import { type ForeseenQuestion, foreseeQuestion } from "./pairs/ask-kbuild.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
@@ -55,7 +55,9 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
   await requireOutputFolder(output);
 
   const external = options.external === undefined ? undefined : await openExternal(options.external, signal);
-  const kernel = options.target ?? (await findKernel({ ...wantedKernel(options, external), progress, signal }));
+  const kernel =
+    options.target ??
+    (await findTargetKernel({ ...wantedKernel(options, external), jobs: options.jobs, progress, signal }));
   if (external !== undefined) requireModuleOf(external, kernel.release, await readSymvers(kernel.symversPath));
   const compiler = await compareCompiler(kernel.image.banner, signal);
   if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
@@ -114,12 +116,9 @@ export async function build(options: BuildOptions): Promise<BuildResult> {
 }
 
 /** The kernel that the options name; an external module knows which one it was built for. */
-function wantedKernel(
-  { kernel, image, source, archive, rpms }: BuildOptions,
-  external: OpenedExternal | undefined,
-): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
-  const isOpen = [kernel, image, source, rpms].every((choice) => choice === undefined);
-  return { kernel: isOpen ? external?.release : kernel, image, source, archive, rpms };
+function wantedKernel(options: BuildOptions, external: OpenedExternal | undefined): KernelChoice {
+  const choice = kernelChoice(options);
+  return isOpenChoice(choice) ? { ...choice, kernel: external?.release } : choice;
 }
 
 async function buildChange(session: Session): Promise<BuildResult> {

@@ -2,8 +2,9 @@ import { readFile } from "node:fs/promises";
 import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
-import { type FindOptions, findTargetKernel, type TargetKernel } from "../kernel/find.ts";
+import { findTargetKernel, type TargetKernel } from "../kernel/find.ts";
 import { KernelImage } from "../kernel/image/kernel-image.ts";
+import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
 import { type ExternalModule, readExternalModule } from "../kernel/modules/external-module.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
 import { sealOf } from "../patch-module/seal.ts";
@@ -13,20 +14,12 @@ import { type Progress, SilentProgress } from "../support/progress.ts";
 import { addressOf, digestAround, digestAt, type Manifest, readManifest } from "./assemble/manifest.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
 
-/** What `verify` is asked to do. */
-export interface VerifyOptions {
+/** What `verify` is asked to do; the kernel is by default the one that the module was built for. */
+export interface VerifyOptions extends Omit<KernelChoice, "source"> {
   /** Path of a patch module that kmend built. */
   readonly module: string;
-  /** Release to prove against; default the one that the module was built for. */
-  readonly kernel?: string | undefined;
-  /** Image to prove against instead of the release's own. */
-  readonly image?: string | undefined;
   /** Folder of that kernel's modules, as /lib/modules/RELEASE. */
   readonly modules?: string | undefined;
-  /** Distribution whose names the archive of this machine uses; default this machine's own. */
-  readonly archive?: string | undefined;
-  /** RPMs of the kernel in place of the packages of this machine's archive. */
-  readonly rpms?: FindOptions["rpms"];
   /** File of the patched module when it is not one of the kernel's own. */
   readonly external?: string | undefined;
   readonly progress?: Progress | undefined;
@@ -126,9 +119,10 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
 }
 
 function packagedKernel(manifest: Manifest, options: VerifyOptions): Promise<VerifiedKernel> {
-  const { image, archive, rpms, progress, signal } = options;
-  const named = options.kernel ?? (image === undefined && rpms === undefined ? manifest.kernel.release : undefined);
-  return findTargetKernel({ kernel: named, image, archive, rpms, progress, signal });
+  const { progress, signal } = options;
+  const choice = kernelChoice(options);
+  const kernel = isOpenChoice(choice) ? manifest.kernel.release : choice.kernel;
+  return findTargetKernel({ ...choice, kernel, progress, signal });
 }
 
 /** A kernel whose files are all given, which needs no package: the image, and the modules when one of them is changed. */

@@ -4,6 +4,7 @@ import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { KernelImage } from "./image/kernel-image.ts";
+import type { KernelChoice } from "./kernel-choice.ts";
 import { chooseDistribution } from "./sources/distribution/choose.ts";
 import type {
   Distribution,
@@ -11,8 +12,7 @@ import type {
   KernelFiles,
   KernelRequest,
 } from "./sources/distribution/distribution.ts";
-import { RpmKernels, type RpmRequest } from "./sources/rpm/rpm-kernels.ts";
-import type { SourceTreeRequest } from "./sources/source-tree.ts";
+import { RpmKernels } from "./sources/rpm/rpm-kernels.ts";
 import { findInTree, type MakeImage } from "./tree-kernel.ts";
 
 /** The kernel that is to be patched, with its files; none of them is ever changed. */
@@ -27,30 +27,22 @@ export interface TargetKernel extends KernelFiles {
   readonly folder: string;
 }
 
-export interface FindOptions {
-  /** A release such as `6.1.0-9-amd64`, `newest`, or undefined for the running kernel (or that of `image` or `source`). */
-  readonly kernel?: string | undefined;
-  /** Image file to use in place of the one that belongs to the release. */
-  readonly image?: string | undefined;
+/** A choice, and how it is carried out. */
+export interface FindOptions extends KernelChoice {
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Cache folder; default {@link cacheRoot}. */
   readonly cache?: string | undefined;
   readonly distribution?: Distribution | undefined;
-  /** A kernel source tree of the user's in place of a distribution's packages. */
-  readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
-  /** Distribution whose names the archive has, `debian` or `ubuntu`; default that of this machine. */
-  readonly archive?: string | undefined;
-  /** RPMs of one kernel in place of a distribution's archive. */
-  readonly rpms?: RpmRequest | undefined;
   /** Compilers at once when an image is built; default all cores. */
   readonly jobs?: number | undefined;
-  /** Builds the image of `source` when there is none. */
-  readonly makeImage?: MakeImage | undefined;
+  /** Builds the image of `source` when there is none; default {@link buildImage}. False: that is an error, since it takes long. */
+  readonly makeImage?: MakeImage | false | undefined;
 }
 
 /**
- * Finds the target kernel and its files, from packages or from a source tree of the user's, downloads what is missing, and opens its image.
+ * The one front door: finds the target kernel and its files, from packages or from a source tree of the user's, downloads or builds what is missing, and opens
+ * its image.
  * @throws KmendError `RUNNING_KERNEL_NOT_PACKAGED` or `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, `IMAGE_OF_OTHER_KERNEL` when image and
  * release do not belong together, and all errors of downloading (exit 5) and of the image.
  */

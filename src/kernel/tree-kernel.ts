@@ -21,6 +21,7 @@ import {
   type SourceTreeRequest,
 } from "./sources/source-tree.ts";
 import { readTreeState, type TreeState } from "./sources/tree-state.ts";
+import { buildImage } from "./tree/build-image.ts";
 
 /** What a kernel from a tree of the user's has in the place of a distribution's name. */
 export const sourceTree = "source tree";
@@ -108,12 +109,12 @@ async function build(
   source: KernelSource,
   state: TreeState,
   states: string,
-  { makeImage, jobs, signal }: FindOptions,
+  { makeImage = buildImage, jobs, signal }: FindOptions,
   progress: Progress,
 ): Promise<CompanionFiles & { imagePath: string }> {
   const { path } = request;
   const configPath = await findConfig(request, []);
-  if (makeImage === undefined) throw noImage(path);
+  if (makeImage === false) throw noImage(path);
   const { makeFlags = [] } = request;
   if (request.symvers !== undefined)
     progress.note(`--symvers ${request.symvers} is not used: the kernel is built, and its exports with it`);

@@ -175,7 +175,7 @@ async function laterModules(
     const source = choices?.source;
     const isAsked = source !== undefined && (kernel === "newest" || kernel === undefined);
     const release = isAsked
-      ? (await findTargetKernel({ kernel, source, image: choices?.image, progress, signal })).release
+      ? (await findTargetKernel({ kernel, source, image: choices?.image, makeImage: false, progress, signal })).release
       : await namedRelease(kernel, options);
     modules.push({ file: `${name}.ko`, release });
   }

@@ -1,10 +1,10 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { findKernel } from "../build/find-kernel.ts";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { type GitTree, originalRef } from "../change/git.ts";
 import { compareCompiler } from "../kernel/compiler.ts";
 import type { TargetKernel } from "../kernel/find.ts";
+import { findTargetKernel } from "../kernel/find.ts";
 import { checkSystemMap, type OriginalConfig } from "../kernel/sources/original-config.ts";
 import { readTreeState } from "../kernel/sources/tree-state.ts";
 import { prepareTree } from "../kernel/tree/prepare.ts";
@@ -62,7 +62,7 @@ export interface Original {
  * * with `series`, the update that was built last becomes part of it, or what the tree (or HEAD) has become since. Both builds of a unit then contain the
  *   earlier updates, and the original one is matched against their patch modules.
  *
- * @throws KmendError of {@link findKernel}, {@link prepareTree}; `BAD_SYSTEM_MAP`, `SERIES_LOST`.
+ * @throws KmendError of {@link findTargetKernel}, {@link prepareTree}; `BAD_SYSTEM_MAP`, `SERIES_LOST`.
  */
 export async function findOriginal(request: OriginalRequest): Promise<Original> {
   const memory = await OriginalMemory.of(request.tree);
@@ -159,7 +159,7 @@ async function fresh(request: OriginalRequest, memory: OriginalMemory): Promise<
   const commit = git === undefined ? null : series ? head : ((await git.commit(originalRef)) ?? head);
   const isCheckedOut = git === undefined || (await git.sameFiles(commit as string, head as string));
   const path = isCheckedOut ? tree : await checkedOut(git, commit as string, memory);
-  const kernel = await findKernel({
+  const kernel = await findTargetKernel({
     image: config.image,
     source: {
       path,

@@ -44,7 +44,12 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true, force: true }));
 
 const find = (options: FindOptions = {}, given: { config?: string; symvers?: string } = {}): Promise<TargetKernel> =>
-  findTargetKernel({ ...options, cache, source: { path: tree, root: join(root, "machine"), ...given } });
+  findTargetKernel({
+    makeImage: false,
+    ...options,
+    cache,
+    source: { path: tree, root: join(root, "machine"), ...given },
+  });
 
 /** What a build leaves in the tree. */
 const built = (): Record<string, string | Uint8Array> => ({

@@ -203,7 +203,7 @@ async function patchOrder(
   }
   const { findTargetKernel } = await import("../../kernel/find.ts");
   const { cumulativeModuleName } = await import("../../package/package-manifest.ts");
-  const { release } = await findTargetKernel(kernelOf(options));
+  const { release } = await findTargetKernel({ ...kernelOf(options), makeImage: false });
   const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");
   return { ...order, modules: [{ kernel: release, name, patches }] };
 }
@@ -309,18 +309,15 @@ async function packageAll(
 }
 
 function buildChoices(options: OptionValues): Partial<BuildOptions> {
-  const { image, source, archive, rpms } = kernelOf(options);
+  const { kernel: _each, ...parts } = kernelOf(options);
   return {
+    ...parts,
     replace: options.flag("replace"),
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
     removable: options.flag("removable"),
     skipCompilerCheck: options.flag("skipGccCheck"),
-    image,
-    source,
-    archive,
-    rpms,
     ...externalOf(options),
   };
 }

@@ -113,14 +113,14 @@ interface Subject {
 
 async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
   const { progress, signal } = context;
-  const { findKernel } = await import("../../build/find-kernel.ts");
+  const { findTargetKernel } = await import("../../kernel/find.ts");
   const { tryModule } = await import("../../vm/try.ts");
   const asked = kernelOf(options);
   const wanted =
     asked.source === undefined && asked.rpms === undefined
       ? { kernel: subject.release, archive: asked.archive }
       : asked;
-  const kernel = await findKernel({ ...wanted, progress, signal });
+  const kernel = await findTargetKernel({ ...wanted, progress, signal });
   const result = await tryModule({
     kernel,
     modulePath: subject.module,

@@ -1,4 +1,4 @@
-import type { FindOptions } from "../../kernel/find.ts";
+import type { KernelChoice } from "../../kernel/kernel-choice.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 
@@ -43,7 +43,7 @@ export const kernelOptions: readonly OptionDefinition[] = [
 ];
 
 /** RPMs of the kernel that the options name, or undefined. */
-export function rpmsOf(options: OptionValues): FindOptions["rpms"] {
+export function rpmsOf(options: OptionValues): KernelChoice["rpms"] {
   const sourceRpm = options.text("sourcerpm");
   const kernelRpms = options.list("kernelRpm");
   if (sourceRpm === undefined && kernelRpms.length === 0) return undefined;
@@ -61,7 +61,7 @@ export function kernelNeeds(options: OptionValues): ("source-rpm" | "dnf")[] {
  * The kernel that the options name.
  * @throws KmendError `USAGE` (exit 2) for options that only mean something together with others, or that exclude each other.
  */
-export function kernelOf(options: OptionValues): Pick<FindOptions, "kernel" | "image" | "source" | "archive" | "rpms"> {
+export function kernelOf(options: OptionValues): KernelChoice {
   const path = options.text("source");
   const kernel = options.text("kernel");
   const image = options.text("image");
