@@ -1,5 +1,5 @@
+import { moduleName } from "../../src/support/module-file-name.ts";
 import { findAlarm, relevantLines, transitionTime, withoutTime } from "../../src/vm/guest-log.ts";
-import { moduleName } from "../../src/vm/module-file.ts";
 import type { Frame } from "../../src/vm/serial-frames.ts";
 import type { TryRecord } from "./records.ts";
 import type { Candidate } from "./try-fixes.ts";

@@ -5,7 +5,7 @@ import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
-import type { TableEntry } from "./tables.ts";
+import { entriesByAtom, type TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */
@@ -30,7 +30,7 @@ export class Comparison {
 
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
     this.#correlation = correlation;
-    this.#entries = [entriesByAtom(original), entriesByAtom(patched)];
+    this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
     this.#instructionAlignment = patched.arch.instructionAlignment;
     this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);
   }
@@ -170,19 +170,6 @@ function earliest(a: Difference | null, b: Difference | null): Difference | null
   if (a === null || b === null) return a ?? b;
   // Another target says more than the bytes of the same instruction; the same target further down only follows from them.
   return b.offset <= a.offset + 8 && b.isMoved !== true ? b : a;
-}
-
-function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {
-  const map = new Map<Atom, TableEntry[]>();
-  for (const name of meaningfulTables) {
-    for (const entry of unit.tables.get(name)?.entries ?? []) {
-      if (entry.place === undefined) continue;
-      const list = map.get(entry.place.atom);
-      if (list === undefined) map.set(entry.place.atom, [entry]);
-      else list.push(entry);
-    }
-  }
-  return map;
 }
 
 function describeInitial(atom: Atom): string {

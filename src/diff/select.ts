@@ -7,7 +7,7 @@ import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
 import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
-import type { TableEntry } from "./tables.ts";
+import { entriesByAtom, type TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a reference of carried code leads in the patch module. */
@@ -86,7 +86,7 @@ class Selector {
     this.changes = changes;
     this.unitPath = unitPath;
     this.object = object;
-    this.#entriesOf = entriesByAtom(patched);
+    this.#entriesOf = entriesByAtom(patched.tables);
     this.#coldParts = new ColdParts(patched);
   }
 
@@ -324,17 +324,4 @@ class Selector {
       this.#refusals.push(refuse(code, what, this.unitPath, values));
     }
   }
-}
-
-function entriesByAtom(unit: UnitObject): Map<Atom, TableEntry[]> {
-  const map = new Map<Atom, TableEntry[]>();
-  for (const table of unit.tables.values()) {
-    for (const entry of table.entries) {
-      if (entry.place === undefined) continue;
-      const list = map.get(entry.place.atom);
-      if (list === undefined) map.set(entry.place.atom, [entry]);
-      else list.push(entry);
-    }
-  }
-  return map;
 }

@@ -122,3 +122,23 @@ function readEntries(
   }
   return entries;
 }
+
+/**
+ * Entries by the atom with their place.
+ * @param names tables in the order in which their entries stand; default all.
+ */
+export function entriesByAtom(
+  tables: ReadonlyMap<string, Table>,
+  names: Iterable<string> = tables.keys(),
+): Map<Atom, TableEntry[]> {
+  const map = new Map<Atom, TableEntry[]>();
+  for (const name of names) {
+    for (const entry of tables.get(name)?.entries ?? []) {
+      if (entry.place === undefined) continue;
+      const list = map.get(entry.place.atom);
+      if (list === undefined) map.set(entry.place.atom, [entry]);
+      else list.push(entry);
+    }
+  }
+  return map;
+}

@@ -1,6 +1,6 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
 import { hasKey, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
-import type { TableEntry } from "../diff/tables.ts";
+import { entriesByAtom, type TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";
@@ -211,14 +211,8 @@ export class TableProof {
   #entriesOf(table: string): Map<Atom, TableEntry[]> {
     let map = this.#entries.get(table);
     if (map === undefined) {
-      map = new Map();
+      map = entriesByAtom(this.#unit.tables, [table]);
       this.#entries.set(table, map);
-      for (const entry of this.#unit.tables.get(table)?.entries ?? []) {
-        if (entry.place === undefined) continue;
-        const list = map.get(entry.place.atom);
-        if (list === undefined) map.set(entry.place.atom, [entry]);
-        else list.push(entry);
-      }
       for (const list of map.values()) list.sort((a, b) => (a.place?.offset ?? 0) - (b.place?.offset ?? 0));
     }
     return map;

@@ -1,7 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { modinfoOf, moduleName, plainModule } from "./module-file.ts";
+import { moduleName } from "../support/module-file-name.ts";
+import { modinfoOf, plainModule } from "./module-file.ts";
 
 /** The modules of one kernel by name. */
 export interface ModuleIndex {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { moduleName } from "../../src/kernel/modules/module-name.ts";
 import { type ShippedModule, ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import { moduleName } from "../../src/support/module-file-name.ts";
 
 const content = Buffer.from("\x7fELF and so on");
 let folder: string;

@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { gunzipSync } from "node:zlib";
+import { join } from "node:path";
 import { gnuBuildId } from "../../elf/build-id.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { ElfReader } from "../../elf/reader.ts";
 import type { ManifestModule } from "../../patch-module/manifest-note.ts";
 import { readModinfo } from "../../patch-module/modinfo.ts";
-import { findProgram } from "../../support/find-program.ts";
+import { compressionOf, decompress } from "../../support/decompress.ts";
+import { KmendError } from "../../support/errors.ts";
+import { moduleName } from "../../support/module-file-name.ts";
 import { readState } from "../kernel/host.ts";
 
 /** How the module that a patch changes is there: `same` also where nothing can be compared. */
@@ -64,6 +65,9 @@ async function loadedIdentity(root: string, name: string): Promise<Identity> {
 
 const hostIsLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
+/** Most bytes that a module has when it is unpacked; amdgpu.ko has 30 MB with its debug information stripped. */
+const moduleLimit = 1 << 28;
+
 /** Of the file that modprobe would load, which depmod has chosen among those of that name; undefined when there is none, a sentence when it cannot be read. */
 async function fileIdentity(root: string, release: string, name: string): Promise<Identity | undefined | string> {
   const folder = join("/lib/modules", release);
@@ -71,18 +75,14 @@ async function fileIdentity(root: string, release: string, name: string): Promis
   const path = table
     .split("\n")
     .map((line) => line.slice(0, Math.max(0, line.indexOf(":"))))
-    .find(
-      (file) =>
-        basename(file)
-          .replace(/\.ko(\.\w+)?$/, "")
-          .replaceAll("-", "_") === name,
-    );
+    .find((file) => moduleName(file) === name);
   if (path === undefined) return undefined;
   const where = path.startsWith("/") ? path : join(folder, path);
   try {
-    const content = await unpacked(join(root, where));
-    if (content === undefined) return `${where} is packed, and no program here unpacks it: it was not compared`;
-    const elf = new ElfReader(content);
+    const content = await readFile(join(root, where));
+    const elf = new ElfReader(
+      compressionOf(content) === undefined ? content : await decompress(content, where, { limit: moduleLimit }),
+    );
     const note = elf.section(".note.gnu.build-id");
     return {
       where,
@@ -90,29 +90,10 @@ async function fileIdentity(root: string, release: string, name: string): Promis
       srcversion: readModinfo(elf).get("srcversion")?.[0],
     };
   } catch (error) {
+    if (error instanceof KmendError && error.code === "PROGRAM_MISSING") {
+      return `${where} is packed, and no program here unpacks it: it was not compared`;
+    }
     if (!(error instanceof ElfFormatError) && !(error instanceof Error && "code" in error)) throw error;
     return `${where} cannot be read: it was not compared`;
   }
-}
-
-/** Programs that unpack what the kernel's own modules are packed with (CONFIG_MODULE_COMPRESS). */
-const unpackers: Readonly<Record<string, string>> = { ".xz": "xz", ".zst": "zstd" };
-
-/** Most bytes that a module has when it is unpacked; amdgpu.ko has 30 MB with its debug information stripped. */
-const moduleLimit = 1 << 28;
-
-async function unpacked(path: string): Promise<Uint8Array | undefined> {
-  const packing = /\.ko(\.\w+)?$/.exec(path)?.[1];
-  if (packing === undefined) return readFile(path);
-  if (packing === ".gz") return gunzipSync(await readFile(path), { maxOutputLength: moduleLimit });
-  const name = unpackers[packing];
-  const program = name === undefined ? undefined : await findProgram(name);
-  if (program === undefined) return undefined;
-  const { execa } = await import("execa");
-  const { stdout } = await execa(program, ["-dc", path], {
-    encoding: "buffer",
-    maxBuffer: moduleLimit,
-    stdin: "ignore",
-  });
-  return stdout;
 }

@@ -2,8 +2,8 @@ import { createReadStream } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../support/cache.ts";
+import { compressionOf, decompress, unpackedLimit } from "../../support/decompress.ts";
 import { KmendError, systemErrorCode } from "../../support/errors.ts";
-import { compressionOf, decompress, unpackedLimit } from "./decompress.ts";
 import { digestOfFile } from "./file-digest.ts";
 import { LazyFile } from "./lazy-file.ts";
 

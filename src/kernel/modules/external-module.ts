@@ -5,9 +5,9 @@ import { ElfReader, isDefined } from "../../elf/reader.ts";
 import { readVersions } from "../../elf/symbol-versions.ts";
 import { readModinfo } from "../../patch-module/modinfo.ts";
 import { exists } from "../../support/cache.ts";
+import { compressionOf, decompress } from "../../support/decompress.ts";
 import { ExitCode, KmendError, messageOf } from "../../support/errors.ts";
-import { compressionOf, decompress } from "../image/decompress.ts";
-import { moduleName } from "./module-name.ts";
+import { moduleName } from "../../support/module-file-name.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers } from "./symvers.ts";
 
 /** A built module that is not part of the kernel's own packages or tree. */

@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, writeFileAtomically } from "../../support/cache.ts";
+import { compressionOf, decompress } from "../../support/decompress.ts";
 import { KmendError, systemErrorCode } from "../../support/errors.ts";
-import { compressionOf, decompress } from "../image/decompress.ts";
+import { moduleName } from "../../support/module-file-name.ts";
 import { digestOfFile } from "../image/file-digest.ts";
-import { moduleName } from "./module-name.ts";
 
 /** A module that belongs to the target kernel. */
 export interface ShippedModule {

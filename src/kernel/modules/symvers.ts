@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { KmendError } from "../../support/errors.ts";
-import { moduleName } from "./module-name.ts";
+import { moduleName } from "../../support/module-file-name.ts";
 
 /** One exported symbol of the target kernel. */
 export interface SymversEntry {

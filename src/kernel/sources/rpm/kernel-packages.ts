@@ -1,8 +1,8 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, makeOnce, rethrowDiskErrors, sha256, sweepTemporaries, withLock } from "../../../support/cache.ts";
+import { compressionOf, decompress } from "../../../support/decompress.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
-import { compressionOf, decompress } from "../../image/decompress.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
 import { nameVersionRelease, type RpmFile, sourceRpmName, unpackRpm } from "./rpm-file.ts";
 

@@ -1,6 +1,6 @@
 import { gunzipSync } from "node:zlib";
 import { execa } from "execa";
-import { ExitCode, KmendError, messageOf, systemErrorCode } from "../../support/errors.ts";
+import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
 /** Compression formats of kernel images and modules. */
 export type Compression = "gzip" | "bzip2" | "lzma" | "xz" | "lzo" | "lz4" | "zstd";

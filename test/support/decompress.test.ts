@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
-import { decompress } from "../../src/kernel/image/decompress.ts";
 import { unpackImage, unpackImageBytes } from "../../src/kernel/image/image.ts";
+import { decompress } from "../../src/support/decompress.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-unpacked-"));
 afterAll(() => rmSync(folder, { recursive: true }));
