@@ -1,5 +1,4 @@
 import { gunzipSync } from "node:zlib";
-import { execa } from "execa";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
 /** Compression formats of kernel images and modules. */
@@ -68,6 +67,7 @@ export async function decompress(data: Uint8Array, what: string, options: Decomp
     }
   }
   const [program, ...args] = format.program;
+  const { execa } = await import("execa");
   const running = execa(program, args, {
     input: data,
     encoding: "buffer",

@@ -1,6 +1,6 @@
 import { channel } from "node:diagnostics_channel";
 import { appendFile, rm } from "node:fs/promises";
-import { type Options as ExecaOptions, execa } from "execa";
+import type { Options as ExecaOptions } from "execa";
 import { ExitCode, KmendError } from "./errors.ts";
 
 /** How to run one program. */
@@ -68,6 +68,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   } satisfies ExecaOptions;
   const words = [file, ...args];
   programs.publish({ words } satisfies ProgramMessage);
+  // Loaded with the first program: many commands run none, and start faster.
+  const { execa } = await import("execa");
   const running = execa(file, [...args], settings);
   const { onOutput } = options;
   if (onOutput !== undefined) running.all.on("data", (piece: Uint8Array | string) => onOutput(piece.toString()));

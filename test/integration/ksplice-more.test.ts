@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { UpdateChangeResult } from "../../src/cli/commands/updates.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import type { UpdateChangeResult } from "../../src/update/apply-undo.ts";
 import type { HostRun } from "./host-guest.ts";
 import { edits, KspliceTree, runUpdates } from "./ksplice-tree.ts";
 import { replace, Scratch, testedKernel } from "./stock-kernel.ts";

@@ -23,7 +23,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     host: objects,
     vm: objects,
     package: target,
-    update: ["package", "build", ...build],
+    // Ksplice updates are made by a build and applied on a host: the only room that may use both.
+    update: ["package", "host", "build", ...build],
     matrix: ["package", "build", ...build],
     cli: top,
     ".": top,

@@ -1,9 +1,9 @@
 import { ExitCode } from "../../support/errors.ts";
+import type { UpdateChangeResult } from "../../update/apply-undo.ts";
 import type { CommandContext, CommandDefinition } from "../command.ts";
 import { changeExitCodes, timeoutOption } from "../options/host-options.ts";
 import { usageError } from "../options/usage.ts";
 import { bundleLines, changeLines, stateLines, updateLines } from "../report/update-report.ts";
-import type { UpdateChangeResult } from "./updates.ts";
 
 /** `kmend apply`. */
 export const applyCommand: CommandDefinition = {
@@ -18,7 +18,7 @@ export const applyCommand: CommandDefinition = {
   examples: [{ command: "kmend apply ksplice-7x2k9a0b.tar.gz", description: "apply an update" }],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {
-    const { applyUpdate } = await import("./updates.ts");
+    const { applyUpdate } = await import("../../update/apply-undo.ts");
     const { progress, signal } = context;
     const timeoutSeconds = options.integer("timeout");
     const path = operands[0] as string;
@@ -39,7 +39,7 @@ export const undoCommand: CommandDefinition = {
   examples: [{ command: "kmend undo 7x2k9a0b", description: "undo an update" }],
   exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "it is not applied" },
   async run(context, operands, options) {
-    const { undoUpdate } = await import("./updates.ts");
+    const { undoUpdate } = await import("../../update/apply-undo.ts");
     const { progress, signal } = context;
     const timeoutSeconds = options.integer("timeout");
     return finish(context, await undoUpdate(operands[0] as string, { timeoutSeconds, progress, signal }));
@@ -74,7 +74,7 @@ export const viewCommand: CommandDefinition = {
       show({ schema: 1, manifest: bundle.manifest, patch: bundle.patch.toString("utf8") }, bundleLines(bundle));
       return ExitCode.done;
     }
-    const { appliedUpdates } = await import("./updates.ts");
+    const { appliedUpdates } = await import("../../update/apply-undo.ts");
     const updates = await appliedUpdates();
     show({ schema: 1, updates }, id === undefined ? updateLines(updates, false) : stateLines(id, updates));
     return ExitCode.done;

@@ -7,7 +7,6 @@ import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
-import { reportTry } from "../report/try-report.ts";
 import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
 
 export const tryCommand: CommandDefinition = {
@@ -132,6 +131,7 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
     progress,
     signal,
   });
+  const { reportTry } = await import("../report/try-report.ts");
   reportTry(context, result);
   return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
 }

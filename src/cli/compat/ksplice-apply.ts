@@ -16,7 +16,7 @@ export const kspliceApply: KspliceProgram = {
   ],
   async run({ operand, options, reporter, io, print, warn, verbosity, raw }) {
     if (operand === undefined) throw usageError("ksplice-apply", "an update is missing");
-    const { applyUpdate } = await import("../commands/updates.ts");
+    const { applyUpdate } = await import("../../update/apply-undo.ts");
     const { signal } = io;
     const partial = options.flag("partial");
     const timeoutSeconds = options.integer("timeout");

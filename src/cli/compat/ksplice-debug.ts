@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { readKernelLog } from "../../host/kernel/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
+import type { UpdateChangeResult } from "../../update/apply-undo.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
-import type { UpdateChangeResult } from "../commands/updates.ts";
 
 /** Options of the programs that change the running kernel. */
 export const debugOptions: readonly OptionDefinition[] = [

@@ -12,7 +12,7 @@ export const kspliceUndo: KspliceProgram = {
   options: [...debugOptions, timeoutOption],
   async run({ operand, options, reporter, io, print, warn, raw }) {
     if (operand === undefined) throw usageError("ksplice-undo", "an identifier is missing");
-    const { undoUpdate } = await import("../commands/updates.ts");
+    const { undoUpdate } = await import("../../update/apply-undo.ts");
     const timeoutSeconds = options.integer("timeout");
     const result = await undoUpdate(operand, { timeoutSeconds, progress: reporter, signal: io.signal });
     reporter.stop();

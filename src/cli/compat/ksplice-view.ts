@@ -20,7 +20,7 @@ export const kspliceView: KspliceProgram = {
       for (const line of bundleLines(await readUpdate(file))) print(line);
       return KspliceExit.done;
     }
-    const { appliedUpdates } = await import("../commands/updates.ts");
+    const { appliedUpdates } = await import("../../update/apply-undo.ts");
     const updates = await appliedUpdates();
     const lines = id === undefined ? updateLines(updates, verbosity < 0) : stateLines(id, updates);
     for (const line of lines) print(line);

@@ -2,17 +2,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
+import { abortTexts, changeLines, stateLines, updateLines } from "../../src/cli/report/update-report.ts";
+import { load } from "../../src/host/load/load.ts";
+import { KmendError } from "../../src/support/errors.ts";
 import {
   type AbortCode,
-  abortTexts,
   appliedUpdates,
   applyUpdate,
   type UpdateChangeResult,
   undoUpdate,
-} from "../../src/cli/commands/updates.ts";
-import { changeLines, stateLines, updateLines } from "../../src/cli/report/update-report.ts";
-import { load } from "../../src/host/load/load.ts";
-import { KmendError } from "../../src/support/errors.ts";
+} from "../../src/update/apply-undo.ts";
 import { FakeHost } from "../host/fake-host.ts";
 import { patchFile } from "../host/patch-files.ts";
 import { sampleUpdate, type WantedUpdate } from "../update/sample-update.ts";

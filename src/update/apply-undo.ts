@@ -1,46 +1,28 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { readLoadRecord } from "../../host/installed/records.ts";
-import { type Host, namesIn, thisHost } from "../../host/kernel/host.ts";
-import { isModuleLoaded, type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../../host/kernel/sysfs.ts";
-import type { PendingTask } from "../../host/kernel/tasks.ts";
-import { type ChangeOptions, type LoadedModule, load } from "../../host/load/load.ts";
-import { enabledOrEnabling } from "../../host/load/transition.ts";
-import { type UnloadedModule, unload } from "../../host/load/unload.ts";
-import { writeFileAtomically } from "../../support/cache.ts";
-import { messageOf } from "../../support/errors.ts";
-import { readUpdate, type UpdateBundle, withModuleFiles } from "../../update/update-bundle.ts";
-import {
-  kernelNameOf,
-  parseUpdateManifest,
-  type UpdateManifest,
-  updateIdPattern,
-} from "../../update/update-manifest.ts";
+import { readLoadRecord } from "../host/installed/records.ts";
+import { type Host, namesIn, thisHost } from "../host/kernel/host.ts";
+import { isModuleLoaded, type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../host/kernel/sysfs.ts";
+import type { PendingTask } from "../host/kernel/tasks.ts";
+import { type ChangeOptions, type LoadedModule, load } from "../host/load/load.ts";
+import { enabledOrEnabling } from "../host/load/transition.ts";
+import { type UnloadedModule, unload } from "../host/load/unload.ts";
+import { writeFileAtomically } from "../support/cache.ts";
+import { messageOf } from "../support/errors.ts";
+import { readUpdate, type UpdateBundle, withModuleFiles } from "./update-bundle.ts";
+import { kernelNameOf, parseUpdateManifest, type UpdateManifest, updateIdPattern } from "./update-manifest.ts";
 
-/** Why an update was not applied, or not undone: a word for programs; {@link abortTexts} has a paragraph for each. */
-export type AbortCode = keyof typeof abortTexts;
-
-/** A paragraph for each cause, for a person. */
-export const abortTexts = {
-  no_match:
-    "The update does not fit what is running: it was made for another kernel build, another build of it is loaded, or a function that it changes has been changed since by another update which it was not built upon. Make the update again from the source of what is running (with --series when it goes on top of another update).",
-  code_busy:
-    "Some tasks stayed in functions that the update changes, so the kernel could not switch them to the new code in time. The update was taken back. Try again when these tasks are less busy, or after they have been stopped.",
-  target_not_loaded:
-    "The update changes kernel modules that are not loaded. Load them first, or apply the update with --partial: it then takes effect for each of these modules as soon as it is loaded.",
-  missing_update:
-    "The update was built on top of others that are not applied, or of which another build is applied. Apply those first, the oldest first.",
-  module_busy:
-    "Updates that were applied later were built on top of this one, so it has to stay until they are undone. Undo the newest first.",
-  already_reversed:
-    "The module of the update is in memory without being in force, and could not be removed: something still uses it. Undo the update again later; until then it changes nothing.",
-  forbidden:
-    "The kernel, or its security policy, does not allow this module to be loaded: a signature is missing, or loading modules is switched off.",
-  not_ready:
-    "The system is not ready for an update: another one is just being applied, a module is just being loaded or is missing, function tracing is in the way, or the kernel has no live patching.",
-  unexpected:
-    "The kernel refused for a reason that is not among the known ones; the messages of the kernel may tell more.",
-} as const;
+/** Why an update was not applied, or not undone: a word for programs. */
+export type AbortCode =
+  | "no_match"
+  | "code_busy"
+  | "target_not_loaded"
+  | "missing_update"
+  | "module_busy"
+  | "already_reversed"
+  | "forbidden"
+  | "not_ready"
+  | "unexpected";
 
 /** What {@link applyUpdate} is asked to do. */
 export interface ApplyOptions extends Omit<ChangeOptions, "dryRun"> {
