@@ -238,7 +238,7 @@ class Matcher implements Proof {
     return this.#elsewhere.get(atom)?.get(shipped) ?? anotherSymbol(atom, address, this.target);
   }
 
-  /** The few functions whose branches the shipped build encodes in another length (DESIGN.md §7) are compared instruction by instruction. */
+  /** The few functions whose branches the shipped build encodes in another length (docs/architecture.md, Measured facts) are compared instruction by instruction. */
   async #tryLockstep(atom: Atom, mismatch: Mismatch): Promise<void> {
     const inferred = this.#atoms.get(atom);
     const addresses = inferred === undefined ? candidatesOf(this.target, atom) : [inferred];

@@ -1,5 +1,5 @@
 /**
- * Exit codes of the `kmend` command (shared design, section 9). The `compat/` names keep those of the tools they stand in for.
+ * Exit codes of the `kmend` command (docs/architecture.md, Exit codes). The `compat/` names keep those of the tools they replace.
  */
 export const ExitCode = {
   done: 0,

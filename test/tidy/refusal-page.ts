@@ -15,7 +15,7 @@ Words in capitals stand for what a message fills in. This page is made from the 
 const hostHead = `# What a host refuses
 
 \`kmend load\`, \`replace\`, \`unload\` and \`install\` look before they change anything. They tell all reasons at once, in \`refusals\` of \`--json\` too,
-and the system stays as it is. This part is made from the table in \`src/host/host-refusals.ts\`.
+and the system stays as it is. This part is made from the table in \`src/host/kernel/host-refusals.ts\`.
 `;
 
 /** Text of docs/refusals.md. */

@@ -11,7 +11,7 @@ test("the page about refusals is that of the table", async () => {
 
 test("every row of the table is used", () => {
   const sources = typeScriptFiles("src")
-    .filter((path) => path !== "src/support/refusals.ts" && path !== "src/host/host-refusals.ts")
+    .filter((path) => path !== "src/support/refusals.ts" && path !== "src/host/kernel/host-refusals.ts")
     .map(read)
     .join("\n");
   const codes = [...Object.keys(refusalTexts), ...Object.keys(hostRefusalTexts)];
