@@ -1,6 +1,7 @@
 import type { Atom, Reference } from "./atoms.ts";
-import { startsAnew } from "./names.ts";
+import { startsAnew, structOfSpecial } from "./names.ts";
 import { filesOf, type SourceFiles } from "./source-files.ts";
+import { staticLocalsOf } from "./static-locals.ts";
 import { StaticPairing } from "./static-pairing.ts";
 import type { UnitObject } from "./unit-object.ts";
 
@@ -28,6 +29,7 @@ const noLine: SameLine = () => false;
  * changed) and refused for writable data.
  */
 export function correlate(original: UnitObject, patched: UnitObject, isSameLine: SameLine = noLine): Correlation {
+  for (const unit of [original, patched]) findOrdinary(unit);
   const pairs = new Pairs();
   const [files, patchedFiles] = [filesOf(original.elf), filesOf(patched.elf)];
   const several = files.count > 1 && files.count === patchedFiles.count;
@@ -88,7 +90,19 @@ class Pairs {
 export function isCorrelatable(atom: Atom): boolean {
   if (atom.symbol === undefined || atom.kind === "string" || atom.kind === "constant") return false;
   if (atom.symbol.binding !== 0) return true;
-  return !startsAnew(atom.name, atom.section.name, atom.end - atom.start);
+  return ordinary.has(atom) || !startsAnew(atom.name, atom.section.name, atom.end - atom.start);
+}
+
+/** Variables that only have the name of one which starts anew: their type is another. */
+const ordinary = new WeakSet<Atom>();
+
+function findOrdinary(unit: UnitObject): void {
+  for (const atom of unit.atoms) {
+    const wanted = isWritable(atom) ? structOfSpecial(atom.name) : undefined;
+    if (wanted === undefined || atom.start === atom.end) continue;
+    const local = staticLocalsOf(unit).get(atom);
+    if (local !== undefined && local.struct !== wanted) ordinary.add(atom);
+  }
 }
 
 /** True for data that the running kernel may have changed, zero-initialised data included. */

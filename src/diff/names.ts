@@ -58,6 +58,8 @@ export interface SpecialStatic {
   readonly section: RegExp;
   /** Sizes in bytes that it can have; any by default. */
   readonly fits?: (size: number) => boolean;
+  /** The struct that it is; where the debug information tells another type, it is a variable like all others. */
+  readonly struct?: string;
   readonly reason: string;
 }
 
@@ -78,6 +80,7 @@ export const specialStatics: readonly SpecialStatic[] = [
     section: plainZero,
     // struct lock_class_key is empty without lockdep; with it a list node, or eight subkeys.
     fits: (size) => size === 0 || size >= 16,
+    struct: "lock_class_key",
     reason: "lock class key: only its address counts, for lockdep",
   },
   { name: "__warned", section: once, reason: "flag of WARN_ONCE and friends" },
@@ -88,6 +91,7 @@ export const specialStatics: readonly SpecialStatic[] = [
     section: plainData,
     // struct ratelimit_state: a lock, five counters, two times.
     fits: (size) => size >= 32,
+    struct: "ratelimit_state",
     reason: "state of a printk rate limit",
   },
   { name: "CSWTCH", section: readOnly, reason: "table that gcc makes from a switch" },
@@ -109,7 +113,14 @@ export function startsAnew(name: string, section: string, size: number): boolean
   const special = isSpecialStatic(name) ? specialOf.get(lastPart(baseName(name))) : undefined;
   if (special !== undefined) return special.section.test(section) && (special.fits?.(size) ?? true);
   // /sys/kernel/debug/clear_warn_once makes all of it zero. DO_ONCE() is meant to run once ever, and asks a static key before its flag.
-  return /^\.data\.\.?once$/.test(section) && size <= 1 && lastPart(baseName(name)) !== "___done";
+  // A variable named `once` has a section of that name by -fdata-sections alone.
+  const last = lastPart(baseName(name));
+  return /^\.data\.\.?once$/.test(section) && size <= 1 && last !== "___done" && last !== "once";
+}
+
+/** The struct that a static variable of such a name has to be; undefined where the name promises none. */
+export function structOfSpecial(name: string): string | undefined {
+  return isSpecialStatic(name) ? specialOf.get(lastPart(baseName(name)))?.struct : undefined;
 }
 
 /** Without the function that clang puts before the name of a static local. */

@@ -10,6 +10,8 @@ export interface StaticLocal {
   readonly scope: string;
   /** Line of the declaration in the file that has it; undefined when the compiler does not tell. */
   readonly line: number | undefined;
+  /** Name of its struct, that of the elements for an array; undefined for anything else. */
+  readonly struct: string | undefined;
 }
 
 const known = new WeakMap<UnitObject, ReadonlyMap<Atom, StaticLocal>>();
@@ -42,7 +44,8 @@ function readStaticLocals(unit: UnitObject): Map<Atom, StaticLocal> {
     const declared = originOf(entry, entries);
     const scope = scopeOf(declared, entries);
     const atom = atomOf(entry.addressAt);
-    if (scope !== undefined && atom !== undefined) locals.set(atom, { scope, line: declared.line });
+    if (scope !== undefined && atom !== undefined)
+      locals.set(atom, { scope, line: declared.line, struct: structOf(declared, entries) });
   }
   return locals;
 }
@@ -55,6 +58,22 @@ function originOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): 
   for (let step = 0; step < longestChain && declared.origin !== undefined; step++)
     declared = entries.get(declared.origin) ?? declared;
   return declared;
+}
+
+/** What stands between a variable and its struct. */
+const passing: ReadonlySet<number> = new Set([
+  DebugTag.typedef,
+  DebugTag.const,
+  DebugTag.volatile,
+  DebugTag.atomic,
+  DebugTag.array,
+]);
+
+function structOf({ type }: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): string | undefined {
+  let entry = type === undefined ? undefined : entries.get(type);
+  for (let step = 0; step < longestChain && entry !== undefined && passing.has(entry.tag); step++)
+    entry = entry.type === undefined ? undefined : entries.get(entry.type);
+  return entry?.tag === DebugTag.structure ? entry.name : undefined;
 }
 
 function scopeOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): string | undefined {

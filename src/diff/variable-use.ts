@@ -31,11 +31,15 @@ export function pairByUse(
   const votes = uses.map((use, row) =>
     others.map((other, column) => (isOpen(row, column) ? votesFor(use, other, uses, others) : 0)),
   );
+  const rivalsOf = (table: readonly (readonly number[])[], row: number, column: number): number[] =>
+    table.flatMap((line, at) => (at === row ? line.filter((_, other) => other !== column) : [line[column] as number]));
+  // What stands beside a use by name may contradict its code: then the change may have exchanged the two.
+  const named = uses.map((use, row) =>
+    others.map((other, column) => (isOpen(row, column) ? votesFor(namedOf(use), namedOf(other), uses, others) : 0)),
+  );
   const lead = (row: number, column: number): number => {
-    const rivals = votes.flatMap((line, at) =>
-      at === row ? line.filter((_, other) => other !== column) : [line[column] as number],
-    );
-    return (votes[row]?.[column] ?? 0) - Math.max(0, ...rivals);
+    if (Math.max(0, ...rivalsOf(named, row, column)) > 0) return 0;
+    return (votes[row]?.[column] ?? 0) - Math.max(0, ...rivalsOf(votes, row, column));
   };
   const pairs: [Atom, Atom][] = [];
   originals.forEach((a, row) => {
@@ -58,6 +62,11 @@ function votesFor(a: Use, b: Use, originals: readonly Use[], patcheds: readonly 
   const isOnly = (feature: string, among: readonly Use[]): boolean =>
     among.filter((use) => use.has(feature)).length === 1;
   return [...a].filter((feature) => b.has(feature) && isOnly(feature, originals) && isOnly(feature, patcheds)).length;
+}
+
+/** Features by name: what else is referred to beside a use. */
+function namedOf(use: Use): Use {
+  return new Set([...use].filter((feature) => /^(-1|1) /.test(feature)));
 }
 
 function useOf(variable: Atom, unit: UnitObject): Use {
