@@ -71,7 +71,7 @@ export async function verifyModule(options: VerifyOptions): Promise<VerifyResult
   if (manifest === undefined) {
     throw new KmendError({
       code: "NO_MANIFEST",
-      message: `${options.module} does not tell what it was built from`,
+      message: `${options.module} does not say what it was built from`,
       why: "only patch modules that kmend built carry a manifest",
       hint: "build it again with kmend build",
     });

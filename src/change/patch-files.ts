@@ -41,7 +41,7 @@ export async function readPatchFile(name: string, strip: number | "all" = 1): Pr
       code: "PATCH_EMPTY",
       message: "the patch file is empty",
       where: name,
-      hint: "make it anew with `git diff` or `diff -u`",
+      hint: "make it again with `git diff` or `diff -u`",
     });
   }
   if (content.includes(0)) {

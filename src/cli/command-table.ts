@@ -53,7 +53,7 @@ export const commonOptions: readonly OptionDefinition[] = [
   { flags: "-q, --quiet", description: "no progress and no notes" },
   {
     flags: "-v, --verbose",
-    description: "tell each step and program; twice (-vv) adds what programs said, and stack traces",
+    description: "show each step and program; twice (-vv) adds the output of programs, and stack traces",
     counted: true,
   },
 ];

@@ -224,7 +224,7 @@ class ChangeFinder {
     for (const atom of this.original.atoms) {
       if (isExport(atom) && !this.correlation.patchedOf.has(atom)) {
         this.notes.push(
-          `${this.unitPath}: ${exportedName(atom)} is no longer exported with the patch; the running kernel goes on exporting it`,
+          `${this.unitPath}: ${exportedName(atom)} is no longer exported with the patch; the running kernel continues to export it`,
         );
       }
     }

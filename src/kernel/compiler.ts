@@ -90,7 +90,7 @@ export function requireSameCompiler(comparison: CompilerComparison): void {
     code: "COMPILER_DIFFERS",
     message: `the compiler here is not the one that built the kernel`,
     why: `kernel: ${comparison.kernel}\nhere:   ${comparison.here}`,
-    hint: `install the kernel's compiler (${namedProgram(comparison.kernel)}); --skip-gcc-check goes on and leaves the verdict to the proof`,
+    hint: `install the kernel's compiler (${namedProgram(comparison.kernel)}); --skip-gcc-check continues and lets the proof decide`,
     exitCode: ExitCode.environment,
   });
 }

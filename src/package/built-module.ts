@@ -63,7 +63,7 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
       code: "MODULE_UNFIT",
       message: `${path} cannot be packaged`,
       why: problems.join("\n"),
-      hint: "build it anew with kmend build, and keep its file name",
+      hint: "build it again with kmend build, and keep its file name",
     });
   }
   requireAlone(path, module);
@@ -94,7 +94,7 @@ function requireAlone(path: string, { manifest }: PatchModule): void {
   throw new KmendError({
     code: "MODULE_UNFIT",
     message: `${basename(path)} cannot be packaged`,
-    why: `it goes on top of ${after.map(({ name }) => name.replace(/^ksplice-/, "update ")).join(", ")}, which a package cannot keep in force`,
+    why: `it goes on top of ${after.map(({ name }) => name.replace(/^ksplice-/, "update ")).join(", ")}, which a package cannot keep active`,
     hint: "make one module of all patches, which replaces whatever is loaded: kmend build FIRST.patch SECOND.patch",
   });
 }

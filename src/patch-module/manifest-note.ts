@@ -113,7 +113,7 @@ function damagedManifest(problem: string, cause?: unknown): KmendError {
   return new KmendError({
     code: "MANIFEST_DAMAGED",
     message: `the manifest in the patch module is damaged, or of another version of kmend: ${problem}`,
-    why: "it tells which build of the kernel the module was proven for, and what it changes",
+    why: "it says which build of the kernel the module was proven for, and what it changes",
     hint: "fetch the module again, or build it again with kmend build",
     exitCode: ExitCode.refused,
     cause,

@@ -24,7 +24,7 @@ export const refusalTexts = {
     hint: "leave this part out of the patch, or repair its effect at load time in a pre-patch callback",
   },
   ADDED_BY_EARLIER: {
-    why: "the patch module {module} of an earlier update brought it, and the kernel finds only what it was built with for another module",
+    why: "the patch module {module} of an earlier update added it, and for another module the kernel finds only what it was built with",
     hint: "undo that update, and make one update of both patches",
   },
   DATA_CHANGED: {

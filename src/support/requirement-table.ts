@@ -120,7 +120,7 @@ export const requirements: readonly Requirement[] = [
   // The oldest compilers that Debian 12 has beside its own: 90 and 40 MB of packages.
   program("gcc-11", ["test"], "compiles fixtures as an older gcc does", "gcc-11"),
   program("clang-14", ["test"], "compiles fixtures as an older clang does", "clang-14"),
-  program("dpkg-shlibdeps", ["test"], "tells what kmend's own deb depends on", "dpkg-dev"),
+  program("dpkg-shlibdeps", ["test"], "finds what kmend's own deb depends on", "dpkg-dev"),
   program("mandoc", ["test"], "checks the manual pages", "mandoc"),
   program("zsh", ["test"], "completes command lines of kmend", "zsh"),
   program("fish", ["test"], "completes command lines of kmend", "fish"),

@@ -17,7 +17,7 @@ export function problemWithModule(manifest: UpdateManifest, content: Uint8Array)
   }
   const { name, manifest: own, release } = module;
   if (name !== kernelNameOf(manifest)) return `its patch module calls itself ${JSON.stringify(name.slice(0, 80))}`;
-  if (own === null) return "its patch module does not tell what it was built from";
+  if (own === null) return "its patch module does not say what it was built from";
   const { kernel } = manifest;
   if (release !== kernel.release || own.kernel.release !== release || own.kernel.buildId !== kernel.buildId) {
     return "its patch module is made for another kernel than the manifest says";
@@ -28,7 +28,7 @@ export function problemWithModule(manifest: UpdateManifest, content: Uint8Array)
   }
   const earlier = manifest.after.map(({ id, sha256 }) => ({ name: `ksplice-${id}`, sha256 }));
   const after = (own.after ?? []).map(({ name: before, sha256 }) => ({ name: before, sha256 }));
-  if (!sameText(earlier, after)) return "its patch module goes on top of other updates than the manifest says";
+  if (!sameText(earlier, after)) return "its patch module is built upon other updates than the manifest says";
   return undefined;
 }
 

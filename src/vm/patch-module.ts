@@ -50,7 +50,7 @@ export async function requireEarlier(
   throw new KmendError({
     code: "EARLIER_MISSING",
     message: `${name} goes on top of ${missing.map((one) => one.name.replace(/^ksplice-/, "update ")).join(", ")}`,
-    why: "without these very modules in force it would be tried on something else than it was built and proven for",
+    why: "without exactly these modules it would be tried on something else than it was built and proven for",
     hint: "give them first, the oldest first: kmend try FIRST SECOND",
     exitCode: ExitCode.refused,
   });

@@ -22,7 +22,7 @@ const defaultTimeoutSeconds = 120;
 const stepTitles: Readonly<Record<string, string>> = {
   booted: "booted; probes before the load",
   load: "patch module loaded, waiting for the transition",
-  patched: "patch in force; probes",
+  patched: "patch active; probes",
   disable: "disabled, waiting for the transition back",
   unload: "unloaded; probes again",
 };

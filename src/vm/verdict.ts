@@ -111,10 +111,10 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   if (patched === undefined) return ended("during the transition");
   if (patched.status !== 0) return `the transition ${limit}: some tasks still run the old code`;
   const disable = frame("disable");
-  if (disable === undefined) return ended("while the probes ran with the patch in force");
+  if (disable === undefined) return ended("while the probes ran with the patch active");
   if (disable.status !== 0) return `the patch could not be disabled: ${oneLine(disable.text)}`;
   const disabled = frame("disabled");
-  if (disabled === undefined) return ended("while the patch was taken back");
+  if (disabled === undefined) return ended("while the patch was reverted");
   if (disabled.status !== 0) return `the transition back ${limit}: some tasks still run the new code`;
   const unload = frame("unload");
   if (unload === undefined) return ended("while it unloaded the patch module");
@@ -190,7 +190,7 @@ function failedProbe(report: GuestReport, probes: readonly ProbeResult[], frame:
     const first = frame(`before.${index}`);
     const third = frame(`after.${index}`);
     if (probe.varies === true || (first?.text === third?.text && first?.status === third?.status)) continue;
-    return `probe ${JSON.stringify(probe.command)} does not give its first result again after ${report.staysInMemory ? "the patch was taken back" : "the unload"}`;
+    return `probe ${JSON.stringify(probe.command)} does not give its first result again after ${report.staysInMemory ? "the patch was reverted" : "the unload"}`;
   }
   return null;
 }

@@ -64,10 +64,10 @@ test("a definition beside the one that is in force is refused, whatever its bind
     "DEFINITION_CHANGED known unit0.c: another unit of vmlinux defines it, and the two could not be linked together",
   ]);
   expect(await why(strong, weak)).toEqual([
-    "DEFINITION_CHANGED known unit0.c: vmlinux has a weak one, which is in force; its callers go on calling it",
+    "DEFINITION_CHANGED known unit0.c: vmlinux has a weak one, which is in use; its callers continue to call it",
   ]);
   expect(await why(weak, strong)).toEqual([
-    "DEFINITION_CHANGED known unit0.c: vmlinux has a strong one, which stays in force",
+    "DEFINITION_CHANGED known unit0.c: vmlinux has a strong one, which stays in use",
   ]);
   // A static of that name is nobody else's business.
   const hidden = "static noinline int known(int x) { return take(x) + 4; } int h(int x) { return known(x) * 2; }";

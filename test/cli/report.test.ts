@@ -64,7 +64,7 @@ test("a probe's outputs are shown where they differ", () => {
     "  after the unload: as before",
     "",
     "transition: 1.04 s",
-    "passed: livepatch_x works on 6.1.0-1-amd64: loaded, in force, taken back, unloaded",
+    "passed: livepatch_x works on 6.1.0-1-amd64: loaded, active, reverted, unloaded",
   ]);
 });
 
@@ -83,7 +83,7 @@ test("a failed try ends with its reason, after the kernel's log and the tasks th
   });
   expect(lines).toEqual([
     "probe: cat /proc/a",
-    "  was not run with the patch in force",
+    "  was not run with the patch active",
     "",
     "stalled: task 7 (spinner), running",
     "stalled: task 8 (sleeper)",

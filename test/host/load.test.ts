@@ -100,7 +100,7 @@ describe("what speaks against a load", () => {
     host.write("sys/kernel/livepatch/first_one/enabled", "0\n");
     const { modules } = await loadFile({ name: "a", replace: false, after });
     expect(modules[0]?.refusals).toMatchObject([
-      { code: "EARLIER_MISSING", why: expect.stringContaining("first-one, which is not in force") },
+      { code: "EARLIER_MISSING", why: expect.stringContaining("first-one, which is not active") },
     ]);
   });
 
@@ -372,7 +372,7 @@ describe("unload", () => {
     host.stuck = "disabling";
     const { exitCode, modules } = await unload({ host, operands: ["a"], timeoutSeconds: 1 });
     expect(exitCode).toBe(6);
-    expect(modules).toMatchObject([{ outcome: "stalled", notes: ["a is in force as before"] }]);
+    expect(modules).toMatchObject([{ outcome: "stalled", notes: ["a is active as before"] }]);
     expect(host.read("sys/kernel/livepatch/a/enabled")).toBe("1");
   });
 

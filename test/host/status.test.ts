@@ -130,7 +130,7 @@ describe("what is printed", () => {
     rmSync(join(host.root, "sys/kernel/livepatch/a"), { recursive: true });
     const status = await readHostStatus(host);
     expect(status.idle).toEqual([{ name: "a", references: 1 }]);
-    expect(listLines(status, plain)[1]).toMatch(/^ {2}a {2}not in force .*in use \(kmend unload a\)$/);
+    expect(listLines(status, plain)[1]).toMatch(/^ {2}a {2}inactive .*in use \(kmend unload a\)$/);
   });
 
   test("info of a file, of an installed name, and of another build", async () => {

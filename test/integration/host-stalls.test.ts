@@ -83,7 +83,7 @@ describe("a task parked inside of a function that the patch changes", () => {
       name: "patches_parks",
       outcome: "stalled",
       error: { code: "TRANSITION_STALLED", why: expect.stringMatching(/^1 task has not switched since 20\d\d-/) },
-      notes: expect.arrayContaining(["patches_parks was taken back and unloaded: the system is as before"]),
+      notes: expect.arrayContaining(["patches_parks was reverted and unloaded: the system is as before"]),
     });
     expect(modules[0]?.stalledTasks).toMatchObject([
       { name: "dd", kernelThread: false, schedulerState: "D", function: "parks_show", inPatchedFunction: true },
@@ -110,7 +110,7 @@ describe("a task parked inside of a function that the patch changes", () => {
   test("unload waits as well, and leaves the patch in force", () => {
     expect(run.step("stuck").exitCode).toBe(6);
     const [module] = run.json<UnloadResult>("stuck").modules;
-    expect(module).toMatchObject({ outcome: "stalled", notes: ["patches_parks is in force as before"] });
+    expect(module).toMatchObject({ outcome: "stalled", notes: ["patches_parks is active as before"] });
     expect(module?.stalledTasks).toMatchObject([{ name: "dd", function: "new_show" }]);
     expect(run.step("put-back").stdout).toBe(inForce);
   });

@@ -81,7 +81,7 @@ describe("failures in the guest", () => {
   test("a panic", async () => {
     const result = await tryFixture("panics");
     expect(result.verdict).toBe("failed");
-    expect(result.failure).toContain("the guest panicked (on purpose) while the probes ran with the patch in force");
+    expect(result.failure).toContain("the guest panicked (on purpose) while the probes ran with the patch active");
     expect(result.kernelLog.join("\n")).toContain("new_function");
   });
 

@@ -179,7 +179,7 @@ describe("an archive is refused that", () => {
     [
       "hides what its module goes on top of",
       [...fileEntries, manifestEntry({ after: [{ id: "one", sha256: sha256("") }] })],
-      /on top of other updates/,
+      /built upon other updates/,
     ],
     [
       "has a manifest of absurd length",

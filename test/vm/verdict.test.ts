@@ -176,8 +176,8 @@ test.each([
   ["module.0", "while the probes ran before the load"],
   ["again.0", "while it loaded the patch module"],
   ["name", "during the transition"],
-  ["patched", "while the probes ran with the patch in force"],
-  ["disable", "while the patch was taken back"],
+  ["patched", "while the probes ran with the patch active"],
+  ["disable", "while the patch was reverted"],
   ["disabled", "while it unloaded the patch module"],
   ["after.0", "after the patch module was unloaded"],
 ])("a guest that says nothing after %s", (last, text) => {
@@ -188,7 +188,7 @@ test.each([
 test("a panic is named, and the log comes from the console", () => {
   const console = `${log.split("\n").slice(0, 4).join("\r\n")}\r\n[ 3.0] Kernel panic - not syncing: Fatal exception\r\n`;
   const verdict = judge({ ...run({}, "patched"), end: { timedOut: false, exitCode: 0, stderr: "", console } });
-  expect(verdict.failure).toBe("the guest panicked (Fatal exception) while the probes ran with the patch in force");
+  expect(verdict.failure).toBe("the guest panicked (Fatal exception) while the probes ran with the patch active");
   expect(verdict.kernelLog.at(-1)).toBe("[ 3.0] Kernel panic - not syncing: Fatal exception");
   expect(verdict.transitionMilliseconds).toBe(1000);
 });

@@ -96,11 +96,11 @@ function inForce({ name, isWeak }: Definition, { target }: UnitPlan, own?: "weak
   const { visible, isOpen } = linkerName(name, target);
   const theirs = isOpen ? undefined : visible.find(({ binding }) => binding !== own);
   if (theirs === undefined) return undefined;
-  if (theirs.from !== undefined) return `the patch module ${theirs.from} brought one of this name`;
+  if (theirs.from !== undefined) return `the patch module ${theirs.from} added one of this name`;
   if (theirs.binding === "weak")
-    return `${target.name} has a weak one, which is in force; ${isWeak ? "which of two weak ones counts is up to the order of the link" : "its callers go on calling it"}`;
+    return `${target.name} has a weak one, which is in use; ${isWeak ? "which of two weak ones counts is up to the order of the link" : "its callers continue to call it"}`;
   return isWeak
-    ? `${target.name} has a strong one, which stays in force`
+    ? `${target.name} has a strong one, which stays in use`
     : `another unit of ${target.name} defines it, and the two could not be linked together`;
 }
 

@@ -69,7 +69,7 @@ function problemOf(
     return changed(one, problem, "leave it as it is, or change its users in the patch too");
   }
   if (!isInside || !isDefined(symbol) || definition.isWeak) return undefined;
-  const problem = `without it the weak one of ${source} is in force, and the callers in the running kernel go on calling the strong one`;
+  const problem = `without it the weak one of ${source} is in use, and the callers in the running kernel continue to call the strong one`;
   return changed(one, problem, "leave the definition, and change what it does");
 }
 

@@ -20,6 +20,7 @@ import type { UnitPair } from "../pairs/unit-pairs.ts";
 import { refuseFreed } from "./freed-memory.ts";
 import { decideModuleKeys } from "./late-keys.ts";
 import { type Reach, resolveExternal, resolveOriginal, type Unresolved } from "./resolve.ts";
+import { unprovenInlined } from "./unproven-inlined.ts";
 
 /** What diff and match found for one unit. */
 export interface UnitPlan {
@@ -194,6 +195,8 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
     }
   }
   refusals.push(...unprovenReached(users, selection, plan, facts.compiler, refusals));
+  const differing = differingFunctions(plan);
+  if (differing.length > 0) refusals.push(...refuseInlined(atoms, differing, plan, facts.compiler));
   const ambiguous: Unresolved[] = [];
   for (const reach of reached.values()) {
     if (reach.by !== "nothing") continue;
@@ -209,7 +212,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
     reached,
     refusals,
     ambiguous,
-    notes: [...keys.notes, ...notesOfOthers(plan, refusals)],
+    notes: [...keys.notes, ...notesOfOthers(plan, differing, refusals)],
   };
 }
 
@@ -259,14 +262,35 @@ function unprovenReached(
 /** How many functions a note names. */
 const namedLimit = 5;
 
-/** Tells of functions of the unit that are not the kernel's and that this patch neither changes nor reaches. */
-function notesOfOthers(plan: UnitPlan, refusals: readonly Refusal[]): string[] {
-  const { proof, pair, target, original } = plan;
-  if (refusals.some(({ code }) => code === "UNPROVEN_FUNCTION")) return [];
-  const differing = original.atoms.filter(
+/** Functions of the original unit that the kernel has otherwise. */
+function differingFunctions({ proof, original }: UnitPlan): readonly Atom[] {
+  return original.atoms.filter(
     (atom) => atom.kind === "function" && classOf(atom.section) === "content" && proof.reachProblem(atom) !== undefined,
   );
-  if (differing.length === 0) return [];
+}
+
+/** Refuses code that carried functions have by inlining and that no copy in the kernel proves. */
+function refuseInlined(
+  atoms: readonly Atom[],
+  differing: readonly Atom[],
+  plan: UnitPlan,
+  compiler: CompilerComparison,
+): Refusal[] {
+  const { changes, correlation, pair, proof, target } = plan;
+  const originalOf = (atom: Atom): Atom | undefined =>
+    changes.functions.get(atom)?.original ?? correlation.originalOf.get(atom);
+  const carried = atoms.filter(({ kind }) => kind === "function").map((atom) => [atom, originalOf(atom)] as const);
+  return unprovenInlined(plan, carried, differing).map(({ user, inlined, witness }) =>
+    refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${inlined}`, {
+      difference: `the compiler has put ${inlined} into it, and ${witness.name} compiled here is not the kernel's: ${proof.reachProblem(witness)?.text} (in ${target.source})`,
+      cause: likelyCause(witness, plan, compiler),
+    }),
+  );
+}
+
+/** Tells of functions of the unit that are not the kernel's and that this patch neither changes nor reaches. */
+function notesOfOthers({ pair, target }: UnitPlan, differing: readonly Atom[], refusals: readonly Refusal[]): string[] {
+  if (differing.length === 0 || refusals.some(({ code }) => code === "UNPROVEN_FUNCTION")) return [];
   const names = differing.slice(0, namedLimit).map(({ name }) => name);
   const more = differing.length > names.length ? ` and ${differing.length - names.length} more` : "";
   const what = target.name === "vmlinux" ? "the kernel" : target.source;

@@ -40,7 +40,7 @@ export function notraceCallers(units: readonly ResolvedUnit[], image: KernelImag
         function: place.name,
         unit: place.unit,
         why: `${listOf([...names].sort())} ${names.size === 1 ? "calls" : "call"} it, and ${names.size === 1 ? "is" : "are"} code that ftrace leaves alone (entry, idle, NMI)`,
-        hint: "where ftrace cannot work, the old code goes on being used: old and new have to get along for as long as the patch is in force",
+        hint: "where ftrace cannot work, the old code stays in use: both versions run concurrently as long as the patch is active",
       },
     ];
   });

@@ -10,7 +10,7 @@ export const applyCommand: CommandDefinition = {
   name: "apply",
   summary: "apply an update to the running kernel",
   description:
-    "Checks an update (ksplice-ID.tar.gz) and every digest in it against the running kernel, loads its patch module, and waits until it is in force. When that fails, nothing of it stays loaded.",
+    "Checks an update (ksplice-ID.tar.gz) and every digest in it against the running kernel, loads its patch module, and waits until it is active. When that fails, nothing of it stays loaded.",
   arguments: [
     { name: "UPDATE", description: "archive, or the folder it was unpacked to", offers: [{ files: [".tar.gz"] }] },
   ],

@@ -26,13 +26,13 @@ export const buildOptions: readonly OptionDefinition[] = [
   ...kernelOptions,
   ...externalOptions,
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
-  { flags: "--no-replace", description: "leave earlier patch modules in force instead of replacing them" },
+  { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
   removableOption,
   ...limitOptions,
   {
     flags: "--skip-gcc-check",
-    description: "go on with another compiler than the kernel's (not recommended; the proof then decides)",
+    description: "accept another compiler than the kernel's (not recommended; the proof then decides)",
   },
   { flags: "--no-install", description: "never install missing packages" },
 ];
@@ -41,7 +41,7 @@ export const buildCommand: CommandDefinition = {
   name: "build",
   summary: "make a patch module from a source patch",
   description:
-    "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and proves that it fits.",
+    "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and verifies that the module matches the kernel before writing it.",
   arguments: [
     {
       name: "PATCH...",

@@ -3,14 +3,14 @@ import type { CommandDefinition } from "../command.ts";
 
 export const checkCommand: CommandDefinition = {
   name: "check",
-  summary: "tell by the exit code whether all that is installed is in force",
+  summary: "exit with 0 only if every installed patch is active",
   description:
-    "Prints nothing but problems (-q not even these): whether every patch module that is installed for the running kernel is in force, and no transition is running.",
+    "Checks that every patch module which is installed for the running kernel is active, and that no transition is running. Prints only problems; with -q nothing.",
   arguments: [],
   options: [],
   examples: [{ command: "kmend check || echo look", description: "in a script or a monitoring system" }],
   exitCodes: {
-    [ExitCode.failure]: "something that is installed is not in force",
+    [ExitCode.failure]: "an installed patch module is not active",
     [ExitCode.environment]: "something is installed, and the kernel has no live patching",
     [ExitCode.stalled]: "a transition is running",
   },

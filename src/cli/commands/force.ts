@@ -7,7 +7,7 @@ export const forceCommand: CommandDefinition = {
   name: "force",
   summary: "end a stalled transition by declaring all tasks switched",
   description:
-    "The last resort for a transition that cannot end and must not be taken back. Tasks in the middle of a replaced function go on with the old code, which can crash the system, and the modules whose code these may be in can never be unloaded again until the next boot.",
+    "The last resort for a transition that cannot end and must not be reverted. Tasks in the middle of a replaced function continue with the old code, which can crash the system, and the modules whose code these may be in can never be unloaded again until the next boot.",
   arguments: [
     { name: "MODULE", description: "name of the patch module in transition", offers: [{ names: ["loaded"] }] },
   ],

@@ -45,7 +45,7 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     row("sha256", file.sha256);
     row("version magic", file.vermagic.trim());
     if (file.seal === "unsealed" && manifest !== null)
-      row("digest", "none noted: whether the file is as it was built cannot be told");
+      row("digest", "none recorded: nothing shows whether the file is as it was built");
     row("signature", file.signed ? "there is one" : "none");
     if (file.depends.length > 0) row("needs", file.depends.join(", "));
   }
@@ -60,7 +60,7 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     row("for kernel", `${manifest.kernel.release}, build id ${manifest.kernel.buildId || "(none)"}`);
     row(
       "kind",
-      manifest.replace ? "cumulative: replaces all loaded patch modules" : "stacked: goes on top of the loaded ones",
+      manifest.replace ? "cumulative: replaces all loaded patch modules" : "stacked: leaves the loaded ones active",
     );
     for (const patch of manifest.patches) row("patch", `${patch.name}, sha256 ${patch.sha256}`);
     const kept = manifest.keptAddresses ?? [];

@@ -27,11 +27,11 @@ export const installCommand: CommandDefinition = {
     { command: "kmend install livepatch-fix.ko", description: "for the running kernel" },
     {
       command: "kmend install --initramfs livepatch-fix.ko",
-      description: "to be in force before the first service starts",
+      description: "load it before the first service starts",
     },
   ],
   exitCodes: {
-    [ExitCode.failure]: "the initramfs could not be made anew",
+    [ExitCode.failure]: "the initramfs could not be rebuilt",
     [ExitCode.refused]: "it is made for another kernel",
     [ExitCode.environment]: "not root, or nothing would load it in the initramfs",
   },

@@ -6,7 +6,7 @@ export const loadCommand: CommandDefinition = {
   name: "load",
   summary: "load patch modules into the running kernel",
   description:
-    "Loads patch modules and waits until every task uses the new code. Looks first whether the kernel, its policy and what is loaded allow it. A transition that stalls is explained, taken back, and the module unloaded.",
+    "Loads patch modules and waits until every task uses the new code. Checks first that the kernel, its policy and the loaded modules allow it. If the transition stalls, reports why, reverts it and unloads the module.",
   arguments: [
     {
       name: "[MODULE...]",

@@ -5,9 +5,9 @@ import { changeOf, dryRunOption } from "../options/host-options.ts";
 
 export const signalCommand: CommandDefinition = {
   name: "signal",
-  summary: "signal the tasks that hold up a transition",
+  summary: "signal the tasks that block a transition",
   description:
-    "Makes the tasks that have not switched pass the border of the kernel once. Kernels since 5.1 do this by themselves every 15 seconds.",
+    "Sends each task that has not switched through the kernel's boundary once. Kernels since 5.1 do this by themselves every 15 seconds.",
   arguments: [],
   options: [dryRunOption],
   examples: [{ command: "kmend signal", description: "signal the tasks of the running transition" }],

@@ -12,10 +12,10 @@ export const statusCommand: CommandDefinition = {
   name: "status",
   summary: "show the state of live patching on this system",
   description:
-    "Shows what is in force function by function, how far a transition has come, and which tasks hold it up, where they are and what would help.",
+    "Shows the active patches function by function, the progress of a transition, and the tasks that block it: where each one is and what would help.",
   arguments: [],
   options: [
-    { flags: "--watch", description: "show it anew each second until interrupted" },
+    { flags: "--watch", description: "repeat every second until interrupted" },
     {
       flags: "--prometheus <FILE>",
       description: "write metrics for the textfile collector instead (- is standard output)",

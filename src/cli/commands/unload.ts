@@ -7,7 +7,7 @@ export const unloadCommand: CommandDefinition = {
   name: "unload",
   summary: "take patch modules out of the running kernel",
   description:
-    "Takes patch modules out of force, the newest first, waits until no task uses their code, and unloads them. A transition that stalls is explained and turned round, so that the patch stays in force. Also ends a transition that another command left.",
+    "Reverts patch modules, the newest first, waits until no task uses their code, and unloads them. If the transition stalls, reports why and enables the patch again. Also ends a transition that another command left.",
   arguments: [
     {
       name: "[MODULE...]",

@@ -40,9 +40,9 @@ export const kpatchBuildOptions: readonly OptionDefinition[] = [
   { flags: "-d, --debug", description: "more output (repeatable)", counted: true },
   { flags: "--oot-module <FILE>", description: "out-of-tree module that the patches change, as it is loaded" },
   { flags: "--oot-module-src <DIR>", description: "its source; it is only read" },
-  { flags: "-R, --non-replace", description: "leave earlier patch modules in force" },
+  { flags: "-R, --non-replace", description: "leave earlier patch modules active" },
   { flags: "--skip-cleanup", description: "nothing of yours is changed, so there is nothing to clean up" },
-  { flags: "--skip-compiler-check", description: "go on with another compiler than the kernel's" },
+  { flags: "--skip-compiler-check", description: "accept another compiler than the kernel's" },
   { flags: "--skip-gcc-check", description: "deprecated: --skip-compiler-check" },
 ];
 

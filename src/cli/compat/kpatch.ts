@@ -79,7 +79,7 @@ export const kpatchCommands: readonly KpatchCommand[] = [
     [files, { names: ["installed", "loaded"] }],
   ),
   kpatchCommand("list", "", "list loaded and installed patch modules"),
-  kpatchCommand("signal", "", "signal the processes that hold up a transition"),
+  kpatchCommand("signal", "", "signal the processes that block a transition"),
   kpatchCommand("force", "<module>", "end a stalled transition at the risk of the system", [], [{ names: ["loaded"] }]),
   kpatchCommand("version", "", "show the version"),
 ];

@@ -38,10 +38,10 @@ export interface KspliceSession {
 export const kspliceOptions: readonly OptionDefinition[] = [
   {
     flags: "-v, --verbose",
-    description: "tell each step and program; twice: also what the programs said",
+    description: "show each step and program; twice: also the output of programs",
     counted: true,
   },
-  { flags: "-q, --quiet", description: "tell less" },
+  { flags: "-q, --quiet", description: "print less" },
   { flags: "--raw-errors", description: "print a failure as a code alone" },
 ];
 

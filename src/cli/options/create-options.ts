@@ -12,7 +12,7 @@ export const createOptions: readonly OptionDefinition[] = [
   },
   { flags: "--git <COMMIT>", description: "the change is what git diff ksplice/pre COMMIT shows" },
   { flags: "--prebuild", description: "only make what later updates of this tree need" },
-  { flags: "--series", description: "the present state is the original: go on top of the update that was built last" },
+  { flags: "--series", description: "the present state is the original: build on top of the last update" },
   { flags: "--build-modules", description: "also build complete new modules for the changed ones" },
   {
     flags: "-j, --jobs <N>",

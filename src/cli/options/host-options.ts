@@ -21,7 +21,7 @@ export const changeExitCodes: CommandDefinition["exitCodes"] = {
   [ExitCode.failure]: "failure",
   [ExitCode.refused]: "this kernel, or what is loaded, does not allow it",
   [ExitCode.environment]: "not root, no live patching, another transition is running, or a function is traced",
-  [ExitCode.stalled]: "the transition stalled and was taken back",
+  [ExitCode.stalled]: "the transition stalled and was reverted",
   [ExitCode.policy]: "forbidden by policy: signature, lockdown",
 };
 

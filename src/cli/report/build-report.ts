@@ -40,7 +40,7 @@ export const staysText = "stays in memory until the next boot once it was enable
 /** What the author of a patch should look at, one line for each warning. */
 export function warningLines({ warnings }: BuildResult): string[] {
   return warnings.map(
-    ({ function: name, unit, place, why, hint }) => `watch ${name} (${place ?? unit}): ${why}; ${hint}`,
+    ({ function: name, unit, place, why, hint }) => `warning: ${name} (${place ?? unit}): ${why}; ${hint}`,
   );
 }
 

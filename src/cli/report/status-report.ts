@@ -25,7 +25,7 @@ export function statusLines(status: HostStatus, style: Style): string[] {
   for (const patch of status.loaded) lines.push("", ...functionLines(patch, style));
   const waiting = status.installed.filter(({ release, state }) => release === status.kernel && state !== "in force");
   if (waiting.length > 0) {
-    lines.push("", style("bold", "Installed for this kernel, and not in force itself:"));
+    lines.push("", style("bold", "Installed for this kernel, and not active itself:"));
     lines.push(...installedLines(waiting, status.kernel));
   }
   if (status.transition !== null) lines.push("", ...transitionLines(status.transition, style));
@@ -41,11 +41,11 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
   ]);
   for (const { name, references, staysInMemory } of idle) {
     if (staysInMemory === true) {
-      rows.push([name, "not in force", "", "replaced or taken back, stays in memory until the next boot"]);
+      rows.push([name, "inactive", "", "replaced or reverted, stays in memory until the next boot"]);
       continue;
     }
     const held = references !== null && references > 0 ? ", and in use" : "";
-    rows.push([name, "not in force", "", `replaced or taken back, still in memory${held} (kmend unload ${name})`]);
+    rows.push([name, "inactive", "", `replaced or reverted, still in memory${held} (kmend unload ${name})`]);
   }
   return rows.length === 0 ? ["  none"] : formatTable(rows);
 }

@@ -32,7 +32,7 @@ export function reportTry(context: CommandContext, result: TryResult): void {
   for (const remark of result.remarks) context.print(`${style("yellow", "remark:")} ${remark}`);
   const verdict =
     result.verdict === "passed"
-      ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, in force, taken back${result.staysInMemory ? "" : ", unloaded"}`
+      ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, active, reverted${result.staysInMemory ? "" : ", unloaded"}`
       : `${style(["bold", "red"], "failed:")} ${result.module} on ${result.kernel}: ${result.failure}`;
   context.print(verdict);
 }
@@ -40,12 +40,12 @@ export function reportTry(context: CommandContext, result: TryResult): void {
 function probeLines(probe: ProbeResult, result: TryResult, style: Style): string[] {
   // After a failed step the later runs did not take place, and an empty output would look like an effect.
   const complete = result.verdict === "passed" || probe.loaded !== "" || probe.after !== "";
-  if (!complete) return ["was not run with the patch in force"];
+  if (!complete) return ["was not run with the patch active"];
   const lines =
     probe.before === probe.loaded
       ? ["with the patch: no difference"]
       : ["with the patch:", ...difference(probe.before, probe.loaded, style)];
-  const afterwards = result.staysInMemory ? "after it was taken back" : "after the unload";
+  const afterwards = result.staysInMemory ? "after it was reverted" : "after the unload";
   if (probe.varies === true) return [...lines, `varies by itself, so the run ${afterwards} proves nothing`];
   if (probe.before === probe.after) return [...lines, `${afterwards}: as before`];
   return [...lines, `${afterwards}:`, ...difference(probe.before, probe.after, style)];

@@ -7,7 +7,7 @@ export const abortTexts: Readonly<Record<AbortCode, string>> = {
   no_match:
     "The update does not fit what is running: it was made for another kernel build, another build of it is loaded, or a function that it changes has been changed since by another update which it was not built upon. Make the update again from the source of what is running (with --series when it goes on top of another update).",
   code_busy:
-    "Some tasks stayed in functions that the update changes, so the kernel could not switch them to the new code in time. The update was taken back. Try again when these tasks are less busy, or after they have been stopped.",
+    "Some tasks stayed in functions that the update changes, so the kernel could not switch them to the new code in time. The update was reverted. Try again when these tasks are less busy, or after they have been stopped.",
   target_not_loaded:
     "The update changes kernel modules that are not loaded. Load them first, or apply the update with --partial: it then takes effect for each of these modules as soon as it is loaded.",
   missing_update:
@@ -15,13 +15,12 @@ export const abortTexts: Readonly<Record<AbortCode, string>> = {
   module_busy:
     "Updates that were applied later were built on top of this one, so it has to stay until they are undone. Undo the newest first.",
   already_reversed:
-    "The module of the update is in memory without being in force, and could not be removed: something still uses it. Undo the update again later; until then it changes nothing.",
+    "The module of the update is in memory without being active, and could not be removed: something still uses it. Undo the update again later; until then it changes nothing.",
   forbidden:
     "The kernel, or its security policy, does not allow this module to be loaded: a signature is missing, or loading modules is switched off.",
   not_ready:
     "The system is not ready for an update: another one is just being applied, a module is just being loaded or is missing, function tracing is in the way, or the kernel has no live patching.",
-  unexpected:
-    "The kernel refused for a reason that is not among the known ones; the messages of the kernel may tell more.",
+  unexpected: "The kernel refused for a reason that is not among the known ones; the kernel log may say more.",
 };
 
 /** Why a change of the running kernel was given up, for a person: the paragraph, what was found, and who was in the way. */

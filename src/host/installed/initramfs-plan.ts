@@ -108,7 +108,7 @@ export async function makeInitramfs(root: string, release: string, steps: Steps)
 function failed(release: string, why: string, hint: string): KmendError {
   return new KmendError({
     code: "INITRAMFS_FAILED",
-    message: `the initramfs of ${release} could not be made anew`,
+    message: `the initramfs of ${release} could not be rebuilt`,
     why,
     hint: `${hint}; until then it loads nothing that is not installed as it holds it, and kmend.service loads the rest`,
   });

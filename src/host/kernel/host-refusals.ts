@@ -26,7 +26,7 @@ export const hostRefusalTexts = {
   },
   OTHER_BUILD: {
     why: "it is proven for the build {made} of {release}, and this kernel is the build {running}",
-    hint: "build it anew against the image of the running kernel, or boot the kernel it was made for",
+    hint: "build it again against the image of the running kernel, or boot the kernel it was made for",
     exitCode: ExitCode.refused,
   },
   OTHER_MODULE_BUILD: {
@@ -56,7 +56,7 @@ export const hostRefusalTexts = {
   },
   TRANSITION_RUNNING: {
     why: "the transition of {patch} is not over ({state}), and the kernel makes one at a time",
-    hint: "kmend status shows the tasks it waits for; kmend unload {patch} takes it back",
+    hint: "kmend status shows the tasks it waits for; kmend unload {patch} reverts it",
     exitCode: ExitCode.environment,
   },
   OTHER_BUILD_LOADED: {
@@ -65,7 +65,7 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.refused,
   },
   CALLED_DIRECTLY: {
-    why: "it would cover {functions} of {patch}, whose other functions call their own version of it directly and would go on doing so",
+    why: "it would cover {functions} of {patch}, whose other functions call their own version of it directly and would continue to do so",
     hint: "build one cumulative module from all patches, or build {patch} with --no-replace before this one",
     exitCode: ExitCode.refused,
   },
@@ -85,7 +85,7 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.environment,
   },
   EARLIER_MISSING: {
-    why: "it was built on top of the patch module {name}, which is not in force",
+    why: "it was built on top of the patch module {name}, which is not active",
     hint: "load that one first: its code is part of this one's functions, and the rest of it is not",
     exitCode: ExitCode.refused,
   },
@@ -106,7 +106,7 @@ export const hostRefusalTexts = {
   },
   NOT_CUMULATIVE: {
     why: "{problem}",
-    hint: "build it without --no-replace; kmend load puts it beside the loaded ones",
+    hint: "build it without --no-replace; kmend load then leaves the loaded ones active",
     exitCode: ExitCode.refused,
   },
   NO_LIVE_PATCH: {
@@ -121,7 +121,7 @@ export const hostRefusalTexts = {
   },
   NO_INITRAMFS_HOOK: {
     why: "nothing would put it into the initramfs: kmend's hook for initramfs-tools or dracut is not there",
-    hint: "install kmend's package, or its hooks as system/README.md tells; without --initramfs kmend.service loads it, a little later",
+    hint: "install kmend's package, or its hooks as system/README.md says; without --initramfs kmend.service loads it, a little later",
     exitCode: ExitCode.environment,
   },
   NO_BOOT_SERVICE: {
@@ -135,7 +135,7 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.refused,
   },
   GUARD_NOT_WRITTEN: {
-    why: "its load at boot cannot be recorded, so that the next boot would not know if the machine died of it: {why}",
+    why: "its load at boot cannot be recorded, so the next boot could not know whether it crashed the machine: {why}",
     hint: "make /var/lib/kmend writable before kmend.service starts, or load it by hand: kmend load {name}",
     exitCode: ExitCode.environment,
   },

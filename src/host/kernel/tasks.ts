@@ -148,7 +148,7 @@ function adviceFor(task: Omit<PendingTask, "advice">): string {
     return `it waits for a device or file system and takes no signal: see to what it waits for, then load again (${restart} works only after that)`;
   }
   if (schedulerState === "T" || schedulerState === "t") {
-    return `it is stopped: kill -CONT ${pid} lets it go on, and it switches on its way`;
+    return `it is stopped: kill -CONT ${pid} continues it, and it then switches`;
   }
   if (schedulerState === "R")
     return "it runs, and switches at its next return from the kernel: wait, or lighten the load";

@@ -30,7 +30,7 @@ export interface ForceResult {
 /** What a forced transition costs; `kmend force` says so before it asks for the confirmation. */
 export function forceCost(patch: Pick<LoadedPatch, "name" | "state" | "replace">, release: string): string {
   const tasks =
-    "the kernel declares all tasks switched, also those that are in the middle of a replaced function: these go on with the old code, and mixed data or a crash may follow";
+    "the kernel declares all tasks switched, also those that are in the middle of a replaced function: these continue with the old code, and mixed data or a crash may follow";
   const stays = staysInMemory(patch, release);
   return stays === undefined ? tasks : `${tasks}; ${stays} can never be unloaded again until the next boot`;
 }

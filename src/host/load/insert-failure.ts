@@ -29,7 +29,7 @@ const rows: readonly FailureRow[] = [
   },
   {
     pattern: /Invalid module format|Exec format error|invalid format/i,
-    why: "the kernel does not take the file as a module of its own: it is damaged or made for another kernel",
+    why: "the kernel does not accept the file as a module: it is damaged or made for another kernel",
     hint: "build it for this kernel with kmend build; dmesg shows what the kernel says about it",
   },
   {
@@ -45,7 +45,7 @@ const rows: readonly FailureRow[] = [
   {
     pattern: /Invalid (?:argument|parameters)/i,
     why: "livepatch refuses the patch: a function or symbol is missing, or it is not compatible with a patch that is loaded",
-    hint: "dmesg shows what livepatch says about it; kmend verify tells whether the module fits this kernel",
+    hint: "dmesg shows what livepatch says about it; kmend verify shows whether the module matches this kernel",
   },
   {
     pattern: /No such device/i,

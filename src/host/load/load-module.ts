@@ -201,8 +201,8 @@ async function takeBack(
   await removeLoadRecord(host.root, name);
   const notes = [
     unloaded
-      ? `${name} was taken back and unloaded: the system is as before`
-      : `${name} was taken back, but its module stays in memory: ${isHeld ? "addresses of it may be kept" : "it is in use"}`,
+      ? `${name} was reverted and unloaded: the system is as before`
+      : `${name} was reverted, but its module stays in memory: ${isHeld ? "addresses of it may be kept" : "it is in use"}`,
   ];
   if (reason === "interrupted") return { kind: "interrupted", notes };
   return { kind: "stalled", tasks, error: stalledError(name, tasks, options, since), notes };

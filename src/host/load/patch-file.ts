@@ -37,6 +37,6 @@ export function untold({ name, manifest, seal }: PatchModule): readonly string[]
   if (manifest === null) return [`${name} was not made by kmend: nothing proves that it fits this very kernel build`];
   if (seal === "intact") return [];
   return [
-    `${name} was made by kmend ${manifest.kmend}, which noted no digest of the file: whether it is as it was built cannot be told`,
+    `${name} was made by kmend ${manifest.kmend}, which recorded no digest of the file: nothing shows whether it is as it was built`,
   ];
 }

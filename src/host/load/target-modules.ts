@@ -49,7 +49,7 @@ export async function compareTargetModule(
   }
   return {
     kind: "unknown",
-    why: `${there.where} tells no build id: whether it is the module that was proven is not known`,
+    why: `${there.where} has no build id: nothing shows whether it is the module that was proven`,
   };
 }
 

@@ -119,7 +119,7 @@ export async function setEnabled(host: Host, name: string, enabled: boolean): Pr
         where: file,
         why:
           code === "EBUSY"
-            ? "another patch is in transition, or (before Linux 5.1) a patch that was loaded later is still in force"
+            ? "another patch is in transition, or (before Linux 5.1) a patch that was loaded later is still active"
             : messageOf(error),
         hint: "kmend status shows what is going on; unload later patches first",
         cause: error,

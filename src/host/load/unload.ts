@@ -166,7 +166,7 @@ async function unloadOne(
     code: inForce ? "TURNED_ROUND" : "MODULE_IN_USE",
     message: inForce
       ? `${name} was enabled by somebody else while it was unloaded`
-      : `${name} is no longer in force, but its module stays in memory`,
+      : `${name} is no longer active, but its module stays in memory`,
     why: inForce ? "" : "it is in use; a patch whose transition was forced stays so until the next boot",
     hint: inForce ? "kmend list shows what is loaded now" : `kmend unload ${name} tries again`,
   };
@@ -174,7 +174,7 @@ async function unloadOne(
 }
 
 function stays(name: string): string {
-  return `${name} stays in memory until the next boot: addresses of it may be kept (kmend info ${name} tells which)`;
+  return `${name} stays in memory until the next boot: addresses of it may be kept (kmend info ${name} shows which)`;
 }
 
 /** The kernel takes a disabled patch off its list from a work item, a moment after the transition. Returns what is listed after that. */
@@ -224,12 +224,12 @@ async function putBack(
   const stuck = await readLoadedPatch(host.root, name);
   const stalledTasks = stuck === undefined ? [] : whoHoldsUp(host, stuck);
   const since = await transitionStart(host.root, name, false);
-  options.status(`${reason === "interrupted" ? "interrupted: " : ""}putting the patch back in force`);
+  options.status(`${reason === "interrupted" ? "interrupted: " : ""}enabling the patch again`);
   await steps.take(`echo 1 >${livepatchFolder}/${name}/enabled`, () => setEnabled(host, name, true));
   const end = await waitForReversal(host, name, options);
   const now = await readLoadedPatch(host.root, name);
   const whole = end === "done" && now?.state === "enabled";
-  const notes = whole ? [`${name} is in force as before`] : [];
+  const notes = whole ? [`${name} is active as before`] : [];
   if (reason === "interrupted" && whole) throw interrupted(notes.join("\n"));
   const seconds = 2 * (options.timeoutSeconds ?? defaultTimeoutSeconds);
   const error = whole

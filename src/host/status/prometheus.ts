@@ -15,7 +15,7 @@ export function prometheusText(status: HostStatus): string {
     family("kmend_livepatch_supported", "Whether the running kernel has live patching.", [one(status.livepatch)]),
     family(
       "kmend_patch_enabled",
-      "Whether a loaded live patch is in force or on its way there.",
+      "Whether a loaded live patch is active or being enabled.",
       loaded.map(({ name, state }) => ({ labels: { name, state }, value: state.startsWith("enabl") ? 1 : 0 })),
     ),
     family(
@@ -30,7 +30,7 @@ export function prometheusText(status: HostStatus): string {
     ),
     family(
       "kmend_patch_since_seconds",
-      "When a loaded live patch was put in force, in seconds since 1970.",
+      "When a loaded live patch was enabled, in seconds since 1970.",
       loaded.flatMap(({ name, since }) =>
         since === null ? [] : [{ labels: { name }, value: Date.parse(since) / 1000 }],
       ),
@@ -41,7 +41,7 @@ export function prometheusText(status: HostStatus): string {
     ]),
     family(
       "kmend_installed_in_force",
-      "Whether a module that is installed for the running kernel is in force, itself or through a later one.",
+      "Whether a module that is installed for the running kernel is active, itself or through a later one.",
       here.map(({ name, state }) => ({
         labels: { name, state },
         value: state === "in force" || state === "covered" ? 1 : 0,

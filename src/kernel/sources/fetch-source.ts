@@ -60,7 +60,7 @@ async function applySeries(
     message: "the distribution's patches do not apply to its source",
     where: patches,
     why,
-    hint: "remove this folder and run again: the patches are then fetched anew",
+    hint: "remove this folder and run again: the patches are then fetched again",
     cause: result,
   });
 }
@@ -137,7 +137,7 @@ export async function unpackSource(
       message: "the kernel source archive cannot be unpacked",
       where: archive,
       why,
-      hint: "remove this file and run again: it is then fetched anew",
+      hint: "remove this file and run again: it is then fetched again",
       cause: result,
     });
   }

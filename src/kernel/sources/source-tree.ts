@@ -168,7 +168,7 @@ export async function findCompanions(
     {
       code: "SYMVERS_MISSING",
       message: `there is no Module.symvers of kernel ${release}`,
-      why: "it tells which symbols the kernel exports, and with which checksums",
+      why: "it says which symbols the kernel exports, and with which checksums",
       hint: "give it with --symvers FILE; it comes with the kernel's headers, or from make in the tree",
     },
   );

@@ -174,7 +174,7 @@ activate() {
 		done
 		if [ "$(cat "$livepatch/$name/enabled" 2>/dev/null)" != 1 ]; then
 			problem=$(echo "$problem" | tail -n 1 | tr -d '[:cntrl:]' | cut -c 1-200)
-			record failed "$name could not be loaded: \${problem:-the kernel log tells why}"
+			record failed "$name could not be loaded: \${problem:-the kernel log says why}"
 			return 0
 		fi
 		if [ "$(cat "$livepatch/$name/transition" 2>/dev/null)" = 1 ]; then

@@ -65,7 +65,7 @@ export function explainUnpackFailure(result: RunResult, archive: string): KmendE
   return failure(row, result, archive, [], {
     code: "PACKAGE_DAMAGED",
     message: "a downloaded package cannot be unpacked",
-    hint: "try again: the package is then downloaded anew",
+    hint: "try again: the package is then downloaded again",
   });
 }
 

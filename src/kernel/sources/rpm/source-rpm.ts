@@ -179,7 +179,7 @@ async function findTree(rpm: RpmFile, build: string): Promise<string> {
     why:
       names.length === 0
         ? `it left ${(await readdir(build)).join(", ") || "nothing"}`
-        : `they are ${names.join(", ")}, and no name tells which one the packages are built from`,
+        : `they are ${names.join(", ")}, and no name shows which one the packages are built from`,
     hint: "give the source RPM that the kernel's packages name (rpm -qi), or a source tree with --source DIR",
     exitCode: ExitCode.usage,
   });
