@@ -1,4 +1,5 @@
 import type { FunctionStatus, HostStatus, InstalledStatus, PatchStatus, TransitionStatus } from "../host/status.ts";
+import type { IdleModule } from "../host/sysfs.ts";
 import { counted } from "../support/counted.ts";
 import { taskLines } from "./host-report.ts";
 import type { Style } from "./style.ts";
@@ -33,15 +34,15 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
     patch.since === null ? "" : `since ${timeText(patch.since)}`,
     summaryOf(patch),
   ]);
-  for (const { name, references, staysInMemory } of idle) {
-    if (staysInMemory === true) {
-      rows.push([name, "not in force", "", "replaced or taken back, stays in memory until the next boot"]);
-      continue;
-    }
-    const held = references !== null && references > 0 ? ", and in use" : "";
-    rows.push([name, "not in force", "", `replaced or taken back, still in memory${held} (kmend unload ${name})`]);
-  }
+  for (const module of idle) rows.push([module.name, "not in force", "", idleText(module)]);
   return rows.length === 0 ? ["  none"] : formatTable(rows);
+}
+
+/** Why a module is in memory without its patch, and for how long. */
+export function idleText({ name, references, staysInMemory }: IdleModule): string {
+  if (staysInMemory === true) return "replaced or taken back, stays in memory until the next boot";
+  const held = references !== null && references > 0 ? ", and in use" : "";
+  return `replaced or taken back, still in memory${held} (kmend unload ${name})`;
 }
 
 function summaryOf({ functions, replace, staysInMemory, patches, problem }: PatchStatus): string {
