@@ -19,6 +19,7 @@ import { patchTable } from "./patch-table.ts";
 import { patchedModules } from "./patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "./plan.ts";
 import { selfCheck } from "./self-check.ts";
+import { inLinkOrder, jumpsToOthers } from "./stack-check-order.ts";
 import type { ModuleTemplate } from "./template.ts";
 import type { Warning } from "./warnings.ts";
 import type { Workshop } from "./workshop.ts";
@@ -47,13 +48,17 @@ export interface AssemblyRequest {
  */
 export async function assemble(
   request: AssemblyRequest,
-  resolved: readonly ResolvedUnit[],
+  units: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
   const { workshop, kernel, name, tree, output, options, external } = request;
   const { signal, progress } = workshop;
+  const resolved = inLinkOrder(units);
   const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
+    const jumpedToElsewhere = new Set(
+      resolved.flatMap(({ plan, selection }) => jumpsToOthers(plan.patched, selection)),
+    );
     const extracts = resolved.map((unit, number) =>
       extractUnit({
         unit: unit.plan.patched,
@@ -62,6 +67,7 @@ export async function assemble(
         callbacks: unit.plan.changes.callbacks,
         object: unit.plan.pair.object,
         number,
+        jumpedToElsewhere,
         reachOriginal: unit.reachOriginal,
         reachExternal: unit.reachExternal,
       }),
@@ -86,6 +92,7 @@ export async function assemble(
       addKlpRelocations(
         linked,
         [...extracts, tables].flatMap(({ klpRelocations }) => klpRelocations),
+        extracts.flatMap(({ linkNames }) => linkNames),
       ),
     );
   });
