@@ -34,7 +34,7 @@ export interface DraftSymbol {
   other: number;
   /** A section of the draft, or a `SpecialSection` value. */
   section: DraftSection | number;
-  readonly nameOffset: number | undefined;
+  nameOffset: number | undefined;
 }
 
 export interface DraftRelocation {

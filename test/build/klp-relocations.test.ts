@@ -126,3 +126,19 @@ test("a module without livepatch relocations stays without", () => {
   const plain = assemble(".text\nret\n");
   expect(shown(new ElfReader(addKlpRelocations(link([plain], ["-r"]), [])))).toEqual([]);
 });
+
+test("names that only the link needed are gone, and what reaches them does still", () => {
+  const caller = assemble(".text; .globl g; g: jmp f");
+  const finished = new ElfReader(
+    addKlpRelocations(
+      link([part("f"), caller], ["-r"]),
+      [1, 2, 3].map(() => relocation("vmlinux", "x")),
+      ["f"],
+    ),
+  );
+  expect(finished.symbols.map(({ name }) => name)).not.toContain("f");
+  expect(finished.symbols.map(({ name }) => name)).toContain("g");
+  const text = finished.section(".text") as Section;
+  const jump = finished.relocationsFor(text.index).find(({ type }) => type === R.plt32 || type === R.pc32);
+  expect(finished.symbols[jump?.symbol ?? 0]).toMatchObject({ name: "", binding: 0, value: 0, section: text.index });
+});

@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
 import { calledDirectly } from "../../src/build/assemble/direct-calls.ts";
-import { stackCheckOrder } from "../../src/build/assemble/stack-check-order.ts";
+import { inLinkOrder, jumpsToOthers, stackCheckOrder } from "../../src/build/assemble/stack-check-order.ts";
 import type { Atom } from "../../src/diff/atoms.ts";
 import { diffPatched, UnitDiff } from "../diff/diff-units.ts";
 
 /** Functions with the nameless ones that lie behind them. */
-function order({ patched, changes, selection }: UnitDiff): string[] {
+function order({ patched, changes, selection }: UnitDiff, elsewhere?: ReadonlySet<string>): string[] {
   const redirected = new Set<Atom>();
   for (const { atom, redirected: is } of changes.functions.values()) if (is) redirected.add(atom);
-  const { atoms, nameless } = stackCheckOrder(patched, selection, redirected);
+  const { atoms, nameless } = stackCheckOrder(patched, selection, redirected, elsewhere);
   return atoms
     .filter(({ kind }) => kind === "function")
     .map((atom) => (nameless.has(atom) ? `+ ${atom.name}` : atom.name));
@@ -38,6 +38,75 @@ int second(int i) {
 test("what is jumped to lies behind a redirected function and has no symbol of its own", async () => {
   const found = order(await diffPatched(source));
   expect(found).toEqual(["called", "first", "+ jumped", "second", "+ second.cold"]);
+});
+
+test("so does what other units see, where one of them jumps to it or its own does", async () => {
+  const found = order(
+    await diffPatched(`
+#ifdef PATCHED
+int far(int i) { printk("far"); return take(i); }
+noinline int near(int i) { printk("near"); return take(i); }
+noinline int other(int i) { printk("other"); return take(i); }
+#endif
+int first(int i) {
+#ifdef PATCHED
+	if (i > 7) return near(i);
+	return other(i) + take(i);
+#endif
+	return take(i) + 1;
+}`),
+    new Set(["far"]),
+  );
+  expect(found).toEqual(["other", "first", "+ far", "+ near"]);
+});
+
+test("a unit that redirects nothing has no names once something in it is jumped to", async () => {
+  const added = await diffPatched(`
+#ifdef PATCHED
+static noinline int called(int i) { printk("called"); return take(i); }
+int far(int i) { return called(i) + take(i); }
+#endif
+int first(int i) { return take(i); }`);
+  expect(order(added)).toEqual(["called", "far"]);
+  expect(order(added, new Set(["far"]))).toEqual(["+ called", "+ far"]);
+});
+
+test("the last redirected function ends its unit, and units that redirect nothing follow those of their object that do", async () => {
+  const found = order(
+    await diffPatched(`
+int first(int i) {
+#ifdef PATCHED
+	printk("first");
+#endif
+	return take(i);
+}
+#ifdef PATCHED
+int behind(int i) { printk("behind"); return take(i); }
+#endif`),
+  );
+  expect(found).toEqual(["behind", "first"]);
+  const unit = (name: string, object: string, count: number) => ({
+    name,
+    redirections: new Array<string>(count).fill("f"),
+    plan: { pair: { object } },
+  });
+  const units = [unit("new", "vmlinux", 0), unit("a", "vmlinux", 1), unit("zram", "zram", 2), unit("b", "vmlinux", 1)];
+  expect(inLinkOrder(units).map(({ name }) => name)).toEqual(["a", "b", "new", "zram"]);
+});
+
+test("what a unit jumps to outside of itself", async () => {
+  const { patched, selection } = await diffPatched(`
+int jumps(int);
+int first(int i) {
+#ifdef PATCHED
+	printk("first");
+	return jumps(i);
+#endif
+	return take(i);
+}`);
+  const others = jumpsToOthers(patched, selection);
+  expect(others).toContain("jumps");
+  expect(others).not.toContain("printk");
 });
 
 const calls = `

@@ -9,6 +9,7 @@ import { readModuleInfo } from "../../src/host/kernel/patch-module-info.ts";
 import { force, forceCost } from "../../src/host/load/force.ts";
 import { load } from "../../src/host/load/load.ts";
 import { signal } from "../../src/host/load/signal.ts";
+import { unload } from "../../src/host/load/unload.ts";
 import { prometheusText } from "../../src/host/status/prometheus.ts";
 import { judgeHealth, readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
@@ -142,6 +143,19 @@ describe("what is printed", () => {
     expect((await readModuleInfo(path, host)).sameBuild).toBe(false);
     expect(await readModuleInfo("a", host)).toMatchObject({ file: null, manifest: { replace: true } });
     await expect(readModuleInfo("nothing", host)).rejects.toMatchObject({ code: "NO_SUCH_MODULE" });
+  });
+
+  test("info of a module that stays in memory, by its name and by its file", async () => {
+    const path = await loaded({ name: "a", keptAddresses: ["f (x.c:1): it stores the address of g()"] });
+    await unload({ host, operands: ["a"] });
+    for (const operand of ["a", path]) {
+      const info = await readModuleInfo(operand, host);
+      expect(info).toMatchObject({ name: "a", loaded: null, idle: { name: "a", staysInMemory: true } });
+      const lines = infoLines(info, plain).join("\n");
+      expect(lines).toMatch(/state +inactive: replaced or reverted, stays in memory until the next boot\n/);
+      expect(lines).toContain("it stores the address of g()");
+    }
+    expect((await readModuleInfo(path, host)).sameBuild).toBe(true);
   });
 
   test("metrics", async () => {

@@ -22,6 +22,7 @@ import { linkModule } from "./link.ts";
 import { type Manifest, makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import { selfCheck } from "./self-check.ts";
+import { inLinkOrder, jumpsToOthers } from "./stack-check-order.ts";
 
 /** What a module is assembled for. */
 export interface AssemblyRequest {
@@ -47,13 +48,17 @@ export interface AssemblyRequest {
  */
 export async function assemble(
   request: AssemblyRequest,
-  resolved: readonly ResolvedUnit[],
+  units: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
   const { context, kernel, name, tree, output, options, external } = request;
   const { signal, progress } = context;
+  const resolved = inLinkOrder(units);
   const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
+    const jumpedToElsewhere = new Set(
+      resolved.flatMap(({ plan, selection }) => jumpsToOthers(plan.patched, selection)),
+    );
     const extracts = resolved.map((unit, number) =>
       extractUnit({
         unit: unit.plan.patched,
@@ -62,6 +67,7 @@ export async function assemble(
         callbacks: unit.plan.changes.callbacks,
         object: unit.plan.pair.object,
         number,
+        jumpedToElsewhere,
         reachOriginal: unit.reachOriginal,
         reachExternal: unit.reachExternal,
       }),
@@ -86,6 +92,7 @@ export async function assemble(
       addKlpRelocations(
         linked,
         [...extracts, tables].flatMap(({ klpRelocations }) => klpRelocations),
+        extracts.flatMap(({ linkNames }) => linkNames),
       ),
     );
   });

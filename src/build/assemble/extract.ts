@@ -20,6 +20,7 @@ import type { KlpSymbol, Reach } from "../resolve/resolve.ts";
 import { homeOf } from "./home-section.ts";
 import { withoutResolvedBranches } from "./resolved-branches.ts";
 import { type CodeOrder, stackCheckOrder } from "./stack-check-order.ts";
+import { callbackTableName, functionTableName } from "./table-names.ts";
 
 /** A function of the patch module that replaces one of the kernel. */
 export interface Redirection {
@@ -50,6 +51,8 @@ export interface KlpRelocation {
 export interface Extract {
   readonly object: Uint8Array;
   readonly klpRelocations: readonly KlpRelocation[];
+  /** Names that only the link needs, see `CodeOrder.nameless` of stack-check-order.ts. */
+  readonly linkNames: readonly string[];
   /** Bytes that each special table keeps, by section name. */
   readonly tableBytes: Readonly<Record<string, number>>;
 }
@@ -67,6 +70,8 @@ export interface ExtractInput {
   readonly object: string;
   /** Number of the unit in this patch; makes the name of its function table unique. */
   readonly number: number;
+  /** Names of functions that carried code of other units jumps to. */
+  readonly jumpedToElsewhere?: ReadonlySet<string> | undefined;
   readonly reachOriginal: (atom: Atom) => Reach;
   readonly reachExternal: (name: string, weak: boolean) => Reach;
 }
@@ -74,16 +79,6 @@ export interface ExtractInput {
 /** Writes the extract of one unit. All references must be resolvable: refusals come before this. */
 export function extractUnit(input: ExtractInput): Extract {
   return new Extractor(input).run();
-}
-
-/** Name of the table of redirections of unit `number`, an array of `struct kmend_func` (see glue.ts). */
-export function functionTableName(number: number): string {
-  return `kmend_funcs_${number}`;
-}
-
-/** Name of the table of callbacks of unit `number`, an array of `struct kmend_callback` (see glue.ts). */
-export function callbackTableName(number: number): string {
-  return `kmend_callbacks_${number}`;
 }
 
 class Extractor {
@@ -98,6 +93,7 @@ class Extractor {
   readonly #named = new Map<Atom, DraftSymbol>();
   readonly #redirected: ReadonlySet<Atom>;
   readonly #klp: KlpRelocation[] = [];
+  readonly #linkNames: string[] = [];
   readonly #tableBytes: Record<string, number> = {};
   readonly #padding = new Padding();
   readonly #order: CodeOrder;
@@ -105,7 +101,7 @@ class Extractor {
   constructor(input: ExtractInput) {
     this.#input = input;
     this.#redirected = new Set(input.redirections.map(({ atom }) => atom));
-    this.#order = stackCheckOrder(input.unit, input.selection, this.#redirected);
+    this.#order = stackCheckOrder(input.unit, input.selection, this.#redirected, input.jumpedToElsewhere);
     this.#draft = emptyDraft(input.unit.elf);
   }
 
@@ -122,7 +118,12 @@ class Extractor {
     for (const [name, entries] of selection.entries) this.#table(name, entries);
     this.#functionTable();
     for (const [section, parts] of this.#contents) section.data = Buffer.concat(parts);
-    return { object: writeObject(this.#draft), klpRelocations: this.#klp, tableBytes: this.#tableBytes };
+    return {
+      object: writeObject(this.#draft),
+      klpRelocations: this.#klp,
+      linkNames: this.#linkNames,
+      tableBytes: this.#tableBytes,
+    };
   }
 
   #section(name: string, type: number, flags: number, alignment: number): DraftSection {
@@ -162,8 +163,12 @@ class Extractor {
     const offset = this.#append(section, bytes, atom.end - atom.start, alignment, atom.start);
     this.#placed.set(atom, { section, offset });
     this.#mappingSymbols(atom, section, offset);
-    for (const symbol of this.#order.nameless.has(atom) ? [] : atom.symbols) {
+    const nameless = this.#order.nameless.has(atom);
+    for (const symbol of atom.symbols) {
       const isNew = symbol.binding !== Binding.local && !this.#redirected.has(atom);
+      // Other units and exports find a new function by its name.
+      if (nameless && isNew) this.#linkNames.push(symbol.name);
+      if (nameless && !isNew) continue;
       const drafted = draftSymbol({
         name: symbol.name,
         section,

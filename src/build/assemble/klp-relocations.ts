@@ -13,10 +13,22 @@ const dropped =
  * `.klp.rela.<object>.<section>` for each patched object and section, and symbols `.klp.sym.<object>.<name>,<sympos>` in section 0xff20.
  * Symbols of vmlinux go into `.klp.rela.vmlinux.*` whatever is patched: the kernel refuses them elsewhere, and writes them early.
  * @param relocations in the order in which their places were linked.
+ * @param linkNames of functions whose names nobody needs after the link; their symbols become local ones without a name.
  */
-export function addKlpRelocations(linked: Uint8Array, relocations: readonly KlpRelocation[]): Uint8Array {
+export function addKlpRelocations(
+  linked: Uint8Array,
+  relocations: readonly KlpRelocation[],
+  linkNames: readonly string[] = [],
+): Uint8Array {
   const elf = new ElfReader(linked);
   const draft = draftOf(elf);
+  const hidden = new Set(linkNames);
+  for (const symbol of draft.symbols) {
+    if (symbol.binding === Binding.local || !hidden.has(symbol.name)) continue;
+    symbol.name = "";
+    symbol.nameOffset = undefined;
+    symbol.binding = Binding.local;
+  }
   const places = readPlaces(elf, relocations.length);
   const symbols = new Map<string, DraftSymbol>();
   const relas = new Map<string, DraftSection>();

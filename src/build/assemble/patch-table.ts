@@ -3,9 +3,10 @@ import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "..
 import type { ElfReader } from "../../elf/reader.ts";
 import { writeObject } from "../../elf/writer.ts";
 import { staysInMemory } from "../../patch-module/manifest-note.ts";
-import { callbackTableName, functionTableName, type KlpRelocation } from "./extract.ts";
+import type { KlpRelocation } from "./extract.ts";
 import { addKernelIdentity, type KernelIdentity } from "./kernel-identity.ts";
 import { type Manifest, manifestSection } from "./manifest.ts";
+import { callbackTableName, functionTableName } from "./table-names.ts";
 
 /** Offset of `kmend_units`: the three words are before it. */
 const unitsOffset = 24;

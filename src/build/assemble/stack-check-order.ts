@@ -1,12 +1,13 @@
 import type { Atom } from "../../diff/atoms.ts";
 import { coldParent } from "../../diff/names.ts";
-import type { Selection } from "../../diff/select.ts";
+import type { Route, Selection } from "../../diff/select.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
+import { Binding } from "../../elf/constants.ts";
 
 /** How a unit's atoms lie in the patch module. */
 export interface CodeOrder {
   readonly atoms: readonly Atom[];
-  /** Functions that get no symbol of their own: they lie behind a redirected one and belong to it for the kernel. */
+  /** Functions that have no name in the finished module: they lie behind a redirected one and belong to it for the kernel. */
   readonly nameless: ReadonlySet<Atom>;
 }
 
@@ -15,32 +16,66 @@ export interface CodeOrder {
  * that others end with a jump to. Before a patch is taken back the kernel looks whether a stack holds an address in `new_func` up to `new_size`
  * (klp_check_stack_func(), kernel/livepatch/transition.c), and takes for the size of a module's function the distance to the next symbol with a name
  * (find_kallsyms_symbol(), kernel/module/kallsyms.c): so these count as well, and none of them is unloaded under a sleeping task.
+ * The last of a unit's functions is a redirected one with what belongs to it, so that it reaches into a unit behind it that redirects nothing.
+ * @param elsewhere names of functions that carried code of other units ends with a jump to, see {@link jumpsToOthers}.
  */
-export function stackCheckOrder(unit: UnitObject, selection: Selection, redirected: ReadonlySet<Atom>): CodeOrder {
-  const first = selection.atoms.find((atom) => redirected.has(atom));
-  if (first === undefined) return { atoms: selection.atoms, nameless: new Set() };
+export function stackCheckOrder(
+  unit: UnitObject,
+  selection: Selection,
+  redirected: ReadonlySet<Atom>,
+  elsewhere: ReadonlySet<string> = new Set(),
+): CodeOrder {
   const jumpedTo = new Set<Atom>();
-  for (const user of selection.atoms) {
-    for (const reference of user.references) {
-      if (!unit.arch.isBranch(user, reference) || unit.arch.isCall?.(user, reference) === true) continue;
-      const route = selection.route(user, reference);
-      if (route.to === "inside" && route.atom !== user) jumpedTo.add(route.atom);
-    }
-  }
+  for (const { user, route } of jumps(unit, selection))
+    if (route.to === "inside" && route.atom !== user) jumpedTo.add(route.atom);
+  for (const atom of selection.atoms)
+    if (atom.symbols.some(({ name, binding }) => binding !== Binding.local && elsewhere.has(name))) jumpedTo.add(atom);
+  const functions = selection.atoms.filter(({ kind }) => kind === "function");
+  // Calls need the local entry that a symbol tells.
+  const canHide = (atom: Atom): boolean => atom.symbols.every(({ other }) => unit.arch.localEntry(other) === 0);
+  const [first] = functions.filter((atom) => redirected.has(atom));
+  // The unit is linked behind one with a redirected function at its end, see inLinkOrder().
+  if (first === undefined)
+    return { atoms: selection.atoms, nameless: new Set(jumpedTo.size === 0 ? [] : functions.filter(canHide)) };
   const behind = new Map<Atom, Atom[]>();
   const nameless = new Set<Atom>();
-  for (const atom of selection.atoms) {
-    if (atom.kind !== "function" || redirected.has(atom)) continue;
-    // Other units and exports need the name, and calls the local entry that a symbol tells.
-    if (atom.symbols.some(({ binding, other }) => binding !== 0 || unit.arch.localEntry(other) !== 0)) continue;
+  for (const atom of functions) {
+    if (redirected.has(atom) || !canHide(atom)) continue;
     const parent = coldParent(atom.name);
     if (parent === undefined && !jumpedTo.has(atom)) continue;
-    const owner = selection.atoms.find((other) => redirected.has(other) && other.name === parent) ?? first;
+    const owner = functions.find((other) => redirected.has(other) && other.name === parent) ?? first;
     behind.set(owner, [...(behind.get(owner) ?? []), atom]);
     nameless.add(atom);
   }
-  const atoms = selection.atoms
-    .filter((atom) => !nameless.has(atom))
-    .flatMap((atom) => [atom, ...(behind.get(atom) ?? [])]);
-  return { atoms, nameless };
+  const last = functions.findLast((atom) => redirected.has(atom)) as Atom;
+  const others = selection.atoms.filter((atom) => atom !== last && !nameless.has(atom));
+  return { atoms: [...others, last].flatMap((atom) => [atom, ...(behind.get(atom) ?? [])]), nameless };
+}
+
+interface LinkedUnit {
+  readonly redirections: readonly unknown[];
+  readonly plan: { readonly pair: { readonly object: string } };
+}
+
+/** Units of each patched object together, and of these the ones that redirect nothing last, as those from new source files are. */
+export function inLinkOrder<Unit extends LinkedUnit>(units: readonly Unit[]): Unit[] {
+  const objects = [...new Set(units.map(({ plan }) => plan.pair.object))];
+  return objects.flatMap((object) => {
+    const own = units.filter(({ plan }) => plan.pair.object === object);
+    const redirects = ({ redirections }: Unit): boolean => redirections.length > 0;
+    return [...own.filter(redirects), ...own.filter((unit) => !redirects(unit))];
+  });
+}
+
+/** Names of what is outside of a unit, and what its carried code goes to by a jump. */
+export function jumpsToOthers(unit: UnitObject, selection: Selection): string[] {
+  return jumps(unit, selection).flatMap(({ route }) => (route.to === "external" ? [route.name] : []));
+}
+
+function jumps(unit: UnitObject, selection: Selection): { readonly user: Atom; readonly route: Route }[] {
+  return selection.atoms.flatMap((user) =>
+    user.references
+      .filter((reference) => unit.arch.isBranch(user, reference) && unit.arch.isCall?.(user, reference) !== true)
+      .map((reference) => ({ user, route: selection.route(user, reference) })),
+  );
 }

@@ -1,7 +1,7 @@
 import type { ModuleInfo } from "../../host/kernel/patch-module-info.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandDefinition } from "../command.ts";
-import { functionLines, timeText } from "../report/status-report.ts";
+import { functionLines, idleText, timeText } from "../report/status-report.ts";
 import type { Style } from "../terminal/style.ts";
 import { formatTable } from "../terminal/table.ts";
 
@@ -37,7 +37,7 @@ export const infoCommand: CommandDefinition = {
 
 /** A module's facts as lines for a person. */
 export function infoLines(info: ModuleInfo, style: Style): string[] {
-  const { file, loaded, sameBuild, manifest } = info;
+  const { file, loaded, idle, sameBuild, manifest } = info;
   const rows: string[][] = [];
   const row = (label: string, value: string): void => void rows.push([label, value]);
   if (file !== null) {
@@ -49,8 +49,7 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     row("signature", file.signed ? "there is one" : "none");
     if (file.depends.length > 0) row("needs", file.depends.join(", "));
   }
-  const since = loaded?.since ?? null;
-  row("state", loaded === null ? "not loaded" : `${loaded.state}${since === null ? "" : ` since ${timeText(since)}`}`);
+  row("state", stateText(loaded, idle));
   if (sameBuild === false) row("", "the loaded module is another build than this file");
   const problem = loaded?.problem ?? null;
   if (problem !== null) row("made by", problem);
@@ -78,4 +77,9 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     lines.push("", style("bold", "Functions:"), ...formatTable(functions));
   }
   return lines;
+}
+
+function stateText(loaded: ModuleInfo["loaded"], idle: ModuleInfo["idle"]): string {
+  if (loaded !== null) return `${loaded.state}${loaded.since === null ? "" : ` since ${timeText(loaded.since)}`}`;
+  return idle === null ? "not loaded" : `inactive: ${idleText(idle)}`;
 }

@@ -1,3 +1,4 @@
+import type { IdleModule } from "../../host/kernel/sysfs.ts";
 import type {
   FunctionStatus,
   HostStatus,
@@ -39,15 +40,15 @@ function loadedLines({ loaded, idle }: HostStatus, style: Style): string[] {
     patch.since === null ? "" : `since ${timeText(patch.since)}`,
     summaryOf(patch),
   ]);
-  for (const { name, references, staysInMemory } of idle) {
-    if (staysInMemory === true) {
-      rows.push([name, "inactive", "", "replaced or reverted, stays in memory until the next boot"]);
-      continue;
-    }
-    const held = references !== null && references > 0 ? ", and in use" : "";
-    rows.push([name, "inactive", "", `replaced or reverted, still in memory${held} (kmend unload ${name})`]);
-  }
+  for (const module of idle) rows.push([module.name, "inactive", "", idleText(module)]);
   return rows.length === 0 ? ["  none"] : formatTable(rows);
+}
+
+/** Why a module is in memory without its patch, and for how long. */
+export function idleText({ name, references, staysInMemory }: IdleModule): string {
+  if (staysInMemory === true) return "replaced or reverted, stays in memory until the next boot";
+  const held = references !== null && references > 0 ? ", and in use" : "";
+  return `replaced or reverted, still in memory${held} (kmend unload ${name})`;
 }
 
 function summaryOf({ functions, replace, staysInMemory, patches, problem }: PatchStatus): string {

@@ -7,7 +7,7 @@ import { openOperand } from "../load/load.ts";
 import type { PatchFile } from "../load/patch-file.ts";
 import { type PatchStatus, readHostStatus } from "../status/status.ts";
 import { type Host, thisHost } from "./host.ts";
-import { readLoadedPatch } from "./sysfs.ts";
+import { type IdleModule, readIdleModules, readLoadedManifest, readLoadedPatch } from "./sysfs.ts";
 
 /** The stable `--json` of `kmend info`. */
 export interface ModuleInfo {
@@ -25,6 +25,8 @@ export interface ModuleInfo {
   } | null;
   /** What the kernel shows of it; null when it is not loaded. */
   readonly loaded: PatchStatus | null;
+  /** Its module that is in memory without its patch: replaced, or taken back; null when there is none. */
+  readonly idle: IdleModule | null;
   /** False when another build of it is loaded than the file's; null when one of them is not there, or has no build id. */
   readonly sameBuild: boolean | null;
   readonly manifest: Manifest | null;
@@ -39,18 +41,26 @@ export async function readModuleInfo(operand: string, host: Host = thisHost()): 
   const { root } = host;
   const wanted = kernelModuleName(operand);
   const isFile = await exists(operand);
-  const listed = isFile ? undefined : await readLoadedPatch(root, wanted);
+  const inMemory = isFile
+    ? undefined
+    : ((await readLoadedPatch(root, wanted)) ??
+      ((await readIdleModules(root)).some((module) => module.name === wanted)
+        ? await readLoadedManifest(root, wanted)
+        : undefined));
   const file = await openOperand(host, operand).catch((error: unknown) => {
     // A loaded module need not be installed.
-    if (listed !== undefined) return undefined;
+    if (inMemory !== undefined) return undefined;
     throw error;
   });
   const name = file?.name ?? wanted;
-  const { loaded } = await readHostStatus(host);
+  const { loaded, idle } = await readHostStatus(host);
   const status = loaded.find((patch) => patch.name === name) ?? null;
+  const left = idle.find((module) => module.name === name) ?? null;
   const note = await readFile(join(root, "/sys/module", name, "notes/.note.gnu.build-id")).catch(() => undefined);
   const same =
-    status === null || note === undefined || file?.buildIdNote === undefined ? null : note.equals(file.buildIdNote);
+    (status === null && left === null) || note === undefined || file?.buildIdNote === undefined
+      ? null
+      : note.equals(file.buildIdNote);
   return {
     schema: 1,
     name,
@@ -66,7 +76,8 @@ export async function readModuleInfo(operand: string, host: Host = thisHost()): 
             depends: file.depends,
           },
     loaded: status,
+    idle: left,
     sameBuild: same,
-    manifest: file?.manifest ?? listed?.manifest ?? null,
+    manifest: file?.manifest ?? inMemory?.manifest ?? null,
   };
 }

@@ -112,7 +112,10 @@ function functionNamed(entry: string): PatchedFunction {
 }
 
 /** The manifest of a loaded module; null for one that kmend did not make, or whose manifest is damaged. */
-async function readLoadedManifest(root: string, name: string): Promise<Pick<LoadedPatch, "manifest" | "problem">> {
+export async function readLoadedManifest(
+  root: string,
+  name: string,
+): Promise<Pick<LoadedPatch, "manifest" | "problem">> {
   const path = join(root, "/sys/module", name, "notes", manifestSectionName);
   const note = await readFile(path).catch(() => undefined);
   if (note === undefined) return { manifest: null, problem: null };
