@@ -14,6 +14,7 @@ import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { isOutsideOfVmlinux } from "../image-parts/image-parts.ts";
+import { refuseForRules } from "../image-parts/made-by-rules.ts";
 import { refuseOutsideOfUnits } from "../image-parts/outside-units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
@@ -143,18 +144,23 @@ async function touchedUnits(
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
-  const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
+  const known = [...sorted.sources, ...sorted.headers].filter(({ kind }) => kind !== "added").map(({ path }) => path);
+  const ruled = await refuseForRules(known, change.files, context);
+  refusals.push(...ruled.refusals);
+  const isRuled = (path: string): boolean => ruled.refusals.some(({ what }) => what === path);
+  const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))].filter((path) => !isRuled(path));
   const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, context);
   const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, context);
-  refusals.push(...outside.refusals);
+  refusals.push(...outside.refusals.filter(({ what }) => !isRuled(what)));
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
       units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
-  const settled = new Set([...outside.refusals.map(({ what }) => what), ...outside.same]);
+  const settled = new Set([...[...ruled.refusals, ...outside.refusals].map(({ what }) => what), ...outside.same]);
   const notBuilt = [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])];
-  const notes = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  const same = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  const notes = [...ruled.notes, ...same];
   return { units, notBuilt: notBuilt.filter((path) => !settled.has(path)), refusals, notes };
 }
 
