@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { all, append, build, type Edit, functionNames, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 
@@ -142,4 +144,24 @@ test("a function that an init function has inlined is patched, and its effect at
   expect(result.notes).toContain(
     "kernel/user.c: uid_cache_init ran at boot with the old code (.init.text), and the patch does not repeat it",
   );
+});
+
+test.each([
+  ["renamed", null, "the patch removes a source file whose code stays in the running kernel"],
+  [
+    "changed and no longer built",
+    version,
+    "with the patch its Makefile no longer builds it, and its code stays in the running kernel",
+  ],
+])("a unit that is %s is no part of something embedded", async (_, edit, why) => {
+  const source = readFileSync(join(tree, "fs/proc/version.c"), "utf8");
+  const patch = scratch.patch(tree, {
+    "fs/proc/Makefile": replace("version.o", "versionx.o"),
+    "fs/proc/version.c": edit ?? ((): null => null),
+    "fs/proc/versionx.c": append(source),
+  });
+  const { exitCode, result, stderr } = await build([patch], scratch.folder());
+  expect(exitCode, stderr).toBe(4);
+  const old = result.refusals.filter(({ what }) => what === "fs/proc/version.c");
+  expect(old.map(({ code, why: reason }) => [code, reason])).toEqual([["NEW_UNIT", why]]);
 });

@@ -7,12 +7,12 @@ import { mapConcurrently, run } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** What a file becomes in the kernel without being a unit of it. */
-interface ImagePart {
+export interface ImagePart {
   readonly part: string;
   readonly advice: string;
 }
 
-const leaveOut = "leave this file out of the patch; a change of it needs a new kernel and a reboot";
+export const leaveOut = "leave this file out of the patch; a change of it needs a new kernel and a reboot";
 const bootCode =
   "leave this file out of the patch: its code is gone once the kernel runs, and the next boot is that of the same image";
 
@@ -67,6 +67,13 @@ export function isOutsideOfVmlinux(path: string): boolean {
   return partsByPlace.slice(0, 2).some(({ place }) => place.test(path));
 }
 
+/** What is made in a place of something embedded, where this kernel has it. */
+export async function partOfPlace(path: string, tree: string): Promise<ImagePart | "not-built" | undefined> {
+  const placed = partsByPlace.find(({ place }) => place.test(path));
+  if (placed === undefined) return undefined;
+  return (await isConfigured(placed.option, tree)) ? placed : "not-built";
+}
+
 /**
  * Refuses changed files that are no units of this kernel, and whose change its image contains all the same.
  * @param paths files that Kbuild does not list as units, and that no unit includes.
@@ -87,8 +94,8 @@ async function partOf(path: string, context: BuildContext): Promise<ImagePart | 
   if (harmlessFolders.test(path) || (foreign !== undefined && foreign !== arch) || path.startsWith("arch/x86/um/"))
     return undefined;
   if (tree.environment.external !== undefined) return undefined;
-  const placed = partsByPlace.find(({ place }) => place.test(path));
-  if (placed !== undefined) return (await isConfigured(placed.option, tree.path)) ? placed : undefined;
+  const placed = await partOfPlace(path, tree.path);
+  if (placed !== undefined) return placed === "not-built" ? undefined : placed;
   if (/^(tools|scripts)\//.test(path)) return toolPart(path, context);
   if (/\.[cS]$/.test(path)) return outputPart(path, context);
   const maker = await namedBy(path, tree.path);

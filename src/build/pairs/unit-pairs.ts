@@ -6,13 +6,15 @@ import { seenByEveryReader } from "../../change/plain-change.ts";
 import { findCompilerCache } from "../../kernel/tree/ccache.ts";
 import { type CompileTask, compileAll, type UnitCache } from "../../kernel/tree/compile.ts";
 import { type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
+import { type Membership, membershipOf } from "../../kernel/tree/units.ts";
 import { exists } from "../../support/cache.ts";
 import { counted } from "../../support/counted.ts";
 import { packageResource } from "../../support/own-files.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently } from "../../support/run.ts";
-import type { BuildContext } from "../build-context.ts";
+import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { isOutsideOfVmlinux } from "../image-parts/image-parts.ts";
+import { refuseForRules } from "../image-parts/made-by-rules.ts";
 import { refuseOutsideOfUnits } from "../image-parts/outside-units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
@@ -126,8 +128,13 @@ async function touchedUnits(
   const units: TouchedUnit[] = [];
   const refusals: Refusal[] = [];
   const notUnits: string[] = [];
+  const droppedUnits = isOther ? await unitsThatThePatchDrops(sorted.sources, membership, context) : new Set();
   for (const { path, kind } of sorted.sources) {
     const member = membership.get(path);
+    if (droppedUnits.has(path)) {
+      refusals.push(refuse("NEW_UNIT", path, path, kind === "deleted" ? removedUnit : unlistedUnit));
+      continue;
+    }
     const command = commands.get(path) ?? (member?.kind === "not-built" ? undefined : told.get(member?.object ?? ""));
     if (member?.kind === "not-built" || isOutsideOfVmlinux(path)) notUnits.push(path);
     else if (path.endsWith(".S")) refusals.push(refuse("ASSEMBLY", path, path));
@@ -137,19 +144,37 @@ async function touchedUnits(
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
-  const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))];
+  const known = [...sorted.sources, ...sorted.headers].filter(({ kind }) => kind !== "added").map(({ path }) => path);
+  const ruled = await refuseForRules(known, change.files, context);
+  refusals.push(...ruled.refusals);
+  const isRuled = (path: string): boolean => ruled.refusals.some(({ what }) => what === path);
+  const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))].filter((path) => !isRuled(path));
   const affected = paths.length === 0 ? [] : await unitsThatSee({ ...change, paths }, context);
   const outside = await refuseOutsideOfUnits(sorted, notUnits, { ...change, paths }, context);
-  refusals.push(...outside.refusals);
+  refusals.push(...outside.refusals.filter(({ what }) => !isRuled(what)));
   for (const { source, member, command } of affected) {
     if (!units.some((unit) => unit.source === source))
       units.push({ source, object: member.object, isNew: false, command });
   }
   const seen = affected.length > 0;
-  const settled = new Set([...outside.refusals.map(({ what }) => what), ...outside.same]);
+  const settled = new Set([...[...ruled.refusals, ...outside.refusals].map(({ what }) => what), ...outside.same]);
   const notBuilt = [...sorted.outside, ...(seen ? [] : [...notUnits, ...followed])];
-  const notes = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  const same = seen ? [] : outside.same.map((path) => `${path}: all that this kernel makes of it stays as it is`);
+  const notes = [...ruled.notes, ...same];
   return { units, notBuilt: notBuilt.filter((path) => !settled.has(path)), refusals, notes };
+}
+
+/** Sources that the kernel is built from and that the patch, or its change of a Makefile, leaves out of it. */
+async function unitsThatThePatchDrops(
+  sources: readonly ChangedFile[],
+  patched: ReadonlyMap<string, Membership>,
+  context: BuildContext,
+): Promise<ReadonlySet<string>> {
+  const unlisted = sources.filter(({ path, kind }) => kind !== "added" && patched.get(path)?.kind === "not-built");
+  if (unlisted.length === 0) return new Set();
+  const paths = unlisted.map(({ path }) => path).filter((path) => !isOutsideOfVmlinux(path));
+  const before = await membershipOf(kbuildOf(context), paths);
+  return new Set(paths.filter((path) => before.get(path)?.kind !== "not-built"));
 }
 
 /** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
@@ -227,7 +252,12 @@ async function withoutOriginal(units: readonly TouchedUnit[], cache: UnitCache):
 
 const removedUnit = {
   problem: "the patch removes a source file whose code stays in the running kernel",
-  advice: "leave the file in place; code that nothing calls any more does no harm",
+  advice: "leave the file in place, under its name; code that nothing calls any more does no harm",
+};
+
+const unlistedUnit = {
+  problem: "with the patch its Makefile no longer builds it, and its code stays in the running kernel",
+  advice: "leave its line in the Makefile, and change the code in this file",
 };
 
 /** Headers for authors of patches (kmend's `include/`), where the tree's `include/` has to have them. */

@@ -160,6 +160,11 @@ export async function membershipOf(
   return new Map(sources.map((source, index) => [source, members[index] as Membership]));
 }
 
+/** Tells whether Kbuild comes to a folder on its way down from the top. */
+export async function isReachedFolder(question: KbuildQuestion, folder: string): Promise<boolean> {
+  return new MembershipQuery(question, undefined).isReached(folder);
+}
+
 class MembershipQuery {
   readonly #question: KbuildQuestion;
   /** Where Kbuild starts. */
@@ -190,7 +195,7 @@ class MembershipQuery {
       const lists = await this.#ask(folder);
       const builtin = lists.builtin.get(object);
       const module = lists.module.get(object);
-      if ((builtin ?? module) === undefined || !(await this.#isReached(folder))) continue;
+      if ((builtin ?? module) === undefined || !(await this.isReached(folder))) continue;
       return builtin === undefined
         ? { kind: "module", object: module as string }
         : { kind: "builtin", object: builtin };
@@ -229,10 +234,10 @@ class MembershipQuery {
   }
 
   /** True when Kbuild comes to a folder; a Makefile may reach over several levels, as in `obj-y += kernel/cpu/mce/`. */
-  async #isReached(folder: string): Promise<boolean> {
+  async isReached(folder: string): Promise<boolean> {
     if (folder === this.#top) return true;
     for (let above = dirname(folder); ; above = dirname(above)) {
-      if ((await this.#ask(above)).folders.has(folder)) return this.#isReached(above);
+      if ((await this.#ask(above)).folders.has(folder)) return this.isReached(above);
       if (above === this.#top) return false;
     }
   }
