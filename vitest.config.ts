@@ -1,4 +1,34 @@
+import { basename } from "node:path";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Integration tests that take minutes, the longest first: started last, one of them would keep a single worker busy at the end. */
+const longest = [
+  "source-tree",
+  "ksplice",
+  "benchmarks",
+  "cold-cache",
+  "target",
+  "host-verbs",
+  "source-rpm",
+  "real-fixes",
+  "try",
+  "host-force",
+  "packages",
+  "changes",
+  "host-stalls",
+  "lifetimes",
+].map((name) => `${name}.test.ts`);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const at = longest.indexOf(basename(moduleId));
+      return at < 0 ? longest.length : at;
+    };
+    return [...(await super.sort(files))].sort((a, b) => rank(a) - rank(b));
+  }
+}
 
 /** Tests share the user's cache, so that a second run is quick; KMEND_TEST_CACHE gives them one of their own. */
 const cache = process.env["KMEND_TEST_CACHE"];
@@ -6,6 +36,7 @@ const env = cache === undefined || cache === "" ? {} : { KMEND_CACHE: cache };
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/integration/**"], testTimeout: 30_000 } },
       {
