@@ -78,7 +78,7 @@ export const sectionRules: readonly SectionRule[] = [
   { pattern: /^__param$/, class: "registry", refusal: "MODULE_PARAMETER", reason: "module parameters" },
   {
     pattern:
-      /^(_ftrace_events|_ftrace_eval_map|__syscalls_metadata|__tracepoints|__tracepoints_ptrs|__tracepoints_strings|__bpf_raw_tp_map|_error_injection_whitelist|_kprobe_blacklist|\.(rodata\.)?_?(kunit|ctors|dtors|init_array)|__.*_(of_)?table|\.pci_fixup|\.smp_.*init|\.x86_.*_dev|\.apicdrivers|\.BTF_ids|__tracepoint_ptrs)/,
+      /^(_ftrace_events|_ftrace_eval_map|__syscalls_metadata|__tracepoints|__tracepoints_ptrs|__tracepoints_strings|__bpf_raw_tp_map|_error_injection_whitelist|_kprobe_blacklist|\.kunit_(init_)?test_suites$|\.(ctors|dtors|init_array|fini_array)(\.|$)|__.*_(of_)?table|\.pci_fixup|\.smp_.*init|\.x86_.*_dev|\.apicdrivers|\.BTF_ids|__tracepoint_ptrs)/,
     class: "registry",
     refusal: "SECTION_CHANGED",
     reason: "lists that the kernel reads once",

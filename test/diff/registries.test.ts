@@ -55,3 +55,26 @@ test("an init call that moves to another level is refused", async () => {
   `;
   expect((await diffC(unit(6), unit(7))).refusals.map((refusal) => refusal.split(" ")[0])).toEqual(["INITCALL"]);
 });
+
+test("constants that are only named like a registry are carried", async () => {
+  const diff = await diffPatched(`
+    #ifdef PATCHED
+    static const int kunit_tab[8] = { 1, 2, 3 }, ctors_x[8] = { 4, 5, 6 };
+    int f(int i) { return take(kunit_tab[i] + ctors_x[i]); }
+    #else
+    int f(int i) { return take(i); }
+    #endif
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(diff.carried).toEqual(["ctors_x", "f", "kunit_tab"]);
+});
+
+test("a test suite of KUnit that the patch adds is refused", async () => {
+  const diff = await diffPatched(`
+    int fresh(void) { return take(2); }
+    #ifdef PATCHED
+    __used __attribute__((section(".kunit_test_suites"))) static void *suites[] = { (void *)fresh };
+    #endif
+  `);
+  expect(diff.refusals.map((refusal) => refusal.split(" ")[0])).toEqual(["SECTION_CHANGED"]);
+});
