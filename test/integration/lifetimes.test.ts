@@ -249,7 +249,7 @@ describe("a task that sleeps in code of the patch that is no function of the ker
     expect(stalled).toMatchObject({
       outcome: "stalled",
       error: { code: "TRANSITION_STALLED" },
-      notes: ["livepatch_sleepers is in force as before"],
+      notes: ["livepatch_sleepers is active as before"],
     });
     const tasks = stalled?.stalledTasks.filter(({ name }) => name === "dd").map((task) => task.function);
     // The kernel takes what lies behind a redirected function for a part of it: kmend_far() is in the unit of show_softirqs().
