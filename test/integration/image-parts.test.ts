@@ -77,6 +77,24 @@ const parts: readonly Part[] = [
     what: "arch/x86/kvm/vmx/run_flags.h",
     why: /part of arch\/x86\/kvm\/vmx\/vmenter\.S, which is no C unit and comes out otherwise with it/,
   },
+  {
+    title: "a source that a Makefile elsewhere compiles too",
+    edits: { "lib/crypto/sha256.c": replace("\tsctx->count += len;\n", "\tsctx->count += len + (len == 12345);\n") },
+    what: "lib/crypto/sha256.c",
+    why: /part of the purgatory of kexec, .*\(arch\/x86\/purgatory\/sha256\.o, by a rule of arch\/x86\/purgatory\/Makefile\)/,
+  },
+  {
+    title: "a comment that a generator reads",
+    edits: { "include/linux/oid_registry.h": replace("/* 1.2.840.10040.4.1 */", "/* 1.2.840.10040.4.2 */") },
+    what: "include/linux/oid_registry.h",
+    why: /part of what lib\/Makefile makes of it \(lib\/oid_registry_data\.c\)/,
+  },
+  {
+    title: "a header of half of the kernel that a generator reads",
+    edits: { "include/uapi/linux/capability.h": append("#define CAP_KMEND 63\n") },
+    what: "include/uapi/linux/capability.h",
+    why: /part of what security\/apparmor\/Makefile makes of it \(security\/apparmor\/capability_names\.h\)/,
+  },
 ];
 
 describe("refused is a change of", () => {
@@ -108,6 +126,21 @@ test("a comment in a source of the vDSO changes nothing that the image contains"
   const { result, exitCode, stderr } = await build([patch], scratch.folder());
   expect(exitCode, stderr).toBe(3);
   expect(result.notes).toEqual(["lib/vdso/gettimeofday.c: all that this kernel makes of it stays as it is"]);
+});
+
+test("what rules of Makefiles make of a file may stay as it is, and boot code is told of", async () => {
+  const patch = scratch.patch(tree, {
+    "include/linux/oid_registry.h": append("/* The end. */\n"),
+    "include/linux/net.h": append("/* The end. */\n"),
+    "lib/crypto/sha256.c": append("/* The end. */\n"),
+    "lib/ctype.c": append("/* The end. */\n"),
+  });
+  const { result, exitCode, stderr } = await build([patch], scratch.folder());
+  expect(exitCode, stderr).toBe(3);
+  expect(result.refusals).toEqual([]);
+  expect(result.notes).toEqual([
+    "lib/ctype.c: drivers/firmware/efi/libstub/Makefile compiles it for drivers/firmware/efi/libstub/lib-ctype.o too, which ran before the kernel and stays as it is until a new one boots",
+  ]);
 });
 
 test("a new trace event is refused before anything is compiled", async () => {

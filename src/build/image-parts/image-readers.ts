@@ -12,10 +12,13 @@ import { type BuildContext, kbuildOf } from "../build-context.ts";
 import type { IncludedChange } from "../pairs/differing-units.ts";
 import { listOf } from "../warnings/warning.ts";
 import { harmlessSteps } from "./image-parts.ts";
+import { embeddedFromElsewhere } from "./rule-uses.ts";
 
 /** Something of the image that is no C unit and reads headers: assembly, the vDSO, offsets for assembly, a linker script. */
 interface ImageReader {
   readonly source: string;
+  /** What it is called: its source, or the object where the source is that of a unit too. */
+  readonly part: string;
   /** `values`: only the numbers that it prints count. `text`: it is no object. */
   readonly result: "object" | "values" | "text";
   /** What a compiler is called with, its input left out. */
@@ -53,7 +56,7 @@ export async function refuseForImageReaders(change: IncludedChange, context: Bui
   const different = readers.filter((_, index) => differs[index] === true);
   const isRead = (path: string): boolean => readers.some(({ reads }) => reads.includes(path));
   const refusals = change.paths.flatMap((path) => {
-    const sources = different.filter(({ reads }) => reads.includes(path)).map(({ source }) => source);
+    const sources = different.filter(({ reads }) => reads.includes(path)).map(({ part }) => part);
     if (sources.length === 0) return [];
     const part = `${listOf(sources)}, which ${sources.length === 1 ? "is no C unit and comes" : "are no C units and come"} out otherwise with it`;
     const advice = "leave what they use as it is, and give the C code that has to change something of its own";
@@ -112,16 +115,18 @@ async function outputOf(command: string, cwd: string, { signal }: BuildContext):
 
 /** All of them, with what they read in the prepared tree. That is found out once, in some seconds, and kept. */
 async function imageReaders(context: BuildContext): Promise<ImageReader[]> {
-  const path = join(context.toolchainFolder, "image-readers-1.txt");
+  const path = join(context.toolchainFolder, "image-readers-2.txt");
   await makeOnce(path, async (temporary) => {
     const found = await findReaders(context);
-    const lines = found.map(({ source, result, compiler, reads }) => [source, result, compiler, ...reads].join("\t"));
+    const lines = found.map(({ source, part, result, compiler, reads }) =>
+      [source, part, result, compiler, ...reads].join("\t"),
+    );
     await writeFileAtomically(temporary, lines.join("\n"));
   });
   return (await readFile(path, "utf8")).split("\n").flatMap((line): ImageReader[] => {
-    const [source, result, compiler, ...reads] = line.split("\t");
-    if (source === undefined || compiler === undefined) return [];
-    return [{ source, result: result === "values" || result === "text" ? result : "object", compiler, reads }];
+    const [source, part, result, compiler, ...reads] = line.split("\t");
+    if (source === undefined || part === undefined || compiler === undefined) return [];
+    return [{ source, part, result: result === "values" || result === "text" ? result : "object", compiler, reads }];
   });
 }
 
@@ -155,21 +160,25 @@ async function findReaders(context: BuildContext): Promise<ImageReader[]> {
   const values = steps.flatMap(({ target, command, reads }) => {
     const source = reads[0] ?? target.replace(/\.s$/, ".c");
     const compiler = compilerIn(command.replace(/ -S -o \S+ \S+.*$/, ""));
-    return [{ source, result: "values" as const, compiler, reads }];
+    return [{ source, part: source, result: "values" as const, compiler, reads }];
   });
   const forAssembly = compilers.get(assembly.find((path) => path.startsWith(`${arch}/kernel/`)) ?? "");
   const forC = values[0]?.compiler;
   const readers = [...assembly, ...pieces, ...scripts].flatMap((source): Omit<ImageReader, "reads">[] => {
     if (offsets.test(source)) {
       const own = compilers.get(source);
-      return own === undefined ? [] : [{ source, result: "values", compiler: own }];
+      return own === undefined ? [] : [{ source, part: source, result: "values", compiler: own }];
     }
     const borrowed = source.endsWith(".S") ? forAssembly : pieceCompiler(source, compilers, forC);
     const compiler = compilers.get(source) ?? borrowed;
     if (compiler === undefined) return [];
-    return [{ source, result: source.endsWith(".lds.S") ? "text" : "object", compiler }];
+    return [{ source, part: source, result: source.endsWith(".lds.S") ? "text" : "object", compiler }];
   });
-  const read = await mapConcurrently(readers, jobs, async (reader): Promise<ImageReader> => {
+  const ruled = await mapConcurrently(await embeddedFromElsewhere(context), jobs, async ({ source, object }) => {
+    const compiler = (await compilersOf([source], context, object)).get(source);
+    return compiler === undefined ? [] : [{ source, part: object, result: "object" as const, compiler }];
+  });
+  const read = await mapConcurrently([...readers, ...ruled.flat()], jobs, async (reader): Promise<ImageReader> => {
     return { ...reader, reads: await readsOf(reader, context) };
   });
   const programs = all
@@ -184,7 +193,7 @@ function programReader({ command, reads }: RecordedStep): ImageReader[] {
   const compiler = /^(\S*(?:gcc|cc|clang)\S* .*?) (?:-c )?-o \S+ \S+\.c\b/.exec(command)?.[1];
   if (source === undefined || !source.endsWith(".c") || source.startsWith("tools/") || compiler === undefined)
     return [];
-  return [{ source, result: "text", compiler: compilerIn(compiler), reads }];
+  return [{ source, part: source, result: "text", compiler: compilerIn(compiler), reads }];
 }
 
 /** Sources of a folder, and of those in it. */
@@ -198,10 +207,14 @@ async function sourcesIn(tree: string, folder: string): Promise<string[]> {
   });
 }
 
-/** What Kbuild calls the compiler with, where it knows. */
-async function compilersOf(sources: readonly string[], context: BuildContext): Promise<Map<string, string>> {
+/** What Kbuild calls the compiler with, where it knows. @param object what is made of a single source, where its place does not tell. */
+async function compilersOf(
+  sources: readonly string[],
+  context: BuildContext,
+  object?: string,
+): Promise<Map<string, string>> {
   const { tree } = context;
-  const units = sources.map((source) => ({ source, object: objectPath(source) }));
+  const units = sources.map((source) => ({ source, object: object ?? objectPath(source) }));
   const ask = async (some: typeof units): Promise<[string, string][]> => {
     const told = await unitCommands(tree, tree.path, some, context).catch(() => undefined);
     if (told !== undefined) {

@@ -1,28 +1,24 @@
 import { readFile, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import type { SourceOverlay } from "../../change/change-set.ts";
-import { foldersLeftOut } from "../../kernel/tree/include-graph.ts";
 import { makeEnvironment } from "../../kernel/tree/kbuild.ts";
-import { mayMean, namesInMakefiles } from "../../kernel/tree/makefile-names.ts";
-import { type FolderRules, type MakefileRule, rulesOfFolder } from "../../kernel/tree/makefile-rules.ts";
+import type { FolderRules } from "../../kernel/tree/makefile-rules.ts";
 import { createShadow } from "../../kernel/tree/shadow.ts";
-import { isReachedFolder } from "../../kernel/tree/units.ts";
+import { counted } from "../../support/counted.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
-import { type BuildContext, kbuildOf } from "../build-context.ts";
+import type { BuildContext } from "../build-context.ts";
 import { isOutsideOfVmlinux, leaveOut, partOfPlace } from "./image-parts.ts";
+import { type RuleUse, usesByRules } from "./rule-uses.ts";
 
 export interface RuleVerdict {
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
 }
 
-/** A changed file, and what a rule of a Makefile makes of it besides the unit that it may be. */
-interface Use {
-  readonly path: string;
-  readonly folder: string;
-  readonly rule: MakefileRule;
-  readonly rules: FolderRules;
+export interface RuleInputs {
+  readonly marked: SourceOverlay;
+  readonly plain: SourceOverlay;
 }
 
 /**
@@ -30,86 +26,29 @@ interface Use {
  * (arch/x86/purgatory/Makefile has lib/crypto/sha256.c), a header that a script makes a table of (lib/Makefile has include/linux/oid_registry.h). Such a
  * file may be a unit, or be included by units, all the same. What the rule makes is made with both versions: where it stays as it is, nothing is refused.
  * @param paths changed sources and headers that the kernel has.
+ * @param files all changed files: `marked` with line numbers of the kernel's own source, `plain` as they are.
  */
 export async function refuseForRules(
   paths: readonly string[],
-  files: SourceOverlay,
+  files: RuleInputs,
   context: BuildContext,
 ): Promise<RuleVerdict> {
-  const uses = paths.length === 0 ? [] : await usesOf(paths, context);
-  const verdicts = await mapConcurrently(uses, context.jobs, (use, index) => verdictOn(use, index, files, context));
+  const uses = await usesByRules(paths, context);
+  if (uses.length === 0) return { refusals: [], notes: [] };
+  const title = `Make ${counted(uses.length, "file")} that rules of Makefiles make of changed files`;
+  const verdicts = await context.progress.phase("rules", title, () =>
+    mapConcurrently(uses, context.jobs, (use, index) => verdictOn(use, index, files, context)),
+  );
   const refusals = new Map<string, Refusal>();
   for (const refusal of verdicts.flatMap(({ refusals: found }) => found))
     if (!refusals.has(refusal.what)) refusals.set(refusal.what, refusal);
   return { refusals: [...refusals.values()], notes: [...new Set(verdicts.flatMap(({ notes }) => notes))] };
 }
 
-async function usesOf(paths: readonly string[], context: BuildContext): Promise<Use[]> {
-  const { tree, kernelFolder, signal } = context;
-  if (tree.environment.external !== undefined) return [];
-  const skipped = foldersLeftOut(tree.environment);
-  const named = (await namesInMakefiles(tree.path, kernelFolder, skipped, signal)).filter(({ makefile }) =>
-    isOfKernel(makefile, context),
-  );
-  const folders = new Map<string, Set<string>>();
-  for (const path of paths) {
-    for (const name of named.filter((candidate) => mayMean(candidate, path))) {
-      const folder = dirname(name.makefile);
-      folders.set(folder, (folders.get(folder) ?? new Set()).add(path));
-    }
-  }
-  const question = kbuildOf(context);
-  const found = await mapConcurrently([...folders], context.jobs, async ([folder, candidates]) => {
-    const rules = await rulesOfFolder(question, folder);
-    const uses = [...candidates].flatMap((path) =>
-      rules.rules.flatMap((rule): Use[] => (isOther(rule, path, rules) ? [{ path, folder, rule, rules }] : [])),
-    );
-    return uses.length > 0 && (await isBuilt(folder, context)) ? uses : [];
-  });
-  return found.flat();
-}
-
-function archOf({ tree }: BuildContext): string {
-  return `arch/${tree.environment.variables["SRCARCH"] ?? "x86"}`;
-}
-
-function isOfKernel(makefile: string, context: BuildContext): boolean {
-  const arch = archOf(context);
-  return !makefile.startsWith("arch/") || (makefile.startsWith(`${arch}/`) && !makefile.startsWith(`${arch}/um/`));
-}
-
-/** What an architecture builds by calls of its own (`$(build)=arch/x86/realmode/rm`) Kbuild's lists do not tell of. */
-async function isBuilt(folder: string, context: BuildContext): Promise<boolean> {
-  const placed = await partOfPlace(`${folder}/`, context.tree.path);
-  if (placed !== undefined) return placed !== "not-built";
-  if (folder === "." || folder.startsWith(`${archOf(context)}/`)) return true;
-  return isReachedFolder(kbuildOf(context), folder);
-}
-
-/** What a compiler makes of a source. */
-const compiled = /\.(o|s|i|ll|lst|lds|symtypes|hdrtest|a|ko|mod|cmd)$/;
-
-/** True for a rule that makes something else of a file than Kbuild's own rules do. What objects read by #include is found by their text. */
-function isOther(
-  { target, prerequisites }: MakefileRule,
-  path: string,
-  { rules, made, programs }: FolderRules,
-): boolean {
-  if (!prerequisites.includes(path) || programs.has(target.replace(/\.o$/, ""))) return false;
-  if (target.endsWith(".o")) {
-    const isOwn = dirname(target) === dirname(path) && basename(target, ".o") === basename(path).replace(/\.[cS]$/, "");
-    return prerequisites[0] === path && /\.[cS]$/.test(path) && !isOwn && made.has(target);
-  }
-  if (compiled.test(target)) return false;
-  const users = rules.filter(({ prerequisites: used }) => used.includes(target)).map((rule) => rule.target);
-  // A table for an object that the configuration leaves out is never made.
-  return users.length === 0 || users.some((user) => !user.endsWith(".o") || made.has(user));
-}
-
 async function verdictOn(
-  { path, folder, rule, rules }: Use,
+  { path, folder, rule, rules }: RuleUse,
   index: number,
-  files: SourceOverlay,
+  files: RuleInputs,
   context: BuildContext,
 ): Promise<RuleVerdict> {
   const makefile = folder === "." ? "Makefile" : `${folder}/Makefile`;
@@ -138,7 +77,7 @@ async function comesOutOtherwise(
   folder: string,
   rules: FolderRules,
   index: number,
-  files: SourceOverlay,
+  files: RuleInputs,
   context: BuildContext,
 ): Promise<boolean> {
   const make = async (version: string, overlay: SourceOverlay): Promise<Buffer | undefined> => {
@@ -149,7 +88,10 @@ async function comesOutOtherwise(
     await Promise.all(written.map((path) => rm(join(shadow, path), { force: true })));
     return makeTarget(target, folder, shadow, context);
   };
-  const [old, fresh] = [await make("original", context.earlier), await make("patched", files)];
+  const [old, fresh] = [
+    await make("original", context.earlier),
+    await make("patched", target.endsWith(".o") ? files.marked : files.plain),
+  ];
   return old === undefined || fresh === undefined || !old.equals(fresh);
 }
 

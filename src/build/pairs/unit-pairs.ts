@@ -145,7 +145,9 @@ async function touchedUnits(
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
   refusals.push(...checkMakefiles(sorted.makefiles, added));
   const known = [...sorted.sources, ...sorted.headers].filter(({ kind }) => kind !== "added").map(({ path }) => path);
-  const ruled = await refuseForRules(known, change.files, context);
+  const contents = [...sorted.sources, ...sorted.headers].map(({ path, patched }) => [path, patched] as const);
+  const plain = new Map([...change.files, ...contents]);
+  const ruled = await refuseForRules(known, { marked: change.files, plain }, context);
   refusals.push(...ruled.refusals);
   const isRuled = (path: string): boolean => ruled.refusals.some(({ what }) => what === path);
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))].filter((path) => !isRuled(path));

@@ -70,7 +70,7 @@ export function readRules(text: string, folder: string): FolderRules {
     const [, target, listed] = /^([^\s#:=]+)::?(?: ([^=]*))?$/.exec(line) ?? [];
     if (target === undefined || listed === undefined) continue;
     const prerequisites = (listed.split("|")[0] ?? "").split(/\s+/).filter((word) => word !== "" && word !== "FORCE");
-    if (prerequisites.length === 0 || target.startsWith(".")) continue;
+    if (prerequisites.length === 0 || /^(\.|kmend-)/.test(target)) continue;
     const rule = { target: normalize(target), prerequisites: prerequisites.map((path) => normalize(path)) };
     if (target.includes("%")) patterns.push(rule);
     else explicit.push(rule);
