@@ -46,7 +46,7 @@ const zshFolders: Readonly<Record<Format, string>> = {
 };
 
 /** Pages of the repository that go along as documentation. */
-const guides = ["README.md", "docs"];
+const guides = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs"];
 
 /** Section of the manual; ksplice's own pages are in that of programs for administrators. */
 function sectionOf({ name }: Program): number {
