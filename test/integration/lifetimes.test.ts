@@ -83,9 +83,9 @@ const chills = `	if (utsname()->nodename[0] == 'w') {
 const sleepHeaders = "#include <linux/delay.h>\n#include <linux/utsname.h>\n";
 
 /** The files in /proc whose readers sleep in the new code. */
-const sleeping = ["softirqs", "version", "cmdline", "filesystems", "execdomains"];
+const sleeping = ["softirqs", "version", "cmdline", "filesystems", "execdomains", "dma"];
 
-/** Tasks that sleep in the function's cold part, in a helper that it ends with a jump to, in the cold part of such a helper, in a helper of another unit, and in one of a new file. */
+/** Tasks that sleep in the function's cold part, in a helper that it ends with a jump to, in the cold part of such a helper, in a helper of another unit, in one of a new file, and in one of a table. */
 const sleepers: Record<string, Edit> = {
   "fs/proc/Makefile": append("obj-y += kmend.o\n"),
   "fs/proc/kmend.c": append(`#include <linux/seq_file.h>
@@ -102,6 +102,30 @@ ${waits}	kmend_tell(m, "execdomains");
 	return 0;
 }
 `),
+  "kernel/dma.c": all(
+    replace(
+      "static int proc_dma_show(struct seq_file *m, void *v)\n{\n\tint i;",
+      (head) => `${sleepHeaders}
+static int kmend_one(struct seq_file *m)
+{
+	seq_puts(m, "one dma\\n");
+	return 0;
+}
+
+static int kmend_two(struct seq_file *m)
+{
+${waits}	seq_puts(m, "new dma\\n");
+	return 0;
+}
+
+static int (*const kmend_table[])(struct seq_file *m) = { kmend_one, kmend_two };
+
+${head}`,
+    ),
+    replace(/%2d: %s[^#]*\treturn 0;\n/, (end) =>
+      end.replace("return 0", "return kmend_table[utsname()->nodename[0] == 'w'](m)"),
+    ),
+  ),
   "kernel/exec_domain.c": all(
     replace("static int execdomains_proc_show(", (head) => `int kmend_new(struct seq_file *m);\n\n${head}`),
     replace(/0-0[^;]*;\n\treturn 0;\n/, (end) => end.replace("return 0", "return kmend_new(m)")),
@@ -193,13 +217,23 @@ beforeAll(async () => {
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
     script: `
 patches=/sys/kernel/livepatch
+# soon COMMAND...: waits until it succeeds, for a minute at most.
+soon() {
+  tries=0
+  until "$@" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || return 1
+    sleep 0.1
+  done
+}
+is_settled() { ! grep -q 1 $patches/*/transition; }
+is_gone() { [ ! -e $patches/$1 ]; }
 # Without kmend, which takes its time to start where a processor is emulated.
-settled() { while grep -q 1 $patches/*/transition; do sleep 0.1; done 2>/dev/null; }
-puts_in() { insmod livepatch-$1.ko; settled; }
+puts_in() { insmod livepatch-$1.ko; soon is_settled; }
 takes_out() {
   echo 0 >$patches/livepatch_$1/enabled
-  while [ -e $patches/livepatch_$1 ]; do sleep 0.1; done
-  until rmmod livepatch_$1; do sleep 0.1; done 2>/dev/null
+  soon is_gone livepatch_$1
+  soon rmmod livepatch_$1
 }
 look() { shows "look-$1" 'head -n 1 /proc/self/maps | cut -c 1-24; grep -o -e "^Kmend.*" -e "^Vm[PTM][eoa][akpx]*" /proc/self/status'; }
 memory() { shows "memory-$1" 'ls /sys/kernel/livepatch; lsmod | grep "^livepatch" | tr -s " " | cut -d " " -f 1,3'; }
@@ -223,7 +257,7 @@ step over-whole kmend load --json livepatch-two.ko
 look whole
 
 puts_in late
-until rmmod livepatch_whole; do sleep 0.1; done 2>/dev/null
+soon rmmod livepatch_whole
 memory late
 cat /proc/version >/dev/null
 step un-late kmend unload --json livepatch_late
@@ -233,7 +267,8 @@ shows insmod 'insmod livepatch-late.ko'
 step again kmend load --json livepatch-late.ko
 step list kmend list
 step info kmend info livepatch_late
-until dmesg | grep -q "kmend: late work"; do sleep 0.1; done
+worked() { dmesg | grep -q "kmend: late work"; }
+soon worked
 puts_in later
 step replace kmend replace --json livepatch-free.ko
 memory replaced
@@ -248,12 +283,12 @@ for file in ${sleeping.join(" ")}; do
   readers="$readers $!"
 done
 for reader in $readers; do
-  until grep -q msleep /proc/$reader/stack; do sleep 0.1; done
+  soon grep -q msleep /proc/$reader/stack
 done
 shows stacks "for reader in $readers; do sed -n 2p /proc/\\$reader/stack; done"
 kmend unload --timeout 3 --json livepatch_sleepers >/tmp/unload.out 2>/tmp/unload.err &
 unloader=$!
-until [ "$(cat $patches/livepatch_sleepers/enabled)" = 0 ]; do sleep 0.1; done
+soon grep -q 0 $patches/livepatch_sleepers/enabled
 sleep 3
 shows states "for reader in $readers; do cat /proc/\\$reader/patch_state; done"
 wait $unloader
@@ -408,6 +443,7 @@ describe("a task that sleeps in code of the patch that is no function of the ker
       "cmdline_proc_show",
       "show_softirqs",
       "execdomains_proc_show",
+      "proc_dma_show",
     ]);
     expect(memory("stalled")).toBe("sleepers, sleepers 1, later 1, late 1");
   });
