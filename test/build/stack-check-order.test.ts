@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
 import { calledDirectly } from "../../src/build/assemble/direct-calls.ts";
-import { inLinkOrder, jumpsToOthers, stackCheckOrder } from "../../src/build/assemble/stack-check-order.ts";
+import { inLinkOrder, jumpsOf, type ModuleJumps, stackCheckOrder } from "../../src/build/assemble/stack-check-order.ts";
 import type { Atom } from "../../src/diff/atoms.ts";
 import { diffPatched, UnitDiff } from "../diff/diff-units.ts";
 
 /** Functions with the nameless ones that lie behind them. */
-function order({ patched, changes, selection }: UnitDiff, elsewhere?: ReadonlySet<string>): string[] {
+function order({ patched, changes, selection }: UnitDiff, jumps?: ModuleJumps): string[] {
   const redirected = new Set<Atom>();
   for (const { atom, redirected: is } of changes.functions.values()) if (is) redirected.add(atom);
-  const { atoms, nameless } = stackCheckOrder(patched, selection, redirected, elsewhere);
+  const { atoms, nameless } = stackCheckOrder(patched, selection, redirected, jumps);
   return atoms
     .filter(({ kind }) => kind === "function")
     .map((atom) => (nameless.has(atom) ? `+ ${atom.name}` : atom.name));
@@ -55,7 +55,7 @@ int first(int i) {
 #endif
 	return take(i) + 1;
 }`),
-    new Set(["far"]),
+    { names: new Set(["far"]), indirect: false },
   );
   expect(found).toEqual(["other", "first", "+ far", "+ near"]);
 });
@@ -68,7 +68,7 @@ int far(int i) { return called(i) + take(i); }
 #endif
 int first(int i) { return take(i); }`);
   expect(order(added)).toEqual(["called", "far"]);
-  expect(order(added, new Set(["far"]))).toEqual(["+ called", "+ far"]);
+  expect(order(added, { names: new Set(["far"]), indirect: false })).toEqual(["+ called", "+ far"]);
 });
 
 test("the last redirected function ends its unit, and units that redirect nothing follow those of their object that do", async () => {
@@ -96,7 +96,7 @@ int behind(int i) { printk("behind"); return take(i); }
 
 test("what a unit jumps to outside of itself", async () => {
   const { patched, selection } = await diffPatched(`
-int jumps(int);
+extern int jumps(int);
 int first(int i) {
 #ifdef PATCHED
 	printk("first");
@@ -104,9 +104,33 @@ int first(int i) {
 #endif
 	return take(i);
 }`);
-  const others = jumpsToOthers(patched, selection);
-  expect(others).toContain("jumps");
-  expect(others).not.toContain("printk");
+  const { names, indirect } = jumpsOf([{ plan: { patched }, selection }]);
+  expect([...names]).toContain("jumps");
+  expect([...names]).not.toContain("printk");
+  expect(indirect).toBe(false);
+});
+
+test("functions of a table count where code jumps to one of them by a register, with a retpoline", async () => {
+  const diff = await diffPatched(`
+#ifdef PATCHED
+static int one(int i) { printk("one"); return take(i) + 1; }
+static int two(int i) { printk("two"); return take(i) + 2; }
+static int (*const table[])(int) = { one, two };
+#endif
+int first(int i) {
+#ifdef PATCHED
+	void *to = table[i & 1];
+	asm volatile("jmp __x86_indirect_thunk_rax" : : "a" (to));
+#endif
+	return take(i);
+}`);
+  const { patched, selection } = diff;
+  const units = [{ plan: { patched }, selection }];
+  expect(jumpsOf(units).indirect).toBe(true);
+  const [first, ...behind] = order(diff);
+  expect([first, ...behind.sort()]).toEqual(["first", "+ one", "+ two"]);
+  // A module that stays in memory needs no guard for what may be called for ever, as the main loop of a kernel thread.
+  expect(order(diff, jumpsOf(units, false)).sort()).toEqual(["first", "one", "two"]);
 });
 
 const calls = `

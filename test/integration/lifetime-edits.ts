@@ -74,9 +74,9 @@ const chills = `	if (utsname()->nodename[0] == 'w') {
 const sleepHeaders = "#include <linux/delay.h>\n#include <linux/utsname.h>\n";
 
 /** The files in /proc whose readers sleep in the new code. */
-export const sleeping = ["softirqs", "version", "cmdline", "filesystems", "execdomains"];
+export const sleeping = ["softirqs", "version", "cmdline", "filesystems", "execdomains", "dma"];
 
-/** Tasks that sleep in the function's cold part, in a helper that it ends with a jump to, in the cold part of such a helper, in a helper of another unit, and in one of a new file. */
+/** Tasks that sleep in the function's cold part, in a helper that it ends with a jump to, in the cold part of such a helper, in a helper of another unit, in one of a new file, and in one of a table. */
 export const sleepers: Record<string, Edit> = {
   "fs/proc/Makefile": append("obj-y += kmend.o\n"),
   "fs/proc/kmend.c": append(`#include <linux/seq_file.h>
@@ -93,6 +93,30 @@ ${waits}	kmend_tell(m, "execdomains");
 	return 0;
 }
 `),
+  "kernel/dma.c": all(
+    replace(
+      "static int proc_dma_show(struct seq_file *m, void *v)\n{\n\tint i;",
+      (head) => `${sleepHeaders}
+static int kmend_one(struct seq_file *m)
+{
+	seq_puts(m, "one dma\\n");
+	return 0;
+}
+
+static int kmend_two(struct seq_file *m)
+{
+${waits}	seq_puts(m, "new dma\\n");
+	return 0;
+}
+
+static int (*const kmend_table[])(struct seq_file *m) = { kmend_one, kmend_two };
+
+${head}`,
+    ),
+    replace(/%2d: %s[^#]*\treturn 0;\n/, (end) =>
+      end.replace("return 0", "return kmend_table[utsname()->nodename[0] == 'w'](m)"),
+    ),
+  ),
   "kernel/exec_domain.c": all(
     replace("static int execdomains_proc_show(", (head) => `int kmend_new(struct seq_file *m);\n\n${head}`),
     replace(/0-0[^;]*;\n\treturn 0;\n/, (end) => end.replace("return 0", "return kmend_new(m)")),

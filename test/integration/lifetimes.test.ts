@@ -44,13 +44,23 @@ beforeAll(async () => {
     parameters: ["sysctl.kernel.hung_task_timeout_secs=0"],
     script: `
 patches=/sys/kernel/livepatch
+# soon COMMAND...: waits until it succeeds, for a minute at most.
+soon() {
+  tries=0
+  until "$@" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || return 1
+    sleep 0.1
+  done
+}
+is_settled() { ! grep -q 1 $patches/*/transition; }
+is_gone() { [ ! -e $patches/$1 ]; }
 # Without kmend, which takes its time to start where a processor is emulated.
-settled() { while grep -q 1 $patches/*/transition; do sleep 0.1; done 2>/dev/null; }
-puts_in() { insmod livepatch-$1.ko; settled; }
+puts_in() { insmod livepatch-$1.ko; soon is_settled; }
 takes_out() {
   echo 0 >$patches/livepatch_$1/enabled
-  while [ -e $patches/livepatch_$1 ]; do sleep 0.1; done
-  until rmmod livepatch_$1; do sleep 0.1; done 2>/dev/null
+  soon is_gone livepatch_$1
+  soon rmmod livepatch_$1
 }
 look() { shows "look-$1" 'head -n 1 /proc/self/maps | cut -c 1-24; grep -o -e "^Kmend.*" -e "^Vm[PTM][eoa][akpx]*" /proc/self/status'; }
 memory() { shows "memory-$1" 'ls /sys/kernel/livepatch; lsmod | grep "^livepatch" | tr -s " " | cut -d " " -f 1,3'; }
@@ -74,7 +84,7 @@ step over-whole kmend load --json livepatch-two.ko
 look whole
 
 puts_in late
-until rmmod livepatch_whole; do sleep 0.1; done 2>/dev/null
+soon rmmod livepatch_whole
 memory late
 cat /proc/version >/dev/null
 step un-late kmend unload --json livepatch_late
@@ -84,7 +94,8 @@ shows insmod 'insmod livepatch-late.ko'
 step again kmend load --json livepatch-late.ko
 step list kmend list
 step info kmend info livepatch_late
-until dmesg | grep -q "kmend: late work"; do sleep 0.1; done
+worked() { dmesg | grep -q "kmend: late work"; }
+soon worked
 puts_in later
 step replace kmend replace --json livepatch-free.ko
 memory replaced
@@ -99,12 +110,12 @@ for file in ${sleeping.join(" ")}; do
   readers="$readers $!"
 done
 for reader in $readers; do
-  until grep -q msleep /proc/$reader/stack; do sleep 0.1; done
+  soon grep -q msleep /proc/$reader/stack
 done
 shows stacks "for reader in $readers; do sed -n 2p /proc/\\$reader/stack; done"
 kmend unload --timeout 3 --json livepatch_sleepers >/tmp/unload.out 2>/tmp/unload.err &
 unloader=$!
-until [ "$(cat $patches/livepatch_sleepers/enabled)" = 0 ]; do sleep 0.1; done
+soon grep -q 0 $patches/livepatch_sleepers/enabled
 sleep 3
 shows states "for reader in $readers; do cat /proc/\\$reader/patch_state; done"
 wait $unloader
@@ -259,6 +270,7 @@ describe("a task that sleeps in code of the patch that is no function of the ker
       "cmdline_proc_show",
       "show_softirqs",
       "execdomains_proc_show",
+      "proc_dma_show",
     ]);
     expect(memory("stalled")).toBe("sleepers, sleepers 1, later 1, late 1");
   });

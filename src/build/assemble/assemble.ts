@@ -22,7 +22,7 @@ import { linkModule } from "./link.ts";
 import { type Manifest, makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import { selfCheck } from "./self-check.ts";
-import { inLinkOrder, jumpsToOthers } from "./stack-check-order.ts";
+import { inLinkOrder, jumpsOf } from "./stack-check-order.ts";
 
 /** What a module is assembled for. */
 export interface AssemblyRequest {
@@ -54,11 +54,10 @@ export async function assemble(
   const { context, kernel, name, tree, output, options, external } = request;
   const { signal, progress } = context;
   const resolved = inLinkOrder(units);
+  const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
   const template = await request.template();
   const file = await progress.phase("link", "Link the patch module", async () => {
-    const jumpedToElsewhere = new Set(
-      resolved.flatMap(({ plan, selection }) => jumpsToOthers(plan.patched, selection)),
-    );
+    const jumps = jumpsOf(resolved, !staysInMemory);
     const extracts = resolved.map((unit, number) =>
       extractUnit({
         unit: unit.plan.patched,
@@ -67,7 +66,7 @@ export async function assemble(
         callbacks: unit.plan.changes.callbacks,
         object: unit.plan.pair.object,
         number,
-        jumpedToElsewhere,
+        jumps,
         reachOriginal: unit.reachOriginal,
         reachExternal: unit.reachExternal,
       }),
@@ -113,7 +112,6 @@ export async function assemble(
   }
   const path = join(output, `${name}.ko`);
   await writeFileAtomically(path, file);
-  const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
   return { path, name, sha256: sha256(file), bytes: file.length, staysInMemory };
 }
 

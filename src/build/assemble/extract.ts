@@ -19,7 +19,7 @@ import { writeObject } from "../../elf/writer.ts";
 import type { KlpSymbol, Reach } from "../resolve/resolve.ts";
 import { homeOf } from "./home-section.ts";
 import { withoutResolvedBranches } from "./resolved-branches.ts";
-import { type CodeOrder, stackCheckOrder } from "./stack-check-order.ts";
+import { type CodeOrder, type ModuleJumps, stackCheckOrder } from "./stack-check-order.ts";
 import { callbackTableName, functionTableName } from "./table-names.ts";
 
 /** A function of the patch module that replaces one of the kernel. */
@@ -70,8 +70,8 @@ export interface ExtractInput {
   readonly object: string;
   /** Number of the unit in this patch; makes the name of its function table unique. */
   readonly number: number;
-  /** Names of functions that carried code of other units jumps to. */
-  readonly jumpedToElsewhere?: ReadonlySet<string> | undefined;
+  /** Jumps of all units of the patch module; without them, of this one. */
+  readonly jumps?: ModuleJumps | undefined;
   readonly reachOriginal: (atom: Atom) => Reach;
   readonly reachExternal: (name: string, weak: boolean) => Reach;
 }
@@ -101,7 +101,7 @@ class Extractor {
   constructor(input: ExtractInput) {
     this.#input = input;
     this.#redirected = new Set(input.redirections.map(({ atom }) => atom));
-    this.#order = stackCheckOrder(input.unit, input.selection, this.#redirected, input.jumpedToElsewhere);
+    this.#order = stackCheckOrder(input.unit, input.selection, this.#redirected, input.jumps);
     this.#draft = emptyDraft(input.unit.elf);
   }
 

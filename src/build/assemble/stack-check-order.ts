@@ -17,19 +17,20 @@ export interface CodeOrder {
  * (klp_check_stack_func(), kernel/livepatch/transition.c), and takes for the size of a module's function the distance to the next symbol with a name
  * (find_kallsyms_symbol(), kernel/module/kallsyms.c): so these count as well, and none of them is unloaded under a sleeping task.
  * The last of a unit's functions is a redirected one with what belongs to it, so that it reaches into a unit behind it that redirects nothing.
- * @param elsewhere names of functions that carried code of other units ends with a jump to, see {@link jumpsToOthers}.
+ * @param jumps those of all units of the module.
  */
 export function stackCheckOrder(
   unit: UnitObject,
   selection: Selection,
   redirected: ReadonlySet<Atom>,
-  elsewhere: ReadonlySet<string> = new Set(),
+  jumps: ModuleJumps = jumpsOf([{ plan: { patched: unit }, selection }]),
 ): CodeOrder {
   const jumpedTo = new Set<Atom>();
-  for (const { user, route } of jumps(unit, selection))
+  for (const { user, route } of goesTo(unit, selection, jumps.indirect))
     if (route.to === "inside" && route.atom !== user) jumpedTo.add(route.atom);
   for (const atom of selection.atoms)
-    if (atom.symbols.some(({ name, binding }) => binding !== Binding.local && elsewhere.has(name))) jumpedTo.add(atom);
+    if (atom.symbols.some(({ name, binding }) => binding !== Binding.local && jumps.names.has(name)))
+      jumpedTo.add(atom);
   const functions = selection.atoms.filter(({ kind }) => kind === "function");
   // Calls need the local entry that a symbol tells.
   const canHide = (atom: Atom): boolean => atom.symbols.every(({ other }) => unit.arch.localEntry(other) === 0);
@@ -67,15 +68,40 @@ export function inLinkOrder<Unit extends LinkedUnit>(units: readonly Unit[]): Un
   });
 }
 
-/** Names of what is outside of a unit, and what its carried code goes to by a jump. */
-export function jumpsToOthers(unit: UnitObject, selection: Selection): string[] {
-  return jumps(unit, selection).flatMap(({ route }) => (route.to === "external" ? [route.name] : []));
+/** What the carried code of a module goes to without leaving a return address of its own. */
+export interface ModuleJumps {
+  /** Names of what is outside of the unit that jumps. */
+  readonly names: ReadonlySet<string>;
+  /** Some code jumps to where a register tells, which may be each function whose address is taken. */
+  readonly indirect: boolean;
 }
 
-function jumps(unit: UnitObject, selection: Selection): { readonly user: Atom; readonly route: Route }[] {
+/** With retpolines an indirect jump goes to one of these (arch/x86/lib/retpoline.S). */
+const indirectJump = /^__x86_indirect_(jump_)?thunk_/;
+
+/** @param canGo false for a module that stays in memory: what is called for ever there, as a thread's main loop, must not keep the patch from being disabled. */
+export function jumpsOf(
+  units: readonly { readonly plan: { readonly patched: UnitObject }; readonly selection: Selection }[],
+  canGo = true,
+): ModuleJumps {
+  const namesOf = (indirect: boolean): string[] =>
+    units.flatMap(({ plan, selection }) =>
+      goesTo(plan.patched, selection, indirect).flatMap(({ route }) => (route.to === "external" ? [route.name] : [])),
+    );
+  const direct = namesOf(false);
+  const indirect = canGo && direct.some((name) => indirectJump.test(name));
+  return { names: new Set(indirect ? namesOf(true) : direct), indirect };
+}
+
+/** Where carried code goes by a jump, and on request what carried code and data hold the address of. */
+function goesTo(
+  { arch }: UnitObject,
+  selection: Selection,
+  addresses: boolean,
+): { readonly user: Atom; readonly route: Route }[] {
   return selection.atoms.flatMap((user) =>
     user.references
-      .filter((reference) => unit.arch.isBranch(user, reference) && unit.arch.isCall?.(user, reference) !== true)
+      .filter((reference) => (arch.isBranch(user, reference) ? arch.isCall?.(user, reference) !== true : addresses))
       .map((reference) => ({ user, route: selection.route(user, reference) })),
   );
 }
