@@ -10,7 +10,7 @@ struct device { const char *name; const struct operations *operations; void (*re
 extern void call_rcu(void *, void (*)(void *));
 extern void queue_work(struct work *);
 extern void register_device(struct device *);
-extern void seq_puts(void *, const char *);
+extern void seq_puts(void *, const char *), __seq_puts(void *, const char *);
 extern int seq_printf(void *, const char *, ...);
 extern void *memcpy(void *, const void *, unsigned long);
 extern void *kmemdup(const void *, unsigned long, int);
@@ -123,7 +123,7 @@ test("a text that a function returns is its callers'", async () => {
 test.each<[string, string]>([
   [
     "texts that are printed",
-    run('printk("%s %d", "x", i); seq_puts(p, "y"); seq_printf(p, "%s", "z"); _dev_err(p, "e");'),
+    run('printk("%s %d", "x", i); seq_puts(p, "y"); __seq_puts(p, "Y"); seq_printf(p, "%s", "z"); _dev_err(p, "e");'),
   ],
   ["a place in a text that is printed", run('seq_puts(p, strchr("abc", i));')],
   [

@@ -43,35 +43,39 @@ export const edited: Record<string, Edit> = {
   "fs/proc/cmdline.c": replace("seq_putc(m, '\\n');", 'seq_puts(m, " edited\\n");'),
 };
 
-/** A work item of the patch, which runs two seconds after /proc/version was read. */
+/** Works of the patch, which run two seconds after /proc/version was read: so many that the manifest takes more than a page, which is what sysfs gives at once. */
+export const works = Array.from({ length: 24 }, (_, number) => `kmend_delayed_${number}`);
 export const late: Record<string, Edit> = {
   "fs/proc/version.c": all(
     replace('#include "internal.h"\n', (line) => `#include <linux/workqueue.h>\n${line}`),
     replace(
       "static int version_proc_show(",
-      `static void kmend_work(struct work_struct *work)
+      (head) => `static void kmend_work(struct work_struct *work)
 {
 	pr_info("kmend: late work\\n");
 }
-static DECLARE_DELAYED_WORK(kmend_delayed, kmend_work);
-
-static int version_proc_show(`,
+${works.map((work) => `static DECLARE_DELAYED_WORK(${work}, kmend_work);\n`).join("")}
+${head}`,
     ),
-    replace("\treturn 0;\n}\n\nstatic int __init", (end) => `\tschedule_delayed_work(&kmend_delayed, 2 * HZ);\n${end}`),
+    replace(
+      "\treturn 0;\n}\n\nstatic int __init",
+      (end) => `${works.map((work) => `\tschedule_delayed_work(&${work}, 2 * HZ);\n`).join("")}${end}`,
+    ),
   ),
 };
 
 /** Sleeps while the machine's name begins with w. */
 const waits = "\twhile (utsname()->nodename[0] == 'w')\n\t\tmsleep(20);\n";
-/** The same in code that the compiler takes for cold, as what calls _printk() is. */
+/** The same in code that the compiler takes for cold. */
 const chills = `	if (utsname()->nodename[0] == 'w') {
-		pr_info("kmend: cold\\n");
+		kmend_seldom();
 		do
 			msleep(20);
 		while (utsname()->nodename[0] == 'w');
 	}
 `;
 const sleepHeaders = "#include <linux/delay.h>\n#include <linux/utsname.h>\n";
+const seldom = 'static noinline __attribute__((cold)) void kmend_seldom(void)\n{\n\tpr_info("kmend: cold\\n");\n}\n\n';
 
 /** The files in /proc whose readers sleep in the new code. */
 export const sleeping = ["softirqs", "version", "cmdline", "filesystems", "execdomains", "dma"];
@@ -133,7 +137,7 @@ ${head}`,
     replace("\treturn 0;\n}\n\nstatic int __init", (end) => `${chills}\tseq_puts(p, "new softirqs\\n");\n${end}`),
     replace(
       "/*\n * /proc/softirqs",
-      (comment) => `int kmend_far(struct seq_file *m);
+      (comment) => `${seldom}int kmend_far(struct seq_file *m);
 int kmend_far(struct seq_file *m)
 {
 ${waits}	seq_puts(m, "new filesystems\\n");
@@ -161,7 +165,7 @@ ${head}`,
     replace("#include <linux/seq_file.h>\n", (line) => `${line}${sleepHeaders}`),
     replace(
       "static int cmdline_proc_show(",
-      (head) => `static noinline int kmend_rare(struct seq_file *m)
+      (head) => `${seldom}static noinline int kmend_rare(struct seq_file *m)
 {
 	seq_puts(m, "new");
 ${chills}	seq_puts(m, " cmdline\\n");

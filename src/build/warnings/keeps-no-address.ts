@@ -42,7 +42,7 @@ export const keepsNoAddress: readonly AddressRule[] = [
   },
   {
     names:
-      /^(?:seq_(printf|vprintf|bprintf|puts|putc|write|pad|escape_mem|put_decimal_(ull|ll)(_width)?|put_hex_ll|hex_dump|path|file_path|dentry))$/,
+      /^(?:__seq_puts|seq_(printf|vprintf|bprintf|puts|putc|write|pad|escape_mem|put_decimal_(ull|ll)(_width)?|put_hex_ll|hex_dump|path|file_path|dentry))$/,
     reason: "the text is copied into the file's buffer (fs/seq_file.c)",
   },
   {

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type Manifest,
@@ -116,13 +116,21 @@ export async function readLoadedManifest(
   root: string,
   name: string,
 ): Promise<Pick<LoadedPatch, "manifest" | "problem">> {
-  const path = join(root, "/sys/module", name, "notes", manifestSectionName);
-  const note = await readFile(path).catch(() => undefined);
+  const note = readNote(join(root, "/sys/module", name, "notes", manifestSectionName));
   if (note === undefined) return { manifest: null, problem: null };
   try {
     return { manifest: parseManifestNote(note, hostIsLittleEndian), problem: null };
   } catch (error) {
     return { manifest: null, problem: messageOf(error) };
+  }
+}
+
+/** sysfs gives a page for each read(2), with which readFile() of node:fs/promises is content; this one reads on to the end. */
+function readNote(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
   }
 }
 
