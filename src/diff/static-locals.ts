@@ -1,7 +1,7 @@
-import { type DebugEntry, DebugTag, readDebugEntries } from "../elf/debug-entries.ts";
-import { ElfFormatError } from "../elf/format-error.ts";
+import { type DebugEntry, DebugTag } from "../elf/debug-entries.ts";
 import { isDefined } from "../elf/reader.ts";
 import type { Atom } from "./atoms.ts";
+import { above, type DebugEntries, longestChain, originOf, readableEntries } from "./debug-origins.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a static variable of a function is declared. */
@@ -31,13 +31,7 @@ export function staticLocalsOf(unit: UnitObject): ReadonlyMap<Atom, StaticLocal>
 
 function readStaticLocals(unit: UnitObject): Map<Atom, StaticLocal> {
   const locals = new Map<Atom, StaticLocal>();
-  let entries: ReadonlyMap<number, DebugEntry>;
-  try {
-    entries = readDebugEntries(unit.elf);
-  } catch (error) {
-    if (error instanceof ElfFormatError) return locals;
-    throw error;
-  }
+  const entries = readableEntries(unit.elf);
   const atomOf = atomsByPlace(unit);
   for (const entry of entries.values()) {
     if (entry.tag !== DebugTag.variable || entry.addressAt === undefined) continue;
@@ -50,16 +44,6 @@ function readStaticLocals(unit: UnitObject): Map<Atom, StaticLocal> {
   return locals;
 }
 
-/** How many entries may name each other as their origin; damaged ones may go on for ever. */
-const longestChain = 16;
-
-function originOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): DebugEntry {
-  let declared = entry;
-  for (let step = 0; step < longestChain && declared.origin !== undefined; step++)
-    declared = entries.get(declared.origin) ?? declared;
-  return declared;
-}
-
 /** What stands between a variable and its struct. */
 const passing: ReadonlySet<number> = new Set([
   DebugTag.typedef,
@@ -69,19 +53,17 @@ const passing: ReadonlySet<number> = new Set([
   DebugTag.array,
 ]);
 
-function structOf({ type }: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): string | undefined {
+function structOf({ type }: DebugEntry, entries: DebugEntries): string | undefined {
   let entry = type === undefined ? undefined : entries.get(type);
   for (let step = 0; step < longestChain && entry !== undefined && passing.has(entry.tag); step++)
     entry = entry.type === undefined ? undefined : entries.get(entry.type);
   return entry?.tag === DebugTag.structure ? entry.name : undefined;
 }
 
-function scopeOf(entry: DebugEntry, entries: ReadonlyMap<number, DebugEntry>): string | undefined {
-  for (let above = entry.parent; above !== undefined; above = above.parent) {
-    const isFunction = above.tag === DebugTag.subprogram || above.tag === DebugTag.inlinedSubroutine;
-    if (isFunction) return originOf(above, entries).name;
-  }
-  return undefined;
+/** The function of the source, which an inlined instance names too. */
+function scopeOf(entry: DebugEntry, entries: DebugEntries): string | undefined {
+  const holder = above(entry, [DebugTag.subprogram, DebugTag.inlinedSubroutine]);
+  return holder === undefined ? undefined : originOf(holder, entries).name;
 }
 
 /** Finds the atom whose address a place of `.debug_info` holds. */

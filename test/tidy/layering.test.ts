@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { cruise, type ICruiseResult } from "dependency-cruiser";
 import { beforeAll, expect, test } from "vitest";
-import { read, root, typeScriptFiles } from "./source-files.ts";
+import { codeImports, root, typeScriptFiles } from "./source-files.ts";
 
 /** Rooms that each room of src/ may import from; arrows point down only. `.` is src/index.ts, the library's front. */
 const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
@@ -39,20 +39,11 @@ beforeAll(async () => {
   graph = output as ICruiseResult;
 });
 
-/** Files of src/ whose code a file imports at its start; types vanish when it is compiled. */
-function codeImports(path: string): string[] {
-  const statements = read(path).matchAll(/^(?:import|export)\s+(type\s)?(\{[^}]*\}|[^{}"]*?)\s+from\s+"(\.[^"]+)";/gm);
-  const files: string[] = [];
-  for (const [, type, names, from] of statements) {
-    const listed = (names as string)
-      .replace(/[{}]/g, "")
-      .split(",")
-      .map((name) => name.trim())
-      .filter(Boolean);
-    const typesOnly = type !== undefined || listed.every((name) => name.startsWith("type "));
-    if (!typesOnly) files.push(join(dirname(path), from as string));
-  }
-  return files;
+/** Files of src/ whose code a file imports at its start. */
+function localImports(path: string): string[] {
+  return codeImports(path)
+    .filter((from) => from.startsWith("."))
+    .map((from) => join(dirname(path), from));
 }
 
 function roomOf(path: string): string {
@@ -95,7 +86,7 @@ test("what a kernel's image, types and modules say needs no prepared tree", () =
 });
 
 test("no file imports itself through others", () => {
-  const next = new Map(typeScriptFiles("src").map((path) => [path, codeImports(path)]));
+  const next = new Map(typeScriptFiles("src").map((path) => [path, localImports(path)]));
   expect([...next.values()].flat().length).toBeGreaterThan(next.size);
   const cycles: string[] = [];
   const done = new Set<string>();

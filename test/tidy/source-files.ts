@@ -22,3 +22,16 @@ export function read(path: string): string {
 export function typeScriptFiles(folder: string): string[] {
   return repositoryFiles().filter((path) => path.startsWith(`${folder}/`) && path.endsWith(".ts"));
 }
+
+/** What a file imports at its start so that its code is loaded too, as it is written there; types vanish when it is compiled. */
+export function codeImports(path: string): string[] {
+  const statements = read(path).matchAll(/^(?:import|export)\s+(type\s)?(\{[^}]*\}|[^{}"]*?)\s+from\s+"([^"]+)";/gm);
+  return [...statements].flatMap(([, type, names, from]) => {
+    const listed = (names as string)
+      .replace(/[{}]/g, "")
+      .split(",")
+      .map((name) => name.trim())
+      .filter(Boolean);
+    return type !== undefined || listed.every((name) => name.startsWith("type ")) ? [] : [from as string];
+  });
+}

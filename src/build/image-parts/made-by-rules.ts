@@ -16,6 +16,7 @@ export interface RuleVerdict {
   readonly notes: readonly string[];
 }
 
+/** The changed files, as an object's rule and as a generator's reads them. */
 export interface RuleInputs {
   readonly marked: SourceOverlay;
   readonly plain: SourceOverlay;
@@ -45,19 +46,15 @@ export async function refuseForRules(
   return { refusals: [...refusals.values()], notes: [...new Set(verdicts.flatMap(({ notes }) => notes))] };
 }
 
-async function verdictOn(
-  { path, folder, rule, rules }: RuleUse,
-  index: number,
-  files: RuleInputs,
-  context: BuildContext,
-): Promise<RuleVerdict> {
+async function verdictOn(use: RuleUse, index: number, files: RuleInputs, context: BuildContext): Promise<RuleVerdict> {
+  const { path, folder, rule } = use;
   const makefile = folder === "." ? "Makefile" : `${folder}/Makefile`;
   const { target } = rule;
   if (isOutsideOfVmlinux(target)) {
     const note = `${path}: ${makefile} compiles it for ${target} too, which ran before the kernel and stays as it is until a new one boots`;
     return { refusals: [], notes: [note] };
   }
-  if (!(await comesOutOtherwise(target, folder, rules, index, files, context))) return { refusals: [], notes: [] };
+  if (!(await comesOutOtherwise(use, index, files, context))) return { refusals: [], notes: [] };
   if (!target.endsWith(".o")) {
     const part = `what ${makefile} makes of it (${target})`;
     return { refusals: [refuse("IMAGE_PART", path, path, { part, advice: leaveOut })], notes: [] };
@@ -73,9 +70,7 @@ async function verdictOn(
 
 /** Makes a target with the old and with the new files, each in a shadow of the tree. What cannot be made counts as different. */
 async function comesOutOtherwise(
-  target: string,
-  folder: string,
-  rules: FolderRules,
+  { folder, rule: { target }, rules }: RuleUse,
   index: number,
   files: RuleInputs,
   context: BuildContext,
