@@ -15,7 +15,8 @@ import type { Refusal } from "../support/refusals.ts";
 import { type AssemblyRequest, replacesAll } from "./assemble/assemble.ts";
 import { KernelTypes } from "./check-layouts.ts";
 import type { OpenedExternal } from "./external-module.ts";
-import { checkTypes } from "./foreign-types.ts";
+import { checkDeclarations } from "./foreign-declarations.ts";
+import { checkTypes, isFromElsewhere } from "./foreign-types.ts";
 import { headersToFollow } from "./pairs/headers-to-follow.ts";
 import { ReadAhead } from "./pairs/read-ahead.ts";
 import { refusedByText } from "./pairs/refused-by-text.ts";
@@ -151,6 +152,13 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     );
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
+  const declarations = isFromElsewhere(session)
+    ? await checkDeclarations(resolved, {
+        types,
+        open: (object) => objects.open(object),
+        allowed: session.options.allowLayout ?? [],
+      })
+    : { refusals: [], notes: [] };
   const refusals = unique([
     ...units.refusals,
     ...plans.flatMap(({ changes, selection }) => [...changes.refusals, ...selection.refusals]),
@@ -158,12 +166,14 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...goneForOthers,
     ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
+    ...declarations.refusals,
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? layouts.refusals : []),
   ]);
   const notes = [
     ...compiledNotes,
     ...layouts.notes,
+    ...declarations.notes,
     ...plans.flatMap(({ changes }) => changes.notes),
     ...resolved.flatMap((unit) => unit.notes),
   ];

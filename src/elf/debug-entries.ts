@@ -18,6 +18,7 @@ export const DebugTag = {
   subroutineType: 0x15,
   typedef: 0x16,
   union: 0x17,
+  unspecifiedParameters: 0x18,
   inlinedSubroutine: 0x1d,
   subrange: 0x21,
   base: 0x24,

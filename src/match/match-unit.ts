@@ -10,6 +10,7 @@ import { anotherSymbol } from "./linker-names.ts";
 import { compareLockstep } from "./lockstep.ts";
 import type { PlaceValue, TargetObject } from "./target-object.ts";
 import { inAnotherUnit, misplaced, type PlacedFunction } from "./unit-placement.ts";
+import { sizeProblem } from "./variable-size.ts";
 
 export type { Mismatch } from "./findings.ts";
 
@@ -103,19 +104,23 @@ class Matcher implements Proof {
   }
 
   reachProblem(atom: Atom): Mismatch | undefined {
-    if (this.#matched.has(atom) || this.#undecided.has(atom)) return undefined;
+    if (this.#matched.has(atom) || this.#undecided.has(atom) || atom.kind === "code") return undefined;
+    const shown = this.#atoms.get(atom);
+    if (atom.kind !== "function" && shown !== undefined) return this.#problemAt(atom, shown, true);
     const addresses = candidatesOf(this.target, atom);
     // What the target does not have by this name cannot be reached, which is told where it is looked for.
     if (addresses.length === 0 || isOverridden(atom, this.target)) return undefined;
     if (atom.kind === "function") return this.#mismatches.get(atom);
-    if (atom.kind === "code" || this.#atoms.has(atom)) return undefined;
-    let problem: string | undefined;
-    for (const address of addresses) {
-      const found = this.#comparer.contentProblem(atom, address, new Findings());
-      if (found === undefined) return undefined;
-      problem ??= found;
-    }
-    return { offset: 0, text: problem ?? "it differs" };
+    const problems = addresses.map((address) => this.#problemAt(atom, address, false));
+    return problems.includes(undefined) ? undefined : problems[0];
+  }
+
+  /** @param isShown matched code refers to it there, so its content has been compared. */
+  #problemAt(atom: Atom, address: number, isShown: boolean): Mismatch | undefined {
+    const content = isShown ? undefined : this.#comparer.contentProblem(atom, address, new Findings());
+    const { symbol } = atom;
+    const text = content ?? (symbol === undefined ? undefined : sizeProblem(symbol.size, address, this.target));
+    return text === undefined ? undefined : { offset: 0, text };
   }
 
   owns(atom: Atom): boolean {

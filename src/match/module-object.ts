@@ -35,6 +35,7 @@ export class ModuleObject implements TargetObject {
   readonly #offsets = new Map<SectionIndex, readonly number[]>();
   readonly #starts = new Map<SectionIndex, number[]>();
   readonly #gone = new Map<string, string>();
+  readonly #sizes = new Map<number, number[]>();
   #ascending: readonly number[] | undefined;
 
   /** @throws ElfFormatError when the file is damaged. */
@@ -52,7 +53,9 @@ export class ModuleObject implements TargetObject {
         if (section?.name.startsWith(".init") === true) this.#gone.set(symbol.name, section.name);
         continue;
       }
-      known.push({ symbol, address: addressIn(symbol.section, symbol.value) });
+      const address = addressIn(symbol.section, symbol.value);
+      known.push({ symbol, address });
+      if (symbol.size > 0) this.#sizes.set(address, [...(this.#sizes.get(address) ?? []), symbol.size]);
       const starts = this.#starts.get(symbol.section);
       if (starts === undefined) this.#starts.set(symbol.section, [symbol.value]);
       else starts.push(symbol.value);
@@ -104,6 +107,10 @@ export class ModuleObject implements TargetObject {
     if (place === undefined) return undefined;
     const next = this.#starts.get(place.section.index)?.find((start) => start > place.offset) ?? place.section.size;
     return next - place.offset;
+  }
+
+  sizesAt(address: number): readonly number[] {
+    return this.#sizes.get(address) ?? [];
   }
 
   bytesAt(address: number, length: number): Uint8Array | undefined {

@@ -99,6 +99,12 @@ export class StackedObject implements TargetObject {
     return layer === undefined ? this.#base.roomAt(address) : this.#layers[layer]?.roomAt(this.#inner(layer, address));
   }
 
+  sizesAt(address: number): readonly number[] {
+    const layer = this.#layerOf(address);
+    if (layer === undefined) return this.#base.sizesAt?.(address) ?? [];
+    return this.#layers[layer]?.sizesAt(this.#inner(layer, address)) ?? [];
+  }
+
   bytesAt(address: number, length: number): Uint8Array | undefined {
     const layer = this.#layerOf(address);
     return layer === undefined

@@ -45,6 +45,8 @@ export interface TargetObject {
   symbolsAt(address: number): readonly TargetSymbol[];
   /** Bytes from the function's address to where the next symbol or the section ends; undefined when unknown. */
   roomAt(address: number): number | undefined;
+  /** Sizes of what the symbol table has at an address; none where it does not tell. */
+  sizesAt?(address: number): readonly number[];
   bytesAt(address: number, length: number): Uint8Array | undefined;
   /**
    * Symbol value + addend of the place at an address.

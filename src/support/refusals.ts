@@ -99,6 +99,10 @@ export const refusalTexts = {
     why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",
     hint: "leave changes of types out, use a kernel that is built with debug information, or accept all with --allow-layout '*'",
   },
+  DECLARED_DIFFERENTLY: {
+    why: "{problem}; the new code would use it as what it is not",
+    hint: "use exactly the source that the kernel was built from\n--allow-layout {name} accepts the declaration as it is",
+  },
   STATIC_LOCAL: {
     why: "{problem}",
     hint: "keep the static variable and its use as they are in the original function",

@@ -1,0 +1,124 @@
+import { readFile } from "node:fs/promises";
+import { btfMeaning, isSameMeaning } from "../diff/layout/btf-meaning.ts";
+import { type Declared, declaredOutside } from "../diff/layout/declared.ts";
+import { declaration } from "../diff/layout/type-text.ts";
+import { ElfFormatError } from "../elf/format-error.ts";
+import { ElfReader } from "../elf/reader.ts";
+import type { Btf } from "../kernel/types/btf.ts";
+import { BtfKind } from "../kernel/types/btf-format.ts";
+import type { TargetObject } from "../match/target-object.ts";
+import { sizeProblem } from "../match/variable-size.ts";
+import { type Refusal, refuse } from "../support/refusals.ts";
+import type { KernelTypes } from "./check-layouts.ts";
+import type { ResolvedUnit } from "./resolve/plan.ts";
+import type { Reach } from "./resolve/resolve.ts";
+
+/** Where to look up what a unit declares. */
+export interface DeclarationQuestion {
+  readonly types: Pick<KernelTypes, "of">;
+  open(object: string): Promise<TargetObject>;
+  /** Names that `--allow-layout` accepts; `*` for all. */
+  readonly allowed: readonly string[];
+}
+
+export interface DeclarationFindings {
+  /** `DECLARED_DIFFERENTLY`. */
+  readonly refusals: readonly Refusal[];
+  readonly notes: readonly string[];
+}
+
+/**
+ * Holds what the carried code reaches outside of its unit, as its source declares it, against the running kernel: functions against the kernel's own
+ * type information, which has their prototypes; variables against the room that they have. It matters where source and kernel may differ: a header may
+ * say that a function takes its arguments in another order, and code that calls it for the first time has nothing that would prove it.
+ */
+export async function checkDeclarations(
+  resolved: readonly ResolvedUnit[],
+  question: DeclarationQuestion,
+): Promise<DeclarationFindings> {
+  const refusals: Refusal[] = [];
+  const notes: string[] = [];
+  for (const { plan, reached } of resolved) {
+    const { source, patchedPath } = plan.pair;
+    const declared = readDeclared(await readFile(patchedPath));
+    if (declared === undefined) {
+      notes.push(
+        `${source}: its debug information cannot be read: what it declares is not compared with the kernel's own`,
+      );
+      continue;
+    }
+    const unknown: string[] = [];
+    for (const [name, reach] of reached) {
+      const known = declared.get(name);
+      const owner = ownerOf(reach);
+      if (known === undefined || owner === undefined) continue;
+      const isKnownToOriginal = plan.original.elf.symbols.some((symbol) => symbol.name === name);
+      const problem =
+        known.kind === "function"
+          ? functionProblem(name, known, await question.types.of(owner), isKnownToOriginal)
+          : variableProblem(name, known, reach, await question.open(owner));
+      if (problem === "unknown") {
+        if (!isKnownToOriginal) unknown.push(known.text);
+      } else if (problem !== undefined) {
+        if (isAllowed(name, question)) notes.push(`${source}: ${name}: accepted as --allow-layout says: ${problem}`);
+        else refusals.push(refuse("DECLARED_DIFFERENTLY", name, source, { problem, name }));
+      }
+    }
+    if (unknown.length > 0)
+      notes.push(
+        `${source}: nothing in the kernel tells whether these are declared as its own source does: ${unknown.join("; ")}`,
+      );
+  }
+  return { refusals, notes };
+}
+
+/** @returns undefined for debug information that cannot be read. */
+function readDeclared(object: Uint8Array): ReadonlyMap<string, Declared> | undefined {
+  try {
+    return declaredOutside(new ElfReader(object));
+  } catch (error) {
+    if (error instanceof ElfFormatError) return undefined;
+    throw error;
+  }
+}
+
+/** The object that defines it; undefined for what the patch defines itself, or what is not there. */
+function ownerOf(reach: Reach): string | undefined {
+  if (reach.by === "klp") return reach.symbol.object;
+  if (reach.by === "nothing" || reach.proof.startsWith("defined by")) return undefined;
+  return reach.exporter ?? (reach.proof === "exported by vmlinux" ? "vmlinux" : undefined);
+}
+
+/**
+ * @param isInUse by the unit as the kernel has it.
+ * @returns `unknown` where the kernel has no prototype of that name.
+ */
+function functionProblem(
+  name: string,
+  { meaning, text }: Declared,
+  types: Btf | undefined,
+  isInUse: boolean,
+): string | undefined {
+  const known = types?.find(BtfKind.func, name) ?? [];
+  if (types === undefined || known.length === 0) return "unknown";
+  const meanings = known.map((type) => btfMeaning(types, type));
+  if (meanings.some((each) => isSameMeaning(each, meaning))) return undefined;
+  // So the assembler describes all of its functions.
+  if (isInUse && meanings.includes("()void")) return "unknown";
+  const own = declaration(types, types.target(known[0] as number), name);
+  return `the source declares \`${text}\`, and the kernel has \`${own}\``;
+}
+
+function variableProblem(name: string, known: Declared, reach: Reach, target: TargetObject): string | undefined {
+  const { size, text, meaning } = known;
+  const [symbol, ...others] = target.symbolsNamed(name);
+  if (symbol === undefined || others.length > 0 || (reach.by === "klp" && reach.symbol.name !== name)) return "unknown";
+  if (size === undefined) return "unknown";
+  // The array at the end of a struct may have got a length with its initial content.
+  const problem = sizeProblem(size, symbol.address, target, /^(struct|union)/.test(meaning));
+  return problem === undefined ? "unknown" : `the source declares \`${text}\`: ${problem}`;
+}
+
+function isAllowed(name: string, { allowed }: DeclarationQuestion): boolean {
+  return allowed.includes("*") || allowed.includes(name) || allowed.includes(`${name}()`);
+}

@@ -1,0 +1,94 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { build } from "../../src/build/build.ts";
+import type { BuildOptions, BuildResult } from "../../src/build/build-types.ts";
+import { changedFile } from "../../src/change/change-set.ts";
+import { sourceTree } from "../../src/kernel/tree-kernel.ts";
+import { type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
+
+const scratch = new Scratch();
+let stock: StockKernel;
+beforeAll(async () => {
+  stock = await stockKernel();
+});
+afterAll(() => scratch.remove());
+
+/** Builds a patch of a file on top of a source in which that file is not quite the kernel's. */
+function buildOnto(
+  path: string,
+  difference: Edit,
+  patch: Edit,
+  options: Partial<BuildOptions> = {},
+): Promise<BuildResult> {
+  const text = readFileSync(join(stock.tree.path, path), "latin1");
+  const source = difference(text) as string;
+  const patched = patch(source) as string;
+  const bytes = (content: string): Uint8Array => Buffer.from(content, "latin1");
+  return build({
+    ...options,
+    patches: [],
+    target: { ...stock.kernel, distribution: sourceTree },
+    output: scratch.folder(),
+    name: "foreign",
+    earlier: { files: new Map([[path, bytes(source)]]), modules: [] },
+    change: async () => ({
+      files: changedFile(path, bytes(source), bytes(patched)),
+      patches: [{ name: "foreign.patch", sha256: createHash("sha256").update(patched).digest("hex") }],
+      notes: [],
+    }),
+  });
+}
+
+const include = "#include <linux/seq_file.h>\n";
+const declare =
+  (text: string): Edit =>
+  (before) =>
+    replace(include, `${include}${text}\n`)(before);
+/** Puts a statement into the function that shows /proc/version. */
+const use = (statement: string): Edit =>
+  replace(/\tseq_printf\(m, linux_proc_banner/, (call) => `\t${statement}\n${call}`);
+const version = "fs/proc/version.c";
+
+const told = (result: BuildResult): (readonly [string, string])[] =>
+  result.refusals.map(({ code, what }) => [code, what]);
+
+const nla = (takes: string): string => `struct sk_buff; extern int nla_put(struct sk_buff *, ${takes});`;
+
+test.each([
+  ["a function", nla("int, int, const void *"), "if (!m) nla_put(NULL, 1, 2, NULL);"],
+  ["a variable", "extern int sysctl_max_skb_frags;", "if (sysctl_max_skb_frags == 12345) seq_putc(m, 'x');"],
+])("%s that the source declares as the kernel has it is reached", async (_, text, statement) => {
+  const result = await buildOnto(version, declare(text), use(statement));
+  expect(told(result)).toEqual([]);
+  expect(result.outcome).toBe("built");
+});
+
+test.each([
+  [
+    "nla_put",
+    nla("const void *, int, int"),
+    "if (!m) nla_put(NULL, NULL, 1, 2);",
+    "the source declares `int nla_put(struct sk_buff *, const void *, int, int)`, and the kernel has `int nla_put(struct sk_buff *, int, int, const void *)`",
+  ],
+  [
+    "kernel_halt",
+    "extern int kernel_halt(void);",
+    "if (!m) return kernel_halt();",
+    "the source declares `int kernel_halt(void)`, and the kernel has `void kernel_halt(void)`",
+  ],
+  [
+    "sysctl_max_skb_frags",
+    "extern long sysctl_max_skb_frags[64];",
+    "if (sysctl_max_skb_frags[1] == 12345) seq_putc(m, 'x');",
+    "it has 512 bytes here, and vmlinux has room for ",
+  ],
+])("%s, which the source declares as something else, is refused", async (name, text, statement, reason) => {
+  const result = await buildOnto(version, declare(text), use(statement));
+  expect(told(result)).toEqual([["DECLARED_DIFFERENTLY", name]]);
+  expect(result.refusals[0]?.why.replace("long int", "long")).toContain(reason);
+  const accepted = await buildOnto(version, declare(text), use(statement), { allowLayout: [name] });
+  expect(accepted.outcome).toBe("built");
+  expect(accepted.notes.join()).toContain(`${name}: accepted as --allow-layout says`);
+});
