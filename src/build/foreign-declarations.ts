@@ -7,6 +7,7 @@ import { ElfReader } from "../elf/reader.ts";
 import type { Btf } from "../kernel/types/btf.ts";
 import { BtfKind } from "../kernel/types/btf-format.ts";
 import type { TargetObject } from "../match/target-object.ts";
+import { accessProblem } from "../match/variable-accesses.ts";
 import { sizeProblem } from "../match/variable-size.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { KernelTypes } from "./check-layouts.ts";
@@ -56,7 +57,7 @@ export async function checkDeclarations(
       const problem =
         known.kind === "function"
           ? functionProblem(name, known, await question.types.of(owner), isKnownToOriginal)
-          : variableProblem(name, known, reach, await question.open(owner));
+          : variableProblem(name, known, reach, await question.open(owner), isKnownToOriginal);
       if (problem === "unknown") {
         if (!isKnownToOriginal) unknown.push(known.text);
       } else if (problem !== undefined) {
@@ -109,14 +110,30 @@ function functionProblem(
   return `the source declares \`${text}\`, and the kernel has \`${own}\``;
 }
 
-function variableProblem(name: string, known: Declared, reach: Reach, target: TargetObject): string | undefined {
+function variableProblem(
+  name: string,
+  known: Declared,
+  reach: Reach,
+  target: TargetObject,
+  isInUse: boolean,
+): string | undefined {
   const { size, text, meaning } = known;
   const [symbol, ...others] = target.symbolsNamed(name);
   if (symbol === undefined || others.length > 0 || (reach.by === "klp" && reach.symbol.name !== name)) return "unknown";
   if (size === undefined) return "unknown";
   // The array at the end of a struct may have got a length with its initial content.
   const problem = sizeProblem(size, symbol.address, target, /^(struct|union)/.test(meaning));
-  return problem === undefined ? "unknown" : `the source declares \`${text}\`: ${problem}`;
+  if (problem !== undefined) return `the source declares \`${text}\`: ${problem}`;
+  if (isInUse || !isScalar(meaning)) return "unknown";
+  const accesses = target.accessesOf?.(symbol.address);
+  const found = accesses === undefined ? undefined : accessProblem(size, accesses);
+  if (found === "known") return undefined;
+  return found === undefined ? "unknown" : `the source declares \`${text}\`: ${found}`;
+}
+
+/** True for what one instruction reads and writes as a whole. */
+function isScalar(meaning: string): boolean {
+  return meaning.startsWith("*") || /^(u?int|bool|enum)\d+$/.test(meaning);
 }
 
 function isAllowed(name: string, { allowed }: DeclarationQuestion): boolean {

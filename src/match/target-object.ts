@@ -1,4 +1,6 @@
 import type { TableRule } from "../diff/special-sections.ts";
+import type { Accesses } from "./variable-accesses.ts";
+
 /** Who may refer to a symbol by its name: every unit of the object, or only the one that defines it. */
 export type SymbolBinding = "global" | "weak" | "local";
 
@@ -47,6 +49,8 @@ export interface TargetObject {
   roomAt(address: number): number | undefined;
   /** Sizes of what the symbol table has at an address; none where it does not tell. */
   sizesAt?(address: number): readonly number[];
+  /** How the object's own code reaches a variable; undefined where it is not known. */
+  accessesOf?(address: number): Accesses | undefined;
   bytesAt(address: number, length: number): Uint8Array | undefined;
   /**
    * Symbol value + addend of the place at an address.

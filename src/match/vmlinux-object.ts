@@ -1,3 +1,4 @@
+import { architectureOf } from "../diff/arch/index.ts";
 import type { TableRule } from "../diff/special-sections.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
 import { InitMemory } from "../kernel/image/init-memory.ts";
@@ -12,6 +13,7 @@ import {
   type TargetObject,
   type TargetSymbol,
 } from "./target-object.ts";
+import { type Accesses, accessesOf, type CodeAt } from "./variable-accesses.ts";
 
 /** The kernel image as something to match against. It is linked, so places hold final addresses. */
 export class VmlinuxObject implements TargetObject {
@@ -56,6 +58,26 @@ export class VmlinuxObject implements TargetObject {
   roomAt(address: number): number | undefined {
     const index = this.#image.kallsyms.symbolsAt(address)[0];
     return index === undefined ? undefined : this.#image.kallsyms.sizeOf(index);
+  }
+
+  accessesOf(address: number): Accesses | undefined {
+    const read = architectureOf(this.#image.machine).dataFlow?.read;
+    if (read === undefined) return undefined;
+    const isCode = ({ flags }: { readonly flags: number }): boolean => (flags & SectionFlag.execinstr) !== 0;
+    const sections = this.#image.loaded.filter(isCode).map((section) => ({
+      address: section.address,
+      bytes: this.#image.contentOf(section),
+    }));
+    return accessesOf(address, sections, (place) => this.#functionAt(place), read);
+  }
+
+  #functionAt(place: number): CodeAt | undefined {
+    const { kallsyms } = this.#image;
+    const index = kallsyms.firstAbove(place) - 1;
+    if (index < 0) return undefined;
+    const address = kallsyms.addressOf(index);
+    const bytes = this.bytesAt(address, kallsyms.sizeOf(index));
+    return bytes === undefined ? undefined : { address, bytes };
   }
 
   goneAt(address: number, name: string): string | undefined {

@@ -22,6 +22,8 @@ export type ImageSection = Omit<Section, "data">;
 export class KernelImage {
   readonly unpacked: UnpackedImage;
   readonly littleEndian: boolean;
+  /** `e_machine` of the ELF header. */
+  readonly machine: number;
   readonly sections: readonly ImageSection[];
   /** Sections that are in memory and have content, in address order. */
   readonly loaded: readonly ImageSection[];
@@ -35,6 +37,7 @@ export class KernelImage {
     this.unpacked = unpacked;
     const elf = readHeaders(unpacked.file);
     this.littleEndian = elf.littleEndian;
+    this.machine = elf.header.machine;
     this.sections = elf.sections;
     this.loaded = elf.sections
       .filter(
