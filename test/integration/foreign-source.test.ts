@@ -58,7 +58,7 @@ const nla = (takes: string): string => `struct sk_buff; extern int nla_put(struc
 
 test.each([
   ["a function", nla("int, int, const void *"), "if (!m) nla_put(NULL, 1, 2, NULL);"],
-  ["a variable", "extern int sysctl_max_skb_frags;", "if (sysctl_max_skb_frags == 12345) seq_putc(m, 'x');"],
+  ["a variable", "extern int sysctl_tcp_max_orphans;", "if (sysctl_tcp_max_orphans == 12345) seq_putc(m, 'x');"],
 ])("%s that the source declares as the kernel has it is reached", async (_, text, statement) => {
   const result = await buildOnto(version, declare(text), use(statement));
   expect(told(result)).toEqual([]);
@@ -81,15 +81,15 @@ test.each<[name: string, declaration: string, statement: string, reason: string 
     "the source declares `int kernel_halt(void)`, and the kernel has `void kernel_halt(void)`",
   ],
   [
-    "sysctl_max_skb_frags",
-    "extern long sysctl_max_skb_frags[64];",
-    "if (sysctl_max_skb_frags[1] == 12345) seq_putc(m, 'x');",
+    "sysctl_tcp_max_orphans",
+    "extern long sysctl_tcp_max_orphans[64];",
+    "if (sysctl_tcp_max_orphans[1] == 12345) seq_putc(m, 'x');",
     "it has 512 bytes here, and vmlinux has room for ",
   ],
   [
-    "sysctl_max_skb_frags",
-    "extern short sysctl_max_skb_frags;",
-    "if (sysctl_max_skb_frags == 12345) seq_putc(m, 'x');",
+    "sysctl_tcp_max_orphans",
+    "extern short sysctl_tcp_max_orphans;",
+    "if (sysctl_tcp_max_orphans == 12345) seq_putc(m, 'x');",
     /it has 2 bytes here, and (code of the kernel reads or writes 4|in vmlinux there are)/,
   ],
 ])("%s, which the source declares as something else, is refused", async (name, text, statement, reason) => {
