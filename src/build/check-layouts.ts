@@ -52,7 +52,7 @@ export async function checkUnitLayouts(
     });
     const notes = new Set(findings.flatMap(({ notes: found }) => found));
     if ((await types.of("vmlinux")) === undefined) notes.add(withoutKernelTypes);
-    return { refusals: mergeUnits(findings.flatMap(({ refusals }) => refusals)), notes: [...notes] };
+    return { refusals: mergeUnits(findings), notes: [...notes] };
   });
 }
 
@@ -72,7 +72,7 @@ export async function explainUnproven(
   const explained = new Map<UnitPair, Promise<string>>();
   return Promise.all(
     refusals.map(async (refusal) => {
-      const pair = pairs.find(({ source }) => refusal.where.startsWith(`${source}: `));
+      const pair = pairs.find(({ source }) => source === refusal.unit);
       if (refusal.code !== "UNPROVEN_FUNCTION" || pair === undefined) return refusal;
       const evidence = explained.get(pair) ?? typeEvidence(pair, types, context);
       explained.set(pair, evidence);
@@ -194,12 +194,13 @@ function withTypesOf(module: Uint8Array, name: string, base: Btf): Btf {
 }
 
 /** One refusal for all units that see the same change of a type. */
-function mergeUnits(refusals: readonly Refusal[]): Refusal[] {
+function mergeUnits(findings: readonly LayoutFindings[]): Refusal[] {
   const groups = new Map<string, Refusal[]>();
-  for (const refusal of refusals) {
-    // Which functions of a unit use it differs from unit to unit.
-    const key = [refusal.code, refusal.what, refusal.why.replace(/ \(used by [^)]*\)/, "")].join("\n");
-    groups.set(key, [...(groups.get(key) ?? []), refusal]);
+  for (const { refusals, subjects } of findings) {
+    for (const refusal of refusals) {
+      const key = [refusal.code, subjects?.get(refusal) ?? `${refusal.what}\n${refusal.why}`].join("\n");
+      groups.set(key, [...(groups.get(key) ?? []), refusal]);
+    }
   }
   return [...groups.values()].map((group) => {
     const [first] = group as [Refusal];

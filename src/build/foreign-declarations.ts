@@ -40,7 +40,7 @@ export async function checkDeclarations(
   const refusals: Refusal[] = [];
   const notes: string[] = [];
   for (const { plan, reached } of resolved) {
-    const { source, patchedPath } = plan.pair;
+    const { source, object, patchedPath } = plan.pair;
     const declared = readDeclared(await readFile(patchedPath));
     if (declared === undefined) {
       notes.push(
@@ -62,7 +62,7 @@ export async function checkDeclarations(
         if (!isKnownToOriginal) unknown.push(known.text);
       } else if (problem !== undefined) {
         if (isAllowed(name, question)) notes.push(`${source}: ${name}: accepted as --allow-layout says: ${problem}`);
-        else refusals.push(refuse("DECLARED_DIFFERENTLY", name, source, { problem, name }));
+        else refusals.push(refuse("DECLARED_DIFFERENTLY", name, { unit: source, object }, { problem, name }));
       }
     }
     if (unknown.length > 0)
@@ -85,9 +85,8 @@ function readDeclared(object: Uint8Array): ReadonlyMap<string, Declared> | undef
 
 /** The object that defines it; undefined for what the patch defines itself, or what is not there. */
 function ownerOf(reach: Reach): string | undefined {
-  if (reach.by === "klp") return reach.symbol.object;
-  if (reach.by === "nothing" || reach.proof.startsWith("defined by")) return undefined;
-  return reach.exporter ?? (reach.proof === "exported by vmlinux" ? "vmlinux" : undefined);
+  if (reach.by === "nothing") return undefined;
+  return reach.by === "klp" ? reach.symbol.object : reach.owner;
 }
 
 /**

@@ -39,6 +39,8 @@ export interface LayoutQuestion {
 export interface LayoutFindings {
   /** `LAYOUT_CHANGED`, `LAYOUT_UNKNOWN`. */
   readonly refusals: readonly Refusal[];
+  /** Equal for refusals of several units that tell of the same change, whichever functions of the units use it. */
+  readonly subjects?: ReadonlyMap<Refusal, string>;
   readonly notes: readonly string[];
 }
 
@@ -71,6 +73,7 @@ export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFind
   await comparison.run();
   return {
     refusals: [...comparison.refusals, ...variables.refusals],
+    ...(comparison.subjects.size > 0 ? { subjects: comparison.subjects } : {}),
     notes: [...comparison.notes, ...variables.notes],
   };
 }
@@ -117,6 +120,7 @@ interface Finding {
 
 class UnitComparison implements LayoutFindings {
   readonly refusals: Refusal[] = [];
+  readonly subjects = new Map<Refusal, string>();
   readonly notes: string[] = [];
   readonly #question: LayoutQuestion;
   readonly #types: TypePairs;
@@ -268,14 +272,17 @@ class UnitComparison implements LayoutFindings {
       }
       const users = usersOf(this.#types.b, this.#patched.functions, title);
       const holders = [...causes.keys()].filter((holder) => rootOf(holder, causes) === title);
-      const lines = [
-        `${change.problems.join("; ")}${users === "" ? "" : ` (${users})`}`,
+      const problem = change.problems.join("; ");
+      const rest = [
         ...change.layouts,
         ...(holders.length === 0 ? [] : [`this moves parts of ${shorten(holders)} too`]),
       ];
-      this.refusals.push(
-        refuse("LAYOUT_CHANGED", title, unit, { problem: lines.join("\n"), advice, name: namesOf(title)[0] ?? title }),
-      );
+      const refusal = refuse("LAYOUT_CHANGED", title, unit, {
+        problem: [`${problem}${users === "" ? "" : ` (${users})`}`, ...rest].join("\n"),
+        ...{ advice, name: namesOf(title)[0] ?? title },
+      });
+      this.refusals.push(refusal);
+      this.subjects.set(refusal, [title, problem, ...rest].join("\n"));
     }
   }
 }

@@ -6,15 +6,43 @@ export interface Refusal {
   readonly code: RefusalCode;
   /** The function, section, symbol or file that is refused. */
   readonly what: string;
-  /** Unit, source line or offset, where known; else an empty string. */
+  /** Unit, source line or offset for a person, where known; else an empty string. */
   readonly where: string;
   readonly why: string;
+  /** What to do, with {@link option} in the words of `kmend build`. */
   readonly hint: string;
+  /** Source file that it is about, as the kernel's tree calls it. */
+  readonly unit?: string | undefined;
+  /** `vmlinux` or the module that the unit belongs to. */
+  readonly object?: string | undefined;
+  /** The function that it is about. */
+  readonly function?: string | undefined;
+  /** The option that accepts what is refused. */
+  readonly option?: AcceptingOption | undefined;
+}
+
+/** An option that accepts what was refused. */
+export interface AcceptingOption {
+  /** Long name without dashes. */
+  readonly name: string;
+  readonly value: string;
+  /** What it does, as one clause that follows the option. */
+  readonly effect: string;
+}
+
+/** What a refusal is about. */
+export interface RefusalPlace {
+  readonly unit: string;
+  readonly object?: string | undefined;
+  readonly function?: string | undefined;
+  /** Function and offset, source line or the like, for a person. */
+  readonly detail?: string | undefined;
 }
 
 interface RefusalText {
   readonly why: string;
   readonly hint: string;
+  readonly option?: AcceptingOption;
 }
 
 /** Reason and advice of every refusal. `{…}` places are filled by {@link refuse}. */
@@ -93,15 +121,18 @@ export const refusalTexts = {
   },
   LAYOUT_CHANGED: {
     why: "live objects and unpatched code keep what the kernel has: {problem}",
-    hint: "{advice}\n--allow-layout {name} accepts the change as it is",
+    hint: "{advice}",
+    option: { name: "allow-layout", value: "{name}", effect: "accepts the change as it is" },
   },
   LAYOUT_UNKNOWN: {
     why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",
-    hint: "leave changes of types out, use a kernel that is built with debug information, or accept all with --allow-layout '*'",
+    hint: "leave changes of types out, or use a kernel that is built with debug information",
+    option: { name: "allow-layout", value: "'*'", effect: "accepts all" },
   },
   DECLARED_DIFFERENTLY: {
     why: "{problem}; the new code would use it as what it is not",
-    hint: "use exactly the source that the kernel was built from\n--allow-layout {name} accepts the declaration as it is",
+    hint: "use exactly the source that the kernel was built from",
+    option: { name: "allow-layout", value: "{name}", effect: "accepts the declaration as it is" },
   },
   STATIC_LOCAL: {
     why: "{problem}",
@@ -168,23 +199,60 @@ export type RefusalCode = keyof typeof refusalTexts;
 
 /**
  * Makes a refusal from its row in {@link refusalTexts}.
- * @param values texts for the `{…}` places of `why` and `hint`; a missing one is a programming error.
+ * @param place the unit alone, or with what else is known.
+ * @param values texts for the `{…}` places of the row; a missing one is a programming error.
  */
-export function refuse(code: RefusalCode, what: string, where: string, values: Record<string, string> = {}): Refusal {
-  return { code, what, where, ...fillTexts(code, refusalTexts[code], values) };
+export function refuse(
+  code: RefusalCode,
+  what: string,
+  place: string | RefusalPlace,
+  values: Record<string, string> = {},
+): Refusal {
+  const {
+    unit,
+    object,
+    function: name,
+    detail,
+  } = typeof place === "string" ? ({ unit: place } as RefusalPlace) : place;
+  const where = detail === undefined ? unit : `${unit}: ${detail}`;
+  const { why, hint, option } = fillTexts(code, refusalTexts[code], values);
+  return {
+    ...{ code, what, where, why },
+    ...(unit === "" ? {} : { unit }),
+    hint: option === undefined ? hint : `${hint}\n${optionText(option)}`,
+    ...(object === undefined ? {} : { object }),
+    ...(name === undefined ? {} : { function: name }),
+    ...(option === undefined ? {} : { option }),
+  };
 }
 
-/** Fills the `{…}` places of a row's two texts. @param code names the row when a value is missing, which is a programming error. */
-export function fillTexts(
-  code: string,
-  row: { readonly why: string; readonly hint: string },
-  values: Record<string, string>,
-): { readonly why: string; readonly hint: string } {
+/** An option as `kmend build` takes it, with its effect: the last line of a hint. */
+export function optionText({ name, value, effect }: AcceptingOption): string {
+  return `--${name} ${value} ${effect}`;
+}
+
+/** The hint of a refusal for a program that words options in its own way. @param word the last line for the option, where there is one. */
+export function hintIn({ hint, option }: Refusal, word: (option: AcceptingOption) => string): string {
+  return option === undefined ? hint : `${hint.slice(0, hint.length - optionText(option).length)}${word(option)}`;
+}
+
+/** For programs that have no such option: the command that has it. */
+export function optionOfBuild(option: AcceptingOption): string {
+  return `kmend build ${optionText(option)}`;
+}
+
+/** Fills the `{…}` places of a row's texts. @param code names the row when a value is missing, which is a programming error. */
+export function fillTexts(code: string, row: RefusalText, values: Record<string, string>): RefusalText {
   const fill = (text: string): string =>
     text.replace(/\{(\w+)\}/g, (_, key: string) => {
       const value = values[key];
       if (value === undefined) throw new Error(`refusal ${code} lacks the value of {${key}}`);
       return value;
     });
-  return { why: fill(row.why), hint: fill(row.hint) };
+  const { option } = row;
+  return {
+    why: fill(row.why),
+    hint: fill(row.hint),
+    ...(option === undefined ? {} : { option: { ...option, value: fill(option.value) } }),
+  };
 }

@@ -27,9 +27,14 @@ test("a failed proof names the types that the kernel has differently", async () 
   const shipped = compile("kernel", "struct s { int a; } live;");
   const kernel = new Btf(await encodeUnitTypes(shipped, folder), "vmlinux");
   const pair: UnitPair = { source: "fs/unit.c", object: "vmlinux", originalPath, patchedPath: originalPath };
-  const unproven = (where: string): ReturnType<typeof refuse> =>
-    refuse("UNPROVEN_FUNCTION", "f", where, { difference: "byte 7 differs", cause: "3 of 9 functions match" });
-  const refusals = [unproven("fs/unit.c: f+0x7"), unproven("fs/other.c: f+0x7"), refuse("ASSEMBLY", "a.S", "a.S")];
+  const unproven = (unit: string): ReturnType<typeof refuse> =>
+    refuse(
+      "UNPROVEN_FUNCTION",
+      "f",
+      { unit, detail: "f+0x7" },
+      { difference: "byte 7 differs", cause: "3 of 9 functions match" },
+    );
+  const refusals = [unproven("fs/unit.c"), unproven("fs/other.c"), refuse("ASSEMBLY", "a.S", "a.S")];
   const of = async (object: string): Promise<Btf | undefined> => (object === "vmlinux" ? kernel : undefined);
   const explained = await explainUnproven(refusals, [pair], { of }, { folder, signal: undefined });
   expect(explained.map(({ hint }) => hint).slice(0, 2)).toEqual([

@@ -26,7 +26,8 @@ function extract(diff: UnitDiff, object = "vmlinux"): Extract {
     object,
     number: 3,
     reachOriginal: (original) => klp(original.name),
-    reachExternal: (name) => (name.startsWith("hidden") ? klp(name) : { by: "loader", name, proof: "" }),
+    reachExternal: (name) =>
+      name.startsWith("hidden") ? klp(name) : { by: "loader", name, owner: undefined, proof: "" },
   });
 }
 

@@ -13,7 +13,7 @@ async function decide(source: string, object = "fuse"): Promise<KeyDecision & Pi
   const diff = await diffPatched(`${macros}\n#line 1\n${source}`, ["-g"]);
   expect(diff.refusals).toEqual([]);
   const reachOf = (route: Route): Reach | undefined => {
-    if (route.to === "external") return { by: "loader", name: route.name, proof: "" };
+    if (route.to === "external") return { by: "loader", name: route.name, owner: undefined, proof: "" };
     if (route.to !== "original") return undefined;
     return { by: "klp", symbol: { object, name: route.atom.name, sympos: 0, offset: 0 }, proof: "" };
   };

@@ -160,7 +160,7 @@ test("what another module exports has to be held by the patch module, unless the
   };
   expect(shown(await reach("fuse_get", "other,fuse"))).toBe("fuse.fuse_get,0");
   expect(await reach("fuse_get", "other")).toEqual({
-    ...{ by: "loader", name: "fuse_get", proof: "exported by fuse", exporter: "fuse" },
+    ...{ by: "loader", name: "fuse_get", proof: "exported by fuse", owner: "fuse" },
   });
   expect(shown(await reach("kfree", ""))).toBe("loader kfree");
   // The linker of the module comes before its loader.

@@ -1,5 +1,5 @@
 import { hostRefusalTexts } from "../../src/host/kernel/host-refusals.ts";
-import { type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
+import { type fillTexts, type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
 
 const head = `# What kmend refuses, and what to do
 
@@ -29,8 +29,12 @@ export function refusalPage(): string {
   return [head, ...codes.map((code) => section(code, refusalTexts[code])), hostHead, ...hostSections].join("\n");
 }
 
-function section(code: string, { why, hint }: { readonly why: string; readonly hint: string }): string {
-  return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}\n`;
+function section(code: string, { why, hint, option }: Parameters<typeof fillTexts>[1]): string {
+  const accepts =
+    option === undefined
+      ? ""
+      : `\n\n\`--${option.name} ${option.value.replace(/\{(\w+)\}/, (_, name: string) => words(name))}\` ${option.effect}.`;
+  return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}${accepts}\n`;
 }
 
 /** A row's text with its `{place}`s in capitals; a row that is all filled in by the case gets `otherwise`. */

@@ -13,7 +13,7 @@ import type { CompilerComparison } from "../../kernel/compiler.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
 import { matchUnit, type Proof } from "../../match/match-unit.ts";
 import type { TargetObject } from "../../match/target-object.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, type RefusalPlace, refuse } from "../../support/refusals.ts";
 import type { Redirection } from "../assemble/extract.ts";
 import type { ProvenOriginal } from "../pairs/read-ahead.ts";
 import type { UnitPair } from "../pairs/unit-pairs.ts";
@@ -81,7 +81,7 @@ export function refuseDoubleCallbacks(plans: readonly UnitPlan[]): Refusal[] {
     for (const { kind, function: callback } of changes.callbacks) {
       const other = first.get(`${pair.object} ${kind}`);
       if (other === undefined) first.set(`${pair.object} ${kind}`, callback.name);
-      else refusals.push(refuse("CALLBACK_TWICE", callback.name, pair.source, { object: pair.object, kind, other }));
+      else refusals.push(refuse("CALLBACK_TWICE", callback.name, placeIn(pair), { object: pair.object, kind, other }));
     }
   }
   return refusals;
@@ -155,7 +155,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
       const here = target.symbolsAt(address);
       const symbol = here.find(({ name }) => name === change.original?.name) ?? here[0];
       if (symbol?.from !== undefined) {
-        refusals.push(refuse("ADDED_BY_EARLIER", symbol.name, pair.source, { module: symbol.from }));
+        refusals.push(refuse("ADDED_BY_EARLIER", symbol.name, placeIn(pair), { module: symbol.from }));
       } else if (symbol !== undefined) {
         const { original } = change;
         const size = original.end - (original.symbol?.value ?? original.start);
@@ -170,7 +170,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   const reachExternal = (name: string, weak: boolean): Reach =>
     remember(externals, name, () =>
       plan.patched.arch.loaderSymbols.has(name)
-        ? { by: "loader", name, proof: "made for each module by its loader" }
+        ? { by: "loader", name, owner: undefined, proof: "made for each module by its loader" }
         : resolveExternal(name, weak, context),
     );
   const reachOf = (route: Route): Reach | undefined => {
@@ -201,7 +201,7 @@ export function resolveUnit(plan: UnitPlan, facts: ResolveFacts): ResolvedUnit {
   for (const reach of reached.values()) {
     if (reach.by !== "nothing") continue;
     if (reach.problem.kind === "ambiguous") ambiguous.push(reach.problem);
-    refusals.push(refuseUnresolved(reach.problem, pair.source, facts));
+    refusals.push(refuseUnresolved(reach.problem, placeIn(pair), facts));
   }
   return {
     plan,
@@ -239,10 +239,15 @@ function unprovenReached(
     const place = `${reached.name}+0x${problem.offset.toString(16)}`;
     const isCall = reached.kind === "function";
     refusals.push(
-      refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${place}`, {
-        difference: `${user} ${isCall ? "reaches" : "uses"} ${reached.name}, and ${reached.name} compiled here is not the kernel's: ${problem.text} (in ${target.source})`,
-        cause: likelyCause(reached, plan, compiler),
-      }),
+      refuse(
+        "UNPROVEN_FUNCTION",
+        user,
+        { ...placeIn(pair), function: user, detail: place },
+        {
+          difference: `${user} ${isCall ? "reaches" : "uses"} ${reached.name}, and ${reached.name} compiled here is not the kernel's: ${problem.text} (in ${target.source})`,
+          cause: likelyCause(reached, plan, compiler),
+        },
+      ),
     );
   };
   for (const from of users) {
@@ -281,10 +286,15 @@ function refuseInlined(
     changes.functions.get(atom)?.original ?? correlation.originalOf.get(atom);
   const carried = atoms.filter(({ kind }) => kind === "function").map((atom) => [atom, originalOf(atom)] as const);
   return unprovenInlined(plan, carried, differing).map(({ user, inlined, witness }) =>
-    refuse("UNPROVEN_FUNCTION", user, `${pair.source}: ${inlined}`, {
-      difference: `the compiler has put ${inlined} into it, and ${witness.name} compiled here is not the kernel's: ${proof.reachProblem(witness)?.text} (in ${target.source})`,
-      cause: likelyCause(witness, plan, compiler),
-    }),
+    refuse(
+      "UNPROVEN_FUNCTION",
+      user,
+      { ...placeIn(pair), function: user, detail: inlined },
+      {
+        difference: `the compiler has put ${inlined} into it, and ${witness.name} compiled here is not the kernel's: ${proof.reachProblem(witness)?.text} (in ${target.source})`,
+        cause: likelyCause(witness, plan, compiler),
+      },
+    ),
   );
 }
 
@@ -317,12 +327,18 @@ function proveFunction(
   const { proof, pair, target } = plan;
   if (proof.isMatched(original)) return undefined;
   const mismatch = proof.mismatchOf(original);
-  const where = `${pair.source}: ${original.name}+0x${(mismatch?.offset ?? 0).toString(16)}`;
+  const name = coldParent(change.atom.name) ?? original.name;
+  const detail = `${original.name}+0x${(mismatch?.offset ?? 0).toString(16)}`;
   const difference = `${mismatch?.text ?? "it was not found"} (in ${target.source})`;
-  return refuse("UNPROVEN_FUNCTION", coldParent(change.atom.name) ?? original.name, where, {
-    difference,
-    cause: likelyCause(original, plan, compiler),
-  });
+  return refuse(
+    "UNPROVEN_FUNCTION",
+    name,
+    { ...placeIn(pair), function: name, detail },
+    {
+      difference,
+      cause: likelyCause(original, plan, compiler),
+    },
+  );
 }
 
 function likelyCause(original: Atom, { proof, target }: UnitPlan, compiler: CompilerComparison): string {
@@ -337,7 +353,12 @@ function likelyCause(original: Atom, { proof, target }: UnitPlan, compiler: Comp
   return `${proof.matchedCount} of the unit's ${proof.functionCount} functions match, this one does not: ${target.name === "vmlinux" ? "the image was modified or this file is not the kernel's" : `${what} was modified or built from another source`}`;
 }
 
-function refuseUnresolved(problem: Unresolved, where: string, facts: ResolveFacts): Refusal {
+/** The unit and its object, for a refusal. */
+function placeIn({ source, object }: UnitPair): RefusalPlace {
+  return { unit: source, object };
+}
+
+function refuseUnresolved(problem: Unresolved, where: RefusalPlace, facts: ResolveFacts): Refusal {
   const { name, object, candidates, kind } = problem;
   if (kind === "missing") {
     const home = facts.symvers.get(name)?.owner;

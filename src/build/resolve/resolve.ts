@@ -12,8 +12,8 @@ export type Reach =
       readonly by: "loader";
       readonly name: string;
       readonly proof: string;
-      /** The module that exports it; the patch module then depends on that. */
-      readonly exporter?: string | undefined;
+      /** The object that exports it; a patch module depends on it when it is a module. Undefined for what the patch itself defines, or nothing does. */
+      readonly owner: string | undefined;
     }
   /** A livepatch relocation. */
   | { readonly by: "klp"; readonly symbol: KlpSymbol; readonly proof: string }
@@ -64,7 +64,7 @@ export function resolveOriginal(atom: Atom, context: ResolveContext): Reach {
   const exported = isGlobal ? symvers.get(atom.name) : undefined;
   const address = proof.addressOf(atom);
   if (exported?.owner === "vmlinux" && target.name === "vmlinux") {
-    return { by: "loader", name: atom.name, proof: "exported by vmlinux" };
+    return { by: "loader", name: atom.name, owner: "vmlinux", proof: "exported by vmlinux" };
   }
   if (address !== undefined) {
     const here = target.symbolsAt(address);
@@ -96,7 +96,8 @@ const theGlobalOne = "the only global symbol of this name";
 export function resolveExternal(name: string, weak: boolean, context: ResolveContext): Reach {
   const { target, symvers, newGlobals, defined, lost } = context;
   const home = newGlobals.get(name);
-  if (home === target.name) return { by: "loader", name, proof: "defined by another unit of this patch" };
+  if (home === target.name)
+    return { by: "loader", name, owner: undefined, proof: "defined by another unit of this patch" };
   const moved = defined?.get(`${target.name} ${name}`);
   if (moved !== undefined) return moved();
   const gone = lost?.get(`${target.name} ${name}`);
@@ -106,13 +107,14 @@ export function resolveExternal(name: string, weak: boolean, context: ResolveCon
   // The linker of a module comes before its loader.
   const inside = !isModule && exported?.owner === "vmlinux" ? undefined : resolveInside(name, context);
   if (inside !== undefined) return inside;
-  if (exported?.owner === "vmlinux") return { by: "loader", name, proof: "exported by vmlinux" };
+  if (exported?.owner === "vmlinux") return { by: "loader", name, owner: "vmlinux", proof: "exported by vmlinux" };
   if (exported !== undefined && exported.owner !== target.name) return resolveExported(name, exported.owner, context);
   if (home !== undefined) return resolveNewElsewhere(name, home, context);
   const { visible, hidden } = linkerName(name, target);
   if (visible.length === 0 && context.externalsUnknown === true)
-    return { by: "loader", name, proof: "left to the module loader" };
-  if (visible.length === 0 && weak) return { by: "loader", name, proof: "weak and absent from the kernel" };
+    return { by: "loader", name, owner: undefined, proof: "left to the module loader" };
+  if (visible.length === 0 && weak)
+    return { by: "loader", name, owner: undefined, proof: "weak and absent from the kernel" };
   if (visible.length > 0) return unresolved("ambiguous", name, target, visible);
   return unresolved("missing", name, target, hidden, hiddenReason(name, hidden, target));
 }
@@ -139,8 +141,7 @@ function resolveExported(name: string, owner: string, { target }: ResolveContext
     const reason = `the module ${owner} exports it, and the kernel itself cannot use what a module exports`;
     return unresolved("missing", name, target, [], reason);
   }
-  if (target.dependsOn?.has(owner) !== true)
-    return { by: "loader", name, proof: `exported by ${owner}`, exporter: owner };
+  if (target.dependsOn?.has(owner) !== true) return { by: "loader", name, owner, proof: `exported by ${owner}` };
   // The exporter may be loaded later than the patch module, together with the patched one.
   return {
     by: "klp",
@@ -153,7 +154,7 @@ function resolveExported(name: string, owner: string, { target }: ResolveContext
 function resolveNewElsewhere(name: string, home: string, { target, newExports }: ResolveContext): Reach {
   const isReached = home === "vmlinux" || target.dependsOn?.has(home) === true;
   if (isReached && newExports?.has(name) === true)
-    return { by: "loader", name, proof: `defined and exported by another unit of this patch` };
+    return { by: "loader", name, owner: undefined, proof: `defined and exported by another unit of this patch` };
   const reason =
     target.name === "vmlinux"
       ? `the patch adds it to the module ${home}, and the kernel itself cannot use what is in a module`

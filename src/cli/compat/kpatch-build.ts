@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
+import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
@@ -183,8 +184,11 @@ function tell(result: BuildResult, { stdout, stderr }: CommandIo, reporter: Repo
     stderr.write("ERROR: no functional changes found.\n");
     return ExitCode.failure;
   }
-  for (const { code, what, where, why, hint } of result.refusals)
+  for (const refusal of result.refusals) {
+    const { code, what, where, why } = refusal;
+    const hint = hintIn(refusal, optionOfBuild);
     stderr.write(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
+  }
   if (result.module === null) {
     stderr.write(`ERROR: ${result.refusals.length} error(s) encountered.\n`);
     return ExitCode.failure;

@@ -7,6 +7,7 @@ import type { PackageOrder } from "../../package/package-order.ts";
 import type { PackagePlan } from "../../package/package-plan.ts";
 import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
+import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
@@ -258,7 +259,9 @@ class Session {
     const { stderr } = this.#io;
     for (const { outcome, kernel, refusals } of results) {
       if (outcome === "unchanged") stderr.write(`${name}: no code of ${kernel.release} differs with this patch\n`);
-      for (const { code, what, where, why, hint } of refusals) {
+      for (const refusal of refusals) {
+        const { code, what, where, why } = refusal;
+        const hint = hintIn(refusal, optionOfBuild);
         stderr.write(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
       }
     }

@@ -1,3 +1,4 @@
+import { hintIn } from "../../support/refusals.ts";
 import { OptionValues } from "../command.ts";
 import { createLines, runCreate } from "../commands/create.ts";
 import { createOptions } from "../options/create-options.ts";
@@ -22,7 +23,9 @@ export const kspliceCreate: KspliceProgram = {
     const { build, notes, outcome } = result;
     const told = [...notes, ...(build === null ? [] : [...build.notes, ...warningLines(build)])];
     if (!raw && verbosity >= 0) for (const note of told) reporter.note(note);
-    for (const { code, what, where, why, hint } of build?.refusals ?? []) {
+    for (const refusal of build?.refusals ?? []) {
+      const { code, what, where, why } = refusal;
+      const hint = hintIn(refusal, ({ name, value, effect }) => `--${name}=${value} ${effect}`);
       if (!raw) warn(formatProblem({ kind: "refused", code, message: what, where, why, hint }, styleFor(stderr)));
     }
     if (outcome === "unchanged") {
