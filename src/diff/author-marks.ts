@@ -15,7 +15,7 @@ export interface AuthorMarks {
 }
 
 /** Prefix of the sections that the macros fill. */
-export const markSections = ".kmend.";
+const markSections = ".kmend.";
 
 /** Reads the marks of a unit. */
 export function readMarks(unit: UnitObject): AuthorMarks {

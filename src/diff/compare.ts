@@ -182,7 +182,7 @@ function describeReferences(before: Reference, after: Reference): string {
 }
 
 /** A target for a person: a name, a quoted string, or a section. */
-export function describeTarget(target: Target): string {
+function describeTarget(target: Target): string {
   if (target.kind === "external") return target.name;
   if (target.kind === "absolute") return `the number ${target.addend}`;
   const { atom } = target;

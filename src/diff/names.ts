@@ -71,7 +71,7 @@ const plainData = /^\.data(\.|$)/;
 const plainZero = /^\.(bss|data)(\.|$)/;
 
 /** Never correlated: a patched function gets its own copy. */
-export const specialStatics: readonly SpecialStatic[] = [
+const specialStatics: readonly SpecialStatic[] = [
   { name: "__func__", section: readOnly, reason: "the function's name as text" },
   { name: "__FUNCTION__", section: readOnly, reason: "the function's name as text" },
   { name: "__PRETTY_FUNCTION__", section: readOnly, reason: "the function's name as text" },

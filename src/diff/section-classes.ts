@@ -24,7 +24,7 @@ export interface SectionRule {
 }
 
 /** First match wins. Names are those of the kernel's include/asm-generic/vmlinux.lds.h and of scripts/module.lds.S, 4.19 to 6.18. */
-export const sectionRules: readonly SectionRule[] = [
+const sectionRules: readonly SectionRule[] = [
   { pattern: /^\.kmend\./, class: "mark", reason: "made by the macros of livepatch_helpers.h and kpatch-macros.h" },
   {
     pattern: /^\.(debug_|comment$|note|eh_frame|gnu_debuglink|llvm|llvm_addrsig)/,
@@ -86,7 +86,7 @@ export const sectionRules: readonly SectionRule[] = [
 ];
 
 /** Class of a section by its name, or undefined when the section is ordinary content. */
-export function namedClass(name: string): SectionClass | undefined {
+function namedClass(name: string): SectionClass | undefined {
   // special-sections.ts has the tables.
   if (isTable(name)) return "table";
   if (isCompanion(name)) return "companion";
@@ -134,11 +134,6 @@ function judgeClass(section: Section): SectionClass {
  */
 export function isGone(section: Section, object: string): boolean {
   return classOf(section) === "init" && (object === "vmlinux" || !section.name.startsWith(".exit."));
-}
-
-/** Writable sections whose content is a per-place flag or state; a changed function gets a fresh copy of it (names.ts says which symbols). */
-export function isOnceData(name: string): boolean {
-  return /^\.data\.\.?once$|^\.data\.\.?unlikely$/.test(name);
 }
 
 /**

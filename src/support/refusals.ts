@@ -227,7 +227,7 @@ export function refuse(
 }
 
 /** An option as `kmend build` takes it, with its effect: the last line of a hint. */
-export function optionText({ name, value, effect }: AcceptingOption): string {
+function optionText({ name, value, effect }: AcceptingOption): string {
   return `--${name} ${value} ${effect}`;
 }
 

@@ -72,7 +72,7 @@ export interface InstallOptions {
  * install fails, since an old list names files that the archive no longer has.
  * @throws KmendError `PROGRAM_FAILED` with apt-get's last lines.
  */
-export async function installPackages(packages: readonly string[], options: InstallOptions): Promise<void> {
+async function installPackages(packages: readonly string[], options: InstallOptions): Promise<void> {
   const settings = { env: { DEBIAN_FRONTEND: "noninteractive" }, signal: options.signal };
   const update = async (): Promise<void> => {
     await options.progress.phase("apt-update", "Fetch package lists", () => run("apt-get", ["update", "-q"], settings));
@@ -139,6 +139,6 @@ async function missingError(missing: readonly Requirement[], manager: PackageMan
 }
 
 /** True when this process may install packages. */
-export function isRoot(): boolean {
+function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }

@@ -28,7 +28,7 @@ export interface UpdateBundle {
 }
 
 /** File name of an update's archive. */
-export function updateFileName(id: string): string {
+function updateFileName(id: string): string {
   return `ksplice-${id}.tar.gz`;
 }
 

@@ -15,7 +15,7 @@ export interface GuestPlan {
 }
 
 /** Bytes of a probe's output that are kept. */
-export const probeOutputLimit = 65_536;
+const probeOutputLimit = 65_536;
 
 /** Exit status that is sent for a probe which did not end in time, as timeout(1) of coreutils gives it. */
 export const probeTimedOut = 124;

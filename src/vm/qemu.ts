@@ -55,7 +55,7 @@ const kernelParameters = [
 const accelerators: Readonly<Record<Accelerator, string>> = { kvm: "kvm", tcg: "tcg,thread=single" };
 
 /** QEMU's arguments: no devices but two serial lines and the disks asked for, the kernel's console in a file and our data on standard output. */
-export function qemuArguments(guest: Guest): string[] {
+function qemuArguments(guest: Guest): string[] {
   return [
     ...["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"],
     ...["-machine", "q35,usb=off,sata=off,smbus=off,vmport=off"],

@@ -16,7 +16,7 @@ import { reportBuild } from "../report/build-report.ts";
 import { buildExitCodes, buildOptions } from "./build.ts";
 
 /** Options that say who signs modules. */
-export const signOptions: readonly OptionDefinition[] = [
+const signOptions: readonly OptionDefinition[] = [
   { flags: "--sign-key <KEY>", description: "sign modules with this key: a PEM file or a pkcs11: URI" },
   { flags: "--sign-cert <FILE>", description: "certificate of the key" },
   { flags: "--sign-hash <NAME>", description: "digest of module signatures (default: sha256)" },
@@ -226,7 +226,7 @@ async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
 }
 
 /** Both parts of a module signer, or none. @throws KmendError `USAGE` (exit 2). */
-export function signerFrom(options: OptionValues): ModuleSigner | undefined {
+function signerFrom(options: OptionValues): ModuleSigner | undefined {
   const key = options.text("signKey");
   const certificate = options.text("signCert");
   if (key === undefined && certificate === undefined) return undefined;

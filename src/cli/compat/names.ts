@@ -6,7 +6,7 @@ import type { CommandIo } from "../run-command-line.ts";
 export type CompatibleProgram = (args: readonly string[], io: CommandIo) => Promise<ExitCode>;
 
 /** Names that kmend can be called by besides its own (links in compat/), and what then runs. */
-export const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {
+const compatibleNames: Readonly<Record<string, () => Promise<CompatibleProgram>>> = {
   "kpatch-build": async () => (await import("./kpatch-build.ts")).runKpatchBuild,
   "ksplice-create": async () => (await import("./ksplice-create.ts")).runKspliceCreate,
   "ksplice-apply": async () => (await import("./ksplice-apply.ts")).runKspliceApply,

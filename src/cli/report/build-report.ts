@@ -35,7 +35,7 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
 }
 
 /** Said of a module that holds a reference on itself. */
-export const staysText = "stays in memory until the next boot once it was enabled: addresses of it may be kept";
+const staysText = "stays in memory until the next boot once it was enabled: addresses of it may be kept";
 
 /** What the author of a patch should look at, one line for each warning. */
 export function warningLines({ warnings }: BuildResult): string[] {

@@ -10,7 +10,7 @@ import type { PatchFile } from "../load/patch-file.ts";
  * loaded and removed when the machine has run for a minute with it. So one that an earlier boot left behind tells of a machine that died. The form is one
  * that the shell of an initramfs reads and writes as well (system/initramfs/load).
  */
-export const bootRecordFolder = "/var/lib/kmend/boot";
+const bootRecordFolder = "/var/lib/kmend/boot";
 
 /** Seconds that a machine has to run with a module before the module is trusted. */
 export const probationSeconds = 60;

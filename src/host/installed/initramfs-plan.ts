@@ -11,7 +11,7 @@ import { untrusted } from "../kernel/trusted-path.ts";
 import { installedModules } from "./installed.ts";
 
 /** Where it is listed, in a file for each release, what an initramfs gets and loads. Read by the hooks (system/README.md). */
-export const initramfsPlanFolder = "/var/lib/kmend/initramfs";
+const initramfsPlanFolder = "/var/lib/kmend/initramfs";
 
 /** A program that makes initramfs images, where kmend's hook for it is installed. */
 export interface InitramfsMaker {

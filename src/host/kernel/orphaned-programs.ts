@@ -8,7 +8,7 @@ import { moduleProgramMark } from "./module-programs.ts";
 import { lockFile } from "./run-folder.ts";
 
 /** How long a program that a killed kmend left gets to end, in milliseconds; a module's init function seldom takes seconds. */
-export const orphanLimit = 120_000;
+const orphanLimit = 120_000;
 const poll = 100;
 
 /** How a wait for such a program goes on. */

@@ -137,7 +137,7 @@ function readNote(path: string): Buffer | undefined {
 const hostIsLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /** References to a loaded module; null when it is not loaded, or cannot be unloaded at all. */
-export async function readReferences(root: string, name: string): Promise<number | null> {
+async function readReferences(root: string, name: string): Promise<number | null> {
   const text = await readState(root, "/sys/module", name, "refcnt");
   return text === undefined ? null : Number(text);
 }

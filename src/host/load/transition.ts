@@ -83,7 +83,7 @@ export function whoHoldsUp(host: Pick<Host, "root">, patch: LoadedPatch): readon
  * Asks the kernel to signal the tasks that have not switched. Kernels from 4.15 to 5.0 have a file for it; later ones do it by themselves every 15 seconds,
  * and earlier ones not at all.
  */
-export async function signalTasks(host: Host, name: string): Promise<"sent" | "automatic"> {
+async function signalTasks(host: Host, name: string): Promise<"sent" | "automatic"> {
   const file = join(livepatchFolder, name, "signal");
   if (!(await exists(join(host.root, file)))) return "automatic";
   await host.writeState(file, "1");

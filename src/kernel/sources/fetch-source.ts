@@ -110,12 +110,7 @@ async function copySource(
  * @param guard lock file, see {@link runGuarded}.
  * @throws KmendError `SOURCE_DAMAGED` when it cannot be unpacked or is not a kernel source, `NO_SPACE`.
  */
-export async function unpackSource(
-  archive: string,
-  folder: string,
-  guard: string,
-  signal?: AbortSignal,
-): Promise<void> {
+async function unpackSource(archive: string, folder: string, guard: string, signal?: AbortSignal): Promise<void> {
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   // Debian compresses its source in blocks, which xz can unpack on all cores; other formats ignore the setting.
   const result = await runGuarded(

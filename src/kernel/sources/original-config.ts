@@ -71,7 +71,7 @@ function contentOf(path: string): Promise<Buffer> {
 }
 
 /** Words as a shell takes them apart: blanks, both kinds of quotes, backslashes; nothing is expanded. */
-export function shellWords(text: string, where: string): string[] {
+function shellWords(text: string, where: string): string[] {
   const words: string[] = [];
   let word: string | undefined;
   for (let at = 0; at < text.length; at++) {

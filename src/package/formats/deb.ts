@@ -7,7 +7,7 @@ import { controlLine, controlText } from "./escape.ts";
 import { debScriptlets } from "./scriptlets.ts";
 
 /** File name of the package. */
-export function debFileName(plan: PackagePlan): string {
+function debFileName(plan: PackagePlan): string {
   return `${plan.debName}_${plan.version}-${plan.release}_${plan.architecture.deb}.deb`;
 }
 

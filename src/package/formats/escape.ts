@@ -8,7 +8,7 @@ export function oneLine(text: string): string {
 }
 
 /** Lines of a text, without control characters, trailing white space, or empty lines at either end. */
-export function plainLines(text: string): readonly string[] {
+function plainLines(text: string): readonly string[] {
   const lines = wellFormed(text)
     .split(/\r\n|[\n\r\u2028\u2029]/)
     .map((line) => line.replaceAll("\t", "        ").replace(control, "").trimEnd());

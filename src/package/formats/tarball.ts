@@ -7,7 +7,7 @@ import { metadataText } from "../metadata.ts";
 import type { PackagePlan } from "../package-plan.ts";
 
 /** File name of the archive. */
-export function tarballFileName(plan: PackagePlan): string {
+function tarballFileName(plan: PackagePlan): string {
   return `${plan.name}-${plan.version}-${plan.release}.${plan.architecture.rpm}.tar.gz`;
 }
 

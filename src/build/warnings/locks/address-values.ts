@@ -25,7 +25,7 @@ const mostValues = 4;
 const mostLoads = 5;
 
 /** @param offset distance from the root in bytes. */
-export function addressValue(root: Root, offset: number): AddressValue {
+function addressValue(root: Root, offset: number): AddressValue {
   const shown = offset === 0 ? "" : `${offset < 0 ? "-" : "+"}${Math.abs(offset).toString(16)}`;
   const depth = root.kind === "loaded" ? root.from.depth + 1 : 0;
   return { root, offset, key: `${rootKey(root)}${shown}`, depth };

@@ -51,7 +51,7 @@ export async function describePackages(names: readonly string[], signal?: AbortS
 }
 
 /** Parses deb822 paragraphs (deb822(5)); continuation lines are dropped. */
-export function parseStanzas(text: string): Stanza[] {
+function parseStanzas(text: string): Stanza[] {
   const stanzas: Stanza[] = [];
   for (const paragraph of text.split(/\n\n+/)) {
     const fields = new Map<string, string>();

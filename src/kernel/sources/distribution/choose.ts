@@ -13,7 +13,7 @@ const distributions: Readonly<Record<string, () => Distribution>> = {
 };
 
 /** Names for {@link chooseDistribution}. */
-export const distributionNames = Object.keys(distributions);
+const distributionNames = Object.keys(distributions);
 
 /**
  * The distribution whose names the archive of this machine uses.
