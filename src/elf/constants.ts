@@ -1,3 +1,9 @@
+/** Names and numbers of the ELF gABI (chapters 4 and 5), the x86-64 psABI and Linux's livepatch format, as they are written on disk. */
+
+export const ELFCLASS64 = 2;
+export const ELFDATA2LSB = 1;
+export const ELFDATA2MSB = 2;
+
 export const Machine = { ppc64: 21, s390: 22, x86_64: 62, aarch64: 183, loongarch: 258 } as const;
 
 export const SectionType = {
