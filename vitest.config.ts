@@ -36,6 +36,7 @@ const env = cache === undefined || cache === "" ? {} : { KMEND_CACHE: cache };
 
 export default defineConfig({
   test: {
+    reporters: process.env["KMEND_CI"] === "1" ? ["default", "./test/skips.ts"] : ["default"],
     sequence: { sequencer: LongestFirst },
     projects: [
       { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/integration/**"], testTimeout: 30_000 } },
