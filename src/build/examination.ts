@@ -22,6 +22,7 @@ import { ReadAhead } from "./pairs/read-ahead.ts";
 import { refusedByText } from "./pairs/refused-by-text.ts";
 import { sortFiles } from "./pairs/sort-files.ts";
 import { type CompiledUnits, compileUnits } from "./pairs/unit-pairs.ts";
+import { refusePerCpuMisuse } from "./per-cpu-use.ts";
 import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./resolve/global-definitions.ts";
 import { refuseLost } from "./resolve/other-users.ts";
 import {
@@ -167,6 +168,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
     ...declarations.refusals,
+    ...(await refusePerCpuMisuse(resolved, (object) => objects.open(object))),
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? layouts.refusals : []),
   ]);

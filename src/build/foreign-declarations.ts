@@ -49,22 +49,30 @@ export async function checkDeclarations(
       continue;
     }
     const unknown: string[] = [];
+    const onlySized: string[] = [];
     for (const [name, reach] of reached) {
       const known = declared.get(name);
       const owner = ownerOf(reach);
       if (known === undefined || owner === undefined) continue;
       const isKnownToOriginal = plan.original.elf.symbols.some((symbol) => symbol.name === name);
+      const target = await question.open(owner);
       const problem =
-        known.kind === "function"
+        kindProblem(name, known, target) ??
+        (known.kind === "function"
           ? functionProblem(name, known, await question.types.of(owner), isKnownToOriginal)
-          : variableProblem(name, known, reach, await question.open(owner), isKnownToOriginal);
+          : variableProblem(name, known, reach, target, isKnownToOriginal));
       if (problem === "unknown") {
         if (!isKnownToOriginal) unknown.push(known.text);
-      } else if (problem !== undefined) {
+      } else if (problem === "size only") onlySized.push(known.text);
+      else if (problem !== undefined) {
         if (isAllowed(name, question)) notes.push(`${source}: ${name}: accepted as --allow-layout says: ${problem}`);
         else refusals.push(refuse("DECLARED_DIFFERENTLY", name, { unit: source, object }, { problem, name }));
       }
     }
+    if (onlySized.length > 0)
+      notes.push(
+        `${source}: of these, the kernel shows the size and no more: ${onlySized.join("; ")}; see that its own source declares them so`,
+      );
     if (unknown.length > 0)
       notes.push(
         `${source}: nothing in the kernel tells whether these are declared as its own source does: ${unknown.join("; ")}`,
@@ -89,6 +97,15 @@ function ownerOf(reach: Reach): string | undefined {
   return reach.by === "klp" ? reach.symbol.object : reach.owner;
 }
 
+/** Why the name cannot stand for a function, or a variable, at all. */
+function kindProblem(name: string, { kind, text }: Declared, target: TargetObject): string | undefined {
+  const sections = target.symbolsNamed(name).flatMap(({ address }) => target.sectionAt?.(address) ?? []);
+  if (sections.length === 0) return undefined;
+  const isCode = sections.some((section) => section.includes("text"));
+  if (isCode === (kind === "function")) return undefined;
+  return `the source declares \`${text}\`, and the kernel has ${isCode ? "a function" : "a variable"} of that name, in ${sections[0]}`;
+}
+
 /**
  * @param isInUse by the unit as the kernel has it.
  * @returns `unknown` where the kernel has no prototype of that name.
@@ -99,7 +116,8 @@ function functionProblem(
   types: Btf | undefined,
   isInUse: boolean,
 ): string | undefined {
-  const known = types?.find(BtfKind.func, name) ?? [];
+  // A tracepoint is called through a static call of the type of its first probe's caller (include/linux/tracepoint.h).
+  const known = types?.find(BtfKind.func, name.replace(/^__SCT__tp_func_/, "__traceiter_")) ?? [];
   if (types === undefined || known.length === 0) return "unknown";
   const meanings = known.map((type) => btfMeaning(types, type));
   if (meanings.some((each) => isSameMeaning(each, meaning))) return undefined;
@@ -123,11 +141,28 @@ function variableProblem(
   // The array at the end of a struct may have got a length with its initial content.
   const problem = sizeProblem(size, symbol.address, target, /^(struct|union)/.test(meaning));
   if (problem !== undefined) return `the source declares \`${text}\`: ${problem}`;
+  if (/^struct static_key_(true|false)$/.test(meaning)) return keyProblem(known, symbol.address, target);
   if (isInUse || !isScalar(meaning)) return "unknown";
   const accesses = target.accessesOf?.(symbol.address);
   const found = accesses === undefined ? undefined : accessProblem(size, accesses);
-  if (found === "known") return undefined;
+  // A pointer may lead to something else, and a number of its size may be one.
+  if (found === "known") return size === 8 ? "size only" : undefined;
   return found === undefined ? "unknown" : `the source declares \`${text}\`: ${found}`;
+}
+
+/** Offset of the word of a static key whose lowest bit tells its initial branch (struct static_key, include/linux/jump_label.h), behind its counter. */
+const keyTypeOffset = 8;
+
+/** Code compiled for a key that is true at first has its branch the other way round. */
+function keyProblem({ text, meaning }: Declared, address: number, target: TargetObject): string | undefined {
+  const [byte] = target.bytesAt(address + keyTypeOffset, 1) ?? [];
+  const isZero = target.isZeroAt?.(address, keyTypeOffset + 1) === true;
+  const place = target.valueAt(address + keyTypeOffset, 8, false);
+  const low = place?.kind === "absolute" ? place.value : place?.kind === "address" ? place.address : byte;
+  if (low === undefined && !isZero) return "unknown";
+  const isTrue = !isZero && ((low ?? 0) & 1) === 1;
+  if (isTrue === meaning.endsWith("true")) return undefined;
+  return `the source declares \`${text}\`, and the kernel's key is ${isTrue ? "true" : "false"} at first`;
 }
 
 /** True for what one instruction reads and writes as a whole. */

@@ -366,6 +366,14 @@ export async function compareWithTarget(
     if ([old, ...more].some((known) => isSameNumber(types, known, type))) continue;
     causes.push(`${name}: it is ${numberText(unit, type)} and not ${numberText(target, old)}`);
   }
+  if (table.unnamedEnums.length > 0) {
+    const known = unnamedEnumerators(target, unnamedEnumsOf(target));
+    for (const type of table.unnamedEnums) {
+      const enumerators = unit.enumerators(type);
+      const title = `enum { ${enumerators[0]?.name ?? ""}, … }`;
+      causes.push(...movedConstants(known, enumerators).map((difference) => `${title}: ${difference}`));
+    }
+  }
   for (const [title, definitions] of table.definitions) {
     const known = findDefinitions(target, title);
     const first = known[0];

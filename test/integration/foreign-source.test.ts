@@ -102,3 +102,62 @@ test.each<[name: string, declaration: string, statement: string, reason: string 
   expect(accepted.outcome).toBe("built");
   expect(accepted.notes.join()).toContain(`${name}: accepted as --allow-layout says`);
 });
+
+test.each<[what: string, name: string, declaration: string, statement: string, reason: RegExp]>([
+  [
+    "a per-CPU variable as an ordinary one",
+    "this_cpu_off",
+    "extern unsigned long this_cpu_off;",
+    "if (this_cpu_off == 7) seq_putc(m, 'x');",
+    /this_cpu_off is a per-CPU variable/,
+  ],
+  [
+    "an ordinary variable as a per-CPU one",
+    "sysctl_tcp_max_orphans",
+    "#include <linux/percpu.h>\nDECLARE_PER_CPU(int, sysctl_tcp_max_orphans);",
+    "if (this_cpu_read(sysctl_tcp_max_orphans) == 7) seq_putc(m, 'x');",
+    /takes sysctl_tcp_max_orphans for a per-CPU variable/,
+  ],
+  [
+    "a variable as a function",
+    "sysctl_tcp_max_orphans",
+    "extern void sysctl_tcp_max_orphans(void);",
+    "if (!m) sysctl_tcp_max_orphans();",
+    /the kernel has a variable of that name/,
+  ],
+  [
+    "a function as a variable",
+    "nla_put",
+    "extern int nla_put;",
+    "if (nla_put == 7) seq_putc(m, 'x');",
+    /the kernel has a function of that name/,
+  ],
+  [
+    "a static key that is true as one that is false",
+    "vm_numa_stat_key",
+    "#include <linux/jump_label.h>\nextern struct static_key_false vm_numa_stat_key;",
+    "if (static_branch_unlikely(&vm_numa_stat_key)) seq_putc(m, 'x');",
+    /the kernel's key is true at first/,
+  ],
+])("%s is refused", async (_, name, text, statement, reason) => {
+  const result = await buildOnto(version, declare(text), use(statement));
+  expect(told(result)).toContainEqual(["DECLARED_DIFFERENTLY", name]);
+  expect(result.refusals.map(({ why }) => why).join("\n")).toMatch(reason);
+});
+
+test("a constant of an enum without a name has the kernel's value", async () => {
+  const text = (value: number): Edit => declare(`enum { SOCK_WAKE_IO = ${value} };`);
+  const statement = use("if (m->count == SOCK_WAKE_IO) seq_putc(m, 'x');");
+  expect((await buildOnto(version, text(0), statement)).outcome).toBe("built");
+  await expect(buildOnto(version, text(7), statement)).resolves.toMatchObject({ outcome: "refused" });
+});
+
+test("a pointer of which only the size is known is told", async () => {
+  const result = await buildOnto(
+    version,
+    declare("extern char *calc_load_update;"),
+    use("if (calc_load_update == NULL) seq_putc(m, 'x');"),
+  );
+  expect(result.outcome).toBe("built");
+  expect(result.notes.join()).toContain("the kernel shows the size and no more: char *calc_load_update");
+});
