@@ -23,6 +23,7 @@ import { refusedByText } from "./pairs/refused-by-text.ts";
 import { sortFiles } from "./pairs/sort-files.ts";
 import { type CompiledUnits, compileUnits } from "./pairs/unit-pairs.ts";
 import { refusePerCpuMisuse } from "./per-cpu-use.ts";
+import { refuseComparedCopies } from "./resolve/compared-addresses.ts";
 import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./resolve/global-definitions.ts";
 import { refuseLost } from "./resolve/other-users.ts";
 import {
@@ -36,6 +37,7 @@ import {
   resolveUnit,
   type UnitPlan,
 } from "./resolve/plan.ts";
+import { refuseRenamedState } from "./resolve/renamed-state.ts";
 import { settleAmbiguous } from "./resolve/settle-ambiguous-symbols.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
 import { patchesInForce } from "./stacked-updates.ts";
@@ -168,6 +170,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
     ...declarations.refusals,
+    ...changed.flatMap((plan) => [...refuseRenamedState(plan), ...refuseComparedCopies(plan)]),
     ...(await refusePerCpuMisuse(resolved, (object) => objects.open(object))),
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? layouts.refusals : []),

@@ -5,11 +5,13 @@ import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
+import { moduleInformationNotes } from "./module-information.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
 import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
 import type { UnitObject } from "./unit-object.ts";
+import { sectionsOfOtherContent } from "./unnamed-content.ts";
 import { collectTableTargets, collectUsers } from "./users.ts";
 
 /** A function that the patch module has to hold. */
@@ -122,6 +124,9 @@ class ChangeFinder {
     }
     this.#removedExports();
     this.#movedNames();
+    for (const section of sectionsOfOtherContent(this.original, this.patched))
+      this.#refuse("SECTION_CHANGED", section, { section });
+    this.notes.push(...moduleInformationNotes(this.original.elf, this.patched.elf, this.unitPath));
     this.#coldParts();
     this.#unredirectable();
     this.labelTables = labelTablesOf(this.patched, (atom) => this.functions.get(atom)?.original !== undefined);

@@ -67,6 +67,14 @@ export const refusalTexts = {
     why: "the running kernel keeps it in {from}, and code that is compiled for {to} cannot use it there",
     hint: "keep the declaration as it is, and put what has to be kept elsewhere into a new variable",
   },
+  STATE_RENAMED: {
+    why: "it takes the place of {old}, which nothing uses any more with the patch: it would start anew, and what the running kernel has in {old} would be lost",
+    hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
+  },
+  ADDRESS_COMPARED: {
+    why: "{user} compares something with its address, and a changed constant gets a copy at another one: objects that have the address of the kernel's own would no longer be recognised",
+    hint: "leave the constant as it is, and make the change in the functions that it names",
+  },
   RODATA_SHARED: {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
     hint: "make the change in the functions that read it, or let all of its readers be part of the patch",

@@ -3,6 +3,7 @@ import { touchesLocking } from "../../change/lock-lines.ts";
 import type { KernelImage } from "../../kernel/image/kernel-image.ts";
 import type { ResolvedUnit } from "../resolve/plan.ts";
 import { alwaysOnStack } from "./always-on-stack.ts";
+import { goneCallbacks } from "./gone-callbacks.ts";
 import { functionsOf, inlinedCopies } from "./inlined.ts";
 import { lockChanges } from "./locks.ts";
 import { notraceCallers } from "./notrace-callers.ts";
@@ -30,6 +31,7 @@ export function findWarnings(units: readonly ResolvedUnit[], facts: WarningFacts
       ...lockChanges(unit, isAboutLocks),
       ...newState(unit),
       ...oldState(unit),
+      ...goneCallbacks(unit),
       ...inlinedCopies(unit, touched),
     ]),
     ...notraceCallers(units, facts.image),

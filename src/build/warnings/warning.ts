@@ -10,6 +10,7 @@ export interface Warning {
     | "OLD_STATE"
     | "INLINED"
     | "ADDRESS_KEPT"
+    | "GONE_CALLBACK"
     | "MODULE_RELOAD";
   /** What it is about: a function, a variable, or a module. */
   readonly function: string;

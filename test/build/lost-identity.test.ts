@@ -1,0 +1,95 @@
+import { describe, expect, test } from "vitest";
+import { refuseComparedCopies } from "../../src/build/resolve/compared-addresses.ts";
+import type { UnitPlan } from "../../src/build/resolve/plan.ts";
+import { refuseRenamedState } from "../../src/build/resolve/renamed-state.ts";
+import { goneCallbacks } from "../../src/build/warnings/gone-callbacks.ts";
+import { diffPatched } from "../diff/diff-units.ts";
+
+async function planOf(source: string): Promise<UnitPlan> {
+  const { original, patched, correlation, selection, changes } = await diffPatched(source, ["-g"]);
+  const pair = { source: "unit.c", object: "vmlinux" };
+  return { original, patched, correlation, selection, changes, pair } as unknown as UnitPlan;
+}
+
+describe("a variable that gets another name", () => {
+  const source = (before: string, after: string): string => `
+    #ifdef PATCHED
+    static ${after};
+    #define IT fresh
+    #else
+    static ${before};
+    #define IT old
+    #endif
+    int add(int x) { IT += x; return IT; }
+    int get(void) { return IT; }`;
+  const refused = async (before: string, after: string): Promise<string[]> =>
+    refuseRenamedState(await planOf(source(before, after))).map(({ what, why }) => `${what}: ${why.slice(0, 30)}`);
+
+  test("is refused with both names", async () => {
+    expect(await refused("long old", "long fresh")).toEqual(["fresh: it takes the place of old, whi"]);
+    expect(await refused("long old = 3", "long fresh = 3")).toHaveLength(1);
+  });
+
+  test("is new where it has another size, type or memory", async () => {
+    expect(await refused("long old", "int fresh")).toEqual([]);
+    expect(await refused("double old", "long fresh")).toEqual([]);
+    expect(await refused("long old = 3", "long fresh")).toEqual([]);
+  });
+
+  test("a variable that comes beside the old one is new", async () => {
+    const plan = await planOf(`static long old;
+      #ifdef PATCHED
+      static long fresh;
+      int add(int x) { fresh++; old += x; return old + fresh; }
+      #else
+      int add(int x) { old += x; return old; }
+      #endif`);
+    expect(refuseRenamedState(plan)).toEqual([]);
+  });
+});
+
+describe("a changed constant whose address is compared", () => {
+  const table = `
+    struct file { long pad[4]; const void *ops; };
+    struct ops { int (*run)(int); int flag; };
+    static int run(int x) { return take(x); }
+    #ifdef PATCHED
+    static const struct ops table = { run, 2 };
+    #else
+    static const struct ops table = { run, 1 };
+    #endif`;
+  const users = async (body: string): Promise<string[]> =>
+    refuseComparedCopies(await planOf(`${table}\n${body}`)).map((found) => `${found.what} in ${found.function}`);
+
+  test("with a member, with a value, through a register", async () => {
+    expect(await users("int is(struct file *f) { return f->ops == &table; }")).toEqual(["table in is"]);
+    expect(await users("int is(const void *ops) { if (ops != &table) return take(1); return 2; }")).toEqual([
+      "table in is",
+    ]);
+    const twice = "int is(struct file *f, struct file *g) { return take(f->ops == &table) + (g->ops == &table); }";
+    expect(await users(twice)).toEqual(["table in is"]);
+  });
+
+  test("one that is only read is carried", async () => {
+    expect(await users("int is(int x) { return table.flag == x; }")).toEqual([]);
+    expect(await users("int is(int x) { return table.run(x); }")).toEqual([]);
+  });
+});
+
+describe("a function that is gone while its address may be held", () => {
+  const source = (use: string): string => `
+    struct work { void (*func)(struct work *); };
+    #ifdef PATCHED
+    static noinline void fresh(struct work *w) { take(2); }
+    #define IT fresh
+    #else
+    static noinline void old(struct work *w) { take(1); }
+    #define IT old
+    #endif
+    void setup(struct work *w) { ${use} }`;
+  const told = async (use: string): Promise<string[]> =>
+    goneCallbacks({ plan: await planOf(source(use)) }).map(({ code, function: name }) => `${code} ${name}`);
+
+  test("is told", async () => expect(await told("w->func = IT;")).toEqual(["GONE_CALLBACK old"]));
+  test("one that was only called is not", async () => expect(await told("IT(w); take(3);")).toEqual([]));
+});
