@@ -57,7 +57,7 @@ export async function withHostLock<Result>(
     await sweepRecords(root);
     return work();
   };
-  return withLock(join(root, lockFile), all, wait.onWait, wait.signal);
+  return withLock(join(root, lockFile), all, { onWait: wait.onWait ?? (() => {}), signal: wait.signal });
 }
 
 /**

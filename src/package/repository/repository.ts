@@ -87,7 +87,10 @@ export async function updateRepository(request: RepositoryRequest): Promise<Repo
         signed: request.gpgKey !== undefined,
       };
     },
-    (owner) => progress.note(`waiting for process ${owner}, which works on this repository`),
+    {
+      onWait: (owner) => progress.note(`waiting for process ${owner}, which works on this repository`),
+      signal: request.signal,
+    },
   );
 }
 

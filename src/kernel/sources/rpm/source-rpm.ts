@@ -38,8 +38,10 @@ export async function preparedSource(request: SourceRpmRequest, context: Distrib
         prepare(request, archive, `${stem}-prep.log`, context, status),
       );
     },
-    (pid) => context.progress.note(`process ${pid} is preparing the same source RPM; waiting for it`),
-    context.signal,
+    {
+      onWait: (pid) => context.progress.note(`process ${pid} is preparing the same source RPM; waiting for it`),
+      signal: context.signal,
+    },
   );
   return archive;
 }
