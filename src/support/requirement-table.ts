@@ -86,6 +86,7 @@ export const requirements: readonly Requirement[] = [
   program("rpm2cpio", sourceRpm, "unpacks RPM packages", "rpm2cpio"),
   program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
   program("mmdebstrap", ["test"], "makes the root of a virtual machine with systemd", "mmdebstrap"),
+  program("systemd-analyze", ["test"], "measures how exposed kmend's services are", "systemd"),
   program("mke2fs", ["test"], "makes the disk of that virtual machine", "e2fsprogs"),
   program("openssl", ["sign", "test"], "signs modules", "openssl"),
   program(
