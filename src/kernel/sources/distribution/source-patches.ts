@@ -68,7 +68,7 @@ async function fetchInto(
     throw notOffered(spec, set, explainDownloadFailure(failed, `downloading ${spec}`).why ?? "");
   }
   const part = `debian/patches-${set}`;
-  const unpacked = await run("tar", ["-xf", archive, "--no-same-owner", part], {
+  const unpacked = await run("tar", ["-xf", archive, "--no-same-owner", "--no-same-permissions", part], {
     ...{ cwd: work, signal, allowFailure: true },
   });
   signal?.throwIfAborted();

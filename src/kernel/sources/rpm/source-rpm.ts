@@ -58,6 +58,8 @@ async function prepare(
   const top = temporaryBeside(join(context.cache, "rpms", "prep"));
   try {
     status("unpacking");
+    // %prep is run from files whose modes are the package's.
+    await mkdir(top, { mode: 0o700 }).catch(rethrowDiskErrors);
     await unpackRpm(rpm, join(top, "SOURCES"), [], context);
     status("running %prep of its spec");
     await runPrep(request, top, log, context);
