@@ -122,6 +122,8 @@ export interface LockWait {
   readonly onWait: (owner: string) => void;
   /** Ends the wait. */
   readonly signal: AbortSignal | undefined;
+  /** Mode of the lock's file; default 644, so that others who share the folder see whose it is. */
+  readonly mode?: number | undefined;
 }
 
 /** How long a waiting process sleeps between two looks at a lock, in milliseconds. */
@@ -142,13 +144,13 @@ const lockStaleMilliseconds = 300_000;
 export async function withLock<Result>(
   path: string,
   work: () => Promise<Result>,
-  { onWait, signal }: LockWait,
+  { onWait, signal, mode = 0o644 }: LockWait,
 ): Promise<Result> {
   await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
   const me = await ownIdentity();
   let told = false;
   for (;;) {
-    if (await tryLock(path, me)) break;
+    if (await tryLock(path, me, mode)) break;
     const owner = await readFile(path, "utf8").catch(() => "");
     if (owner !== "" && (await isAbandoned(path, owner))) {
       await stealLock(path, owner);
@@ -177,10 +179,10 @@ async function isAbandoned(path: string, owner: string): Promise<boolean> {
   return touched !== undefined && Date.now() - touched.mtimeMs > lockStaleMilliseconds;
 }
 
-async function tryLock(path: string, owner: string): Promise<boolean> {
+async function tryLock(path: string, owner: string, mode: number): Promise<boolean> {
   // The lock appears with its content at once: it is written aside and hard-linked into place.
   const temporary = temporaryBeside(path);
-  const file = await open(temporary, "wx").catch(rethrowDiskErrors);
+  const file = await open(temporary, "wx", mode).catch(rethrowDiskErrors);
   try {
     await file.writeFile(owner);
     await file.close();
