@@ -51,7 +51,7 @@ export class RelocatedNumbers {
 }
 
 /** Index of the first number that is not below `wanted`; the length when there is none. */
-export function lowerBound(sorted: Float64Array, wanted: number): number {
+export function lowerBound(sorted: ArrayLike<number>, wanted: number): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
