@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, symlink, unlink, writeFile } from "node:fs/promises";
+import { readFile, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
@@ -10,6 +10,7 @@ import { prepareTree } from "../kernel/tree/prepare.ts";
 import { createShadow } from "../kernel/tree/shadow.ts";
 import { temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { entriesBelow } from "../support/find-files.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
 
@@ -47,7 +48,7 @@ export async function buildCompleteModules(
     const shadow = temporaryBeside(join(kernel.folder, "modules"));
     const content = await progress.phase(`module ${name}`, `Build the whole module ${name}`, async () => {
       try {
-        const below = await readdir(join(tree.path, folder), { recursive: true, withFileTypes: true });
+        const below = await entriesBelow(join(tree.path, folder));
         const folders = below
           .filter((entry) => entry.isDirectory())
           .map((entry) => join(entry.parentPath, entry.name).slice(tree.path.length + 1));

@@ -1,4 +1,5 @@
 import { SectionFlag, SectionType, SYM_SIZE, SymbolType } from "../elf/constants.ts";
+import { lowerBound } from "../elf/debug-section.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { type ElfReader, isDefined } from "../elf/reader.ts";
@@ -14,6 +15,9 @@ interface Range {
   end: number;
   symbols: ElfSymbol[];
 }
+
+/** How many atoms an object may have: each takes a kilobyte, and a string of two bytes is one. The largest modules of a kernel have some 200,000. */
+const atomLimit = 1 << 19;
 
 /**
  * Cuts all allocated sections but the tables into atoms: at symbols where there are any, at string ends and constant sizes in mergeable sections,
@@ -37,10 +41,15 @@ export function splitIntoAtoms(elf: ElfReader, arch: Architecture, descriptors: 
   const atoms: Atom[] = [];
   for (const section of sections) {
     for (const range of allRanges(elf, arch, section, named.get(section) as Range[], cuts.get(section.index) ?? [])) {
+      if (atoms.length === atomLimit) throw tooMany(section);
       atoms.push(makeAtom(arch, section, range));
     }
   }
   return atoms;
+}
+
+function tooMany(section: Section): ElfFormatError {
+  return new ElfFormatError("more functions, objects and strings than any unit has", section.offset, atomLimit);
 }
 
 /** A variable of an empty type, such as `static struct lock_class_key __key` without lockdep: it has an address that code uses, and no bytes. */
@@ -92,10 +101,13 @@ function namedRanges(section: Section, symbols: readonly ElfSymbol[]): Range[] {
       ranges.push({ start: symbol.value, end: symbol.value + symbol.size, symbols: [symbol] });
     }
   }
-  // Labels of hand-written code: those outside of all functions begin a piece of their own.
+  // Labels of hand-written code: those outside of all functions begin a piece of their own. Ranges so far follow each other, and so do labels.
+  const functions = ranges.length;
+  let next = 0;
   for (const label of labels.sort((a, b) => a.value - b.value)) {
-    const home = ranges.find((range) => label.value >= range.start && label.value < range.end);
-    if (home !== undefined) home.symbols.push(label);
+    while (next < functions && (ranges[next] as Range).end <= label.value) next++;
+    const home = next < functions ? (ranges[next] as Range) : undefined;
+    if (home !== undefined && label.value >= home.start) home.symbols.push(label);
     else ranges.push({ start: label.value, end: label.value, symbols: [label] });
   }
   ranges.sort((a, b) => a.start - b.start);
@@ -184,7 +196,7 @@ function allRanges(
   if (only !== undefined && !mergeable) return [{ start: 0, end: section.size, symbols: only.symbols }];
   if (mergeable && (section.flags & SectionFlag.strings) !== 0) return stringRanges(section);
   if (mergeable && section.entrySize > 0) return equalRanges(section, section.entrySize);
-  const relocated = elf.relocationsFor(section.index);
+  const relocated = Float64Array.from(elf.relocationsFor(section.index), ({ offset }) => offset).sort();
   const ranges: Range[] = [];
   let at = 0;
   for (const range of [...named, { start: section.size, end: section.size, symbols: [] }]) {
@@ -195,16 +207,16 @@ function allRanges(
   return ranges;
 }
 
-/** Unnamed pieces of a gap; a gap that nothing refers to and that holds no relocation is padding. */
+/** Unnamed pieces of a gap; a gap that nothing refers to and that holds no relocation is padding. @param cuts sorted, as are the relocated offsets. */
 function gapRanges(
   start: number,
   end: number,
   cuts: readonly number[],
-  relocated: readonly Relocation[],
+  relocated: Float64Array,
   wholeSection: boolean,
 ): Range[] {
-  const inside = cuts.filter((cut) => cut >= start && cut < end);
-  const filled = relocated.some(({ offset }) => offset >= start && offset < end);
+  const inside = cuts.slice(lowerBound(cuts, start), lowerBound(cuts, end));
+  const filled = (relocated[lowerBound(relocated, start)] ?? end) < end;
   if (inside.length === 0 && !filled && !wholeSection) return [];
   if (inside[0] !== start) inside.unshift(start);
   return inside.map((cut, at) => ({ start: cut, end: inside[at + 1] ?? end, symbols: [] }));
@@ -222,6 +234,7 @@ function stringRanges(section: Section): Range[] {
       while (end < section.size && section.data.subarray(end, end + unit).some((byte) => byte !== 0)) end += unit;
       end = Math.min(end + unit, section.size);
     }
+    if (ranges.length === atomLimit) throw tooMany(section);
     ranges.push({ start, end, symbols: [] });
     start = end;
   }
@@ -229,6 +242,7 @@ function stringRanges(section: Section): Range[] {
 }
 
 function equalRanges(section: Section, size: number): Range[] {
+  if (section.size / size > atomLimit) throw tooMany(section);
   const ranges: Range[] = [];
   for (let start = 0; start < section.size; start += size) {
     ranges.push({ start, end: Math.min(start + size, section.size), symbols: [] });

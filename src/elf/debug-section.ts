@@ -50,7 +50,8 @@ export class RelocatedNumbers {
   }
 }
 
-function lowerBound(sorted: Float64Array, wanted: number): number {
+/** Index of the first number that is not below `wanted`; the length when there is none. */
+export function lowerBound(sorted: ArrayLike<number>, wanted: number): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {

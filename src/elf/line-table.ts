@@ -1,5 +1,6 @@
 import type { Bytes } from "./bytes.ts";
-import { debugContent } from "./debug-section.ts";
+import { lineOverlapLimit, lineTableLimit } from "./debug-limits.ts";
+import { debugContent, lowerBound } from "./debug-section.ts";
 import { ElfFormatError } from "./format-error.ts";
 import type { Section, SectionIndex } from "./model.ts";
 import { type ElfReader, isDefined } from "./reader.ts";
@@ -32,15 +33,57 @@ interface Pointer {
 export function sourceLines(elf: ElfReader, places: readonly CodePlace[]): (SourceLine | undefined)[] {
   const found: (SourceLine | undefined)[] = places.map(() => undefined);
   if (places.length === 0) return found;
+  const wanted = new WantedLines(places, found);
+  let size = 0;
   try {
     for (const section of elf.sections) {
-      if (section.name === ".debug_line") new LineProgramReader(elf, section, places, found).run();
+      if (section.name !== ".debug_line") continue;
+      const bytes = debugContent(elf, section);
+      size += bytes.length;
+      if (size > lineTableLimit) throw new ElfFormatError("line tables without end", section.offset, size);
+      new LineProgramReader(elf, section, bytes, wanted).run();
     }
   } catch (error) {
     // The comparison does not depend on it: damaged line information is as good as none.
     if (!(error instanceof ElfFormatError)) throw error;
+    return places.map(() => undefined);
   }
   return found;
+}
+
+/** The places that lines are asked for, in the order of their addresses. */
+class WantedLines {
+  readonly #found: (SourceLine | undefined)[];
+  readonly #sections = new Map<SectionIndex, { readonly offsets: Float64Array; readonly places: readonly number[] }>();
+  /** How many more times a line may be noted. */
+  #left: number;
+
+  constructor(places: readonly CodePlace[], found: (SourceLine | undefined)[]) {
+    this.#found = found;
+    this.#left = lineOverlapLimit * places.length;
+    const bySection = new Map<SectionIndex, number[]>();
+    places.forEach(({ section }, at) => {
+      const list = bySection.get(section);
+      if (list === undefined) bySection.set(section, [at]);
+      else list.push(at);
+    });
+    const offsetOf = (at: number): number => (places[at] as CodePlace).offset;
+    for (const [section, list] of bySection) {
+      list.sort((a, b) => offsetOf(a) - offsetOf(b));
+      this.#sections.set(section, { offsets: Float64Array.from(list, offsetOf), places: list });
+    }
+  }
+
+  /** Notes the line of all places of a section from `start` up to `end`. */
+  note(section: SectionIndex, start: number, end: number, source: SourceLine): void {
+    const wanted = this.#sections.get(section);
+    if (wanted === undefined || !(start < end)) return;
+    const { offsets, places } = wanted;
+    for (let index = lowerBound(offsets, start); index < places.length && (offsets[index] as number) < end; index++) {
+      if (this.#left-- === 0) throw new ElfFormatError("rows of a line table overlap without end", start);
+      this.#found[places[index] as number] = source;
+    }
+  }
 }
 
 /** The state machine of DWARF 6.2.2, as far as a place needs it. */
@@ -67,29 +110,23 @@ class LineProgramReader {
   readonly #elf: ElfReader;
   readonly #bytes: Bytes;
   readonly #pointers = new Map<number, Pointer>();
-  readonly #wanted = new Map<SectionIndex, number[]>();
-  readonly #places: readonly CodePlace[];
-  readonly #found: (SourceLine | undefined)[];
+  readonly #wanted: WantedLines;
   readonly #texts = new Map<Section, StringTable>();
   #at = 0;
+  /** Where the table that is read ends. */
+  #end = 0;
   #header: ProgramHeader | undefined;
   #offsetSize = 4;
 
-  constructor(elf: ElfReader, section: Section, places: readonly CodePlace[], found: (SourceLine | undefined)[]) {
+  constructor(elf: ElfReader, section: Section, bytes: Bytes, wanted: WantedLines) {
     this.#elf = elf;
-    this.#places = places;
-    this.#found = found;
-    this.#bytes = debugContent(elf, section);
+    this.#wanted = wanted;
+    this.#bytes = bytes;
     for (const { offset, symbol: index, addend } of elf.relocationsFor(section.index)) {
       const symbol = elf.symbols[index];
       if (symbol !== undefined && isDefined(symbol))
         this.#pointers.set(offset, { section: symbol.section, value: symbol.value + addend });
     }
-    places.forEach((place, at) => {
-      const list = this.#wanted.get(place.section);
-      if (list === undefined) this.#wanted.set(place.section, [at]);
-      else list.push(at);
-    });
   }
 
   run(): void {
@@ -104,6 +141,7 @@ class LineProgramReader {
       const end = this.#at + length;
       if (length === 0 || end > this.#bytes.length)
         throw new ElfFormatError("line table runs beyond the end", this.#at, length);
+      this.#end = end;
       const start = this.#readHeader();
       if (start !== undefined) {
         this.#at = start;
@@ -150,7 +188,9 @@ class LineProgramReader {
     for (let table = 0; table < 2; table++) {
       const formats = Array.from({ length: this.#u8() }, () => ({ content: this.#uleb(), form: this.#uleb() }));
       const count = this.#uleb();
-      if (count > this.#bytes.length) throw new ElfFormatError("absurd number of files", this.#at, count);
+      // Each field of an entry takes a byte at least.
+      if (!(count * Math.max(1, formats.length) <= this.#end - this.#at) || (formats.length === 0 && count > 0))
+        throw new ElfFormatError("absurd number of files", this.#at, count);
       names = [];
       for (let entry = 0; entry < count; entry++) {
         let name = "";
@@ -276,12 +316,8 @@ class LineProgramReader {
 
   #note(before: Row, row: Row): void {
     if (before.section === undefined || before.line === 0) return;
-    for (const at of this.#wanted.get(before.section) ?? []) {
-      const { offset } = this.#places[at] as CodePlace;
-      if (offset < before.address || offset >= row.address) continue;
-      const file = (this.#header as ProgramHeader).files[before.file];
-      if (file !== undefined) this.#found[at] = { file, line: before.line };
-    }
+    const file = (this.#header as ProgramHeader).files[before.file];
+    if (file !== undefined) this.#wanted.note(before.section, before.address, row.address, { file, line: before.line });
   }
 
   #u8(): number {
@@ -305,11 +341,11 @@ class LineProgramReader {
   }
 
   #text(): string {
-    const end = this.#bytes.data.indexOf(0, this.#at);
-    if (end < 0) throw new ElfFormatError("text of a line table without an end", this.#at);
-    const text = Buffer.from(this.#bytes.data.subarray(this.#at, end)).toString("latin1");
-    this.#at = end + 1;
-    return text;
+    const rest = this.#bytes.data.subarray(this.#at, this.#end);
+    const length = rest.indexOf(0);
+    if (length < 0) throw new ElfFormatError("text of a line table without an end", this.#at);
+    this.#at += length + 1;
+    return Buffer.from(rest.subarray(0, length)).toString("latin1");
   }
 
   #uleb(): number {

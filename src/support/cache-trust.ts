@@ -1,6 +1,6 @@
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
-import { ExitCode, KmendError } from "./errors.ts";
+import { ExitCode, KmendError, systemErrorCode } from "./errors.ts";
 
 /** Folders of the cache are looked into this deep: its recorded commands lie at the third level (`kernels/BUILD-ID/toolchain-…`). */
 const depth = 3;
@@ -51,10 +51,19 @@ function requireOwn(root: string, path: string, level: number): void {
   const problem = isMine(found) ? writableBy(found) : `it belongs to user ${found.uid}`;
   if (problem !== undefined) throw untrusted(root, path, problem);
   if (!found.isDirectory() || level === depth) return;
-  for (const name of readdirSync(path)) requireOwn(root, join(path, name), level + 1);
+  for (const name of namesIn(path)) requireOwn(root, join(path, name), level + 1);
 }
 
-/** Other processes make and remove files here meanwhile. */
+/** Other processes make and remove files and folders here meanwhile. */
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
 function statOf(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }

@@ -116,6 +116,16 @@ export function rethrowDiskErrors(error: unknown): never {
   throw error;
 }
 
+/** How a wait for a lock goes on. Both have to be thought of: nobody waits in silence, or through an interrupt. */
+export interface LockWait {
+  /** Called once when another process holds the lock, with its number. */
+  readonly onWait: (owner: string) => void;
+  /** Ends the wait. */
+  readonly signal: AbortSignal | undefined;
+  /** Mode of the lock's file; default 644, so that others who share the folder see whose it is. */
+  readonly mode?: number | undefined;
+}
+
 /** How long a waiting process sleeps between two looks at a lock, in milliseconds. */
 const lockPollMilliseconds = 200;
 
@@ -129,26 +139,24 @@ const lockStaleMilliseconds = 300_000;
  * Runs `work` while holding the lock `name` of the cache, so that two kmend processes never prepare the same thing at once.
  * A lock whose owner is gone is taken over: of this boot by the number and start time of its process, of an earlier boot of this machine at once, of another
  * machine when it has not touched it for {@link lockStaleMilliseconds}.
- * @param onWait called once when another process holds the lock.
- * @param signal ends the wait. @throws KmendError `INTERRUPTED`
+ * @throws KmendError `INTERRUPTED` when the wait was ended
  */
 export async function withLock<Result>(
   path: string,
   work: () => Promise<Result>,
-  onWait?: (owner: string) => void,
-  signal?: AbortSignal,
+  { onWait, signal, mode = 0o644 }: LockWait,
 ): Promise<Result> {
   await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
   const me = await ownIdentity();
   let told = false;
   for (;;) {
-    if (await tryLock(path, me)) break;
+    if (await tryLock(path, me, mode)) break;
     const owner = await readFile(path, "utf8").catch(() => "");
     if (owner !== "" && (await isAbandoned(path, owner))) {
       await stealLock(path, owner);
       continue;
     }
-    if (!told) onWait?.(/^\d+/.exec(owner)?.[0] ?? "?");
+    if (!told) onWait(/^\d+/.exec(owner)?.[0] ?? "?");
     told = true;
     await delay(lockPollMilliseconds, undefined, { signal }).catch(() => {
       throw new KmendError({ code: "INTERRUPTED", message: "interrupted", exitCode: ExitCode.interrupted });
@@ -171,10 +179,10 @@ async function isAbandoned(path: string, owner: string): Promise<boolean> {
   return touched !== undefined && Date.now() - touched.mtimeMs > lockStaleMilliseconds;
 }
 
-async function tryLock(path: string, owner: string): Promise<boolean> {
+async function tryLock(path: string, owner: string, mode: number): Promise<boolean> {
   // The lock appears with its content at once: it is written aside and hard-linked into place.
   const temporary = temporaryBeside(path);
-  const file = await open(temporary, "wx").catch(rethrowDiskErrors);
+  const file = await open(temporary, "wx", mode).catch(rethrowDiskErrors);
   try {
     await file.writeFile(owner);
     await file.close();

@@ -1,4 +1,7 @@
-import { KmendError } from "./errors.ts";
+import type { Dirent } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { KmendError, systemErrorCode } from "./errors.ts";
 import { type RunResult, run } from "./run.ts";
 
 /** How a program that walks through folders is run. */
@@ -38,6 +41,43 @@ export async function walk(
     where: options.cwd,
     why: complaints.slice(-20).join("\n"),
   });
+}
+
+/**
+ * All entries below a folder in which others may work: what is gone before it is looked at is as if it had never been. readdir(recursive) of Node fails
+ * then, and whoever takes that for an empty folder loses all the others.
+ * @param options with `follow`, folders that are links are walked as well.
+ * @throws errors of the file system, when the folder itself is missing too.
+ */
+export async function entriesBelow(folder: string, { follow = false } = {}): Promise<Dirent[]> {
+  const all = await readdir(folder, { withFileTypes: true });
+  for (let next = 0; next < all.length; next++) {
+    const entry = all[next] as Dirent;
+    const path = join(entry.parentPath, entry.name);
+    const isFolder =
+      entry.isDirectory() ||
+      (follow &&
+        entry.isSymbolicLink() &&
+        (await stat(path).then(
+          (target) => target.isDirectory(),
+          () => false,
+        )));
+    if (isFolder) all.push(...(await readdir(path, { withFileTypes: true }).catch(noneIfGone)));
+  }
+  return all;
+}
+
+function noneIfGone(error: unknown): Dirent[] {
+  if (["ENOENT", "ENOTDIR"].includes(systemErrorCode(error) ?? "")) return [];
+  throw error;
+}
+
+/** The same, without any where the folder itself is missing. */
+export async function entriesBelowIfAny(
+  folder: string,
+  options: { readonly follow?: boolean } = {},
+): Promise<Dirent[]> {
+  return entriesBelow(folder, options).catch(noneIfGone);
 }
 
 /** Whether one of the folders that were to be walked is missing itself. */

@@ -20,12 +20,19 @@ export interface Requirement {
   readonly needs: readonly Need[];
   readonly why: string;
   readonly evidence: Evidence;
+  /** Needed only where the archive of this machine's release has a package of it. */
+  readonly whereOffered?: true;
   /** Package that provides it; with several, the first that the archive knows. */
   readonly packages: Readonly<Record<PackageManager, readonly [string, ...string[]]>>;
 }
 
 function program(name: string, needs: readonly Need[], why: string, ...apt: [string, ...string[]]): Requirement {
   return { name, needs, why, evidence: { kind: "program", name }, packages: { apt } };
+}
+
+/** A compiler that some releases of a distribution have beside their own. */
+function olderCompiler(name: string, why: string): Requirement {
+  return { ...program(name, ["test"], why, name), whereOffered: true };
 }
 
 function header(path: string, needs: readonly Need[], why: string, apt: string): Requirement {
@@ -86,6 +93,7 @@ export const requirements: readonly Requirement[] = [
   program("rpm2cpio", sourceRpm, "unpacks RPM packages", "rpm2cpio"),
   program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
   program("mmdebstrap", ["test"], "makes the root of a virtual machine with systemd", "mmdebstrap"),
+  program("systemd-analyze", ["test"], "measures how exposed kmend's services are", "systemd"),
   program("mke2fs", ["test"], "makes the disk of that virtual machine", "e2fsprogs"),
   program("openssl", ["sign", "test"], "signs modules", "openssl"),
   program(
@@ -117,9 +125,9 @@ export const requirements: readonly Requirement[] = [
   program("powerpc64le-linux-gnu-gcc", ["test"], "compiles fixtures for PowerPC", "gcc-powerpc64le-linux-gnu"),
   program("s390x-linux-gnu-gcc", ["test"], "compiles fixtures for s390x", "gcc-s390x-linux-gnu"),
   program("clang-19", ["test"], "compiles fixtures for LoongArch and for big-endian machines", "clang-19"),
-  // The oldest compilers that Debian 12 has beside its own: 90 and 40 MB of packages.
-  program("gcc-11", ["test"], "compiles fixtures as an older gcc does", "gcc-11"),
-  program("clang-14", ["test"], "compiles fixtures as an older clang does", "clang-14"),
+  // The oldest compilers that Debian 12 has beside its own: 90 and 40 MB of packages. Debian 13 has none as old.
+  olderCompiler("gcc-11", "compiles fixtures as an older gcc does"),
+  olderCompiler("clang-14", "compiles fixtures as an older clang does"),
   program("dpkg-shlibdeps", ["test"], "finds what kmend's own deb depends on", "dpkg-dev"),
   program("mandoc", ["test"], "checks the manual pages", "mandoc"),
   program("zsh", ["test"], "completes command lines of kmend", "zsh"),

@@ -35,6 +35,37 @@ export async function detectPackageManager(): Promise<PackageManager | undefined
   return (await findProgram("apt-get")) === undefined ? undefined : "apt";
 }
 
+/** Where apt keeps its package lists. */
+const aptLists = "/var/lib/apt/lists";
+
+/**
+ * What of the missing is needed: not what is needed only where it is offered, and which the archive does not have. Without package lists nobody knows what
+ * the archive has, and all of it is.
+ */
+export async function neededOf(
+  missing: readonly Requirement[],
+  manager: PackageManager | undefined,
+  packageLists = aptLists,
+): Promise<readonly Requirement[]> {
+  const isKnown = manager !== undefined && (await hasPackageLists(packageLists));
+  if (!isKnown) return missing;
+  const offered = await Promise.all(
+    missing.map(
+      async ({ whereOffered, packages }) =>
+        whereOffered !== true || (await firstOffered(packages[manager])) !== undefined,
+    ),
+  );
+  return missing.filter((_, index) => offered[index] === true);
+}
+
+async function firstOffered(names: readonly string[]): Promise<string | undefined> {
+  for (const name of names) {
+    const { exitCode } = await run("apt-cache", ["show", "--no-all-versions", name], { allowFailure: true });
+    if (exitCode === 0) return name;
+  }
+  return undefined;
+}
+
 /** Packages for what is missing, each once, sorted. With a choice, the first that the archive has; the first of all when it has none. */
 export async function packagesFor(
   missing: readonly Requirement[],
@@ -43,14 +74,7 @@ export async function packagesFor(
   const names = new Set<string>();
   for (const { packages } of missing) {
     const choice = packages[manager];
-    let chosen = choice[0];
-    for (const name of choice.length > 1 ? choice : []) {
-      const { exitCode } = await run("apt-cache", ["show", "--no-all-versions", name], { allowFailure: true });
-      if (exitCode !== 0) continue;
-      chosen = name;
-      break;
-    }
-    names.add(chosen);
+    names.add((choice.length > 1 ? await firstOffered(choice) : undefined) ?? choice[0]);
   }
   return [...names].sort();
 }
@@ -68,22 +92,29 @@ export interface InstallOptions {
 }
 
 /**
- * Installs packages with apt-get, as root and without a question. Package lists are fetched first when there are none, and again when the
- * install fails, since an old list names files that the archive no longer has.
+ * Installs what of the missing is needed with apt-get, as root and without a question. Package lists are fetched first when there are none, since they tell
+ * what is needed and offered, and again when the install fails, since an old list names files that the archive no longer has.
  * @throws KmendError `PROGRAM_FAILED` with apt-get's last lines.
  */
-async function installPackages(packages: readonly string[], options: InstallOptions): Promise<void> {
+async function installMissing(
+  missing: readonly Requirement[],
+  manager: PackageManager,
+  options: InstallOptions,
+): Promise<void> {
   const settings = { env: { DEBIAN_FRONTEND: "noninteractive" }, signal: options.signal };
   const update = async (): Promise<void> => {
     await options.progress.phase("apt-update", "Fetch package lists", () => run("apt-get", ["update", "-q"], settings));
   };
+  const fresh = !(await hasPackageLists(options.packageLists ?? aptLists));
+  if (fresh) await update();
+  const packages = await packagesFor(await neededOf(missing, manager, options.packageLists), manager);
+  if (packages.length === 0) return;
+  options.progress.note(`installing what is missing: ${packages.join(" ")} (--no-install forbids it)`);
   const install = async (allowFailure: boolean): Promise<boolean> => {
     const args = ["install", "-y", "-q", "--no-install-recommends", ...packages];
     const { exitCode } = await run("apt-get", args, { ...settings, allowFailure });
     return exitCode === 0;
   };
-  const fresh = !(await hasPackageLists(options.packageLists ?? "/var/lib/apt/lists"));
-  if (fresh) await update();
   await options.progress.phase("apt-install", `Install ${packages.join(" ")}`, async () => {
     if (await install(!fresh)) return;
     await update();
@@ -108,20 +139,22 @@ export interface EnsureOptions extends InstallOptions {
  * @throws KmendError `REQUIREMENTS_MISSING` (exit 5) with the command to type, when it may not or cannot install it itself.
  */
 export async function ensureRequirements(options: EnsureOptions): Promise<void> {
-  const missing = await missingOf(options);
-  if (missing.length === 0) return;
   const manager = await detectPackageManager();
+  const missing = await missingOf(options, manager);
+  if (missing.length === 0) return;
   if (manager === undefined || !options.install || !isRoot()) throw await missingError(missing, manager);
-  const packages = await packagesFor(missing, manager);
-  options.progress.note(`installing what is missing: ${packages.join(" ")} (--no-install forbids it)`);
-  await installPackages(packages, options);
-  const still = await missingOf(options);
+  await installMissing(missing, manager, options);
+  const still = await missingOf(options, manager);
   if (still.length > 0) throw await missingError(still, manager);
 }
 
-async function missingOf(options: EnsureOptions): Promise<readonly Requirement[]> {
-  const statuses = await checkRequirements(options.needs, options.table);
-  return statuses.filter(({ foundAt }) => foundAt === undefined).map(({ requirement }) => requirement);
+async function missingOf(
+  { needs, table, packageLists }: EnsureOptions,
+  manager: PackageManager | undefined,
+): Promise<readonly Requirement[]> {
+  const statuses = await checkRequirements(needs, table);
+  const missing = statuses.filter(({ foundAt }) => foundAt === undefined).map(({ requirement }) => requirement);
+  return neededOf(missing, manager, packageLists);
 }
 
 async function missingError(missing: readonly Requirement[], manager: PackageManager | undefined): Promise<KmendError> {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { readLoadRecord } from "../host/installed/records.ts";
 import { type Host, namesIn, thisHost } from "../host/kernel/host.ts";
+import type { HostRefusalCode } from "../host/kernel/host-refusals.ts";
 import { isModuleLoaded, type LoadedPatch, readLoadedPatch, readLoadedPatches } from "../host/kernel/sysfs.ts";
 import type { PendingTask } from "../host/kernel/tasks.ts";
 import { type ChangeOptions, type LoadedModule, load } from "../host/load/load.ts";
@@ -20,6 +21,7 @@ export type AbortCode =
   | "missing_update"
   | "module_busy"
   | "already_reversed"
+  | "call_failed"
   | "forbidden"
   | "not_ready"
   | "unexpected";
@@ -116,17 +118,61 @@ async function problemWith(
   return ["target_not_loaded", absent.map((target) => `the module ${target} is not loaded`)];
 }
 
+/** What each refusal of a load means for an update. */
+const causeOfRefusal: Readonly<Record<HostRefusalCode, AbortCode>> = {
+  EARLIER_MISSING: "missing_update",
+  STAYS_IN_MEMORY: "already_reversed",
+  UNSIGNED: "forbidden",
+  LOADING_SWITCHED_OFF: "forbidden",
+  UNTRUSTED_FILE: "forbidden",
+  OTHER_RELEASE: "no_match",
+  OTHER_BUILD: "no_match",
+  OTHER_MODULE_BUILD: "no_match",
+  OTHER_BUILD_LOADED: "no_match",
+  NAME_TAKEN: "no_match",
+  CALLED_DIRECTLY: "no_match",
+  TAKES_BACK_OTHERS: "no_match",
+  NO_LIVEPATCH: "not_ready",
+  FTRACE_OFF: "not_ready",
+  FTRACE_BUSY: "not_ready",
+  TRANSITION_RUNNING: "not_ready",
+  OBJECT_UNSETTLED: "not_ready",
+  DEPENDENCY_MISSING: "not_ready",
+  // Names of updates are short, and the rest is told of what is replaced, unloaded or installed.
+  MODULE_NAME_TOO_LONG: "unexpected",
+  NOT_CUMULATIVE: "unexpected",
+  NO_LIVE_PATCH: "unexpected",
+  INSTALLED_AS: "unexpected",
+  NO_INITRAMFS_HOOK: "unexpected",
+  NO_BOOT_SERVICE: "unexpected",
+  HELD_BACK: "unexpected",
+  GUARD_NOT_WRITTEN: "unexpected",
+  FILE_NAME: "unexpected",
+  HELD_BY: "unexpected",
+};
+
+/** The same for errors; every other one is `unexpected`. */
+const causeOfError: Readonly<Record<string, AbortCode>> = {
+  MODULE_IN_USE: "already_reversed",
+  CALLBACK_REFUSED: "call_failed",
+  LOAD_FORBIDDEN: "forbidden",
+};
+
+/** Of several causes the first of these is told: what has to be seen to before anything else helps. */
+const causeOrder: readonly AbortCode[] = [
+  "missing_update",
+  "already_reversed",
+  "call_failed",
+  "forbidden",
+  "no_match",
+  "not_ready",
+];
+
 /** Which cause the reasons of a failed load come down to. */
 function causeOf({ refusals, error }: LoadedModule): AbortCode {
-  const codes = new Set<string>([...refusals.map(({ code }) => code), error?.code ?? ""]);
-  const has = (...names: readonly string[]): boolean => names.some((name) => codes.has(name));
-  if (has("EARLIER_MISSING")) return "missing_update";
-  if (has("MODULE_IN_USE")) return "already_reversed";
-  if (has("UNSIGNED", "LOADING_SWITCHED_OFF", "LOAD_FORBIDDEN")) return "forbidden";
-  if (has("OTHER_RELEASE", "OTHER_BUILD", "OTHER_BUILD_LOADED", "NAME_TAKEN")) return "no_match";
-  if (has("NO_LIVEPATCH", "FTRACE_OFF", "FTRACE_BUSY", "TRANSITION_RUNNING", "OBJECT_UNSETTLED", "DEPENDENCY_MISSING"))
-    return "not_ready";
-  return "unexpected";
+  const causes = new Set(refusals.map(({ code }) => causeOfRefusal[code]));
+  if (error !== null) causes.add(causeOfError[error.code] ?? "unexpected");
+  return causeOrder.find((cause) => causes.has(cause)) ?? "unexpected";
 }
 
 function describe({ refusals, error }: LoadedModule): string[] {

@@ -84,10 +84,10 @@ export async function createUpdate(options: CreateOptions): Promise<CreateResult
   await readTreeVersion(source);
   const memory = await OriginalMemory.of(source);
   // What the tree's last update is, is read at the beginning and written at the end.
-  return memory.alone(
-    () => createFrom({ ...options, progress }, id, patchOptions),
-    (pid) => progress.note(`process ${pid} is making an update from the same source tree; waiting for it`),
-  );
+  return memory.alone(() => createFrom({ ...options, progress }, id, patchOptions), {
+    onWait: (pid) => progress.note(`process ${pid} is making an update from the same source tree; waiting for it`),
+    signal: options.signal,
+  });
 }
 
 async function createFrom(

@@ -5,7 +5,15 @@ import type { SourceOverlay } from "../change/change-set.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import { KernelImage } from "../kernel/image/kernel-image.ts";
 import { readTreeState } from "../kernel/sources/tree-state.ts";
-import { cacheRoot, exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../support/cache.ts";
+import {
+  cacheRoot,
+  exists,
+  type LockWait,
+  rethrowDiskErrors,
+  sha256,
+  withLock,
+  writeFileAtomically,
+} from "../support/cache.ts";
 
 /** An update that was built for a tree. */
 export interface SeriesUpdate {
@@ -81,11 +89,11 @@ export class OriginalMemory {
     await writeFileAtomically(join(this.folder, "state.json"), `${JSON.stringify(state)}\n`);
   }
 
-  /** Runs `work` while no other process makes an update from the tree. @param onWait gets the process that is waited for. */
-  alone<Result>(work: () => Promise<Result>, onWait: (pid: string) => void): Promise<Result> {
+  /** Runs `work` while no other process makes an update from the tree. */
+  alone<Result>(work: () => Promise<Result>, wait: LockWait): Promise<Result> {
     // Not in the folder of the tree: that is made with the first kernel that is found for it.
     const name = basename(dirname(this.folder));
-    return withLock(join(cacheRoot(), "updates", `${name}.lock`), work, onWait);
+    return withLock(join(cacheRoot(), "updates", `${name}.lock`), work, wait);
   }
 
   async forget(): Promise<void> {

@@ -1,9 +1,10 @@
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { packFolder } from "../package/formats/tarball.ts";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
+import { entriesBelow } from "../support/find-files.ts";
 import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { manifestSizeLimit, parseUpdateManifest, sealManifest, type UpdateManifest } from "./update-manifest.ts";
 import { problemWithModule } from "./update-module.ts";
@@ -123,7 +124,7 @@ async function readFolder(path: string): Promise<Map<string, Buffer>> {
 async function filesIn(path: string): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>();
   let bytes = 0;
-  for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
+  for (const entry of await entriesBelow(path)) {
     const at = join(entry.parentPath, entry.name);
     const name = relative(path, at);
     const info = await lstat(at);

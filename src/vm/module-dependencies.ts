@@ -1,6 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { entriesBelowIfAny } from "../support/find-files.ts";
 import { moduleName } from "../support/module-file-name.ts";
 import { modinfoOf, plainModule } from "./module-file.ts";
 
@@ -22,7 +23,8 @@ export async function indexModules(
 ): Promise<ModuleIndex> {
   if (modulesDir === undefined) return { files: others, builtin: new Set() };
   const files = new Map<string, string>();
-  const names = await readdir(modulesDir, { recursive: true }).catch(() => [] as string[]);
+  const entries = await entriesBelowIfAny(modulesDir, { follow: true });
+  const names = entries.map(({ parentPath, name }) => relative(modulesDir, join(parentPath, name)));
   for (const name of names.sort()) {
     if (!/\.ko(\.xz|\.zst|\.gz)?$/.test(name)) continue;
     // updates/ comes after kernel/ in the sorted list and wins, as it does for depmod.

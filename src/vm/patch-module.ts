@@ -22,7 +22,7 @@ export interface PatchModuleInfo {
 }
 
 /** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`, `MANIFEST_DAMAGED`, `MODULE_ALTERED`. */
-async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
+export async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
   const { name, release, depends, manifest, sha256 } = readPatchModule(path, await readPatchModuleFile(path));
   return {
     name,

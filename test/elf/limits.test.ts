@@ -1,12 +1,13 @@
 import { deflateSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { compareObjects } from "../../src/build/compare-objects.ts";
+import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { draftSection, emptyDraft } from "../../src/elf/builder.ts";
 import { readDebugEntries } from "../../src/elf/debug-entries.ts";
 import { ElfFormatError } from "../../src/elf/format-error.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { compileC } from "../fixtures/compile.ts";
+import { assemble, compileC } from "../fixtures/compile.ts";
 
 const progbits = 1;
 
@@ -113,4 +114,33 @@ test("damaged debug information ends in an error or in entries, wherever the dam
       }
     }
   }
+});
+
+/** SHF_MERGE and SHF_STRINGS of gABI chapter 4, and SHF_ALLOC. */
+const strings = 0x32;
+
+test("an object of a million strings is refused, and one of many is read", async () => {
+  const names = { originalName: "a", patchedName: "b", object: "vmlinux", wantsExtract: true };
+  const object = (count: number): Uint8Array =>
+    objectOf({ ".rodata.str1.1": { data: Buffer.from("a\0".repeat(count)), flags: strings } });
+  await expect(compareObjects(object(1_000_000), object(1_000_000), names)).rejects.toThrow(
+    "more functions, objects and strings than any unit has",
+  );
+  const { atoms } = await readUnitObject(object(2000));
+  expect(atoms.filter(({ kind }) => kind === "string")).toHaveLength(2000);
+});
+
+test("labels and gaps between them are found in time, however many there are", { timeout: 120_000 }, async () => {
+  const count = 60_000;
+  const lines = Array.from({ length: count }, (_, at) => `l${at}: .byte 0x90, 0x90`);
+  const pieces = Array.from({ length: count }, (_, at) => `d${at}: .byte 1,2,3,4\n.size d${at}, 4\n.zero 4`);
+  const pointers = Array.from({ length: count }, (_, at) => `.quad .data.gaps + ${8 * at + 4}`);
+  const source = [
+    ...['.section .text.labels,"ax",@progbits', ...lines],
+    ...['.section .data.gaps,"aw",@progbits', ...pieces],
+    ...['.section .data.pointers,"aw",@progbits', ...pointers],
+  ].join("\n");
+  const { atoms } = await readUnitObject(assemble(`${source}\n`));
+  const inSection = (name: string): number => atoms.filter(({ section }) => section.name === name).length;
+  expect([inSection(".text.labels"), inSection(".data.gaps")]).toEqual([count, 2 * count]);
 });

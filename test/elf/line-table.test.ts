@@ -111,3 +111,46 @@ test("an object without line information, or with damaged one, has no lines", ()
     }
   }
 });
+
+/** An object whose line table, of one file a.c, is written by hand. */
+function withLineTable(version: number, files: readonly string[], program: readonly string[], ends = "2f"): ElfReader {
+  const head = [
+    ...[".pushsection .debug_line", `.long ${ends} - 1f`, `1: .value ${version}`],
+    ...(version >= 5 ? [".byte 8, 0"] : []),
+    ...[".long 4f - 3f", version >= 4 ? "3: .byte 1, 1, 1, -5, 14, 13" : "3: .byte 1, 1, -5, 14, 13"],
+    ".byte 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1",
+  ];
+  const lines = [...head, ...files, "4:", ...program, ".byte 0, 1, 1", "2:", ".popsection"];
+  const assembly = lines.map((line) => `"${line.replaceAll('"', '\\"')}\\n"`).join("\n");
+  return new ElfReader(compileC(`asm(${assembly});\nint f(int x) { return x; }`));
+}
+
+/** Sets the address to the start of the function, makes a row, goes on, and makes the next one. */
+const overEverything = [".byte 0, 9, 2", ".quad f", ".byte 1, 9", ".value 0xffff", ".byte 1"];
+const oneFile = [".byte 0", '.asciz "a.c"', ".byte 0, 0, 0, 0"];
+
+function firstLine(elf: ElfReader, offset = 0, length = 1): (string | undefined)[] {
+  const section = elf.section(".text.f")?.index as CodePlace["section"];
+  const places = Array.from({ length }, (_, at): CodePlace => ({ section, offset: offset + at }));
+  return sourceLines(elf, places).map((found) => (found === undefined ? undefined : `${found.file}:${found.line}`));
+}
+
+test("a line table by hand", () => {
+  expect(firstLine(withLineTable(2, oneFile, overEverything))).toEqual(["a.c:1"]);
+  const fields = [".byte 1, 1, 8, 1", '.asciz "/"', ".byte 1, 1, 8, 2", '.asciz "a.c"', '.asciz "b.c"'];
+  expect(firstLine(withLineTable(5, fields, overEverything))).toEqual(["b.c:1"]);
+});
+
+test("rows that go over the same code without end are damage", () => {
+  const program = [".rept 100000", ...overEverything, ".endr"];
+  const lines = firstLine(withLineTable(2, oneFile, program), 0, 0xf000);
+  expect(lines).toHaveLength(0xf000);
+  expect(lines.every((line) => line === undefined)).toBe(true);
+});
+
+test("a list of files that goes beyond its table, or has entries without bytes, is damage", () => {
+  const beyond = [".byte 0", "5:", '.asciz "a.c"', ".byte 0, 0, 0, 0"];
+  expect(firstLine(withLineTable(2, beyond, overEverything, "5f"))).toEqual([undefined]);
+  const empty = [".byte 0, 0", ".byte 0, 2"];
+  expect(firstLine(withLineTable(5, empty, overEverything))).toEqual([undefined]);
+});

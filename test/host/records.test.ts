@@ -88,6 +88,11 @@ test("a process that holds the file and has no mark is another kmend that looks 
   expect(await waitedFor()).toEqual([]);
 });
 
+test("nobody else can open the lock file, and so leave it open in a program that root runs for him", async () => {
+  const mode = await withHostLock(root, async () => statSync(join(root, "run/kmend/lock")).mode & 0o777);
+  expect(mode).toBe(0o600);
+});
+
 test("the folder in /run is nobody else's to write to, whatever it was", async () => {
   const before = process.umask(0);
   try {

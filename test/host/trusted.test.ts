@@ -4,8 +4,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -92,6 +94,30 @@ describe("at boot", () => {
       expect(host.state.patches).toEqual([]);
     },
   );
+});
+
+describe("a link on the way to an installed module", () => {
+  /** Puts the folder elsewhere, and a link in its place. */
+  function moved(mode: number): void {
+    host.folder("srv/shared");
+    renameSync(join(host.root, "var/lib/kpatch"), join(host.root, "srv/shared/kpatch"));
+    symlinkSync(join(host.root, "srv/shared/kpatch"), join(host.root, "var/lib/kpatch"));
+    for (const path of ["srv/shared/kpatch", "srv"]) chmodSync(join(host.root, path), 0o755);
+    chmodSync(join(host.root, "srv/shared"), mode);
+  }
+
+  test("is followed where root alone decides where it leads", async () => {
+    put("a", moduleNamed("a"));
+    moved(0o755);
+    expect(await booted()).toEqual(["a loaded"]);
+  });
+
+  test("is not, where others can put another folder in the place of what it leads to", async () => {
+    put("a", moduleNamed("a"));
+    moved(0o777);
+    expect(await booted()).toEqual(["a refused UNTRUSTED_FILE"]);
+    expect(host.state.patches).toEqual([]);
+  });
 });
 
 test("an installed module by its name is held to the same", async () => {

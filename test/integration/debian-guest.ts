@@ -80,7 +80,7 @@ async function debianArchive(maker: InitramfsMaker): Promise<string> {
   const kind = `${release}-${maker.package}-`;
   const path = join(folder, `${kind}${sha256(packages.join(" "), versions.join(" ")).slice(0, 16)}.tar`);
   mkdirSync(folder, { recursive: true });
-  await withLock(join(folder, "lock"), () =>
+  const make = (): Promise<string> =>
     makeOnce(path, async (temporary) => {
       const without = ["doc", "man", "locale", "info"].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
       const words = ["--quiet", "--variant=minbase", "--format=tar", `--include=${packages.join(",")}`, ...without];
@@ -88,8 +88,8 @@ async function debianArchive(maker: InitramfsMaker): Promise<string> {
       for (const other of readdirSync(folder)) {
         if (other.endsWith(".tar") && other.startsWith(kind)) rmSync(join(folder, other));
       }
-    }),
-  );
+    });
+  await withLock(join(folder, "lock"), make, { onWait: () => {}, signal: undefined });
   return path;
 }
 

@@ -51,6 +51,12 @@ export class FreshMachine {
       mkdirSync(dirname(join(folder, "kmend", file)), { recursive: true });
       cpSync(join(repository, file), join(folder, "kmend", file), { verbatimSymlinks: true });
     }
+    // As git clone leaves it: tests ask git which files are the repository's.
+    for (const words of [
+      ["init", "--quiet"],
+      ["add", "--all"],
+    ])
+      execFileSync("git", ["-C", join(folder, "kmend"), ...words], { stdio: "pipe" });
   }
 
   #copyNode(): void {

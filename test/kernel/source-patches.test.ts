@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -124,6 +124,13 @@ describe("a series of patches", () => {
     });
     expect(text).toBe("three\n");
     expect(readdirSync(join(root, "tree/kernel"))).toEqual(["a.c"]);
+  });
+
+  test("of an archive that others may write to makes a tree that only the user may", async () => {
+    write({ "linux/scripts/x": "" });
+    for (const name of ["linux/scripts", "linux/scripts/x"]) chmodSync(join(root, name), 0o777);
+    await get({ "series/series": "z.patch", "series/z.patch": patch("one", "two") });
+    for (const name of ["scripts", "scripts/x"]) expect(statSync(join(root, "tree", name)).mode & 0o777).toBe(0o755);
   });
 
   test("that does not apply is an error with its name", async () => {

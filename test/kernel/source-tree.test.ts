@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -274,8 +274,12 @@ describe.each(["a plain folder", "a git tree"])("the state of %s", (kind) => {
   test("the copy has the sources with their times, links and modes, and nothing else", async () => {
     await write({ "tree/kernel/fork.o": "object", "tree/kernel/a b.c": "" });
     await symlink("fork.c", join(tree, "kernel/link.c"));
+    await chmod(join(tree, "kernel/fork.c"), 0o666);
+    await chmod(join(tree, "kernel/a b.c"), 0o777);
     const source = await (await find()).source();
     await acquireSource(source, join(root, "copy"), join(root, "guard"));
+    const modes = ["fork.c", "a b.c"].map(async (name) => (await stat(join(root, "copy/kernel", name))).mode & 0o777);
+    expect(await Promise.all(modes), "what others may write to there is only the user's here").toEqual([0o644, 0o755]);
     expect((await readdir(join(root, "copy"))).sort()).toEqual([
       ".gitignore",
       "Kbuild",

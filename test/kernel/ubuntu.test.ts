@@ -7,6 +7,7 @@ import { chooseDistribution } from "../../src/kernel/sources/distribution/choose
 import type { DistributionContext, KernelRequest } from "../../src/kernel/sources/distribution/distribution.ts";
 import { Ubuntu } from "../../src/kernel/sources/distribution/ubuntu.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
+import { expectInterruptibleWait } from "../support/held-lock.ts";
 import { FakeArchive } from "./fake-archive.ts";
 
 let root: string;
@@ -147,6 +148,17 @@ describe("a kernel of Ubuntu", () => {
     expect((await archive.commands()).at(-1)).toBe("source --download-only linux-aws=5.15.0-1051.56");
     expect(await (await ubuntu().fetch(asked(aws.release), context)).source()).toMatchObject({ path: made });
     expect(readdirSync(join(context.cache, "packages")).filter((name) => /tmp|lock/.test(name))).toEqual([]);
+  });
+
+  test("whose source package another process unpacks: the wait ends with an interrupt", async () => {
+    const version = "5.15.0-1051.56";
+    const aws = { release: "5.15.0-1051-aws", version, source: "linux-aws", sourcePackage: false };
+    await offer(aws);
+    const lock = join(root, `cache/packages/source-linux-aws_${version}.tar.zst.lock`);
+    await expectInterruptibleWait(lock, async (progress, signal) => {
+      const files = await ubuntu().fetch(asked(aws.release), { ...context, progress, signal });
+      return files.source();
+    });
   });
 });
 

@@ -21,10 +21,12 @@ async function take(): Promise<"taken" | "waited"> {
     waited = true;
     interrupt.abort();
   };
-  const taken = await withLock(lock, async () => "taken" as const, onWait, interrupt.signal).catch((error: unknown) => {
-    expect(error).toMatchObject({ code: "INTERRUPTED", exitCode: 130 });
-    return "waited" as const;
-  });
+  const taken = await withLock(lock, async () => "taken" as const, { onWait, signal: interrupt.signal }).catch(
+    (error: unknown) => {
+      expect(error).toMatchObject({ code: "INTERRUPTED", exitCode: 130 });
+      return "waited" as const;
+    },
+  );
   expect(waited).toBe(taken === "waited");
   return taken;
 }
@@ -38,13 +40,14 @@ async function identity(changes: Readonly<Record<number, string>>): Promise<stri
 const boot = "00000000-0000-4000-8000-000000000000";
 
 test("a lock says who holds it, in which boot, and where its number counts", async () => {
-  await withLock(lock, async () => {
+  const look = async (): Promise<void> => {
     const [pid, start, host, bootId, namespace] = readFileSync(lock, "utf8").split(" ");
     expect([pid, host]).toEqual([`${process.pid}`, hostname()]);
     expect(start).toMatch(/^\d+$/);
     expect(bootId).toMatch(/^[0-9a-f-]{36}$/);
     expect(namespace).toMatch(/^pid:\[\d+\]$/);
-  });
+  };
+  await withLock(lock, look, { onWait: () => expect.fail("it is free"), signal: undefined });
 });
 
 test.each<[string, Record<number, string>, "taken" | "waited"]>([

@@ -5,7 +5,13 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { findProgram, isStaticProgram } from "../../src/support/find-program.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { type Requirement, requirements } from "../../src/support/requirement-table.ts";
-import { checkRequirements, ensureRequirements, installCommand, packagesFor } from "../../src/support/requirements.ts";
+import {
+  checkRequirements,
+  ensureRequirements,
+  installCommand,
+  neededOf,
+  packagesFor,
+} from "../../src/support/requirements.ts";
 
 let folder: string;
 let lists: string;
@@ -141,4 +147,29 @@ test("with a choice of packages, the one that the archive has", async () => {
   program("apt-cache", "for last; do :; done; [ $last = dwarves ]");
   expect(await packagesFor([thing("p", "pahole", "dwarves"), thing("x", "xz")], "apt")).toEqual(["dwarves", "xz"]);
   expect(installCommand(["x", "y"])).toBe("apt-get install -y --no-install-recommends x y");
+});
+
+test("what is needed where the archive has it is installed there, and not missed elsewhere", async () => {
+  runAs(0);
+  writeFileSync(join(lists, "archive_dists_stable_main_binary-amd64_Packages"), "");
+  program("apt-cache", "for last; do :; done; [ $last = older-compiler ]");
+  program("apt-get", `[ $1 = install ] && : >${folder}/a; exit 0`);
+  const offered: Requirement = { ...thing("a", "older-compiler"), whereOffered: true };
+  const elsewhere: Requirement = { ...thing("b", "ancient-compiler"), whereOffered: true };
+  await ensure([offered, elsewhere], true);
+  expect(calls().filter((line) => line.startsWith("apt-get"))).toEqual([
+    "apt-get install -y -q --no-install-recommends older-compiler",
+  ]);
+  expect(await neededOf([elsewhere], "apt", lists)).toEqual([]);
+  await ensure([elsewhere], false);
+});
+
+test("as long as nobody knows what the archive has, it is missed, and the lists are fetched before it is decided", async () => {
+  const elsewhere: Requirement = { ...thing("b", "ancient-compiler"), whereOffered: true };
+  program("apt-cache", "exit 100");
+  program("apt-get", `[ $1 = update ] && : >${lists}/archive_dists_stable_main_binary-amd64_Packages; exit 0`);
+  expect(await neededOf([elsewhere], "apt", lists)).toEqual([elsewhere]);
+  runAs(0);
+  await ensure([elsewhere], true);
+  expect(calls().filter((line) => line.startsWith("apt-get"))).toEqual(["apt-get update -q"]);
 });

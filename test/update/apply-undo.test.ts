@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { abortTexts, changeLines, stateLines, updateLines } from "../../src/cli/report/update-report.ts";
+import { insertFailure } from "../../src/host/load/insert-failure.ts";
 import { load } from "../../src/host/load/load.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import {
@@ -116,6 +117,14 @@ describe("why an update is not applied", () => {
 test("what the kernel refuses without a known reason is told in its words", async () => {
   host.insertError = new KmendError({ code: "LOAD_FAILED", message: "Exec format error", why: "the kernel log" });
   expectCause(await apply({ id: "a" }), "unexpected", /Exec format error\n +the kernel log/);
+});
+
+test("an update whose own callback refuses it is told as that", async () => {
+  host.insertModule = async (path) => {
+    host.write("dev/kmsg", "4,5,100,-;livepatch: pre-patch callback failed for object 'vmlinux'\n");
+    throw insertFailure(path, `insmod: can't insert '${path}': Device or resource busy`);
+  };
+  expectCause(await apply({ id: "a" }), "call_failed", /the patch's own callback refused \(-EBUSY\)/);
 });
 
 test("an update whose function another one changed since does not fit", async () => {

@@ -69,17 +69,17 @@ test("one update at a time is made from a tree: what the last one is, is read fi
     let second: Promise<unknown> = Promise.resolve();
     await (await OriginalMemory.of(tree)).alone(
       async () => {
-        second = (await OriginalMemory.of(tree)).alone(
-          async () => void steps.push("second"),
-          (pid) => {
+        second = (await OriginalMemory.of(tree)).alone(async () => void steps.push("second"), {
+          onWait: (pid) => {
             steps.push(`waits for ${pid}`);
             waited();
           },
-        );
+          signal: undefined,
+        });
         await waiting;
         steps.push("first");
       },
-      () => void steps.push("never"),
+      { onWait: () => void steps.push("never"), signal: undefined },
     );
     await second;
     expect(steps).toEqual([`waits for ${process.pid}`, "first", "second"]);

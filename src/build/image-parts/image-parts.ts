@@ -2,8 +2,10 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import { folderOutputs } from "../../kernel/tree/folder-outputs.ts";
 import { recordedSteps } from "../../kernel/tree/recorded-reads.ts";
+import { exists } from "../../support/cache.ts";
+import { walk } from "../../support/find-files.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
-import { mapConcurrently, run } from "../../support/run.ts";
+import { mapConcurrently } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** What a file becomes in the kernel without being a unit of it. */
@@ -137,9 +139,11 @@ async function toolPart(path: string, { tree, kernelFolder, signal }: BuildConte
     "certs",
     "init",
   ];
-  const named = await run("grep", ["-rlwF", ...rules, "--", basename(path), ...folders], {
-    ...{ cwd: tree.path, signal, allowFailure: true },
-  });
+  const known = await Promise.all(folders.map((folder) => exists(join(tree.path, folder))));
+  const present = folders.filter((_, index) => known[index] === true);
+  if (present.length === 0) return undefined;
+  const words = ["-rlwF", ...rules, "-e", basename(path), "--", ...present];
+  const named = await walk("grep", words, { cwd: tree.path, fine: [0, 1], signal });
   const [maker] = named.stdout.split("\n").filter((line) => line !== "" && line !== path);
   return maker === undefined ? undefined : { part: `what ${maker} has it make`, advice: leaveOut };
 }

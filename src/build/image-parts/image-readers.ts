@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import { plainEnvironment } from "../../kernel/tree/kbuild.ts";
 import { type RecordedStep, recordedSteps } from "../../kernel/tree/recorded-reads.ts";
@@ -6,6 +6,7 @@ import { createShadow, foldersOf } from "../../kernel/tree/shadow.ts";
 import { dependencyCommand, objectPath, unitCommands } from "../../kernel/tree/unit-command.ts";
 import { membershipOf } from "../../kernel/tree/units.ts";
 import { exists, makeOnce, writeFileAtomically } from "../../support/cache.ts";
+import { entriesBelowIfAny } from "../../support/find-files.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
@@ -198,7 +199,7 @@ function programReader({ command, reads }: RecordedStep): ImageReader[] {
 
 /** Sources of a folder, and of those in it. */
 async function sourcesIn(tree: string, folder: string): Promise<string[]> {
-  const entries = await readdir(join(tree, folder), { recursive: true, withFileTypes: true }).catch(() => []);
+  const entries = await entriesBelowIfAny(join(tree, folder));
   return entries.flatMap((entry) => {
     const path = normalize(join(folder, entry.parentPath.slice(join(tree, folder).length), entry.name));
     return entry.isFile() && (/\.S$/.test(path) || (/\.c$/.test(path) && (embedded.test(path) || offsets.test(path))))

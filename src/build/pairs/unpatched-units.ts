@@ -5,7 +5,7 @@ import { createShadow, foldersOf } from "../../kernel/tree/shadow.ts";
 import { type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
 import { membershipOf } from "../../kernel/tree/units.ts";
 import { exists } from "../../support/cache.ts";
-import { run } from "../../support/run.ts";
+import { walk } from "../../support/find-files.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 
 /** A unit that the patch does not touch, compiled. */
@@ -34,7 +34,11 @@ const folders: readonly string[] = [
   "virt",
 ];
 
-/** C files of the kernel source that match an extended regular expression, in alphabetical order. @param options further ones of grep(1). */
+/**
+ * C files of the kernel source that match an extended regular expression, in alphabetical order.
+ * @param options further ones of grep(1).
+ * @throws KmendError `PROGRAM_FAILED`: a file that is not found would count as one that does not have what is looked for.
+ */
 export async function sourcesWith(
   pattern: string,
   { tree, signal }: BuildContext,
@@ -44,9 +48,9 @@ export async function sourcesWith(
   const present = folders.filter((_, index) => known[index] === true);
   // The source of a module that is not one of the kernel's own has other folders.
   const places = present.length > 0 ? present : ["."];
-  const result = await run("grep", ["-rlE", ...options, "--include=*.c", pattern, ...places], {
+  const result = await walk("grep", ["-rlE", ...options, "--include=*.c", "-e", pattern, "--", ...places], {
     cwd: tree.path,
-    allowFailure: true,
+    fine: [0, 1],
     signal,
   });
   const found = result.stdout.split("\n").filter(Boolean);

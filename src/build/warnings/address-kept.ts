@@ -144,14 +144,21 @@ function placesOf({ patched, pair }: CarriedCode["plan"], ends: readonly Address
     section: user.section.index,
     offset: user.start + offset,
   }));
-  const lines = sourceLines(patched.elf, at);
-  return lines.map((line, index) => {
+  const before = ends.map(({ address: { user } }, index) => {
     const { section, offset } = at[index] as (typeof at)[number];
+    const start = Math.max(user.start, offset - inlinedReach);
+    return Array.from({ length: offset - start }, (_, back) => ({ section, offset: offset - 1 - back }));
+  });
+  // All at once: each call reads the whole line table.
+  const found = sourceLines(patched.elf, [...at, ...before.flat()]);
+  let next = at.length;
+  return found.slice(0, at.length).map((line, index) => {
+    const { length } = before[index] as (typeof before)[number];
+    const lines = found.slice(next, next + length);
+    next += length;
     if (line === undefined) return undefined;
     if (line.file.endsWith(file)) return `${pair.source}:${line.line}`;
-    const start = Math.max((ends[index] as AddressEnd).address.user.start, offset - inlinedReach);
-    const before = Array.from({ length: offset - start }, (_, back) => ({ section, offset: offset - 1 - back }));
-    const own = sourceLines(patched.elf, before).find((found) => found?.file.endsWith(file) === true);
+    const own = lines.find((earlier) => earlier?.file.endsWith(file) === true);
     return own === undefined ? `${line.file}:${line.line}` : `${pair.source}:${own.line}`;
   });
 }

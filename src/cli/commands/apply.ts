@@ -100,5 +100,5 @@ function finish(context: CommandContext, result: UpdateChangeResult): ExitCode {
   if (cause === "code_busy") return ExitCode.stalled;
   if (cause === "forbidden") return ExitCode.policy;
   if (cause === "not_ready" || cause === "target_not_loaded") return ExitCode.environment;
-  return cause === "unexpected" ? ExitCode.failure : ExitCode.refused;
+  return cause === "unexpected" || cause === "call_failed" ? ExitCode.failure : ExitCode.refused;
 }

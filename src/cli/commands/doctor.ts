@@ -20,9 +20,12 @@ export const doctorCommand: CommandDefinition = {
       const { progress, signal } = context;
       await support.ensureRequirements({ needs, install: true, progress, signal });
     }
-    const statuses = await support.checkRequirements(needs);
-    const missing = statuses.filter(({ foundAt }) => foundAt === undefined).map(({ requirement }) => requirement);
     const manager = await support.detectPackageManager();
+    const all = await support.checkRequirements(needs);
+    const absent = all.filter(({ foundAt }) => foundAt === undefined).map(({ requirement }) => requirement);
+    const missing = await support.neededOf(absent, manager);
+    // What the archive does not have and need not have is not told.
+    const statuses = all.filter(({ requirement }) => !absent.includes(requirement) || missing.includes(requirement));
     const install =
       missing.length === 0 || manager === undefined
         ? null

@@ -161,7 +161,7 @@ async function ordersFor(
     return [{ ...none, choices: { ...choices, description: choices.description ?? description }, files, filesFor }];
   }
   if (modules.length > 0) throw usage("give either modules or patches");
-  return [await patchOrder(operands, options, choices)];
+  return [await patchOrder(context, operands, options, choices)];
 }
 
 /** Options that a manifest has keys for. */
@@ -187,6 +187,7 @@ function requireNone(options: OptionValues, names: readonly string[], why: strin
 }
 
 async function patchOrder(
+  { progress, signal }: CommandContext,
   patches: readonly string[],
   options: OptionValues,
   choices: PackageChoices,
@@ -203,7 +204,7 @@ async function patchOrder(
   }
   const { findTargetKernel } = await import("../../kernel/find.ts");
   const { cumulativeModuleName } = await import("../../package/package-manifest.ts");
-  const { release } = await findTargetKernel({ ...kernelOf(options), makeImage: false });
+  const { release } = await findTargetKernel({ ...kernelOf(options), makeImage: false, progress, signal });
   const name = cumulativeModuleName(release, architecture, choices.version ?? "1", choices.release ?? "1");
   return { ...order, modules: [{ kernel: release, name, patches }] };
 }

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { readKernelLog } from "../../host/kernel/kernel-log.ts";
 import { messageOf } from "../../support/errors.ts";
+import { sanitiseJson, sanitiseLine } from "../../support/sanitise.ts";
 import type { UpdateChangeResult } from "../../update/apply-undo.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 
@@ -17,8 +18,8 @@ export const debugOptions: readonly OptionDefinition[] = [
 export async function saveDebug(options: OptionValues, result: UpdateChangeResult): Promise<string | undefined> {
   const file = options.text("debugfile") ?? (options.flag("debug") ? "ksplice-debug.log" : undefined);
   if (file === undefined) return undefined;
-  const log = readKernelLog("/").map(({ text }) => text);
-  return writeFile(file, `${[JSON.stringify(result, null, 2), ...log].join("\n")}\n`).then(
+  const log = readKernelLog("/").map(({ text }) => sanitiseLine(text));
+  return writeFile(file, `${[sanitiseJson(result), ...log].join("\n")}\n`).then(
     () => `Debugging output saved to ${file}`,
     (error: unknown) => `Debugging output cannot be saved: ${messageOf(error)}`,
   );

@@ -16,6 +16,8 @@ export const abortTexts: Readonly<Record<AbortCode, string>> = {
     "Updates that were applied later were built on top of this one, so it has to stay until they are undone. Undo the newest first.",
   already_reversed:
     "The module of the update is in memory without being active, and could not be removed: something still uses it. Undo the update again later; until then it changes nothing.",
+  call_failed:
+    "A function of the update's own, which runs before it takes effect, refused it and returned an error. Nothing was changed. The update's author knows what it waits for; apply the update again when that is so.",
   forbidden:
     "The kernel, or its security policy, does not allow this module to be loaded: a signature is missing, or loading modules is switched off.",
   not_ready:

@@ -57,7 +57,8 @@ export async function withHostLock<Result>(
     await sweepRecords(root);
     return work();
   };
-  return withLock(join(root, lockFile), all, wait.onWait, wait.signal);
+  // Whoever can open the file can leave it open in a program of root's that was started for him, and such a program is waited for.
+  return withLock(join(root, lockFile), all, { onWait: wait.onWait ?? (() => {}), signal: wait.signal, mode: 0o600 });
 }
 
 /**

@@ -1,10 +1,10 @@
-import { lstat, stat } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { lstat, realpath, stat } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
 import { installFolder } from "../installed/installed.ts";
 
 /**
  * Why an installed file is not to be relied on: it, its folder and the folders above it must belong to root and be writable by nobody else, or whoever
- * can write there decides what the kernel runs.
+ * can write there decides what the kernel runs. Where a link is on the way, the same goes for all folders above what it leads to.
  * @returns a sentence; undefined when nothing speaks against it, or when it is not one of the installed files.
  */
 export async function untrusted(root: string, path: string): Promise<string | undefined> {
@@ -14,6 +14,14 @@ export async function untrusted(root: string, path: string): Promise<string | un
   for (let at = path; at.startsWith(top); at = dirname(at)) {
     const problem = await problemOf(at);
     if (problem !== undefined) return `${at} ${problem}`;
+  }
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined) return `${path} cannot be looked at`;
+  const base = await realpath(root);
+  if (real === join(base, relative(resolve(root), path))) return undefined;
+  for (let at = real; at !== base && at !== dirname(at); at = dirname(at)) {
+    const problem = await problemOf(at);
+    if (problem !== undefined) return `${at} ${problem}, and ${path} leads there`;
   }
   return undefined;
 }

@@ -66,7 +66,7 @@ async function applySeries(
 }
 
 /**
- * Copies files of a tree of the user's, with their times. tar does it twice as fast as cp with a list of names.
+ * Copies files of a tree of the user's, with their times; only the user may write to the copy. tar does it twice as fast as cp with a list of names.
  * @throws KmendError `SOURCE_CHANGED` when somebody writes into the tree meanwhile, `SOURCE_UNREADABLE`, `NO_SPACE`.
  */
 async function copySource(
@@ -79,7 +79,7 @@ async function copySource(
   await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
   await writeFile(list, source.files.join("\0")).catch(rethrowDiskErrors);
   const script =
-    'set -o pipefail; tar -C "$1" --no-recursion --null --verbatim-files-from -T "$2" --format=posix -cf - | tar -C "$3" --no-same-owner -xf -';
+    'set -o pipefail; tar -C "$1" --no-recursion --null --verbatim-files-from -T "$2" --format=posix -cf - | tar -C "$3" --no-same-owner --no-same-permissions -xf -';
   const words = ["-c", script, "copy", source.path, list, folder];
   const result = await runGuarded(guard, "bash", words, { signal, allowFailure: true });
   await rm(list, { force: true });
@@ -106,7 +106,8 @@ async function copySource(
 }
 
 /**
- * Unpacks a kernel source archive into `folder`, without the archive's own top folder.
+ * Unpacks a kernel source archive into `folder`, without the archive's own top folder. What others may write to in the archive they may not write to
+ * here, also when root unpacks it: the tree's programs are run.
  * @param guard lock file, see {@link runGuarded}.
  * @throws KmendError `SOURCE_DAMAGED` when it cannot be unpacked or is not a kernel source, `NO_SPACE`.
  */
@@ -116,7 +117,7 @@ async function unpackSource(archive: string, folder: string, guard: string, sign
   const result = await runGuarded(
     guard,
     "tar",
-    ["-xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner"],
+    ["-xf", archive, "-C", folder, "--strip-components=1", "--no-same-owner", "--no-same-permissions"],
     {
       env: { XZ_DEFAULTS: "-T0" },
       signal,

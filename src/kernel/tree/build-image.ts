@@ -49,8 +49,10 @@ export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
       if (await exists(result)) return;
       await makeImage(inputs, result).finally(() => cleanUp(folder, progress));
     },
-    (pid) => progress.note(`process ${pid} is building the same kernel; waiting for it`),
-    inputs.signal,
+    {
+      onWait: (pid) => progress.note(`process ${pid} is building the same kernel; waiting for it`),
+      signal: inputs.signal,
+    },
   );
   const release = (await readFile(join(result, "release"), "utf8")).trim();
   const modules = join(result, "lib/modules", release);

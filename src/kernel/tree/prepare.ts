@@ -74,8 +74,10 @@ export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = 
   return withLock(
     join(inputs.folder, "tree.lock"),
     async () => (await readFinished(inputs, compiler)) ?? makeTree(inputs, compiler, progress, options),
-    (pid) => progress.note(`process ${pid} is preparing the same kernel tree; waiting for it`),
-    options.signal,
+    {
+      onWait: (pid) => progress.note(`process ${pid} is preparing the same kernel tree; waiting for it`),
+      signal: options.signal,
+    },
   );
 }
 

@@ -1,6 +1,8 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join, normalize, relative } from "node:path";
 import { makeOnce, writeFileAtomically } from "../../support/cache.ts";
+import { systemErrorCode } from "../../support/errors.ts";
+import { entriesBelowIfAny } from "../../support/find-files.ts";
 import { mapConcurrently } from "../../support/run.ts";
 
 /** What Kbuild recorded of something that it made when the tree was prepared, and that no object of the kernel is (scripts/basic/fixdep.c). */
@@ -20,7 +22,7 @@ export async function recordedSteps(tree: string, cache: string): Promise<Record
   const path = join(cache, "recorded-steps-1.txt");
   await makeOnce(path, async (temporary) => {
     const found = (await Promise.all(places.map((place) => commandFiles(tree, place)))).flat().sort();
-    const steps = await mapConcurrently(found, 8, async (file) => readStep(tree, await readFile(file, "utf8")));
+    const steps = await mapConcurrently(found, 8, async (file) => readStep(tree, await textOf(file)));
     const lines = steps.flatMap((step) =>
       step === undefined ? [] : [[step.target, step.command, ...step.reads].join("\t")],
     );
@@ -32,8 +34,16 @@ export async function recordedSteps(tree: string, cache: string): Promise<Record
   });
 }
 
+/** Empty for a file that is gone by now. */
+async function textOf(file: string): Promise<string> {
+  return readFile(file, "utf8").catch((error: unknown) => {
+    if (systemErrorCode(error) === "ENOENT") return "";
+    throw error;
+  });
+}
+
 async function commandFiles(tree: string, place: string): Promise<string[]> {
-  const entries = await readdir(join(tree, place), { recursive: true, withFileTypes: true }).catch(() => []);
+  const entries = await entriesBelowIfAny(join(tree, place));
   return entries
     .filter((entry) => entry.isFile() && /^\..*\.cmd$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name));

@@ -2,6 +2,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises
 import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, withLock } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { entriesBelow } from "../../support/find-files.ts";
 import type { Progress } from "../../support/progress.ts";
 
 /** Kinds of repositories. */
@@ -87,13 +88,16 @@ export async function updateRepository(request: RepositoryRequest): Promise<Repo
         signed: request.gpgKey !== undefined,
       };
     },
-    (owner) => progress.note(`waiting for process ${owner}, which works on this repository`),
+    {
+      onWait: (owner) => progress.note(`waiting for process ${owner}, which works on this repository`),
+      signal: request.signal,
+    },
   );
 }
 
 /** Removes what killed processes were writing, everywhere in the repository. */
 async function sweepAll(folder: string): Promise<void> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const entries = await entriesBelow(folder);
   const folders = entries.filter((entry) => entry.isDirectory()).map(({ parentPath, name }) => join(parentPath, name));
   for (const path of [folder, ...folders]) await sweepTemporaries(path);
 }

@@ -117,8 +117,10 @@ export async function unpackedPackages(
       const missing = await missingOf(packages, folders);
       if (missing.length > 0) await downloadAndUnpack(missing, root, context, status);
     },
-    (pid) => status(`process ${pid} is downloading the same packages; waiting for it`),
-    context.signal,
+    {
+      onWait: (pid) => status(`process ${pid} is downloading the same packages; waiting for it`),
+      signal: context.signal,
+    },
   );
   return folders;
 }

@@ -23,7 +23,7 @@ export async function sourcePatches(
   const packages = join(context.cache, "packages");
   const folder = join(packages, `patches-${set}_${source.name}_${source.version}`);
   if (await exists(folder)) return folder;
-  return withLock(`${folder}.lock`, async () => {
+  const fetch = async (): Promise<string> => {
     if (await exists(folder)) return folder;
     const work = temporaryBeside(folder);
     try {
@@ -35,6 +35,10 @@ export async function sourcePatches(
     } finally {
       await rm(work, { recursive: true, force: true });
     }
+  };
+  return withLock(`${folder}.lock`, fetch, {
+    onWait: (pid) => context.progress.note(`process ${pid} is fetching the same patches; waiting for it`),
+    signal: context.signal,
   });
 }
 
@@ -64,7 +68,7 @@ async function fetchInto(
     throw notOffered(spec, set, explainDownloadFailure(failed, `downloading ${spec}`).why ?? "");
   }
   const part = `debian/patches-${set}`;
-  const unpacked = await run("tar", ["-xf", archive, "--no-same-owner", part], {
+  const unpacked = await run("tar", ["-xf", archive, "--no-same-owner", "--no-same-permissions", part], {
     ...{ cwd: work, signal, allowFailure: true },
   });
   signal?.throwIfAborted();

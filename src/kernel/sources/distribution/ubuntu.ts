@@ -79,7 +79,7 @@ async function unpackedSource(source: PackageVersion, context: DistributionConte
   const packages = join(context.cache, "packages");
   const archive = join(packages, `source-${source.name}_${source.version}.tar.zst`);
   if (await exists(archive)) return archive;
-  return withLock(`${archive}.lock`, async () => {
+  const unpack = async (): Promise<string | undefined> => {
     if (await exists(archive)) return archive;
     const folder = temporaryBeside(join(packages, "source"));
     try {
@@ -101,5 +101,9 @@ async function unpackedSource(source: PackageVersion, context: DistributionConte
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
+  };
+  return withLock(`${archive}.lock`, unpack, {
+    onWait: (pid) => context.progress.note(`process ${pid} is unpacking the same source package; waiting for it`),
+    signal: context.signal,
   });
 }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
@@ -27,15 +27,16 @@ interface Offered {
 }
 
 /**
- * Downloads the packages of a kernel that were built from one source RPM, once. They are signed where their repository asks for it.
+ * Downloads the packages of a kernel that were built from one source RPM, once. They are signed where their repository asks for it, now or when they were
+ * downloaded.
  * @returns paths of the files.
- * @throws KmendError `DNF_MISSING`, `DNF_FAILED`, `KERNEL_RPMS_NOT_OFFERED`, `RPM_SIGNATURE`, `RPM_KEY` (exit 5)
+ * @throws KmendError `DNF_MISSING`, `DNF_FAILED`, `KERNEL_RPMS_NOT_OFFERED`, `RPM_POLICY`, `RPM_SIGNATURE`, `RPM_KEY` (exit 5)
  */
 export async function downloadKernelRpms(request: DnfRequest, context: DistributionContext): Promise<string[]> {
   const { source, kernel, architecture } = request;
   const wanted = sourceRpmName(source);
   const flavour = flavourOf(kernel);
-  const key = sha256(wanted, "\0", architecture, "\0", flavour).slice(0, 16);
+  const key = sha256("2", "\0", wanted, "\0", architecture, "\0", flavour).slice(0, 16);
   const folder = join(context.cache, "rpms", `${wanted.replace(/\.src\.rpm$/, "")}-download-${key}`);
   if (!(await exists(folder))) {
     await context.progress.phase("download", "Fetch kernel packages", async (status) => {
@@ -50,29 +51,59 @@ export async function downloadKernelRpms(request: DnfRequest, context: Distribut
       status(`downloading ${chosen.map(({ name }) => name).join(", ")}`);
       await makeOnce(folder, async (temporary) => {
         await mkdir(temporary, { recursive: true });
+        const unchecked: Record<string, string[]> = {};
         // From the repository whose keys are looked at, as another one may have packages of the same names.
         for (const repository of new Set(chosen.map((one) => one.repository))) {
           const specs = chosen.filter((one) => one.repository === repository).map(({ spec }) => spec);
           const part = join(temporary, "part");
+          await mkdir(part);
           await dnf(["download", "--repo", repository, "--destdir", part, ...specs], request, context);
           const files = (await readdir(part)).filter((name) => name.endsWith(".rpm"));
-          const policy = await policyOf(repository, request, context);
-          if (policy.isAsked)
-            await requireSignatures(
-              files.map((name) => join(part, name)),
-              policy,
-              context.signal,
-            );
+          if (files.length !== specs.length) throw notDownloaded(specs, files);
+          if (!(await checkWhereAsked(repository, part, files, request, context))) unchecked[repository] = files;
           for (const name of files) await rename(join(part, name), join(temporary, name));
           await rm(part, { recursive: true });
         }
+        await writeFile(join(temporary, uncheckedName), JSON.stringify(unchecked));
       });
     });
+  } else {
+    const unchecked = JSON.parse(await readFile(join(folder, uncheckedName), "utf8")) as Record<string, string[]>;
+    for (const [repository, files] of Object.entries(unchecked))
+      await checkWhereAsked(repository, folder, files, request, context);
   }
   return (await readdir(folder))
     .filter((name) => name.endsWith(".rpm"))
     .sort()
     .map((name) => join(folder, name));
+}
+
+/** In a folder of downloaded packages: those whose repositories asked for no signatures then, by repository. */
+const uncheckedName = "unchecked.json";
+
+/** Checks packages of one repository with its keys. @returns false when it does not ask for that. */
+async function checkWhereAsked(
+  repository: string,
+  folder: string,
+  files: readonly string[],
+  request: DnfRequest,
+  context: DistributionContext,
+): Promise<boolean> {
+  const policy = await policyOf(repository, request, context);
+  if (!policy.isAsked) return false;
+  const paths = files.map((name) => join(folder, name));
+  await requireSignatures(paths, policy, context.signal);
+  return true;
+}
+
+function notDownloaded(specs: readonly string[], files: readonly string[]): KmendError {
+  return new KmendError({
+    code: "DNF_FAILED",
+    message: "dnf did not download what its repositories offer",
+    why: `asked for ${specs.join(", ")}, got ${files.join(", ") || "nothing"}`,
+    hint: "try again, or give the packages with --kernel-rpm FILE",
+    exitCode: ExitCode.environment,
+  });
 }
 
 /** `5.14.0-427.el9.x86_64+debug` and older `….x86_64.debug` are of the flavour `debug`; the plain one has an empty name. */
@@ -123,12 +154,21 @@ async function policyOf(
       return dnf([`--dump-repo-config=${repository}`], request, context);
     throw error;
   });
-  return signaturePolicy(dumped.stdout);
+  const policy = signaturePolicy(dumped.stdout);
+  if (policy !== undefined) return policy;
+  throw new KmendError({
+    code: "RPM_POLICY",
+    message: `dnf does not tell whether packages of ${repository} have to be signed`,
+    why: `neither dnf config-manager --dump nor dnf --dump-repo-config prints gpgcheck for ${repository}`,
+    hint: "install dnf-plugins-core, or name a dnf.conf that has the repository with --dnf-config FILE; packages that you trust can be given with --kernel-rpm FILE",
+    exitCode: ExitCode.environment,
+  });
 }
 
 async function dnf(words: readonly string[], request: DnfRequest, context: DistributionContext): Promise<RunResult> {
   const { configuration } = request;
-  const options = ["-q", "-y", ...(configuration === undefined ? [] : ["-c", configuration])];
+  // Without a space or a short form, which dnf 5 does not have.
+  const options = ["-q", "-y", ...(configuration === undefined ? [] : [`--config=${configuration}`])];
   const { signal } = context;
   const result = await run("dnf", [...options, ...words], { signal, allowFailure: true });
   signal?.throwIfAborted();

@@ -160,8 +160,10 @@ export async function unpackKernel(
           makeOnce(folder, (temporary) => fill(temporary, packages, sources, release, context)),
         );
       },
-      (pid) => context.progress.note(`process ${pid} is unpacking the same packages; waiting for it`),
-      context.signal,
+      {
+        onWait: (pid) => context.progress.note(`process ${pid} is unpacking the same packages; waiting for it`),
+        signal: context.signal,
+      },
     );
   }
   const modules = join(folder, "lib/modules", release);

@@ -13,15 +13,22 @@ export interface SignaturePolicy {
   readonly keys: readonly string[];
 }
 
-/** Reads the policy from what dnf prints of a repository's configuration; dnf 5 calls the first setting pkg_gpgcheck too. */
-export function signaturePolicy(configuration: string): SignaturePolicy {
-  const value = (name: string): string =>
-    new RegExp(`^(?:pkg_)?${name}[ \\t]*=[ \\t]*(.*(?:\\n[ \\t]+\\S.*)*)`, "m").exec(configuration)?.[1] ?? "";
+/**
+ * Reads the policy from what dnf prints of a repository's configuration; dnf 5 prints the first setting as pkg_gpgcheck too. Only a plain no means that
+ * signatures are not asked for.
+ * @returns undefined when it says nothing about them: dnf 5 prints nothing, without an error, for a repository that it does not know, and dnf 4 its help for
+ * an option of dnf 5.
+ */
+export function signaturePolicy(configuration: string): SignaturePolicy | undefined {
+  const values = (name: string): string[] =>
+    [...configuration.matchAll(new RegExp(`^${name}[ \\t]*=[ \\t]*(.*(?:\\n[ \\t]+\\S.*)*)`, "gm"))].map(
+      (match) => match[1] as string,
+    );
+  const checks = values("(?:pkg_)?gpgcheck");
+  if (checks.length === 0) return undefined;
   return {
-    isAsked: /^(1|true|yes|on)$/i.test(value("gpgcheck").trim()),
-    keys: value("gpgkey")
-      .split(/[\s,]+/)
-      .filter(Boolean),
+    isAsked: !checks.every((value) => /^(0|false|no|off)$/i.test(value.trim())),
+    keys: values("gpgkey").flatMap((value) => value.split(/[\s,]+/).filter(Boolean)),
   };
 }
 

@@ -38,8 +38,10 @@ export async function preparedSource(request: SourceRpmRequest, context: Distrib
         prepare(request, archive, `${stem}-prep.log`, context, status),
       );
     },
-    (pid) => context.progress.note(`process ${pid} is preparing the same source RPM; waiting for it`),
-    context.signal,
+    {
+      onWait: (pid) => context.progress.note(`process ${pid} is preparing the same source RPM; waiting for it`),
+      signal: context.signal,
+    },
   );
   return archive;
 }
@@ -56,6 +58,8 @@ async function prepare(
   const top = temporaryBeside(join(context.cache, "rpms", "prep"));
   try {
     status("unpacking");
+    // %prep is run from files whose modes are the package's.
+    await mkdir(top, { mode: 0o700 }).catch(rethrowDiskErrors);
     await unpackRpm(rpm, join(top, "SOURCES"), [], context);
     status("running %prep of its spec");
     await runPrep(request, top, log, context);
