@@ -1,6 +1,7 @@
-import { findChanges } from "../diff/changes.ts";
+import { findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { compareDefinitions } from "../diff/definitions.ts";
+import type { LineRule } from "../diff/lines/line-moves.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
@@ -25,6 +26,8 @@ export interface CompareInput {
   readonly listedName?: string | undefined;
   /** What the kernel exports; without it nothing counts as exported. */
   readonly symvers?: ExportedSymbols | undefined;
+  /** `moved` (the default): a number that only repeats a line of the source that moved is no change. `strict`: it is one. */
+  readonly lines?: LineRule | undefined;
   /** True to fail when no extract can be written for this kind of object. */
   readonly wantsExtract: boolean;
 }
@@ -41,6 +44,12 @@ export interface DiffResult {
     readonly offset: number | null;
     /** `file.c:12`. */
     readonly line: string | null;
+  }[];
+  /** Functions that are the same but for numbers of source lines that moved; missing when there are none. */
+  readonly movedLines?: readonly {
+    readonly name: string;
+    /** Each line before and with the patch, in their order. */
+    readonly lines: readonly (readonly [number, number])[];
   }[];
   readonly newFunctions: readonly string[];
   readonly newData: readonly string[];
@@ -76,7 +85,7 @@ export async function compareObjects(
   const patched = await readUnit(patchedFile, patchedName);
   requireSameMachine(original, patched, input);
   const correlation = correlate(original, patched);
-  const changes = findChanges(original, patched, correlation, patchedName, object);
+  const changes = findChanges(original, patched, correlation, patchedName, object, undefined, input.lines ?? "moved");
   const selection = selectCarried(patched, correlation, changes, patchedName, object);
   const listed = input.listed ?? ownSymbols(original);
   const target = new ListedObject(object, listed, input.listedName ?? originalName);
@@ -129,6 +138,7 @@ export async function compareObjects(
           line,
         };
       }),
+    ...movedLinesOf(changes),
     newFunctions: listedChanges.filter(({ change }) => change === "new").map(({ atom }) => atom.name),
     newData: selection.atoms
       .filter((atom) => (atom.kind === "data" || atom.kind === "bss") && atom.symbol !== undefined)
@@ -145,6 +155,17 @@ export async function compareObjects(
     notes: [...changes.notes, ...unit.notes, ...countedHere(input, unit, extract?.klpRelocations ?? [])],
   };
   return { result, extract: extract?.object };
+}
+
+function movedLinesOf({ movedLines, functions }: UnitChanges): Pick<DiffResult, "movedLines"> {
+  const unchanged = [...movedLines].filter(([atom]) => !functions.has(atom));
+  if (unchanged.length === 0) return {};
+  return {
+    movedLines: unchanged.map(([{ name }, lines]) => ({
+      name,
+      lines: lines.map(({ from, to }) => [from, to] as const),
+    })),
+  };
 }
 
 /** Reads a unit; errors name the file. */

@@ -3,7 +3,7 @@ import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { compareObjects, type DiffResult } from "./compare-objects.ts";
+import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
 export interface DiffOptions {
@@ -18,6 +18,8 @@ export interface DiffOptions {
   readonly symtab?: string | undefined;
   /** Module.symvers of the kernel; without it nothing counts as exported. */
   readonly symvers?: string | undefined;
+  /** See {@link CompareInput}. */
+  readonly lines?: CompareInput["lines"];
 }
 
 /**
@@ -39,6 +41,7 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
     listed: symtab && readSymbolTable(symtab, options.symtab as string, object),
     listedName: options.symtab,
     symvers: symvers && new Symvers(Buffer.from(symvers).toString("utf8"), options.symvers as string),
+    lines: options.lines,
     wantsExtract: options.output !== undefined,
   });
   if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract);

@@ -5,6 +5,8 @@ import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
+import type { LinePair } from "./lines/line-map.ts";
+import { LineMoves, type LineRule } from "./lines/line-moves.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
 import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
@@ -42,6 +44,8 @@ export interface UnitChanges {
   readonly labelTables: ReadonlySet<Atom>;
   /** Answers further questions about the two builds. */
   readonly comparison: Comparison;
+  /** By function of the patched unit, lines that moved and that its code repeats; none where lines count. */
+  readonly movedLines: ReadonlyMap<Atom, readonly LinePair[]>;
 }
 
 /**
@@ -49,6 +53,7 @@ export interface UnitChanges {
  * @param unitPath source path of the unit, for messages.
  * @param object `vmlinux` or the module's name.
  * @param isTextChanged by default all functions count as rewritten.
+ * @param lines whether a number that only repeats a moved line is a change. It is where both builds were made for each other and have equal lines.
  */
 export function findChanges(
   original: UnitObject,
@@ -57,8 +62,10 @@ export function findChanges(
   unitPath: string,
   object: string,
   isTextChanged: IsTextChanged = () => true,
+  lines: LineRule = "strict",
 ): UnitChanges {
-  const finder = new ChangeFinder(original, patched, correlation, unitPath, object, isTextChanged);
+  const moves = lines === "moved" ? new LineMoves(original, patched, correlation) : undefined;
+  const finder = new ChangeFinder(original, patched, correlation, unitPath, object, isTextChanged, moves);
   finder.run();
   return {
     functions: finder.functions,
@@ -68,6 +75,7 @@ export function findChanges(
     newExports: finder.newExports,
     comparison: finder.comparison,
     labelTables: finder.labelTables,
+    movedLines: moves?.moved ?? new Map(),
   };
 }
 
@@ -96,6 +104,7 @@ class ChangeFinder {
     unitPath: string,
     object: string,
     isTextChanged: IsTextChanged,
+    moves: LineMoves | undefined,
   ) {
     this.isTextChanged = isTextChanged;
     this.original = original;
@@ -103,7 +112,7 @@ class ChangeFinder {
     this.correlation = correlation;
     this.unitPath = unitPath;
     this.object = object;
-    this.comparison = new Comparison(original, patched, correlation);
+    this.comparison = new Comparison(original, patched, correlation, moves);
     this.marks = readMarks(patched);
     this.#coldPartsOf = new ColdParts(patched);
     this.#users = collectUsers(patched);

@@ -2,6 +2,8 @@ import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
 import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import type { LineMoves } from "./lines/line-moves.ts";
+import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
@@ -27,8 +29,11 @@ export class Comparison {
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
   readonly #maskOf: (type: number) => Uint8Array | undefined;
   readonly #instructionAlignment: number;
+  readonly #lines: LineMoves | undefined;
 
-  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
+  /** @param lines what only tells that lines of the source moved; without it, every number of a line counts. */
+  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
+    this.#lines = lines;
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
     this.#instructionAlignment = patched.arch.instructionAlignment;
@@ -81,7 +86,7 @@ export class Comparison {
     return { offset, text: `differs from byte ${offset} (0x${offset.toString(16)}) on` };
   }
 
-  /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there. */
+  /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there, and those of lines that moved. */
   #filledBits(a: Atom, b: Atom): Map<number, number> {
     const filled = new Map<number, number>();
     for (const { offset, type } of [...a.references, ...b.references]) {
@@ -89,6 +94,7 @@ export class Comparison {
         filled.set(offset + at, (filled.get(offset + at) ?? 0) | bits);
       });
     }
+    for (const [at, bits] of this.#lines?.bitsOf(a, b) ?? []) filled.set(at, (filled.get(at) ?? 0) | bits);
     return filled;
   }
 
@@ -162,7 +168,13 @@ export class Comparison {
   }
 
   #sameEntry(x: TableEntry, y: TableEntry): boolean {
-    return Buffer.compare(x.bytes, y.bytes) === 0 && this.#referenceDifference(x.references, y.references) === null;
+    const areEqual = Buffer.compare(x.bytes, y.bytes) === 0 || this.#areEqualBut(x, y, this.#lines?.bitsOfEntry(y));
+    return areEqual && this.#referenceDifference(x.references, y.references) === null;
+  }
+
+  #areEqualBut(x: TableEntry, y: TableEntry, ignored: Bits | undefined): boolean {
+    if (ignored === undefined || ignored.size === 0 || x.bytes.length !== y.bytes.length) return false;
+    return y.bytes.every((byte, at) => ((byte ^ (x.bytes[at] as number)) & ~(ignored.get(at) ?? 0)) === 0);
   }
 }
 

@@ -2,6 +2,7 @@ import type { DiffResult } from "../../build/compare-objects.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition } from "../command.ts";
 import { formatTable } from "../terminal/table.ts";
+import { oneOf } from "./package.ts";
 
 export const diffCommand: CommandDefinition = {
   name: "diff",
@@ -20,6 +21,11 @@ export const diffCommand: CommandDefinition = {
       description: "symbols of that object: ELF, System.map, /proc/kallsyms, or the text of readelf -s --wide",
     },
     { flags: "--symvers <FILE>", description: "Module.symvers of the kernel" },
+    {
+      flags: "--lines <RULE>",
+      description: "moved: numbers of source lines that only moved are no change; strict: they are (default: moved)",
+      choices: ["moved", "strict"],
+    },
   ],
   examples: [
     { command: "kmend diff a.o b.o -o extract.o --symtab System.map", description: "extract the changed functions" },
@@ -37,6 +43,7 @@ export const diffCommand: CommandDefinition = {
       object: options.text("object"),
       symtab: options.text("symtab"),
       symvers: options.text("symvers"),
+      lines: oneOf("lines", options.text("lines"), ["moved", "strict"]),
     });
     report(context, result);
     return exitCodes[result.outcome];
@@ -60,6 +67,8 @@ function report(context: CommandContext, result: DiffResult): void {
   }
   context.print(result.outcome);
   for (const { name, reason } of result.changedFunctions) context.print(`changed function: ${name}: ${reason}`);
+  for (const { name, lines } of result.movedLines ?? [])
+    context.print(`only lines moved: ${name}: ${describeLines(lines)}`);
   for (const name of result.newFunctions) context.print(`new function: ${name}`);
   for (const name of result.newData) context.print(`new data: ${name}`);
   const rows = result.klpRelocations.map(({ section, offset, symbol, object, sympos }) => [
@@ -69,4 +78,9 @@ function report(context: CommandContext, result: DiffResult): void {
   ]);
   if (rows.length > 0) context.print("\nLivepatch relocations (place, symbol, position):");
   for (const line of formatTable(rows)) context.print(line);
+}
+
+/** `12 is now 13, 40 is now 41`. */
+function describeLines(lines: NonNullable<DiffResult["movedLines"]>[number]["lines"]): string {
+  return lines.map(([from, to]) => `${from} is now ${to}`).join(", ");
 }

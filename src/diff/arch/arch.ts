@@ -1,6 +1,7 @@
 import type { Atom, Reference } from "../atoms.ts";
 import type { CallingConvention, FlowInstruction } from "./data-flow.ts";
 import type { EffectDecoder } from "./effects.ts";
+import type { OperandDecoder } from "./operands.ts";
 
 /** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
@@ -137,4 +138,6 @@ export interface Architecture {
   };
   /** Decodes what instructions do to registers and memory; missing where kmend cannot follow addresses through code. */
   effects?(): EffectDecoder;
+  /** Finds the numbers that code hands to calls. */
+  operands(): OperandDecoder;
 }

@@ -3,6 +3,7 @@ import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, ResolvedBranch } from "./arch.ts";
 import { entryCall, entrySite, plainArchitecture, signed } from "./plain-architecture.ts";
 import { type RelocationRule, RelocationTable } from "./relocation-rules.ts";
+import { ppc64Operands } from "./word-operands.ts";
 
 const half = (type: number, name: string): RelocationRule => ({ type, name, width: 2 });
 /** The two low bits of a DS-form displacement are opcode. */
@@ -69,6 +70,7 @@ const fixupEntrySize = 48;
 
 export const ppc64: Architecture = {
   ...plainArchitecture(table),
+  operands: () => ppc64Operands,
   name: "ppc64",
   machine: Machine.ppc64,
   pointerType: 38,
