@@ -128,11 +128,12 @@ export async function compareObjects(
     outcome,
     changedFunctions: listedChanges
       .filter(({ change }) => change === "changed")
-      .map(({ atom, reason, differsAt }) => {
+      .map(({ atom, original: before, reason, differsAt }) => {
         const line = lines.get(atom) ?? null;
         const entry = (atom.symbol?.value ?? atom.start) - atom.start;
         return {
-          name: atom.name,
+          // The running kernel has the name that the compiler made then.
+          name: before?.name ?? atom.name,
           reason: line === null ? reason : `${reason} (${line})`,
           offset: differsAt === undefined ? null : differsAt - entry,
           line,
