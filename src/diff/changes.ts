@@ -3,14 +3,16 @@ import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
+import { declaredName, isElsewhere, isLocalConstant, sourceName } from "./declarations.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
 import type { LinePair } from "./lines/line-map.ts";
 import { LineMoves, type LineRule } from "./lines/line-moves.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
+import { classOf, isGone, sectionRule } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
+import { syscallOf, tracedSyscall } from "./syscall-metadata.ts";
 import type { UnitObject } from "./unit-object.ts";
 import { collectTableTargets, collectUsers } from "./users.ts";
 
@@ -90,6 +92,8 @@ class ChangeFinder {
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
   readonly #coldPartsOf: ColdParts;
+  /** Entries about system calls that differ. */
+  readonly #metadata: Atom[] = [];
   readonly original: UnitObject;
   readonly patched: UnitObject;
   readonly correlation: Correlation;
@@ -129,6 +133,7 @@ class ChangeFinder {
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
     }
+    this.#syscallMetadata();
     this.#removedExports();
     this.#movedNames();
     this.#coldParts();
@@ -253,7 +258,25 @@ class ChangeFinder {
     );
   }
 
-  #refuseRegistry(atom: Atom): void {
+  /** The kernel goes on tracing a system call that it has by what it read of it; a new one, and one that did not change, has to be refused. */
+  #syscallMetadata(): void {
+    const changed = [...this.functions.values()].flatMap(({ atom, original }) =>
+      original === undefined ? [] : [syscallOf(atom)],
+    );
+    const names = new Set(this.#metadata.map((atom) => tracedSyscall(atom) as string));
+    for (const name of names)
+      if (changed.includes(name))
+        this.notes.push(
+          `${this.unitPath}: the kernel keeps what it knows of the system call ${name.slice(1)} for tracing`,
+        );
+    for (const atom of this.#metadata) if (!changed.includes(tracedSyscall(atom))) this.#refuseRegistry(atom, true);
+  }
+
+  #refuseRegistry(atom: Atom, isDecided = false): void {
+    if (!isDecided && tracedSyscall(atom) !== undefined) {
+      this.#metadata.push(atom);
+      return;
+    }
     const code = sectionRule(atom.section.name)?.refusal ?? "SECTION_CHANGED";
     this.#refuse(code, atom.name, {
       section: atom.section.name,
@@ -365,26 +388,4 @@ class ChangeFinder {
       this.refusals.push(refuse(code, what, this.unitPath, values));
     }
   }
-}
-
-/** True when the two declarations mean different kinds of memory: `const` or `__ro_after_init` was dropped, per-CPU was added or dropped. */
-function isElsewhere(before: Atom, after: Atom): boolean {
-  const [from, to] = [before.section.name, after.section.name];
-  const becomesWritable = isReadOnlyAfterBoot(from) && isWritable(after) && !isReadOnlyAfterBoot(to);
-  return becomesWritable || isPercpu(from) !== isPercpu(to);
-}
-
-/** The name in the source: MODULE_DEVICE_TABLE() gives a table a second, global one (include/linux/module.h). */
-function declaredName(atom: Atom): string {
-  const isAlias = (name: string): boolean => /^__mod_.*_device_table$/.test(name);
-  return isAlias(atom.name) ? (atom.symbols.find(({ name }) => !isAlias(name))?.name ?? atom.name) : atom.name;
-}
-
-/** The name that the source has for a function or for a part or copy of it: `scan.constprop.0.cold` is of `scan`. */
-function sourceName(name: string): string {
-  return name.split(".")[0] as string;
-}
-
-function isLocalConstant(atom: Atom): boolean {
-  return atom.kind === "rodata" && (atom.symbol === undefined || atom.symbol.binding === 0);
 }

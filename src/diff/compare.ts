@@ -1,6 +1,6 @@
 import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, type Reference, seenThrough, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
 import type { Bits } from "./lines/line-places.ts";
@@ -194,7 +194,8 @@ function describeReferences(before: Reference, after: Reference): string {
 }
 
 /** A target for a person: a name, a quoted string, or a section. */
-export function describeTarget(target: Target): string {
+export function describeTarget(reference: Target): string {
+  const target = seenThrough(reference);
   if (target.kind === "external") return target.name;
   if (target.kind === "absolute") return `the number ${target.addend}`;
   const { atom } = target;

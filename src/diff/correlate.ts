@@ -1,4 +1,4 @@
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
 import { coldParent, startsAnew, structOfSpecial } from "./names.ts";
 import { ColdParts, filesOf, type SourceFiles } from "./source-files.ts";
 import { staticLocalsOf } from "./static-locals.ts";
@@ -175,6 +175,7 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
 function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
+    if (isPoolEntry(atom)) continue;
     for (const reference of atom.references) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
@@ -264,7 +265,8 @@ function pairReferences(
 }
 
 function targetAtom(reference: Reference): Atom | undefined {
-  return reference.target.kind === "atom" ? reference.target.atom : undefined;
+  const target = seenThrough(reference.target);
+  return target.kind === "atom" ? target.atom : undefined;
 }
 
 function openReferences(atom: Atom, groupOf: ReadonlyMap<Atom, number>): Atom[] {
