@@ -145,13 +145,22 @@ export class Comparison {
     if (paired !== undefined || this.#correlation.originalOf.has(b)) return false;
     if (a.kind !== b.kind) return false;
     if (isAnonymousConstant(a) || a.kind === "code" || constant) return this.difference(a, b) === null;
+    if (isReport(a) && isReport(b)) return this.#sameReport(a, b);
     if (isWritable(a) && !isCorrelatable(a) && !isCorrelatable(b)) {
       return baseName(a.name) === baseName(b.name) && this.difference(a, b) === null;
     }
     if (!isWritable(a) || a.symbol !== undefined) return false;
-    // Which line a sanitizer reports does not change what the code does.
-    const areReports = isSanitizerData(a.section.name) && isSanitizerData(b.section.name);
-    return (areReports && a.bytes.length === b.bytes.length) || this.difference(a, b) === null;
+    return this.difference(a, b) === null;
+  }
+
+  /** Which line a sanitizer reports does not change what the code does; the numbers in the names only count the places. */
+  #sameReport(a: Atom, b: Atom): boolean {
+    // A place begins with a pointer to the file's name, line and column; the description of a type has none.
+    const location = b.references[0]?.offset === 0 ? { from: 8, to: 16 } : { from: 0, to: 0 };
+    const areEqual =
+      a.bytes.length === b.bytes.length &&
+      b.bytes.every((byte, at) => byte === a.bytes[at] || (at >= location.from && at < location.to));
+    return areEqual && this.#referenceDifference(a.references, b.references) === null;
   }
 
   #tableDifference(a: Atom, b: Atom): Difference | null {
@@ -182,6 +191,10 @@ function earliest(a: Difference | null, b: Difference | null): Difference | null
   if (a === null || b === null) return a ?? b;
   // Another target says more than the bytes of the same instruction; the same target further down only follows from them.
   return b.offset <= a.offset + 8 && b.isMoved !== true ? b : a;
+}
+
+function isReport({ symbol, section }: Atom): boolean {
+  return symbol === undefined && isSanitizerData(section.name);
 }
 
 function describeInitial(atom: Atom): string {

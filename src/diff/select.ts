@@ -255,7 +255,7 @@ class Selector {
     if (!isSanitizerData(atom.section.name)) return false;
     const user = "name" in from ? from : from.place?.atom;
     // A place names the type that it is about.
-    if (user !== undefined && isSanitizerData(user.section.name)) return true;
+    if (user !== undefined && (isSanitizerData(user.section.name) || isPoolEntry(user))) return true;
     const calls = user?.references ?? [];
     return calls.some(({ target }) => target.kind === "external" && target.name.startsWith("__ubsan_handle_"));
   }

@@ -53,6 +53,11 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
     }
     case 0x07:
       return { touches: [], flow: high === 0 ? "next" : "end" };
+    // stm, lm, and stmg, lmg and their kin, which store or load all registers from one to another.
+    case 0x90:
+    case 0x98:
+    case 0xeb:
+      return { touches: [...rangeOf(high, low), third >> 4], flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next" };
     default:
       return { touches: registersOf(code), flow: branches.has(opcode) ? "end" : "next" };
   }
@@ -77,4 +82,9 @@ function registersOf(code: Uint8Array): number[] {
   );
   // Behind the second byte, formats of two and three operands differ; the last byte of six is opcode.
   return code.length === 6 ? nibbles.slice(0, 6) : nibbles;
+}
+
+/** Register numbers from one to another; behind 15 comes 0. */
+function rangeOf(first: number, last: number): number[] {
+  return Array.from({ length: ((last - first + 16) & 15) + 1 }, (_, at) => (first + at) & 15);
 }

@@ -49,6 +49,9 @@ function aarch64Word(word: number, offset: number): DecodedWord {
     return (word & 0x00c00000) === 0x00400000
       ? { touches: touching(n), target: d }
       : { touches: touching(n, d), target: undefined };
+  // ldp and stp, and ldr and str whose distance changes the base: the third field is distance there.
+  if ((word & 0x3e000000) === 0x28000000) return { touches: touching(d, n, a) };
+  if ((word & 0x3f200000) === 0x38000000) return { touches: touching(d, n) };
   return { touches: touching(d, n, m, a) };
 }
 

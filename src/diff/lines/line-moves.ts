@@ -8,7 +8,7 @@ import type { UnitObject } from "../unit-object.ts";
 import { LineCalls } from "./line-calls.ts";
 import { LineMap, type LinePair } from "./line-map.ts";
 import { findLineOperands, type LineOperand } from "./line-operands.ts";
-import { type Bits, bugLine, lineBits, textOf } from "./line-places.ts";
+import { type Bits, bugLine, isMessageFunction, lineBits, textOf } from "./line-places.ts";
 
 /** How the comparison takes numbers of source lines in code and data: as what they are, or as what a message says. */
 export type LineRule = "strict" | "moved";
@@ -218,10 +218,14 @@ export class LineMoves {
         ? moved.some(({ map }) => map.fits(unnamed))
         : certain.size === maps.length && new LineMap(unnamed).isMonotone;
     if (isShown) for (const candidate of unnamed) accepted.add(candidate);
-    // A number that only stands beside a name has to move as lines do that are certain.
-    for (const candidate of all.filter(({ operand }) => operand?.evidence === "named")) {
+    // A number that only stands beside a name has to move as lines do that are certain; where there are none, as all others of its kind.
+    const named = all.filter(({ operand }) => operand?.evidence === "named");
+    for (const candidate of named) {
       const shown = moved.filter(({ file }) => candidate.file === undefined || candidate.file === file);
-      if (shown.some(({ map }) => map.fits([candidate]) && map.movedAlike(candidate))) accepted.add(candidate);
+      const isAlike = ({ map }: { readonly map: LineMap }): boolean =>
+        map.fits([candidate]) && map.movedAlike(candidate);
+      if (shown.length > 0 ? shown.some(isAlike) : certain.size === 0 && areLinesTogether(named, candidate))
+        accepted.add(candidate);
     }
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
@@ -234,6 +238,12 @@ function isLineOf(candidate: Candidate, before: SourceLine, after: SourceLine): 
   if (left !== right || basename(before.file) !== file) return false;
   if (candidate.file !== undefined && candidate.file !== file) return false;
   return left === 0 || (candidate.isCertain && left > 0 && left <= longestCall);
+}
+
+/** True for a number in a message, and for one of several, when all of them fit one map. */
+function areLinesTogether(named: readonly Candidate[], { operand }: Candidate): boolean {
+  const isMessage = operand !== undefined && isMessageFunction(operand.callee);
+  return new LineMap(named).isMonotone && (isMessage || new Set(named.map(({ from }) => from)).size > 1);
 }
 
 function groupByFile(candidates: readonly Candidate[]): Map<string | undefined, Candidate[]> {
