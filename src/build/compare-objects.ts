@@ -170,7 +170,7 @@ function movedLinesOf({ movedLines, functions }: UnitChanges): Pick<DiffResult, 
 }
 
 /** Reads a unit; errors name the file. */
-async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
+export async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
   try {
     return await readUnitObject(file);
   } catch (error) {
@@ -182,7 +182,11 @@ async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
 }
 
 /** @throws KmendError `DIFFERENT_MACHINES` when the two cannot be builds of one unit for one kernel. */
-function requireSameMachine(original: UnitObject, patched: UnitObject, input: CompareInput): void {
+export function requireSameMachine(
+  original: UnitObject,
+  patched: UnitObject,
+  input: Pick<CompareInput, "originalName" | "patchedName">,
+): void {
   const describe = ({ elf, arch }: UnitObject): string =>
     `${arch.name}, ${elf.littleEndian ? "little" : "big"}-endian, e_flags 0x${elf.header.flags.toString(16)}`;
   const [before, after] = [describe(original), describe(patched)];

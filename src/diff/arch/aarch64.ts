@@ -73,6 +73,7 @@ const distances: readonly { mask: number; value: number; type: number; distance:
 
 export const aarch64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "aarch64-linux-gnu", big: "aarch64_be-linux-gnu" },
   operands: () => aarch64Operands,
   name: "aarch64",
   machine: Machine.aarch64,

@@ -29,6 +29,15 @@ export interface DecodedInstruction {
   readonly isEnd: boolean;
 }
 
+/** An instruction for a person. */
+export interface TextInstruction {
+  readonly offset: number;
+  readonly length: number;
+  readonly text: string;
+  /** Offset that a direct branch leads to, as far as the code itself tells. */
+  readonly target: number | undefined;
+}
+
 /** A place in emitted code that a relocation fills, and what is added to the target because of where the place is in its instruction. */
 export interface EmittedPlace {
   readonly offset: number;
@@ -140,4 +149,8 @@ export interface Architecture {
   effects?(): EffectDecoder;
   /** Finds the numbers that code hands to calls. */
   operands(): OperandDecoder;
+  /** Instructions as text; missing where kmend has no disassembler. */
+  text?(code: Uint8Array): readonly TextInstruction[];
+  /** What the names of the GNU tools for this architecture begin with, by byte order. */
+  readonly gnuName: { readonly little: string; readonly big: string };
 }

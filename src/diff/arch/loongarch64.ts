@@ -44,6 +44,7 @@ const table = new RelocationTable(rules);
 
 export const loongarch64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "loongarch64-linux-gnu", big: "loongarch64-linux-gnu" },
   operands: () => loongarch64Operands,
   name: "loongarch64",
   machine: Machine.loongarch,

@@ -72,6 +72,7 @@ const fixupEntrySize = 48;
 
 export const ppc64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "powerpc64le-linux-gnu", big: "powerpc64-linux-gnu" },
   operands: () => ppc64Operands,
   name: "ppc64",
   machine: Machine.ppc64,

@@ -53,6 +53,7 @@ const relativeCompare: readonly number[] = [0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 
 
 export const s390x: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "s390x-linux-gnu", big: "s390x-linux-gnu" },
   operands: () => s390xOperands,
   name: "s390x",
   machine: Machine.s390,
