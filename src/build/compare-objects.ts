@@ -8,9 +8,10 @@ import { ElfFormatError } from "../elf/format-error.ts";
 import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { ListedObject, listedProof, ownAddress } from "../match/listed-object.ts";
 import type { ListedSymbol } from "../match/symbol-table.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { extractUnit, type KlpRelocation } from "./assemble/extract.ts";
+import { requireComparable } from "./comparable.ts";
 import { changedLines } from "./pairs/changed-lines.ts";
 import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./resolve/plan.ts";
 
@@ -73,7 +74,7 @@ export interface DiffResult {
 /**
  * Compares two builds of one translation unit.
  * @returns the result, and the extract when there is something to carry and nothing is refused.
- * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
+ * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `DIFFERENT_UNITS`, `STRIPPED`, `TABLE_SIZE`.
  */
 export async function compareObjects(
   originalFile: Uint8Array,
@@ -83,7 +84,7 @@ export async function compareObjects(
   const { originalName, patchedName, object } = input;
   const original = await readUnit(originalFile, originalName);
   const patched = await readUnit(patchedFile, patchedName);
-  requireSameMachine(original, patched, input);
+  requireComparable(original, patched, input);
   const correlation = correlate(original, patched);
   const changes = findChanges(original, patched, correlation, patchedName, object, undefined, input.lines ?? "moved");
   const selection = selectCarried(patched, correlation, changes, patchedName, object);
@@ -179,25 +180,6 @@ export async function readUnit(file: Uint8Array, path: string): Promise<UnitObje
     const { code, message, why, hint, exitCode } = error;
     throw new KmendError({ code, message, where: path, why, hint, exitCode, cause: error });
   }
-}
-
-/** @throws KmendError `DIFFERENT_MACHINES` when the two cannot be builds of one unit for one kernel. */
-export function requireSameMachine(
-  original: UnitObject,
-  patched: UnitObject,
-  input: Pick<CompareInput, "originalName" | "patchedName">,
-): void {
-  const describe = ({ elf, arch }: UnitObject): string =>
-    `${arch.name}, ${elf.littleEndian ? "little" : "big"}-endian, e_flags 0x${elf.header.flags.toString(16)}`;
-  const [before, after] = [describe(original), describe(patched)];
-  if (before === after) return;
-  throw new KmendError({
-    code: "DIFFERENT_MACHINES",
-    message: `${input.originalName} and ${input.patchedName} are not for the same machine`,
-    why: `the one is ${before}, the other ${after}`,
-    hint: "give two builds of one source file, made by the same compiler with the same options",
-    exitCode: ExitCode.usage,
-  });
 }
 
 /** Of several symbols of one name, the unit alone tells positions among its own only. */

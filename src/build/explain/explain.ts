@@ -8,7 +8,8 @@ import { LineMoves, type LineRule } from "../../diff/lines/line-moves.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { sourceLines } from "../../elf/line-table.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
-import { readUnit, requireSameMachine } from "../compare-objects.ts";
+import { requireComparable } from "../comparable.ts";
+import { readUnit } from "../compare-objects.ts";
 import { readInput } from "../diff-objects.ts";
 import { disassemble } from "./disassemble.ts";
 
@@ -56,14 +57,14 @@ export interface ExplainOptions {
 
 /**
  * Shows both builds of a function side by side.
- * @throws ElfFormatError, KmendError `FILE_MISSING`, `DIFFERENT_MACHINES`, `NO_FUNCTION`, `PROGRAM_MISSING`.
+ * @throws ElfFormatError, KmendError `FILE_MISSING`, `DIFFERENT_MACHINES`, `DIFFERENT_UNITS`, `STRIPPED`, `NO_FUNCTION`, `PROGRAM_MISSING`.
  */
 export async function explain(options: ExplainOptions): Promise<Explanation> {
   const [original, patched] = await Promise.all([
     readInput(options.original).then((file) => readUnit(file, options.original)),
     readInput(options.patched).then((file) => readUnit(file, options.patched)),
   ]);
-  requireSameMachine(original, patched, { originalName: options.original, patchedName: options.patched });
+  requireComparable(original, patched, { originalName: options.original, patchedName: options.patched });
   await patched.arch.loadDisassembler();
   const correlation = correlate(original, patched);
   const named = (unit: UnitObject): Atom | undefined =>
