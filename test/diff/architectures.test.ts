@@ -311,3 +311,19 @@ test.skipIf(toolchain(machines.ppc64leFar) === undefined)(
     }
   },
 );
+
+test.skipIf(toolchain(machines.ppc64leFar) === undefined)(
+  "a sibling call out of a changed function is refused with the option that avoids it",
+  async () => {
+    const unit = (value: number): string => `
+      extern long take(long);
+      static __attribute__((noinline, noclone)) long helper(long x) { return take(x) * 3; }
+      long calls(long x) { return helper(x + ${value}); }
+    `;
+    const flags = ["-foptimize-sibling-calls"];
+    const build = (value: number): Uint8Array => compileFor(machines.ppc64leFar, flags, unit(value));
+    const { result } = await diffFiles(build(1), build(2));
+    expect(result.refusals).toMatchObject([{ code: "FAR_REFERENCE", what: "calls" }]);
+    expect(result.refusals[0]?.why).toContain("-fno-optimize-sibling-calls");
+  },
+);

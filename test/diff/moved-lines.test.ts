@@ -126,6 +126,7 @@ const attacked = [
 
 /** Calls whose function is not known, and which show by themselves that it takes a line. */
 const shown = `
+int prints(int x) { printk("at %d", __LINE__); return x; }
 int first(void *x) { start(x, __LINE__); return 1; }
 int second(void *x) { start(x, __LINE__); return 2; }
 int third(void *x) { start(x, __LINE__); return 3; }
@@ -178,11 +179,10 @@ describe.each(builds)("%s", (_, compile) => {
 
     test("calls that all give their own line show that it is one, where line tables tell it", async () => {
       const changed = found(await diff(compile, { body: shown, flags }, { before: 2, body: shown, flags }));
-      expect(changed).toEqual(flags.length > 0 ? [] : ["first", "second", "third", "limits", "limits_too"]);
+      expect(changed).toEqual(flags.length > 0 ? [] : ["prints", "first", "second", "third", "limits", "limits_too"]);
       const twice = shown.replace(/.*third.*\n/, "int third(void *x) { start(x, 7); return 3; }\n");
-      expect(found(await diff(compile, { body: twice, flags }, { before: 2, body: twice, flags })).slice(0, 2)).toEqual(
-        ["first", "second"],
-      );
+      const some = found(await diff(compile, { body: twice, flags }, { before: 2, body: twice, flags }));
+      expect(some.filter((name) => name === "first" || name === "second")).toEqual(["first", "second"]);
     });
   });
 });

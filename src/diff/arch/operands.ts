@@ -19,6 +19,8 @@ export interface OperandInstruction {
   readonly target?: number | undefined;
   /** `next` goes on behind it; `jump` to an offset of the code; `end` anywhere else. */
   readonly flow: "next" | "end" | { readonly jump: number };
+  /** It is a branch that may not be taken. */
+  readonly isConditional?: boolean;
 }
 
 /** Finds the numbers that code hands to calls. */

@@ -59,13 +59,13 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
     case 0xeb:
       return { touches: [...rangeOf(high, low), third >> 4], flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next" };
     default:
-      return { touches: registersOf(code), flow: branches.has(opcode) ? "end" : "next" };
+      return { touches: withPairs(code, registersOf(code)), flow: branches.has(opcode) ? "end" : "next" };
   }
 }
 
 function jumpOrEnd(mask: number, jump: number): Omit<OperandInstruction, "offset" | "length"> {
   if (mask === 0) return { touches: [], flow: "next" };
-  return { touches: [], flow: mask === 15 ? { jump } : "end" };
+  return mask === 15 ? { touches: [], flow: { jump } } : { touches: [], flow: "end", isConditional: true };
 }
 
 /** Opcodes with which control may go elsewhere: bassm, bsm, basr, bctr, svc; bal, bct, bc, bas, bxh, bxle; brxh, brxle; ec and ed hold compare-and-branch, c6 the long one. */
@@ -82,6 +82,19 @@ function registersOf(code: Uint8Array): number[] {
   );
   // Behind the second byte, formats of two and three operands differ; the last byte of six is opcode.
   return code.length === 6 ? nibbles.slice(0, 6) : nibbles;
+}
+
+/** Instructions that use an even register and the odd one behind it, of which they name the first: multiplication, division, long moves and shifts. */
+const pairs: ReadonlySet<number> = new Set([
+  0x0e, 0x0f, 0x1c, 0x1d, 0x5c, 0x5d, 0x8c, 0x8d, 0x8e, 0x8f, 0xa8, 0xa9, 0xb2,
+]);
+/** The same, by the second byte of b9, and the last one of e3. */
+const longPairs: ReadonlySet<number> = new Set([0x0d, 0x1d, 0x84, 0x86, 0x87, 0x8e, 0x8f, 0x96, 0x97, 0xec]);
+
+function withPairs(code: Uint8Array, registers: readonly number[]): number[] {
+  const kind = code[0] === 0xb9 ? code[1] : code[0] === 0xe3 ? code[5] : undefined;
+  const isPair = pairs.has(code[0] as number) || (kind !== undefined && longPairs.has(kind));
+  return isPair ? registers.flatMap((register) => [register, (register + 1) & 15]) : [...registers];
 }
 
 /** Register numbers from one to another; behind 15 comes 0. */

@@ -93,8 +93,12 @@ function ppc64Word(word: number, offset: number): DecodedWord {
     case 32: // lwz
     case 58: // ld; its other forms also write the base
       return (word & 3) === 0 ? { touches: [a], target: t } : { touches: [a, t] };
+    case 4: // multiply and add names four
+      return { touches: [t, a, b, field(word, 6)] };
+    case 56: // lq loads two
+      return { touches: [t, t + 1, a] };
     default:
-      return { touches: word >>> 26 >= 32 ? [t, a] : [t, a, b] };
+      return { touches: word >>> 26 >= 32 ? [t, t + ((word & 3) === 2 ? 1 : 0), a] : [t, a, b] };
   }
 }
 

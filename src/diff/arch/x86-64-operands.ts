@@ -13,7 +13,15 @@ export function x86_64Operands(effects: EffectDecoder): OperandDecoder {
         const touches = load === undefined ? [...values, ...bases, ...sets, ...changes] : [];
         const target = load === undefined && !isMemory ? register : undefined;
         const kept = target === undefined ? touches : touches.filter((each) => each !== target);
-        return { offset, length, load, touches: kept, target, flow: flowOf(flow) };
+        return {
+          offset,
+          length,
+          load,
+          touches: kept,
+          target,
+          flow: flowOf(flow),
+          isConditional: flow.kind === "branch",
+        };
       }),
   };
 }

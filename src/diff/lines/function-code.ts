@@ -110,6 +110,7 @@ export class FunctionCode {
   }
 
   #callAt(instruction: OperandInstruction): Reference | undefined {
+    if (instruction.isConditional === true) return undefined;
     return this.#referencesIn(instruction).find(
       (reference) =>
         this.#unit.arch.isBranch(this.#atom, reference) &&

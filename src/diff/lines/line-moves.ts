@@ -159,8 +159,10 @@ export class LineMoves {
 
   /** What of the candidates are lines. */
   #accept(pairs: readonly FunctionPair[]): Map<FunctionPair, readonly Candidate[]> {
-    const haveLines = this.#units.every(({ elf }) => (elf.section(".debug_line")?.size ?? 0) > 0);
-    return haveLines ? this.#acceptByTable(pairs) : this.#acceptByMap(pairs);
+    const [first, second] = this.#units.map(({ elf }) => (elf.section(".debug_line")?.size ?? 0) > 0);
+    if (first === true && second === true) return this.#acceptByTable(pairs);
+    // Where one of them has lines, the other could have them: what is not certain stays open.
+    return this.#acceptByMap(pairs, first === second);
   }
 
   #acceptByTable(pairs: readonly FunctionPair[]): Map<FunctionPair, readonly Candidate[]> {
@@ -200,7 +202,7 @@ export class LineMoves {
   }
 
   /** Without line tables: one map for each file, shown by what can only be lines. */
-  #acceptByMap(pairs: readonly FunctionPair[]): Map<FunctionPair, readonly Candidate[]> {
+  #acceptByMap(pairs: readonly FunctionPair[], takesNamed: boolean): Map<FunctionPair, readonly Candidate[]> {
     const all = pairs.flatMap(({ candidates }) => candidates);
     const certain = groupByFile(all.filter(({ isCertain }) => isCertain));
     const unnamed = certain.get(undefined) ?? [];
@@ -219,7 +221,7 @@ export class LineMoves {
         : certain.size === maps.length && new LineMap(unnamed).isMonotone;
     if (isShown) for (const candidate of unnamed) accepted.add(candidate);
     // A number that only stands beside a name has to move as lines do that are certain; where there are none, as all others of its kind.
-    const named = all.filter(({ operand }) => operand?.evidence === "named");
+    const named = all.filter(({ operand }) => takesNamed && operand?.evidence === "named");
     for (const candidate of named) {
       const shown = moved.filter(({ file }) => candidate.file === undefined || candidate.file === file);
       const isAlike = ({ map }: { readonly map: LineMap }): boolean =>

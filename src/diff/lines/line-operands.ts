@@ -7,10 +7,11 @@ import { type Bits, isLineParameter, isMessageFunction, textOf } from "./line-pl
 /**
  * What tells that a number of a call is a line:
  * - `known`  the parameter is one in the kernel
+ * - `printed` it goes into a message; only its own line tells that it is one
  * - `named`  it stands beside the name of its file, or in a message beside the name of its function
  * - `calls`  nothing but the other calls of the function: all have to give their own line
  */
-type Evidence = "known" | "named" | "calls";
+type Evidence = "known" | "named" | "printed" | "calls";
 
 /** A number in both builds of a function that goes to a call, where a line may belong. */
 export interface LineOperand {
@@ -77,8 +78,9 @@ function judge(
   if (isLineParameter(callee, parameter)) return { ...found, evidence: "known" };
   // Which registers a function of the unit leaves alone, the compiler knows, and may use the number again behind its call.
   if (!isOutside) return undefined;
-  const isNamed = file !== undefined || (isBesideName && isMessageFunction(callee));
-  return { ...found, evidence: isNamed ? "named" : "calls" };
+  const isPrinted = isMessageFunction(callee);
+  if (file !== undefined || (isBesideName && isPrinted)) return { ...found, evidence: "named" };
+  return { ...found, evidence: isPrinted ? "printed" : "calls" };
 }
 
 const known = new WeakMap<UnitObject, ReadonlySet<string>>();

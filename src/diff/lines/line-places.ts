@@ -48,7 +48,7 @@ export function isLineParameter(name: string, parameter: number): boolean {
 
 /** Functions that only write what they get into a message. */
 const messageFunctions =
-  /^(_?printk|printk_deferred|_printk_deferred|panic|_?dev_(emerg|alert|crit|err|warn|notice|info|printk)|__dynamic_(pr|dev|netdev)_debug|netdev_(emerg|alert|crit|err|warn|notice|info|printk)|seq_printf|__trace_printk|drm_(dev_)?(dbg|err|printk)|__drm_(dev_)?(dbg|err|printk))$/;
+  /^(_?printk|__warn_printk|printk_deferred|_printk_deferred|panic|_?dev_(emerg|alert|crit|err|warn|notice|info|printk)|__dynamic_(pr|dev|netdev)_debug|netdev_(emerg|alert|crit|err|warn|notice|info|printk)|seq_printf|__trace_printk|drm_(dev_)?(dbg|err|printk)|__drm_(dev_)?(dbg|err|printk))$/;
 
 /** True for a function whose numbers only people read. */
 export function isMessageFunction(name: string): boolean {
