@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { compareObjects, type DiffResult } from "../../src/build/compare-objects.ts";
 import { compileFor, type Machine, machines, toolchain } from "../fixtures/arch/machines.ts";
 import { compileC, kernelPrelude } from "../fixtures/compile.ts";
+import { diffC } from "./diff-units.ts";
 
 type Compile = (source: string, flags: readonly string[]) => Uint8Array;
 
@@ -227,4 +228,10 @@ test.each([
 test("line tables of one object alone, or damaged ones, do not make a message's number a line", async () => {
   const body = 'int first(int x) { printk("%s:%d", __FILE__, __LINE__); return take(x); }';
   expect(found(await diff(plain, { body, flags: ["-g"] }, { before: 1, body, flags: [] }))).toEqual(["first"]);
+});
+
+test("a build, which gives both objects equal lines, takes every line as code", async () => {
+  const unit = (lines: number): string =>
+    `${header}\n#line 1 "unit.c"\n${"\n".repeat(lines)}int f(int x) { might_sleep(); return take(x); }`;
+  expect((await diffC(unit(0), unit(1))).redirected).toEqual(["f"]);
 });
