@@ -2,6 +2,7 @@ import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
 import { type Atom, isAnonymousConstant, type Reference, seenThrough, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { filledBits, firstDifference } from "./filled-bits.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
 import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
@@ -72,10 +73,14 @@ export class Comparison {
       return { offset: 0, text: `was ${describeInitial(a)} and is now ${describeInitial(b)}` };
     }
     const common = Math.min(a.bytes.length, b.bytes.length);
-    const filled = equalBytes(a.bytes, b.bytes) ? undefined : this.#filledBits(a, b);
-    for (let at = 0; filled !== undefined && at < common; at++) {
-      const differing = (a.bytes[at] as number) ^ (b.bytes[at] as number);
-      if (differing !== 0 && (differing & ~(filled.get(at) ?? 0)) !== 0) return this.#differsFrom(at, b);
+    const filled = equalBytes(a.bytes, b.bytes) ? undefined : filledBits(a, b, this.#maskOf);
+    if (filled !== undefined) {
+      let at = firstDifference(a.bytes, b.bytes, filled);
+      if (at < common && this.#lines !== undefined) {
+        for (const [place, bits] of this.#lines.bitsOf(a, b)) filled[place] = (filled[place] ?? 0) | bits;
+        at = firstDifference(a.bytes, b.bytes, filled);
+      }
+      if (at < common) return this.#differsFrom(at, b);
     }
     if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
     return null;
@@ -84,18 +89,6 @@ export class Comparison {
   #differsFrom(at: number, { kind }: Atom): Difference {
     const offset = kind === "function" || kind === "code" ? at - (at % this.#instructionAlignment) : at;
     return { offset, text: `differs from byte ${offset} (0x${offset.toString(16)}) on` };
-  }
-
-  /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there, and those of lines that moved. */
-  #filledBits(a: Atom, b: Atom): Map<number, number> {
-    const filled = new Map<number, number>();
-    for (const { offset, type } of [...a.references, ...b.references]) {
-      this.#maskOf(type)?.forEach((bits, at) => {
-        filled.set(offset + at, (filled.get(offset + at) ?? 0) | bits);
-      });
-    }
-    for (const [at, bits] of this.#lines?.bitsOf(a, b) ?? []) filled.set(at, (filled.get(at) ?? 0) | bits);
-    return filled;
   }
 
   #referenceDifference(left: readonly Reference[], right: readonly Reference[]): Difference | null {

@@ -1,7 +1,9 @@
 import { basename } from "node:path";
+import { equalBytes } from "../../elf/bytes.ts";
 import { type SourceLine, sourceLines } from "../../elf/line-table.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Correlation } from "../correlate.ts";
+import { filledBits, firstDifference } from "../filled-bits.ts";
 import type { TableEntry } from "../tables.ts";
 import { entriesByAtom } from "../tables.ts";
 import type { UnitObject } from "../unit-object.ts";
@@ -149,12 +151,9 @@ export class LineMoves {
   #differs(before: Atom, after: Atom): boolean {
     if (before.bytes.length !== after.bytes.length || before.references.length !== after.references.length)
       return false;
-    const filled = new Map<number, number>();
-    for (const { offset, type } of after.references)
-      this.#maskOf(type)?.forEach((bits, at) => {
-        filled.set(offset + at, bits);
-      });
-    return after.bytes.some((byte, at) => ((byte ^ (before.bytes[at] as number)) & ~(filled.get(at) ?? 0)) !== 0);
+    if (equalBytes(before.bytes, after.bytes)) return false;
+    const filled = filledBits(before, after, this.#maskOf);
+    return firstDifference(before.bytes, after.bytes, filled) < filled.length;
   }
 
   /** What of the candidates are lines. */
