@@ -96,7 +96,7 @@ export class LineMoves {
           this.#bits.set(pair.after, bits);
         }
       }
-      const moved = accepted.filter(({ from, to }) => from !== to).map(({ from, to }) => ({ from, to }));
+      const moved = accepted.filter(hasMoved).map(({ from, to }) => ({ from, to }));
       const distinct = moved.filter((each, at) => moved.findIndex(({ from }) => from === each.from) === at);
       if (distinct.length > 0)
         this.#moved.set(
@@ -166,7 +166,9 @@ export class LineMoves {
 
   #acceptByTable(pairs: readonly FunctionPair[]): Map<FunctionPair, readonly Candidate[]> {
     const places = pairs.flatMap((pair) =>
-      pair.candidates.flatMap((candidate) => candidate.places.map((place) => ({ pair, candidate, place }))),
+      pair.candidates
+        .filter(hasMoved)
+        .flatMap((candidate) => candidate.places.map((place) => ({ pair, candidate, place }))),
     );
     const [left, right] = this.#units.map(({ elf }, unit) =>
       sourceLines(
@@ -177,7 +179,8 @@ export class LineMoves {
         }),
       ),
     );
-    const lines = new Set<Candidate>();
+    // What did not move is no difference.
+    const lines = new Set(pairs.flatMap(({ candidates }) => candidates.filter((each) => !hasMoved(each))));
     places.forEach(({ candidate }, at) => {
       const [before, after] = [left?.[at], right?.[at]];
       if (before !== undefined && after !== undefined && isLineOf(candidate, before, after)) lines.add(candidate);
@@ -230,6 +233,10 @@ export class LineMoves {
     }
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
+}
+
+function hasMoved({ from, to }: LinePair): boolean {
+  return from !== to;
 }
 
 /** True when both numbers are as far from the lines of their place, on which a call may begin that ends some lines below. */
