@@ -11,6 +11,8 @@ import type { PairsMeasured } from "./diff/measure-pairs.ts";
 
 const wantedPairs = 300;
 const coldRuns = 5;
+/** Pairs of a list, as many as are given together. */
+const inBatch = 55;
 const growth: readonly number[] = [7_500, 15_000, 30_000, 60_000];
 
 /** `diff` alone, over many pairs of real units in one process, from a cold start, and with the size of the object. */
@@ -49,6 +51,9 @@ async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
     `\nOne typical pair (${typical?.name}, ${Math.round((typical?.bytes ?? 0) / 1024)} KiB) from a cold start:\n`,
   );
   console.log(`median of ${cold.length}: ${milliseconds(median(cold))}, start of the program included`);
+
+  console.log(`\nA list of ${inBatch} pairs in one process (kmend diff --batch), and the start of the program:\n`);
+  for (const line of formatTable(await batchTimes(root, folder, short ? 1 : coldRuns))) console.log(line);
 
   console.log("\nGrowth with the size of the object:\n");
   const sizes: string[][] = [["sections", "object", "time", "per section", "peak memory"]];
@@ -91,13 +96,41 @@ async function measured(root: string, folder: string): Promise<PairsMeasured> {
 /** Wall time in milliseconds of `kmend diff`. */
 function coldStart(root: string, folder: string, name: string): number {
   const words = ["diff", join(folder, `${name}.a.o`), join(folder, `${name}.b.o`), "--json"];
+  return timed(join(root, "bin", "kmend"), words);
+}
+
+/** Wall time in milliseconds of a program. */
+function timed(program: string, words: readonly string[]): number {
   const started = performance.now();
   try {
-    execFileSync(join(root, "bin", "kmend"), words, { stdio: ["ignore", "ignore", "ignore"] });
+    execFileSync(program, words, { stdio: ["ignore", "ignore", "ignore"] });
   } catch {
     // A refused change ends with another exit code; the time is the same.
   }
   return performance.now() - started;
+}
+
+/** Wall times of a list of pairs, of an empty list, and of what is between them. */
+async function batchTimes(root: string, folder: string, runs: number): Promise<string[][]> {
+  const names = (await pairsIn(folder)).slice(0, inBatch);
+  const work = await mkdtemp(join(tmpdir(), "kmend-bench-"));
+  try {
+    const [full, empty] = [join(work, "pairs"), join(work, "none")];
+    const lines = names.map((name) => `${join(folder, name)}.a.o ${join(folder, name)}.b.o ${join(work, name)}.o\n`);
+    await Promise.all([writeFile(full, lines.join("")), writeFile(empty, "")]);
+    const timeOf = (list: string): number =>
+      median(Array.from({ length: runs }, () => timed(join(root, "bin", "kmend"), ["diff", "--batch", list])));
+    const [all, start] = [timeOf(full), timeOf(empty)];
+    return [
+      ["pairs", "all of it", "start", "after start", "each"],
+      [
+        `${names.length}`,
+        ...[all, start, all - start, (all - start) / Math.max(1, names.length)].map((time) => milliseconds(time)),
+      ],
+    ];
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
 }
 
 function milliseconds(time: number): string {

@@ -1,15 +1,17 @@
-import { findChanges } from "../diff/changes.ts";
+import { findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { compareDefinitions } from "../diff/definitions.ts";
+import type { LineRule } from "../diff/lines/line-moves.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { ListedObject, listedProof, ownAddress } from "../match/listed-object.ts";
 import type { ListedSymbol } from "../match/symbol-table.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
+import { KmendError } from "../support/errors.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { extractUnit, type KlpRelocation } from "./assemble/extract.ts";
+import { requireComparable } from "./comparable.ts";
 import { changedLines } from "./pairs/changed-lines.ts";
 import { type ResolvedUnit, resolveUnit, type UnitPlan } from "./resolve/plan.ts";
 
@@ -25,6 +27,8 @@ export interface CompareInput {
   readonly listedName?: string | undefined;
   /** What the kernel exports; without it nothing counts as exported. */
   readonly symvers?: ExportedSymbols | undefined;
+  /** `moved` (the default): a number that only repeats a line of the source that moved is no change. `strict`: it is one. */
+  readonly lines?: LineRule | undefined;
   /** True to fail when no extract can be written for this kind of object. */
   readonly wantsExtract: boolean;
 }
@@ -41,6 +45,12 @@ export interface DiffResult {
     readonly offset: number | null;
     /** `file.c:12`. */
     readonly line: string | null;
+  }[];
+  /** Functions that are the same but for numbers of source lines that moved; missing when there are none. */
+  readonly movedLines?: readonly {
+    readonly name: string;
+    /** Each line before and with the patch, in their order. */
+    readonly lines: readonly (readonly [number, number])[];
   }[];
   readonly newFunctions: readonly string[];
   readonly newData: readonly string[];
@@ -64,7 +74,7 @@ export interface DiffResult {
 /**
  * Compares two builds of one translation unit.
  * @returns the result, and the extract when there is something to carry and nothing is refused.
- * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `TABLE_SIZE`.
+ * @throws ElfFormatError, KmendError `NOT_RELOCATABLE`, `NO_MACHINE_CODE`, `ARCHITECTURE`, `DIFFERENT_MACHINES`, `DIFFERENT_UNITS`, `STRIPPED`, `TABLE_SIZE`.
  */
 export async function compareObjects(
   originalFile: Uint8Array,
@@ -74,9 +84,9 @@ export async function compareObjects(
   const { originalName, patchedName, object } = input;
   const original = await readUnit(originalFile, originalName);
   const patched = await readUnit(patchedFile, patchedName);
-  requireSameMachine(original, patched, input);
+  requireComparable(original, patched, input);
   const correlation = correlate(original, patched);
-  const changes = findChanges(original, patched, correlation, patchedName, object);
+  const changes = findChanges(original, patched, correlation, patchedName, object, undefined, input.lines ?? "moved");
   const selection = selectCarried(patched, correlation, changes, patchedName, object);
   const listed = input.listed ?? ownSymbols(original);
   const target = new ListedObject(object, listed, input.listedName ?? originalName);
@@ -119,16 +129,18 @@ export async function compareObjects(
     outcome,
     changedFunctions: listedChanges
       .filter(({ change }) => change === "changed")
-      .map(({ atom, reason, differsAt }) => {
+      .map(({ atom, original: before, reason, differsAt }) => {
         const line = lines.get(atom) ?? null;
         const entry = (atom.symbol?.value ?? atom.start) - atom.start;
         return {
-          name: atom.name,
+          // The running kernel has the name that the compiler made then.
+          name: before?.name ?? atom.name,
           reason: line === null ? reason : `${reason} (${line})`,
           offset: differsAt === undefined ? null : differsAt - entry,
           line,
         };
       }),
+    ...movedLinesOf(changes),
     newFunctions: listedChanges.filter(({ change }) => change === "new").map(({ atom }) => atom.name),
     newData: selection.atoms
       .filter((atom) => (atom.kind === "data" || atom.kind === "bss") && atom.symbol !== undefined)
@@ -147,8 +159,19 @@ export async function compareObjects(
   return { result, extract: extract?.object };
 }
 
+function movedLinesOf({ movedLines, functions }: UnitChanges): Pick<DiffResult, "movedLines"> {
+  const unchanged = [...movedLines].filter(([atom]) => !functions.has(atom));
+  if (unchanged.length === 0) return {};
+  return {
+    movedLines: unchanged.map(([{ name }, lines]) => ({
+      name,
+      lines: lines.map(({ from, to }) => [from, to] as const),
+    })),
+  };
+}
+
 /** Reads a unit; errors name the file. */
-async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
+export async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
   try {
     return await readUnitObject(file);
   } catch (error) {
@@ -157,21 +180,6 @@ async function readUnit(file: Uint8Array, path: string): Promise<UnitObject> {
     const { code, message, why, hint, exitCode } = error;
     throw new KmendError({ code, message, where: path, why, hint, exitCode, cause: error });
   }
-}
-
-/** @throws KmendError `DIFFERENT_MACHINES` when the two cannot be builds of one unit for one kernel. */
-function requireSameMachine(original: UnitObject, patched: UnitObject, input: CompareInput): void {
-  const describe = ({ elf, arch }: UnitObject): string =>
-    `${arch.name}, ${elf.littleEndian ? "little" : "big"}-endian, e_flags 0x${elf.header.flags.toString(16)}`;
-  const [before, after] = [describe(original), describe(patched)];
-  if (before === after) return;
-  throw new KmendError({
-    code: "DIFFERENT_MACHINES",
-    message: `${input.originalName} and ${input.patchedName} are not for the same machine`,
-    why: `the one is ${before}, the other ${after}`,
-    hint: "give two builds of one source file, made by the same compiler with the same options",
-    exitCode: ExitCode.usage,
-  });
 }
 
 /** Of several symbols of one name, the unit alone tells positions among its own only. */

@@ -3,7 +3,7 @@ import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { compareObjects, type DiffResult } from "./compare-objects.ts";
+import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
 export interface DiffOptions {
@@ -18,31 +18,48 @@ export interface DiffOptions {
   readonly symtab?: string | undefined;
   /** Module.symvers of the kernel; without it nothing counts as exported. */
   readonly symvers?: string | undefined;
+  /** See {@link CompareInput}. */
+  readonly lines?: CompareInput["lines"];
 }
+
+/** What is known beside the objects: the same for all pairs of a batch. */
+export type DiffKnowledge = Pick<DiffOptions, "object" | "symtab" | "symvers" | "lines">;
+
+/** Compares pairs of objects that have the same kernel. */
+export type PairDiff = (pair: Pick<DiffOptions, "original" | "patched" | "output">) => Promise<DiffResult>;
 
 /**
  * Compares two builds of one translation unit, without a kernel tree or image, and writes what a patch module needs of the second.
- * @throws ElfFormatError, KmendError `FILE_MISSING`, `SYMBOL_TABLE`, `DIFFERENT_MACHINES`, `SYMVERS_DAMAGED`.
+ * @throws ElfFormatError, KmendError `FILE_MISSING`, `SYMBOL_TABLE`, `DIFFERENT_MACHINES`, `DIFFERENT_UNITS`, `SYMVERS_DAMAGED`.
  */
 export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
-  const object = options.object ?? "vmlinux";
+  return (await pairDiff(options))(options);
+}
+
+/** Reads what all pairs share. @throws KmendError `FILE_MISSING`, `SYMBOL_TABLE`, `SYMVERS_DAMAGED`. */
+export async function pairDiff({ object = "vmlinux", symtab, symvers, lines }: DiffKnowledge): Promise<PairDiff> {
   requireObjectName(object);
-  const [original, patched, symtab, symvers] = await Promise.all(
-    [options.original, options.patched, options.symtab, options.symvers].map((path) =>
-      path === undefined ? undefined : readInput(path),
-    ),
+  const [symbols, exported] = await Promise.all(
+    [symtab, symvers].map((path) => (path === undefined ? undefined : readInput(path))),
   );
-  const { result, extract } = await compareObjects(original as Uint8Array, patched as Uint8Array, {
-    originalName: options.original,
-    patchedName: options.patched,
+  const known = {
     object,
-    listed: symtab && readSymbolTable(symtab, options.symtab as string, object),
-    listedName: options.symtab,
-    symvers: symvers && new Symvers(Buffer.from(symvers).toString("utf8"), options.symvers as string),
-    wantsExtract: options.output !== undefined,
-  });
-  if (extract !== undefined && options.output !== undefined) await writeFileAtomically(options.output, extract);
-  return result;
+    listed: symbols && readSymbolTable(symbols, symtab as string, object),
+    listedName: symtab,
+    symvers: exported && new Symvers(Buffer.from(exported).toString("utf8"), symvers as string),
+    lines,
+  };
+  return async ({ original, patched, output }) => {
+    const [before, after] = await Promise.all([readInput(original), readInput(patched)]);
+    const { result, extract } = await compareObjects(before, after, {
+      ...known,
+      originalName: original,
+      patchedName: patched,
+      wantsExtract: output !== undefined,
+    });
+    if (extract !== undefined && output !== undefined) await writeFileAtomically(output, extract);
+    return result;
+  };
 }
 
 /** What the kernel's loader reads from the name of a livepatch section: 55 characters without a dot, `-` written as `_` (kernel/livepatch/core.c). */
@@ -57,7 +74,8 @@ function requireObjectName(object: string): void {
   });
 }
 
-async function readInput(path: string): Promise<Uint8Array> {
+/** Reads a file of the user. @throws KmendError `FILE_MISSING`. */
+export async function readInput(path: string): Promise<Uint8Array> {
   return readFile(path).catch((error: unknown) => {
     throw new KmendError({
       code: "FILE_MISSING",

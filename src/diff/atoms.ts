@@ -48,6 +48,17 @@ export type Target =
   | { readonly kind: "external"; readonly name: string; readonly weak: boolean; readonly addend: number }
   | { readonly kind: "absolute"; readonly addend: number };
 
+/** True for an entry of a pool of addresses that a compiler shares between functions (the TOC): it stands for what it points at. */
+export function isPoolEntry({ kind, symbol, references }: Atom): boolean {
+  return kind === "constant" && symbol === undefined && references.length === 1;
+}
+
+/** What a reference means, an entry of a pool of addresses seen through. */
+export function seenThrough(target: Target): Target {
+  if (target.kind !== "atom" || target.addend !== 0 || !isPoolEntry(target.atom)) return target;
+  return (target.atom.references[0] as Reference).target;
+}
+
 /** True when calls and jumps can enter it and ftrace may know it: a FUNC symbol in an executable section. */
 export function isFunction(atom: Atom): boolean {
   return atom.kind === "function";

@@ -14,8 +14,14 @@ export interface AuthorMarks {
   readonly ignoredSections: ReadonlySet<string>;
 }
 
-/** Prefix of the sections that the macros fill. */
-const markSections = ".kmend.";
+/** Prefixes of the sections that the macros fill: kmend's, and kpatch's own in an object that was built for it (kmod/patch/kpatch-macros.h there). */
+const prefixes = [".kmend.", ".kpatch."];
+
+/** Name of a mark's section without its prefix; undefined for any other section. */
+function markOf(section: string): string | undefined {
+  const prefix = prefixes.find((each) => section.startsWith(each));
+  return prefix === undefined ? undefined : section.slice(prefix.length);
+}
 
 /** Reads the marks of a unit. */
 export function readMarks(unit: UnitObject): AuthorMarks {
@@ -23,13 +29,16 @@ export function readMarks(unit: UnitObject): AuthorMarks {
   const ignoredFunctions = new Set<Atom>();
   const ignoredSections = new Set<string>();
   for (const atom of unit.atoms) {
-    const { name } = atom.section;
-    if (!name.startsWith(markSections)) continue;
-    if (name === `${markSections}ignore.sections`) {
-      for (const text of Buffer.from(atom.bytes).toString("latin1").split("\0"))
-        if (text !== "") ignoredSections.add(text);
+    const mark = markOf(atom.section.name);
+    if (mark === undefined) continue;
+    if (mark === "ignore.sections") {
+      // kmend's macro puts the name there, kpatch's a pointer to it.
+      const named = atom.references.flatMap(({ target }) => (target.kind === "atom" ? [target.atom.bytes] : []));
+      for (const text of (named.length > 0 ? named : [atom.bytes]).flatMap(textsIn)) ignoredSections.add(text);
+      continue;
     }
-    const kind = callbackKinds.find((candidate) => name === `${markSections}callbacks.${candidate}`);
+    const kind = callbackKinds.find((candidate) => mark === `callbacks.${candidate}`);
+    if (kind === undefined && mark !== "ignore.functions") continue;
     for (const { target } of atom.references) {
       if (target.kind !== "atom" || target.atom.kind !== "function") continue;
       if (kind !== undefined) callbacks.push({ kind, function: target.atom });
@@ -37,4 +46,11 @@ export function readMarks(unit: UnitObject): AuthorMarks {
     }
   }
   return { callbacks, ignoredFunctions, ignoredSections };
+}
+
+function textsIn(bytes: Uint8Array): string[] {
+  return Buffer.from(bytes)
+    .toString("latin1")
+    .split("\0")
+    .filter((text) => text !== "");
 }

@@ -3,13 +3,17 @@ import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
+import { declaredName, isElsewhere, isLocalConstant, sourceName } from "./declarations.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
+import type { LinePair } from "./lines/line-map.ts";
+import { LineMoves, type LineRule } from "./lines/line-moves.ts";
 import { moduleInformationNotes } from "./module-information.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
-import { classOf, isGone, isPercpu, isReadOnlyAfterBoot, sectionRule } from "./section-classes.ts";
+import { classOf, isGone, sectionRule } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
+import { syscallOf, tracedSyscall } from "./syscall-metadata.ts";
 import type { UnitObject } from "./unit-object.ts";
 import { sectionsOfOtherContent } from "./unnamed-content.ts";
 import { collectTableTargets, collectUsers } from "./users.ts";
@@ -44,6 +48,8 @@ export interface UnitChanges {
   readonly labelTables: ReadonlySet<Atom>;
   /** Answers further questions about the two builds. */
   readonly comparison: Comparison;
+  /** By function of the patched unit, lines that moved and that its code repeats; none where lines count. */
+  readonly movedLines: ReadonlyMap<Atom, readonly LinePair[]>;
 }
 
 /**
@@ -51,6 +57,7 @@ export interface UnitChanges {
  * @param unitPath source path of the unit, for messages.
  * @param object `vmlinux` or the module's name.
  * @param isTextChanged by default all functions count as rewritten.
+ * @param lines whether a number that only repeats a moved line is a change. It is where both builds were made for each other and have equal lines.
  */
 export function findChanges(
   original: UnitObject,
@@ -59,8 +66,10 @@ export function findChanges(
   unitPath: string,
   object: string,
   isTextChanged: IsTextChanged = () => true,
+  lines: LineRule = "strict",
 ): UnitChanges {
-  const finder = new ChangeFinder(original, patched, correlation, unitPath, object, isTextChanged);
+  const moves = lines === "moved" ? new LineMoves(original, patched, correlation) : undefined;
+  const finder = new ChangeFinder(original, patched, correlation, unitPath, object, isTextChanged, moves);
   finder.run();
   return {
     functions: finder.functions,
@@ -70,6 +79,7 @@ export function findChanges(
     newExports: finder.newExports,
     comparison: finder.comparison,
     labelTables: finder.labelTables,
+    movedLines: moves?.moved ?? new Map(),
   };
 }
 
@@ -84,6 +94,8 @@ class ChangeFinder {
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
   readonly #coldPartsOf: ColdParts;
+  /** Entries about system calls that differ. */
+  readonly #metadata: Atom[] = [];
   readonly original: UnitObject;
   readonly patched: UnitObject;
   readonly correlation: Correlation;
@@ -98,6 +110,7 @@ class ChangeFinder {
     unitPath: string,
     object: string,
     isTextChanged: IsTextChanged,
+    moves: LineMoves | undefined,
   ) {
     this.isTextChanged = isTextChanged;
     this.original = original;
@@ -105,7 +118,7 @@ class ChangeFinder {
     this.correlation = correlation;
     this.unitPath = unitPath;
     this.object = object;
-    this.comparison = new Comparison(original, patched, correlation);
+    this.comparison = new Comparison(original, patched, correlation, moves);
     this.marks = readMarks(patched);
     this.#coldPartsOf = new ColdParts(patched);
     this.#users = collectUsers(patched);
@@ -122,6 +135,7 @@ class ChangeFinder {
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
     }
+    this.#syscallMetadata();
     this.#removedExports();
     this.#movedNames();
     for (const section of sectionsOfOtherContent(this.original, this.patched))
@@ -249,7 +263,25 @@ class ChangeFinder {
     );
   }
 
-  #refuseRegistry(atom: Atom): void {
+  /** The kernel goes on tracing a system call that it has by what it read of it; a new one, and one that did not change, has to be refused. */
+  #syscallMetadata(): void {
+    const changed = [...this.functions.values()].flatMap(({ atom, original }) =>
+      original === undefined ? [] : [syscallOf(atom)],
+    );
+    const names = new Set(this.#metadata.map((atom) => tracedSyscall(atom) as string));
+    for (const name of names)
+      if (changed.includes(name))
+        this.notes.push(
+          `${this.unitPath}: the kernel keeps what it knows of the system call ${name.slice(1)} for tracing`,
+        );
+    for (const atom of this.#metadata) if (!changed.includes(tracedSyscall(atom))) this.#refuseRegistry(atom, true);
+  }
+
+  #refuseRegistry(atom: Atom, isDecided = false): void {
+    if (!isDecided && tracedSyscall(atom) !== undefined) {
+      this.#metadata.push(atom);
+      return;
+    }
     const code = sectionRule(atom.section.name)?.refusal ?? "SECTION_CHANGED";
     this.#refuse(code, atom.name, {
       section: atom.section.name,
@@ -361,26 +393,4 @@ class ChangeFinder {
       this.refusals.push(refuse(code, what, this.unitPath, values));
     }
   }
-}
-
-/** True when the two declarations mean different kinds of memory: `const` or `__ro_after_init` was dropped, per-CPU was added or dropped. */
-function isElsewhere(before: Atom, after: Atom): boolean {
-  const [from, to] = [before.section.name, after.section.name];
-  const becomesWritable = isReadOnlyAfterBoot(from) && isWritable(after) && !isReadOnlyAfterBoot(to);
-  return becomesWritable || isPercpu(from) !== isPercpu(to);
-}
-
-/** The name in the source: MODULE_DEVICE_TABLE() gives a table a second, global one (include/linux/module.h). */
-function declaredName(atom: Atom): string {
-  const isAlias = (name: string): boolean => /^__mod_.*_device_table$/.test(name);
-  return isAlias(atom.name) ? (atom.symbols.find(({ name }) => !isAlias(name))?.name ?? atom.name) : atom.name;
-}
-
-/** The name that the source has for a function or for a part or copy of it: `scan.constprop.0.cold` is of `scan`. */
-function sourceName(name: string): string {
-  return name.split(".")[0] as string;
-}
-
-function isLocalConstant(atom: Atom): boolean {
-  return atom.kind === "rodata" && (atom.symbol === undefined || atom.symbol.binding === 0);
 }

@@ -1,7 +1,10 @@
 import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { type Atom, isAnonymousConstant, type Reference, type Target } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, type Reference, seenThrough, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
+import { filledBits, firstDifference } from "./filled-bits.ts";
+import type { LineMoves } from "./lines/line-moves.ts";
+import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
@@ -27,8 +30,11 @@ export class Comparison {
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
   readonly #maskOf: (type: number) => Uint8Array | undefined;
   readonly #instructionAlignment: number;
+  readonly #lines: LineMoves | undefined;
 
-  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation) {
+  /** @param lines what only tells that lines of the source moved; without it, every number of a line counts. */
+  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
+    this.#lines = lines;
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
     this.#instructionAlignment = patched.arch.instructionAlignment;
@@ -67,10 +73,14 @@ export class Comparison {
       return { offset: 0, text: `was ${describeInitial(a)} and is now ${describeInitial(b)}` };
     }
     const common = Math.min(a.bytes.length, b.bytes.length);
-    const filled = equalBytes(a.bytes, b.bytes) ? undefined : this.#filledBits(a, b);
-    for (let at = 0; filled !== undefined && at < common; at++) {
-      const differing = (a.bytes[at] as number) ^ (b.bytes[at] as number);
-      if (differing !== 0 && (differing & ~(filled.get(at) ?? 0)) !== 0) return this.#differsFrom(at, b);
+    const filled = equalBytes(a.bytes, b.bytes) ? undefined : filledBits(a, b, this.#maskOf);
+    if (filled !== undefined) {
+      let at = firstDifference(a.bytes, b.bytes, filled);
+      if (at < common && this.#lines !== undefined) {
+        for (const [place, bits] of this.#lines.bitsOf(a, b)) filled[place] = (filled[place] ?? 0) | bits;
+        at = firstDifference(a.bytes, b.bytes, filled);
+      }
+      if (at < common) return this.#differsFrom(at, b);
     }
     if (sizeA !== sizeB) return { offset: common, text: `has ${sizeB} bytes instead of ${sizeA}` };
     return null;
@@ -79,17 +89,6 @@ export class Comparison {
   #differsFrom(at: number, { kind }: Atom): Difference {
     const offset = kind === "function" || kind === "code" ? at - (at % this.#instructionAlignment) : at;
     return { offset, text: `differs from byte ${offset} (0x${offset.toString(16)}) on` };
-  }
-
-  /** By offset, the bits of a byte that relocations and resolved branches fill, whatever the object holds there. */
-  #filledBits(a: Atom, b: Atom): Map<number, number> {
-    const filled = new Map<number, number>();
-    for (const { offset, type } of [...a.references, ...b.references]) {
-      this.#maskOf(type)?.forEach((bits, at) => {
-        filled.set(offset + at, (filled.get(offset + at) ?? 0) | bits);
-      });
-    }
-    return filled;
   }
 
   #referenceDifference(left: readonly Reference[], right: readonly Reference[]): Difference | null {
@@ -139,13 +138,22 @@ export class Comparison {
     if (paired !== undefined || this.#correlation.originalOf.has(b)) return false;
     if (a.kind !== b.kind) return false;
     if (isAnonymousConstant(a) || a.kind === "code" || constant) return this.difference(a, b) === null;
+    if (isReport(a) && isReport(b)) return this.#sameReport(a, b);
     if (isWritable(a) && !isCorrelatable(a) && !isCorrelatable(b)) {
       return baseName(a.name) === baseName(b.name) && this.difference(a, b) === null;
     }
     if (!isWritable(a) || a.symbol !== undefined) return false;
-    // Which line a sanitizer reports does not change what the code does.
-    const areReports = isSanitizerData(a.section.name) && isSanitizerData(b.section.name);
-    return (areReports && a.bytes.length === b.bytes.length) || this.difference(a, b) === null;
+    return this.difference(a, b) === null;
+  }
+
+  /** Which line a sanitizer reports does not change what the code does; the numbers in the names only count the places. */
+  #sameReport(a: Atom, b: Atom): boolean {
+    // A place begins with a pointer to the file's name, line and column; the description of a type has none.
+    const location = b.references[0]?.offset === 0 ? { from: 8, to: 16 } : { from: 0, to: 0 };
+    const areEqual =
+      a.bytes.length === b.bytes.length &&
+      b.bytes.every((byte, at) => byte === a.bytes[at] || (at >= location.from && at < location.to));
+    return areEqual && this.#referenceDifference(a.references, b.references) === null;
   }
 
   #tableDifference(a: Atom, b: Atom): Difference | null {
@@ -162,7 +170,13 @@ export class Comparison {
   }
 
   #sameEntry(x: TableEntry, y: TableEntry): boolean {
-    return Buffer.compare(x.bytes, y.bytes) === 0 && this.#referenceDifference(x.references, y.references) === null;
+    const areEqual = Buffer.compare(x.bytes, y.bytes) === 0 || this.#areEqualBut(x, y, this.#lines?.bitsOfEntry(y));
+    return areEqual && this.#referenceDifference(x.references, y.references) === null;
+  }
+
+  #areEqualBut(x: TableEntry, y: TableEntry, ignored: Bits | undefined): boolean {
+    if (ignored === undefined || ignored.size === 0 || x.bytes.length !== y.bytes.length) return false;
+    return y.bytes.every((byte, at) => ((byte ^ (x.bytes[at] as number)) & ~(ignored.get(at) ?? 0)) === 0);
   }
 }
 
@@ -170,6 +184,10 @@ function earliest(a: Difference | null, b: Difference | null): Difference | null
   if (a === null || b === null) return a ?? b;
   // Another target says more than the bytes of the same instruction; the same target further down only follows from them.
   return b.offset <= a.offset + 8 && b.isMoved !== true ? b : a;
+}
+
+function isReport({ symbol, section }: Atom): boolean {
+  return symbol === undefined && isSanitizerData(section.name);
 }
 
 function describeInitial(atom: Atom): string {
@@ -182,7 +200,8 @@ function describeReferences(before: Reference, after: Reference): string {
 }
 
 /** A target for a person: a name, a quoted string, or a section. */
-function describeTarget(target: Target): string {
+export function describeTarget(reference: Target): string {
+  const target = seenThrough(reference);
   if (target.kind === "external") return target.name;
   if (target.kind === "absolute") return `the number ${target.addend}`;
   const { atom } = target;

@@ -1,6 +1,6 @@
-import type { Atom, Reference } from "./atoms.ts";
-import { startsAnew, structOfSpecial } from "./names.ts";
-import { filesOf, type SourceFiles } from "./source-files.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
+import { coldParent, startsAnew, structOfSpecial } from "./names.ts";
+import { ColdParts, filesOf, type SourceFiles } from "./source-files.ts";
 import { staticLocalsOf } from "./static-locals.ts";
 import { StaticPairing } from "./static-pairing.ts";
 import type { UnitObject } from "./unit-object.ts";
@@ -49,14 +49,22 @@ export function correlate(original: UnitObject, patched: UnitObject, isSameLine:
     } else if (exact.left.length > 0 && exact.right.length > 0) open.push([exact.left, exact.right]);
   }
   for (const [left, right] of open) for (const [a, b] of statics.pair(left, right)) pairs.add(a, b);
-  for (let found = true; found && open.length > 0; ) {
-    found = false;
-    const groupOf = new Map<Atom, number>();
-    open.forEach(([left, right], group) => {
-      for (const atom of [...left, ...right]) if (!pairs.has(atom) && !statics.isOpen(atom)) groupOf.set(atom, group);
-    });
-    for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, statics, a, b) || found;
-  }
+  const settle = (): void => {
+    for (let found = true; found && open.length > 0; ) {
+      found = false;
+      const groupOf = new Map<Atom, number>();
+      open.forEach(([left, right], group) => {
+        for (const atom of [...left, ...right]) if (!pairs.has(atom) && !statics.isOpen(atom)) groupOf.set(atom, group);
+      });
+      for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, statics, a, b) || found;
+    }
+  };
+  settle();
+  // Copies of one function that nothing else tells apart.
+  const copies = open.flatMap(([left, right]) => pairByBody(pairs, statics, left, right));
+  for (const [a, b] of copies) pairs.add(a, b);
+  pairColdParts(pairs, original, patched);
+  if (copies.length > 0) settle();
   const lostData = new Map<string, Atom[]>();
   for (const atom of original.atoms) {
     if (!isWritable(atom) || pairs.has(atom) || !isCorrelatable(atom)) continue;
@@ -167,6 +175,7 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
 function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
+    if (isPoolEntry(atom)) continue;
     for (const reference of atom.references) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
@@ -178,6 +187,40 @@ function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom,
     }
   }
   return users;
+}
+
+/** Functions of one base that are the only ones with their body on both sides. */
+function pairByBody(
+  pairs: Pairs,
+  statics: StaticPairing,
+  left: readonly Atom[],
+  right: readonly Atom[],
+): [Atom, Atom][] {
+  const isOpen = (atom: Atom): boolean => atom.kind === "function" && !pairs.has(atom);
+  const [originals, patcheds] = [left.filter(isOpen), right.filter(isOpen)];
+  return originals.flatMap((a) => {
+    const same = patcheds.filter((b) => statics.isUnchanged(a, b));
+    const [b] = same;
+    const isOnly =
+      b !== undefined && same.length === 1 && originals.every((c) => c === a || !statics.isUnchanged(c, b));
+    return isOnly ? [[a, b] as [Atom, Atom]] : [];
+  });
+}
+
+/** The cold part goes with its function, whatever number either has. */
+function pairColdParts(pairs: Pairs, original: UnitObject, patched: UnitObject): void {
+  const [before, after] = [new ColdParts(original), new ColdParts(patched)];
+  const isOpenPart = (atom: Atom): boolean =>
+    atom.kind === "function" && coldParent(atom.name) !== undefined && !pairs.has(atom);
+  const parts = new Map<Atom | undefined, Atom>(
+    patched.atoms.filter(isOpenPart).map((atom) => [after.ownerOf(atom), atom]),
+  );
+  for (const atom of original.atoms.filter(isOpenPart)) {
+    const owner = before.ownerOf(atom);
+    const partner = owner === undefined ? undefined : pairs.forward.get(owner);
+    const part = partner === undefined ? undefined : parts.get(partner);
+    if (part !== undefined) pairs.add(atom, part);
+  }
 }
 
 /** Pairs what two paired functions refer to. Returns whether a pair was found. */
@@ -222,7 +265,8 @@ function pairReferences(
 }
 
 function targetAtom(reference: Reference): Atom | undefined {
-  return reference.target.kind === "atom" ? reference.target.atom : undefined;
+  const target = seenThrough(reference.target);
+  return target.kind === "atom" ? target.atom : undefined;
 }
 
 function openReferences(atom: Atom, groupOf: ReadonlyMap<Atom, number>): Atom[] {

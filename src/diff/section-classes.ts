@@ -24,8 +24,12 @@ export interface SectionRule {
 }
 
 /** First match wins. Names are those of the kernel's include/asm-generic/vmlinux.lds.h and of scripts/module.lds.S, 4.19 to 6.18. */
-const sectionRules: readonly SectionRule[] = [
-  { pattern: /^\.kmend\./, class: "mark", reason: "made by the macros of livepatch_helpers.h and kpatch-macros.h" },
+export const sectionRules: readonly SectionRule[] = [
+  {
+    pattern: /^\.(kmend|kpatch)\./,
+    class: "mark",
+    reason: "made by the macros of livepatch_helpers.h and kpatch-macros.h, or by kpatch's own",
+  },
   {
     pattern: /^\.(debug_|comment$|note|eh_frame|gnu_debuglink|llvm|llvm_addrsig)/,
     class: "ignored",

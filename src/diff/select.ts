@@ -1,6 +1,6 @@
 import { SectionFlag } from "../elf/constants.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { type Atom, isAnonymousConstant, isIndirect, type Reference } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { Rewrite } from "./rewrites.ts";
@@ -142,7 +142,7 @@ class Selector {
   /** Refuses what a list that is not known says about places in carried code: without it the copy may not work as the code did. */
   #unknownLists(): void {
     for (const atom of this.patched.atoms) {
-      if (!isUnknownList(atom.section)) continue;
+      if (!isUnknownList(atom.section) || isPoolEntry(atom)) continue;
       for (const { target } of atom.references) {
         if (target.kind !== "atom" || !this.#carried.has(target.atom)) continue;
         const { kind, symbol, start, name } = target.atom;
@@ -255,7 +255,7 @@ class Selector {
     if (!isSanitizerData(atom.section.name)) return false;
     const user = "name" in from ? from : from.place?.atom;
     // A place names the type that it is about.
-    if (user !== undefined && isSanitizerData(user.section.name)) return true;
+    if (user !== undefined && (isSanitizerData(user.section.name) || isPoolEntry(user))) return true;
     const calls = user?.references ?? [];
     return calls.some(({ target }) => target.kind === "external" && target.name.startsWith("__ubsan_handle_"));
   }

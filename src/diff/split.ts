@@ -286,6 +286,8 @@ function namingSymbol(symbols: readonly ElfSymbol[]): ElfSymbol | undefined {
 function kindOf(section: Section, symbol: ElfSymbol | undefined): AtomKind {
   if ((section.flags & SectionFlag.execinstr) !== 0) return symbol?.type === SymbolType.func ? "function" : "code";
   if (section.type === SectionType.nobits) return "bss";
+  // Constants with addresses in them: the linker writes them, and nothing later.
+  if (section.name.startsWith(".data.rel.ro")) return "rodata";
   if ((section.flags & SectionFlag.write) !== 0) return "data";
   if ((section.flags & SectionFlag.merge) !== 0)
     return (section.flags & SectionFlag.strings) !== 0 ? "string" : "constant";

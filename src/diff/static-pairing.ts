@@ -1,4 +1,4 @@
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
 import { sourceOf } from "./source-files.ts";
 import { type StaticLocal, staticLocalsOf } from "./static-locals.ts";
 import type { UnitObject } from "./unit-object.ts";
@@ -120,7 +120,9 @@ function nameIn(unit: UnitObject, atom: Atom): string {
 function usersOf(unit: UnitObject): Map<Atom, Atom[]> {
   const users = new Map<Atom, Atom[]>();
   for (const user of unit.atoms) {
-    for (const { target } of user.references) {
+    if (isPoolEntry(user)) continue;
+    for (const reference of user.references) {
+      const target = seenThrough(reference.target);
       if (target.kind !== "atom" || !isNumberedVariable(target.atom)) continue;
       const list = users.get(target.atom);
       if (list === undefined) users.set(target.atom, [user]);
@@ -157,7 +159,8 @@ function isSameText(a: Atom, b: Atom, { arch, elf }: UnitObject): boolean {
   return areAlike && a.bytes.every((byte, at) => ((byte ^ (b.bytes[at] as number)) & ~(filled.get(at) ?? 0)) === 0);
 }
 
-function nameOf({ target }: Reference): string {
+function nameOf(reference: Reference): string {
+  const target = seenThrough(reference.target);
   if (target.kind === "absolute") return `${target.addend}`;
   if (target.kind === "external") return `${target.name} ${target.addend}`;
   const { kind, bytes, base } = target.atom;

@@ -1,15 +1,22 @@
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
 import type { UnitObject } from "./unit-object.ts";
 
-/** What refers to each atom, itself apart. */
+/** What refers to each atom, itself apart; an entry of a pool of addresses is no user, but what reads it is. */
 export function collectUsers(unit: UnitObject): Map<Atom, { user: Atom; reference: Reference }[]> {
   const users = new Map<Atom, { user: Atom; reference: Reference }[]>();
+  const add = (atom: Atom, user: Atom, reference: Reference): void => {
+    if (atom === user) return;
+    const list = users.get(atom);
+    if (list === undefined) users.set(atom, [{ user, reference }]);
+    else list.push({ user, reference });
+  };
   for (const user of unit.atoms) {
+    if (isPoolEntry(user)) continue;
     for (const reference of user.references) {
-      if (reference.target.kind !== "atom" || reference.target.atom === user) continue;
-      const list = users.get(reference.target.atom);
-      if (list === undefined) users.set(reference.target.atom, [{ user, reference }]);
-      else list.push({ user, reference });
+      if (reference.target.kind !== "atom") continue;
+      const target = seenThrough(reference.target);
+      if (target !== reference.target) add(reference.target.atom, user, reference);
+      if (target.kind === "atom") add(target.atom, user, reference);
     }
   }
   return users;

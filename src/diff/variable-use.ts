@@ -1,4 +1,4 @@
-import type { Atom, Reference } from "./atoms.ts";
+import { type Atom, type Reference, seenThrough } from "./atoms.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** What code does with a variable. */
@@ -74,7 +74,8 @@ function useOf(variable: Atom, unit: UnitObject): Use {
   for (const user of unit.atoms) {
     if (user.kind !== "function") continue;
     user.references.forEach((reference, at) => {
-      if (reference.target.kind !== "atom" || reference.target.atom !== variable) return;
+      const used = seenThrough(reference.target);
+      if (used.kind !== "atom" || used.atom !== variable) return;
       for (const window of windows) {
         features.add(`before ${codeAround(user, reference, at, -window, 0)}`);
         features.add(`behind ${codeAround(user, reference, at, 0, window)}`);
@@ -111,7 +112,7 @@ function codeAround(
  */
 function neighbour({ references }: Atom, at: number, step: 1 | -1, { base }: Atom): string | undefined {
   for (let next = at + step; next >= 0 && next < references.length; next += step) {
-    const { target } = references[next] as Reference;
+    const target = seenThrough((references[next] as Reference).target);
     if (target.kind === "atom" && target.atom.base === base) continue;
     if (target.kind === "absolute") return undefined;
     if (target.kind === "external") return step > 0 ? target.name : undefined;

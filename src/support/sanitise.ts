@@ -11,8 +11,11 @@ export function sanitiseLine(text: string): string {
   return text.replaceAll(obeyed, "?");
 }
 
-/** JSON in which every such character is escaped, also those that JSON.stringify() leaves as they are; the value is the same. */
-export function sanitiseJson(value: unknown): string {
+/**
+ * JSON in which every such character is escaped, also those that JSON.stringify() leaves as they are; the value is the same.
+ * @param indent 0 for all of it in one line.
+ */
+export function sanitiseJson(value: unknown, indent = 2): string {
   const escaped = (sign: string): string => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(value, null, 2).replaceAll(obeyed, (sign) => (sign === "\n" ? sign : escaped(sign)));
+  return JSON.stringify(value, null, indent).replaceAll(obeyed, (sign) => (sign === "\n" ? sign : escaped(sign)));
 }

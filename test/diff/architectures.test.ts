@@ -279,3 +279,51 @@ test.skipIf(toolchain(machines.ppc64) === undefined)(
     await expect(diffFiles(object, edited)).rejects.toMatchObject({ code: "ARCHITECTURE" });
   },
 );
+
+test.skipIf(toolchain(machines.ppc64leFar) === undefined)(
+  "variables and constants behind the table of contents are those of the functions that read them",
+  async () => {
+    const unit = (first: string, weight: number): string => `
+      extern int take(int);
+      static const int weights[4] = { 1, 2, 3, ${weight} };
+      int a(int x) { static int hits; hits += x; return take(hits + ${first}) + weights[x & 3]; }
+      int b(int x) { static int hits; hits -= x; return take(hits) + 2; }
+      int c(int x) {
+        static const void *const labels[] = { &&one, &&two };
+        goto *labels[x];
+        one: return take(x);
+        two: return take(x + ${weight});
+      }
+    `;
+    for (const flags of [[], ["-g"]]) {
+      const build = (text: string): Uint8Array => compileFor(machines.ppc64leFar, flags, text);
+      const original = build(unit("1", 4));
+      const one = (await diffFiles(original, build(unit("x / 3", 4)))).result;
+      expect(one.refusals).toEqual([]);
+      expect(one.changedFunctions.map(({ name }) => name)).toEqual(["a"]);
+      expect(one.klpRelocations.map(({ symbol }) => symbol)).toEqual([
+        expect.stringMatching(/^hits\.\d$/),
+        expect.stringMatching(/^weights$/),
+      ]);
+      const two = (await diffFiles(original, build(unit("1", 5)))).result;
+      expect(two.refusals).toEqual([]);
+      expect(two.changedFunctions.map(({ name }) => name).sort()).toEqual(["a", "c"]);
+    }
+  },
+);
+
+test.skipIf(toolchain(machines.ppc64leFar) === undefined)(
+  "a sibling call out of a changed function is refused with the option that avoids it",
+  async () => {
+    const unit = (value: number): string => `
+      extern long take(long);
+      static __attribute__((noinline, noclone)) long helper(long x) { return take(x) * 3; }
+      long calls(long x) { return helper(x + ${value}); }
+    `;
+    const flags = ["-foptimize-sibling-calls"];
+    const build = (value: number): Uint8Array => compileFor(machines.ppc64leFar, flags, unit(value));
+    const { result } = await diffFiles(build(1), build(2));
+    expect(result.refusals).toMatchObject([{ code: "FAR_REFERENCE", what: "calls" }]);
+    expect(result.refusals[0]?.why).toContain("-fno-optimize-sibling-calls");
+  },
+);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { compareObjects } from "../../src/build/compare-objects.ts";
 import { baseName, coldParent, isSpecialStatic } from "../../src/diff/names.ts";
 import { assemble } from "../fixtures/compile.ts";
 import { atom, diffObjects, diffPatched } from "./diff-units.ts";
@@ -149,6 +150,46 @@ test("a clone that is gone takes its callers into the patch", async () => {
   const diff = await diffObjects(before, after);
   expect(diff.originalOf("f.constprop.0")).toBe("f.constprop.1");
   expect(diff.redirected).toEqual(["a"]);
+});
+
+const swapped = (first: number, second: number): [string, number][] => [
+  ["f.isra.15", first],
+  ["f.isra.16", second],
+];
+
+test("clones whose only caller changed are told apart by their code", async () => {
+  const before = unit(swapped(10, 20), { a: "f.isra.15\n call f.isra.16" });
+  const after = unit(swapped(20, 10), { a: "f.isra.16\n nop\n call f.isra.15" });
+  const diff = await diffObjects(before, after);
+  expect(diff.originalOf("f.isra.15")).toBe("f.isra.16");
+  expect(diff.originalOf("f.isra.16")).toBe("f.isra.15");
+  expect(diff.carried).toEqual(["a"]);
+});
+
+test("clones of equal code are not told apart by it", async () => {
+  const before = unit(swapped(10, 10), { a: "f.isra.15\n call f.isra.16" });
+  const after = unit(swapped(10, 10), { a: "f.isra.16\n nop\n call f.isra.15" });
+  const diff = await diffObjects(before, after);
+  expect(diff.originalOf("f.isra.15")).toBeUndefined();
+  expect(diff.carried).toEqual(["a", "f.isra.15", "f.isra.16"]);
+});
+
+test("the report has the name of the running kernel, for a cold part too", async () => {
+  const cold = (name: string, value: number): string => `
+    .section .text.unlikely.f,"ax",@progbits
+    .type ${name}.cold, @function
+    ${name}.cold: mov $${value}, %eax
+    ret
+    .size ${name}.cold, .-${name}.cold
+  `;
+  const [before, after] = [
+    unit([["f.isra.15", 10]], { a: "f.isra.15" }, cold("f.isra.15", 3)),
+    unit([["f.isra.16", 11]], { a: "f.isra.16" }, cold("f.isra.16", 4)),
+  ];
+  const names = { originalName: "a.o", patchedName: "b.o", object: "vmlinux", wantsExtract: false };
+  const { result } = await compareObjects(before, after, names);
+  expect(result.changedFunctions.map(({ name }) => name)).toEqual(["f.isra.15", "f.isra.15.cold"]);
+  expect(result.patched.map(({ name }) => name)).toEqual(["f.isra.15"]);
 });
 
 const caller = (body: string): string => `

@@ -78,3 +78,49 @@ test("a test suite of KUnit that the patch adds is refused", async () => {
   `);
   expect(diff.refusals.map((refusal) => refusal.split(" ")[0])).toEqual(["SECTION_CHANGED"]);
 });
+
+/** What SYSCALL_DEFINE() makes with CONFIG_FTRACE_SYSCALLS; `entries` are what the lists point at. */
+const syscall = (name: string, body: string, entries: string): string => `
+  struct event { void *data; };
+  static struct event __used event_enter__${name} = { "${name}" };
+  __used __attribute__((section("_ftrace_events"))) static struct event *__event_enter__${name} = ${entries};
+  __used __attribute__((section("__syscalls_metadata"))) static struct event *__p_syscall_meta__${name} = ${entries};
+  static noinline long __se_sys_${name}(long x) { ${body} }
+  long __x64_sys_${name}(long *regs) { return __se_sys_${name}(regs[0]); }
+`;
+
+test("entries about a system call that changed stay as the kernel has them, those of any other are refused", async () => {
+  const before = syscall("uname", "return take(x);", "&event_enter__uname");
+  const changed = await diffC(before, syscall("uname", "return take(x + 1);", "(void *)0"));
+  expect(changed.refusals).toEqual([]);
+  expect(changed.redirected).toEqual(["__se_sys_uname"]);
+  expect(changed.changes.notes).toEqual([expect.stringContaining("keeps what it knows of the system call uname")]);
+  const unchanged = await diffC(before, syscall("uname", "return take(x);", "(void *)0"));
+  expect(unchanged.refusals).toEqual([
+    "SECTION_CHANGED __event_enter__uname",
+    "SECTION_CHANGED __p_syscall_meta__uname",
+  ]);
+  const fresh = await diffC("int other(void) { return take(2); }", before);
+  expect(fresh.refusals).toEqual(["SECTION_CHANGED __event_enter__uname", "SECTION_CHANGED __p_syscall_meta__uname"]);
+});
+
+test("marks of kpatch's own macros are understood", async () => {
+  const unit = (mark: string, value: number): string => `
+    int ignored(int x) { return take(x) + ${value}; }
+    int changed(int x) { return take(x) * ${value}; }
+    __used __attribute__((section("registry_table"))) static const int entry = ${value};
+    static int before(void *object) { return 0; }
+    ${mark}
+  `;
+  const marks = `
+    __used __attribute__((section(".kpatch.ignore.functions"))) void *__kpatch_ignore_func_ignored = ignored;
+    __used __attribute__((section(".kpatch.ignore.sections"))) char *__UNIQUE_ID_kpatch_ignore_section_9 = "__some_of_table";
+    __used __attribute__((section(".kpatch.callbacks.pre_patch"))) static void *kpatch_pre_patch_data = before;
+    __used __attribute__((section("__some_of_table"))) static const int listed = 5;
+  `;
+  const diff = await diffC(unit("", 3), unit(marks, 3).replace("take(x) + 3", "take(x) + 4"));
+  expect(diff.refusals).toEqual([]);
+  expect(diff.redirected).toEqual([]);
+  expect(diff.changes.callbacks.map(({ kind, function: { name } }) => `${kind} ${name}`)).toEqual(["pre_patch before"]);
+  expect(diff.changes.notes.join()).toContain("ignored changed and is left out");
+});

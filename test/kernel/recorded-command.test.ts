@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
   dependencyCommand,
@@ -5,7 +8,9 @@ import {
   parseCommand,
   preprocessedPath,
   readDryRun,
+  sectionFlags,
   type UnitCommand,
+  unitBuildOptions,
 } from "../../src/kernel/tree/unit-command.ts";
 
 test("a command with what make had escaped", () => {
@@ -75,4 +80,18 @@ describe("the question what a unit reads", () => {
     expect(dependencyCommand(unit("set -e; gcc -c -o fs/a.o fs/a.c"))).toBeUndefined();
     expect(dependencyCommand(unit("gcc -o fs/a.o fs/a.c"))).toBeUndefined();
   });
+});
+
+test.each([
+  ["CONFIG_X86_64=y", []],
+  ["CONFIG_PPC64=y", ["-fno-optimize-sibling-calls"]],
+  ["# CONFIG_PPC64 is not set", []],
+])("a kernel with %s gets the options that its patch modules need", async (line, more) => {
+  const folder = mkdtempSync(join(tmpdir(), "kmend-options-"));
+  try {
+    writeFileSync(join(folder, ".config"), `CONFIG_MODULES=y\n${line}\n`);
+    expect((await unitBuildOptions(folder)).compilerFlags).toEqual([...sectionFlags, ...more]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

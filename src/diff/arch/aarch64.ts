@@ -2,6 +2,7 @@ import { Machine } from "../../elf/constants.ts";
 import type { Architecture, ResolvedBranch } from "./arch.ts";
 import { plainArchitecture, signed } from "./plain-architecture.ts";
 import { type RelocationRule, RelocationTable } from "./relocation-rules.ts";
+import { aarch64Operands } from "./word-operands.ts";
 
 const adr = [0x60ffffe0];
 const imm12 = [0x003ffc00];
@@ -72,6 +73,8 @@ const distances: readonly { mask: number; value: number; type: number; distance:
 
 export const aarch64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "aarch64-linux-gnu", big: "aarch64_be-linux-gnu" },
+  operands: () => aarch64Operands,
   name: "aarch64",
   machine: Machine.aarch64,
   pointerType: 257,

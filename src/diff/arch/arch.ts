@@ -1,6 +1,7 @@
 import type { Atom, Reference } from "../atoms.ts";
 import type { CallingConvention, FlowInstruction } from "./data-flow.ts";
 import type { EffectDecoder } from "./effects.ts";
+import type { OperandDecoder } from "./operands.ts";
 
 /** A branch (or address) whose distance the assembler wrote itself, since both ends are in one section. */
 export interface ResolvedBranch {
@@ -26,6 +27,15 @@ export interface DecodedInstruction {
   readonly isTrap: boolean;
   /** What follows is not reached from here. */
   readonly isEnd: boolean;
+}
+
+/** An instruction for a person. */
+export interface TextInstruction {
+  readonly offset: number;
+  readonly length: number;
+  readonly text: string;
+  /** Offset that a direct branch leads to, as far as the code itself tells. */
+  readonly target: number | undefined;
 }
 
 /** A place in emitted code that a relocation fills, and what is added to the target because of where the place is in its instruction. */
@@ -137,4 +147,10 @@ export interface Architecture {
   };
   /** Decodes what instructions do to registers and memory; missing where kmend cannot follow addresses through code. */
   effects?(): EffectDecoder;
+  /** Finds the numbers that code hands to calls. */
+  operands(): OperandDecoder;
+  /** Instructions as text; missing where kmend has no disassembler. */
+  text?(code: Uint8Array): readonly TextInstruction[];
+  /** What the names of the GNU tools for this architecture begin with, by byte order. */
+  readonly gnuName: { readonly little: string; readonly big: string };
 }

@@ -2,6 +2,7 @@ import { Machine } from "../../elf/constants.ts";
 import type { Architecture, ResolvedBranch } from "./arch.ts";
 import { plainArchitecture, signed } from "./plain-architecture.ts";
 import { type RelocationRule, RelocationTable } from "./relocation-rules.ts";
+import { loongarch64Operands } from "./word-operands.ts";
 
 const high20 = [0x01ffffe0];
 const low12 = [0x003ffc00];
@@ -43,6 +44,8 @@ const table = new RelocationTable(rules);
 
 export const loongarch64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "loongarch64-linux-gnu", big: "loongarch64-linux-gnu" },
+  operands: () => loongarch64Operands,
   name: "loongarch64",
   machine: Machine.loongarch,
   pointerType: 2,

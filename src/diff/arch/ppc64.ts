@@ -3,6 +3,7 @@ import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, ResolvedBranch } from "./arch.ts";
 import { entryCall, entrySite, plainArchitecture, signed } from "./plain-architecture.ts";
 import { type RelocationRule, RelocationTable } from "./relocation-rules.ts";
+import { ppc64Operands } from "./word-operands.ts";
 
 const half = (type: number, name: string): RelocationRule => ({ type, name, width: 2 });
 /** The two low bits of a DS-form displacement are opcode. */
@@ -64,11 +65,15 @@ const table = new RelocationTable(rules);
 const rel24 = 10;
 const rel14 = 11;
 const tocTypes: ReadonlySet<number> = new Set([47, 48, 49, 50, 63, 64]);
+/** ftrace's stub is the module's own; so is what saves registers with -Os (arch/powerpc/lib/crtsavres.S, linked into each module). */
+const ownOfEachModule = /^(_mcount|_(save|rest)(gpr|fpr|vr)[01]?_\d+)$/;
 const nop = 0x60000000;
 const fixupEntrySize = 48;
 
 export const ppc64: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "powerpc64le-linux-gnu", big: "powerpc64-linux-gnu" },
+  operands: () => ppc64Operands,
   name: "ppc64",
   machine: Machine.ppc64,
   pointerType: 38,
@@ -90,7 +95,7 @@ export const ppc64: Architecture = {
       if (target.kind === "atom" && target.atom.section.name === ".toc") return undefined;
       return "computes the address from the table of contents of its own module, which is too far away: build the unit with -mcmodel=large, which keeps such addresses in .toc";
     }
-    if (type !== rel24 || (target.kind === "external" && target.name === "_mcount")) return undefined;
+    if (type !== rel24 || (target.kind === "external" && ownOfEachModule.test(target.name))) return undefined;
     // A stub of the module loader stands between them and changes r2; it writes the load that restores it over a nop behind the call.
     const { littleEndian } = byteOrderOf(atom);
     const view = new DataView(atom.bytes.buffer, atom.bytes.byteOffset, atom.bytes.byteLength);

@@ -2,6 +2,7 @@ import { Machine } from "../../elf/constants.ts";
 import type { Architecture, ResolvedBranch } from "./arch.ts";
 import { entryCall, entrySite, plainArchitecture } from "./plain-architecture.ts";
 import { type RelocationRule, RelocationTable } from "./relocation-rules.ts";
+import { s390xOperands } from "./s390x-operands.ts";
 
 /**
  * s390x ELF ABI supplement, chapter 2.8. Distances of the DBL types count halfwords from the start of the instruction, and their place is the
@@ -52,6 +53,8 @@ const relativeCompare: readonly number[] = [0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 
 
 export const s390x: Architecture = {
   ...plainArchitecture(table),
+  gnuName: { little: "s390x-linux-gnu", big: "s390x-linux-gnu" },
+  operands: () => s390xOperands,
   name: "s390x",
   machine: Machine.s390,
   pointerType: 22,

@@ -4,6 +4,8 @@ import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
 import { effectDecoder } from "./x86-64-effects.ts";
 import { x86_64Calls, x86_64Flow } from "./x86-64-flow.ts";
+import { x86_64Operands } from "./x86-64-operands.ts";
+import { x86_64Text } from "./x86-64-text.ts";
 
 /** Bytes filled by each relocation type of the x86-64 psABI that the kernel's loader or linker knows. */
 const widths: ReadonlyMap<number, number> = new Map([
@@ -179,6 +181,9 @@ export const x86_64: Architecture = {
 
   dataFlow: { calls: x86_64Calls, read: x86_64Flow },
   effects: () => effectDecoder(loadedDisassembler()),
+  gnuName: { little: "x86_64-linux-gnu", big: "x86_64-linux-gnu" },
+  text: (code) => x86_64Text(loadedDisassembler())(code),
+  operands: () => x86_64Operands(effectDecoder(loadedDisassembler())),
 };
 
 function decode(code: Uint8Array): DecodedInstruction[] {

@@ -122,15 +122,23 @@ function dependencyFile(object: string): string {
 
 /** How Kbuild is run for units, besides what belongs to one run. */
 export async function unitBuildOptions(tree: string): Promise<Pick<KbuildOptions, "compilerFlags" | "variables">> {
-  return { compilerFlags: sectionFlags, variables: await objtoolPerUnit(tree) };
+  const config = await readFile(join(tree, ".config"), "utf8");
+  return { compilerFlags: [...sectionFlags, ...flagsOfTarget(config)], variables: objtoolPerUnit(config) };
+}
+
+/**
+ * What code of a patch module needs on some targets. On 64-bit PowerPC a function that jumps out of its module without coming back leaves its caller
+ * with the register r2 of the other.
+ */
+function flagsOfTarget(config: string): readonly string[] {
+  return /^CONFIG_PPC64=y$/m.test(config) ? ["-fno-optimize-sibling-calls"] : [];
 }
 
 /**
  * With IBT, Kbuild puts off objtool until the kernel is linked (scripts/Makefile.lib, `delay-objtool`). Single units need it at once: it writes jump
  * labels, call sites and unwind data, without which the unit is not what the kernel holds. `--link` is what it is then called with.
  */
-async function objtoolPerUnit(tree: string): Promise<Record<string, string>> {
-  const config = await readFile(join(tree, ".config"), "utf8");
+function objtoolPerUnit(config: string): Record<string, string> {
   const isDelayed = /^CONFIG_X86_KERNEL_IBT=y$/m.test(config);
   return isDelayed ? { "delay-objtool": "", objtool: "./tools/objtool/objtool --link" } : {};
 }
