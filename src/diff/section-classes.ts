@@ -24,7 +24,7 @@ export interface SectionRule {
 }
 
 /** First match wins. Names are those of the kernel's include/asm-generic/vmlinux.lds.h and of scripts/module.lds.S, 4.19 to 6.18. */
-export const sectionRules: readonly SectionRule[] = [
+const sectionRules: readonly SectionRule[] = [
   {
     pattern: /^\.(kmend|kpatch)\./,
     class: "mark",

@@ -25,7 +25,7 @@ export interface UnitCommand {
 }
 
 /** One function and one variable per section, so that code that moves is not code that changes. */
-const sectionFlags: readonly string[] = ["-ffunction-sections", "-fdata-sections"];
+export const sectionFlags: readonly string[] = ["-ffunction-sections", "-fdata-sections"];
 
 /** `fs/proc/meminfo.c` → `fs/proc/meminfo.o`. */
 export function objectPath(source: string): string {
