@@ -3,8 +3,8 @@ import type { Atom } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
-/** Sections of which only what code refers to counts: pieces without a name are strings and constants there. */
-const ordinary = /^\.(text|rodata|data|bss|init|exit|ref|sbss|sdata|srodata)\b|text/;
+/** Sections of which only what code refers to counts: pieces without a name are strings and constants there, or addresses (`.toc`, `.got`). */
+const ordinary = /^\.(text|rodata|data|bss|init|exit|ref|sbss|sdata|srodata|toc|got)\b|text/;
 
 /**
  * Names of sections that hold something without a name, and hold something else in the other build: tables that inline assembly makes and that a linker
