@@ -3,7 +3,7 @@ import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
-import { declaredName, isElsewhere, isLocalConstant, sourceName } from "./declarations.ts";
+import { declaredName, heldData, isElsewhere, isLocalConstant, sourceName } from "./declarations.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
 import type { LinePair } from "./lines/line-map.ts";
@@ -207,7 +207,7 @@ class ChangeFinder {
       const [oldSize, newSize] = [before.end - before.start, atom.end - atom.start];
       if (oldSize !== newSize)
         this.#refuse("DATA_SIZE_CHANGED", declaredName(atom), { oldSize: `${oldSize}`, newSize: `${newSize}` });
-      else this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
+      else this.#refuse("DATA_CHANGED", declaredName(atom), heldData(atom));
     }
   }
 
@@ -352,7 +352,7 @@ class ChangeFinder {
   #labelTables(): void {
     for (const atom of this.labelTables) {
       if (!this.correlation.originalOf.has(atom) || atom.symbol === undefined) continue;
-      if (isWritable(atom)) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
+      if (isWritable(atom)) this.#refuse("DATA_CHANGED", declaredName(atom), heldData(atom));
       else this.#requireCarriedUsers(atom);
     }
   }
@@ -379,7 +379,7 @@ class ChangeFinder {
       if (this.comparison.difference(before, atom) === null) continue;
       const { isUsed, isStored, isShared } = this.#requireCarriedUsers(atom);
       if (isShared) continue;
-      if (isStored) this.#refuse("DATA_CHANGED", declaredName(atom), { section: atom.section.name });
+      if (isStored) this.#refuse("DATA_CHANGED", declaredName(atom), heldData(atom));
       else if (isUsed && !this.labelTables.has(atom)) {
         this.notes.push(
           `${this.unitPath}: the constant ${atom.name} changed; its users carry the new copy, pointers that they stored earlier keep the old one`,

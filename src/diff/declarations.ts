@@ -24,3 +24,8 @@ export function sourceName(name: string): string {
 export function isLocalConstant(atom: Atom): boolean {
   return atom.kind === "rodata" && (atom.symbol === undefined || atom.symbol.binding === 0);
 }
+
+/** Where the running kernel has a variable or constant, and what may have become of its content. */
+export function heldData(atom: Atom): { readonly section: string; readonly holds: string } {
+  return { section: atom.section.name, holds: isWritable(atom) ? "holds and may have modified" : "holds" };
+}

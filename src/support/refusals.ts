@@ -56,7 +56,7 @@ export const refusalTexts = {
     hint: "undo that update, and make one update of both patches",
   },
   DATA_CHANGED: {
-    why: "the running kernel already holds and may have modified this data in {section}; a new initial value would not reach it",
+    why: "the running kernel already {holds} this data in {section}; a new initial value would not reach it",
     hint: "set the new value from a pre-patch callback, or move the decision into the code that reads the data",
   },
   DATA_SIZE_CHANGED: {

@@ -59,6 +59,14 @@ export function judge(report: GuestReport): Verdict {
   };
 }
 
+/** Line of klp_enable_patch() (kernel/livepatch/core.c). */
+function isEnabling(line: string): boolean {
+  return /livepatch: enabling patch '/.test(line);
+}
+
+const blindText =
+  "the patch was enabled, and from then on the programs of the virtual machine could not read its state: they may need what it changes";
+
 const staysRemark =
   "the module stays in memory until the next boot, so it was not unloaded: addresses of it may be kept";
 
@@ -105,7 +113,8 @@ function failedStep(report: GuestReport, frame: FindFrame, log: readonly string[
   }
   const name = frame("name");
   if (name === undefined) return ended("right after it loaded the patch module");
-  if (name.text.trim() === "") return "the module was loaded, but registered no live patch";
+  if (name.text.trim() === "")
+    return log.some(isEnabling) ? blindText : "the module was loaded, but registered no live patch";
   const limit = `did not end within ${report.transitionLimitSeconds} s`;
   const patched = frame("patched");
   if (patched === undefined) return ended("during the transition");

@@ -210,3 +210,10 @@ test("stalled tasks come with their stacks", () => {
     { task: 13, name: "spin ner", stack: [] },
   ]);
 });
+
+test("a guest that cannot run its programs any more once the patch is enabled is told as that", () => {
+  const enabled = log.replace("[ 4.0]", "[ 3.0] livepatch: enabling patch 'livepatch_x'\n[ 4.0]");
+  expect(judge(run({ name: [0, "\n"], log: [0, enabled] })).failure).toContain(
+    "the patch was enabled, and from then on",
+  );
+});
