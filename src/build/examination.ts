@@ -16,7 +16,7 @@ import { type AssemblyRequest, replacesAll } from "./assemble/assemble.ts";
 import { KernelTypes } from "./check-layouts.ts";
 import type { OpenedExternal } from "./external-module.ts";
 import { checkDeclarations } from "./foreign-declarations.ts";
-import { checkTypes, isFromElsewhere } from "./foreign-types.ts";
+import { checkConstants, checkTypes, isFromElsewhere } from "./foreign-types.ts";
 import { headersToFollow } from "./pairs/headers-to-follow.ts";
 import { ReadAhead } from "./pairs/read-ahead.ts";
 import { refusedByText } from "./pairs/refused-by-text.ts";
@@ -155,6 +155,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     );
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
+  const constants = checkConstants(session);
   const declarations = isFromElsewhere(session)
     ? await checkDeclarations(resolved, {
         types,
@@ -173,11 +174,12 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...changed.flatMap((plan) => [...refuseRenamedState(plan), ...refuseComparedCopies(plan)]),
     ...(await refusePerCpuMisuse(resolved, (object) => objects.open(object))),
     // Without code that knows it, a new layout is in nobody's way.
-    ...(changed.length > 0 ? layouts.refusals : []),
+    ...(changed.length > 0 ? [...layouts.refusals, ...constants.refusals] : []),
   ]);
   const notes = [
     ...compiledNotes,
     ...layouts.notes,
+    ...constants.notes,
     ...declarations.notes,
     ...plans.flatMap(({ changes }) => changes.notes),
     ...resolved.flatMap((unit) => unit.notes),

@@ -1,7 +1,9 @@
 import type { ChangeSet } from "../change/change-set.ts";
+import { type ExchangedConstant, exchangedConstants } from "../change/exchanged-constants.ts";
 import type { LayoutFindings } from "../diff/layout.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import { sourceTree } from "../kernel/tree-kernel.ts";
+import { refuse } from "../support/refusals.ts";
 import type { BuildContext } from "./build-context.ts";
 import type { BuildOptions } from "./build-types.ts";
 import { checkUnitLayouts, type KernelTypes } from "./check-layouts.ts";
@@ -24,6 +26,21 @@ export interface TypeQuestion {
  */
 export function isFromElsewhere({ kernel, options }: Pick<TypeQuestion, "kernel" | "options">): boolean {
   return kernel.distribution === sourceTree || options.image !== undefined || options.rpms !== undefined;
+}
+
+/** Refuses constants that exchange their values, unless the user accepts that. */
+export function checkConstants({ change, options }: Pick<TypeQuestion, "change" | "options">): LayoutFindings {
+  const allowed = options.allowLayout ?? [];
+  const found = exchangedConstants(change.files);
+  const isAllowed = ({ name }: ExchangedConstant): boolean => allowed.includes("*") || allowed.includes(name);
+  return {
+    refusals: found
+      .filter((constant) => !isAllowed(constant))
+      .map(({ name, path, old, value, from }) => refuse("CONSTANT_EXCHANGED", name, path, { name, old, value, from })),
+    notes: found
+      .filter(isAllowed)
+      .map(({ name, path, from }) => `${path}: ${name}: accepted as --allow-layout says: it gets the value of ${from}`),
+  };
 }
 
 /** Compares the types of all units where that can show anything. */

@@ -132,6 +132,11 @@ export const refusalTexts = {
     hint: "{advice}",
     option: { name: "allow-layout", value: "{name}", effect: "accepts the change as it is" },
   },
+  CONSTANT_EXCHANGED: {
+    why: "it changes from {old} to {value}, which was {from}: what the old code has marked with {from} would count as {name}",
+    hint: "leave existing values as they are, and give new meanings new ones",
+    option: { name: "allow-layout", value: "{name}", effect: "accepts it, where no object keeps the value" },
+  },
   LAYOUT_UNKNOWN: {
     why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",
     hint: "leave changes of types out, or use a kernel that is built with debug information",
