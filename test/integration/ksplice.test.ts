@@ -172,7 +172,7 @@ describe("updates of a source tree", () => {
         .replace("->count -= *cnt;", "$& ctx->more++;"),
     );
     const larger = await tree.create(`--patch=${grown}`);
-    expect(larger).toMatchObject({ exitCode: 255, stderr: expect.stringContaining("--allow-layout eventfd_ctx") });
+    expect(larger).toMatchObject({ exitCode: 255, stderr: expect.stringContaining("--allow-layout=eventfd_ctx") });
     await tree.update("grown", "--allow-layout=eventfd_ctx", `--patch=${grown}`);
     tree.updates.delete("grown");
   });
