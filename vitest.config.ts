@@ -47,6 +47,8 @@ export default defineConfig({
           exclude: ["test/integration/**"],
           testTimeout: 30_000,
           hookTimeout: 120_000,
+          // By default one processor is left to the main thread, which has nothing to do while a worker compiles.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
         },
       },
       {
