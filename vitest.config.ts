@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
@@ -47,8 +46,6 @@ export default defineConfig({
           exclude: ["test/integration/**"],
           testTimeout: 30_000,
           hookTimeout: 120_000,
-          // By default one processor is left to the main thread, which has nothing to do while a worker compiles.
-          maxWorkers: Math.max(2, availableParallelism() - 1),
         },
       },
       {
