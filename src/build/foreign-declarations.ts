@@ -12,7 +12,7 @@ import { sizeProblem } from "../match/variable-size.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { KernelTypes } from "./check-layouts.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
-import type { Reach } from "./resolve/resolve.ts";
+import { ownerOf, type Reach } from "./resolve/resolve.ts";
 
 /** Where to look up what a unit declares. */
 export interface DeclarationQuestion {
@@ -89,12 +89,6 @@ function readDeclared(object: Uint8Array): ReadonlyMap<string, Declared> | undef
     if (error instanceof ElfFormatError) return undefined;
     throw error;
   }
-}
-
-/** The object that defines it; undefined for what the patch defines itself, or what is not there. */
-function ownerOf(reach: Reach): string | undefined {
-  if (reach.by === "nothing") return undefined;
-  return reach.by === "klp" ? reach.symbol.object : reach.owner;
 }
 
 /** Why the name cannot stand for a function, or a variable, at all. */

@@ -2,7 +2,7 @@ import type { Atom } from "../diff/atoms.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
-import type { Reach } from "./resolve/resolve.ts";
+import { ownerOf, type Reach } from "./resolve/resolve.ts";
 
 /**
  * Refuses instructions of carried code that take a per-CPU variable of the kernel for an ordinary one, or the other way round: such a declaration compiles,
@@ -42,8 +42,7 @@ async function isPerCpuThere(
   reach: Reach,
   open: (object: string) => Promise<TargetObject>,
 ): Promise<boolean | undefined> {
-  if (reach.by === "nothing") return undefined;
-  const owner = reach.by === "klp" ? reach.symbol.object : reach.owner;
+  const owner = ownerOf(reach);
   if (owner === undefined) return undefined;
   const target = await open(owner);
   const found = target.symbolsNamed(reach.by === "klp" ? reach.symbol.name : name);

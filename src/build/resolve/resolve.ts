@@ -19,6 +19,12 @@ export type Reach =
   | { readonly by: "klp"; readonly symbol: KlpSymbol; readonly proof: string }
   | { readonly by: "nothing"; readonly problem: Unresolved };
 
+/** The object that defines what is reached; undefined for what the patch defines itself, or what is not there. */
+export function ownerOf(reach: Reach): string | undefined {
+  if (reach.by === "nothing") return undefined;
+  return reach.by === "klp" ? reach.symbol.object : reach.owner;
+}
+
 /** The symbol of a livepatch relocation: `.klp.sym.<object>.<name>,<sympos>`. */
 export interface KlpSymbol {
   readonly object: string;
