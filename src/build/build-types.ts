@@ -51,6 +51,8 @@ export interface BuildOptions extends KernelChoice {
   readonly allowLayout?: readonly string[] | undefined;
   /** The author's word that the module can be unloaded though addresses of it may be kept. */
   readonly removable?: boolean | undefined;
+  /** Vulnerabilities that the patches fix, for the manifest. */
+  readonly cves?: readonly string[] | undefined;
   /** The patches change this module, which is not part of the kernel; their file names are relative to its source. */
   readonly external?: ExternalRequest | undefined;
   /** Reads the change, in place of `patches`. */

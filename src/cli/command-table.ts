@@ -4,6 +4,7 @@ import { bootCommand } from "./commands/boot.ts";
 import { buildCommand } from "./commands/build.ts";
 import { checkCommand } from "./commands/check.ts";
 import { createCommand } from "./commands/create.ts";
+import { cvesCommand } from "./commands/cves.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { forceCommand } from "./commands/force.ts";
@@ -25,6 +26,7 @@ export const commands: readonly CommandDefinition[] = [
   buildCommand,
   tryCommand,
   verifyCommand,
+  cvesCommand,
   packageCommand,
   repoCommand,
   createCommand,

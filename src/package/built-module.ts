@@ -26,6 +26,8 @@ export interface FinishedModule {
   readonly noteSha256: string;
   /** Patches that it says it was built from. */
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
+  /** Vulnerabilities that it says it fixes. */
+  readonly cves: readonly string[];
   /** Build id of the kernel image that it was proven against; empty when it does not say. */
   readonly kernelBuildId: string;
   /** Build ids of the modules that it patches, by name; of those that have one. */
@@ -76,6 +78,7 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
     sha256: digest,
     signed,
     noteSha256: buildIdNote === undefined ? "" : sha256(buildIdNote),
+    cves: module.manifest?.cves ?? [],
     patches: (info.get("kmend.patch") ?? []).flatMap((text) => {
       const match = /^([0-9a-f]{64}) (.*)$/.exec(text);
       return match === null ? [] : [{ sha256: match[1] as string, name: match[2] as string }];

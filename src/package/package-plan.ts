@@ -141,6 +141,7 @@ export function planPackage(content: PackageContent, choices: PackageChoices): P
     throw wrong("PACKAGE_NAME", "two modules would be the same file of the package", "name them differently");
   }
   const empty = modules.length === 0;
+  const named = modules.flatMap(({ finished }) => finished?.cves ?? []);
   const name = nameOf(profile, packaged, kernels, architecture, choices.name);
   return {
     profile,
@@ -153,7 +154,7 @@ export function planPackage(content: PackageContent, choices: PackageChoices): P
     description: choices.description ?? content.origin,
     license: choices.license ?? (profile === "kpatch-module" ? "GPLv2" : "GPL-2.0-only"),
     maintainer: choices.maintainer ?? nobody,
-    cves: [...new Set((choices.cves ?? []).map((cve) => checked("cve", cve)))].sort(),
+    cves: [...new Set([...named, ...(choices.cves ?? [])].map((cve) => checked("cve", cve)))].sort(),
     severity: choices.severity,
     kernels,
     modules: packaged,

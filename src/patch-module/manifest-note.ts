@@ -48,6 +48,8 @@ export interface Manifest {
   /** Types whose change was accepted with --allow-layout. */
   readonly allowedLayouts: readonly string[];
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
+  /** Vulnerabilities that the patches fix, by their numbers; missing when nobody named any. */
+  readonly cves?: readonly string[] | undefined;
   /** Patch modules that have to be in force before this one, oldest first. */
   readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
   /** The module that is patched when it is not one of the kernel's own. */

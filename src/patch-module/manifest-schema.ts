@@ -38,6 +38,7 @@ const shape = {
   replace: z.boolean(),
   allowedLayouts: z.array(text),
   patches: z.array(named),
+  cves: z.optional(z.array(z.string().check(z.regex(/^CVE-\d{4}-\d{4,10}$/)))),
   after: z.optional(z.array(kernelModule)),
   external: z.optional(kernelModule),
   modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),

@@ -1,8 +1,8 @@
 /**
  * What a requirement is for: making a patch module, trying it in a virtual machine, making a package or repository of that kind, taking a kernel from
- * RPMs that are given or that dnf finds, running the project's own tests.
+ * RPMs that are given or that dnf finds, fetching CVE records and fixes, running the project's own tests.
  */
-export type Need = "build" | "try" | "rpm" | "deb" | "sign" | "rpm-repository" | "source-rpm" | "dnf" | "test";
+export type Need = "build" | "try" | "cve" | "rpm" | "deb" | "sign" | "rpm-repository" | "source-rpm" | "dnf" | "test";
 
 /** A way of managing packages; one column of the table each. */
 export type PackageManager = "apt";
@@ -113,7 +113,13 @@ export const requirements: readonly Requirement[] = [
   program("bzip2", ["test"], "is what Ubuntu's kernel source is packed with, and some kernel images", "bzip2"),
   program("gpg", ["test"], "signs packages and repositories", "gpg"),
   program("gpg-agent", ["test"], "keeps the keys that gpg makes and signs with", "gpg-agent"),
-  program("git", ["test"], "makes the repositories that changes and source trees are read from", "git"),
+  program(
+    "git",
+    ["cve", "test"],
+    "reads fixes from a clone of the stable tree, and makes repositories for tests",
+    "git",
+  ),
+  program("curl", ["cve", "test"], "fetches CVE records and fixes, through the machine's proxies", "curl"),
   program("modinfo", ["test"], "reads a module as the system does", "kmod"),
   program("depmod", ["test"], "indexes the modules of a virtual machine with systemd", "kmod"),
   program("modprobe", ["test"], "loads modules in a virtual machine with systemd", "kmod"),

@@ -9,7 +9,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
   const change = ["change", ...objects];
   const target = ["kernel", ...change];
   const build = ["match", "diff", ...target];
-  const top = ["matrix", "update", "package", "host", "vm", "build", ...build];
+  const top = ["cve", "matrix", "update", "package", "host", "vm", "build", ...build];
   return {
     support: [],
     elf: ["support"],
@@ -26,6 +26,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     // Ksplice updates are made by a build and applied on a host: the only room that may use both.
     update: ["package", "host", "build", ...build],
     matrix: ["package", "build", ...build],
+    // From a number to a module: the records choose the patches, and a build makes the module of them.
+    cve: ["build", ...build],
     cli: top,
     ".": top,
   };

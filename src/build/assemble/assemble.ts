@@ -141,6 +141,7 @@ function tablesOf(
     replace,
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
+    ...((options.cves ?? []).length === 0 ? {} : { cves: options.cves }),
     ...keptIn(request),
     ...(after === undefined ? {} : { after }),
     ...(modules.length === 0 ? {} : { modules }),

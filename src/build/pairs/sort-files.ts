@@ -1,5 +1,6 @@
 import { basename, dirname, relative } from "node:path";
 import type { ChangedFile } from "../../change/change-set.ts";
+import { isOutsideKernel } from "../../change/outside-kernel.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 
 /** The files of a change by what they are to the kernel build. */
@@ -14,10 +15,6 @@ export interface SortedFiles {
   readonly notes: readonly string[];
 }
 
-/** Folders whose files never become part of a kernel image, and kinds of files that are only read by people or other tools. */
-const outsideFolders = /^(Documentation|tools|samples|scripts|LICENSES|usr)\//;
-const outsideKinds = /(\.(rst|txt|md|yaml|dts|dtsi|json|py|sh|pl)|(^|\/)(MAINTAINERS|CREDITS|\.\w+ignore))$/;
-
 /** Sorts the files of a change; what is none of the known kinds counts as included by some unit. */
 export function sortFiles(files: readonly ChangedFile[]): SortedFiles {
   const sources: ChangedFile[] = [];
@@ -27,7 +24,7 @@ export function sortFiles(files: readonly ChangedFile[]): SortedFiles {
   const notes: string[] = [];
   for (const file of files) {
     const { path } = file;
-    if (outsideFolders.test(path) || outsideKinds.test(path)) outside.push(path);
+    if (isOutsideKernel(path)) outside.push(path);
     else if (/\.[cS]$/.test(path)) sources.push(file);
     else if (/(^|\/)(Makefile|Kbuild)[^/]*$|\.mk$/.test(path)) makefiles.push(file);
     else if (/(^|\/)Kconfig[^/]*$/.test(path))

@@ -1,6 +1,7 @@
 import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
 import { externalOf, externalOptions } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
 import { reportBuild } from "../report/build-report.ts";
@@ -44,19 +45,32 @@ export const buildCommand: CommandDefinition = {
     "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and verifies that the module matches the kernel before writing it.",
   arguments: [
     {
-      name: "PATCH...",
-      description: "unified diffs against the kernel source, applied in this order",
+      name: "[PATCH...]",
+      description: "unified diffs against the kernel source, applied in this order; none with --cve",
       offers: [{ files: [".patch", ".diff"] }],
     },
   ],
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
     ...buildOptions,
+    {
+      flags: "--cve <ID>",
+      description: "build the fix of this vulnerability, by its number (repeatable)",
+      repeatable: true,
+    },
+    { flags: "--all-cves", description: "build the fixes of all open vulnerabilities that can be, in one module" },
+    ...cveFilterOptions,
+    cveDataOption,
+    ...fixSourceOptions,
   ],
   examples: [
     { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
     { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
     { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
+    {
+      command: "kmend build --cve CVE-2026-12345 --git ~/linux-stable",
+      description: "the fix of a vulnerability, from a clone of the stable tree",
+    },
     {
       command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
       description: "for that RPM's kernel",
@@ -73,6 +87,10 @@ export const buildCommand: CommandDefinition = {
     [ExitCode.environment]: "the environment is not ready",
   },
   async run(context, operands, options) {
+    if (options.flag("allCves") || options.list("cve").length > 0) {
+      const { buildByCve } = await import("./build-cves.ts");
+      return buildByCve(context, operands, options);
+    }
     const result = await runBuild(context, operands, options, ["build"], options.text("output"));
     reportBuild(context, result);
     return buildExitCodes[result.outcome];
@@ -104,8 +122,16 @@ export async function runBuild(
     signal,
   });
   const { build } = await import("../../build/build.ts");
-  const request: BuildOptions = {
-    patches,
+  return build({ ...requestOf(context, options, output), patches });
+}
+
+/** What the options ask of a build, but for the patches. */
+export function requestOf(
+  { progress, signal }: CommandContext,
+  options: OptionValues,
+  output: string | undefined,
+): Omit<BuildOptions, "patches"> {
+  return {
     ...kernelOf(options),
     ...externalOf(options),
     output,
@@ -119,5 +145,4 @@ export async function runBuild(
     progress,
     signal,
   };
-  return build(request);
 }

@@ -62,6 +62,7 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
       manifest.replace ? "cumulative: replaces all loaded patch modules" : "stacked: leaves the loaded ones active",
     );
     for (const patch of manifest.patches) row("patch", `${patch.name}, sha256 ${patch.sha256}`);
+    if (manifest.cves !== undefined) row("fixes", manifest.cves.join(", "));
     const kept = manifest.keptAddresses ?? [];
     if (kept.length > 0 && manifest.removable === true) {
       row("lifetime", "can be unloaded by its author's word (--removable), though addresses of it may be kept:");

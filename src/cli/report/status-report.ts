@@ -51,7 +51,7 @@ export function idleText({ name, references, staysInMemory }: IdleModule): strin
   return `replaced or reverted, still in memory${held} (kmend unload ${name})`;
 }
 
-function summaryOf({ functions, replace, staysInMemory, patches, problem }: PatchStatus): string {
+function summaryOf({ functions, replace, staysInMemory, patches, cves, problem }: PatchStatus): string {
   const count = (state: FunctionStatus["state"]): number => functions.filter((entry) => entry.state === state).length;
   const parts = [counted(functions.length, "function")];
   if (count("covered") > 0) parts.push(`${count("covered")} covered by later modules`);
@@ -59,6 +59,7 @@ function summaryOf({ functions, replace, staysInMemory, patches, problem }: Patc
   if (replace !== null) parts.push(replace ? "cumulative" : "stacked");
   if (staysInMemory === true) parts.push("stays in memory until the next boot");
   if (patches.length > 0) parts.push(`from ${patches.join(", ")}`);
+  if (cves.length > 0) parts.push(`fixes ${cves.join(", ")}`);
   if (problem !== null) parts.push(problem);
   return parts.join("; ");
 }

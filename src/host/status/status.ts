@@ -38,6 +38,8 @@ export interface PatchStatus {
   readonly staysInMemory?: true;
   /** The patches that it was made from; empty for a module that kmend did not make. */
   readonly patches: readonly string[];
+  /** Vulnerabilities that it fixes, by their numbers. */
+  readonly cves: readonly string[];
   /** What is wrong with the manifest in the loaded module; null when nothing is. */
   readonly problem: string | null;
 }
@@ -54,6 +56,8 @@ export interface InstalledStatus {
    * `other kernel`; `held back` when it is not loaded at boot, since the machine died when it was; `damaged` when it is no patch module.
    */
   readonly state: "in force" | "covered" | "held back" | "not loaded" | "other kernel" | "damaged";
+  /** Vulnerabilities that it fixes, by their numbers. */
+  readonly cves: readonly string[];
   /** Why it is damaged or held back. */
   readonly problem: string | null;
   /** What would help against the problem. */
@@ -124,6 +128,7 @@ async function patchStatus(root: string, patch: LoadedPatch, later: readonly Loa
     references,
     ...(staysInMemory(patch.manifest ?? undefined) ? { staysInMemory: true } : {}),
     patches: patch.manifest?.patches.map((source) => source.name) ?? [],
+    cves: patch.manifest?.cves ?? [],
     problem: patch.problem,
   };
 }
@@ -157,7 +162,8 @@ async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Pro
       const { module, file, problem } = entry;
       const name = module?.name ?? file.replace(/\.ko$/, "");
       const here = release === host.release;
-      const base = { release, name, file, installedAt: new Date(entry.installedAt).toISOString() };
+      const cves = module?.manifest?.cves ?? [];
+      const base = { release, name, file, installedAt: new Date(entry.installedAt).toISOString(), cves };
       const add = (
         state: InstalledStatus["state"],
         problem: string | null = null,

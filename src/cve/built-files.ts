@@ -1,0 +1,102 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { isOutsideKernel } from "../change/outside-kernel.ts";
+import { compareCompiler, toolchainFolder } from "../kernel/compiler.ts";
+import type { TargetKernel } from "../kernel/find.ts";
+import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
+import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
+import { membershipOf } from "../kernel/tree/units.ts";
+import { temporaryBeside } from "../support/cache.ts";
+import type { Progress } from "../support/progress.ts";
+
+/** How a question about a kernel's configuration is carried out. */
+export interface BuiltFilesOptions {
+  readonly jobs?: number | undefined;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How many of the units that may see a header are asked about; more than that, and one of them is built. */
+const askedUnits = 400;
+
+/**
+ * Which of some source files become part of a kernel, by Kbuild's word; a header does when a unit that may include it does. Files that it knows nothing of
+ * (tables that a generator reads, a Makefile) count as part of it.
+ * @returns those files that do not.
+ */
+export async function filesNotBuilt(
+  kernel: TargetKernel,
+  files: readonly string[],
+  options: BuiltFilesOptions,
+): Promise<ReadonlySet<string>> {
+  const { progress, signal } = options;
+  return withTree(kernel, options, ({ tree, folder, toolchain }) =>
+    progress.phase("configuration", "Ask Kbuild which files are built", async () => {
+      const kept = join(toolchain, "lists");
+      const question = { environment: tree.environment, at: tree.path, scratch: folder, kept };
+      const all = [...new Set(files)];
+      const outside = all.filter((path) => isOutsideKernel(path) || isOfOtherMachine(path));
+      const inside = all.filter((path) => !outside.includes(path));
+      const headers = inside.filter((path) => path.endsWith(".h"));
+      const graph = await includeGraph(tree.path, kernel.folder, foldersLeftOut(tree.environment), signal);
+      const seeing = new Map(headers.map((header) => [header, graph.unitsThatMaySee([header]).filter(isHere)]));
+      const few = [...seeing].filter(([, units]) => units.length <= askedUnits);
+      const units = inside.filter((path) => /\.[cS]$/.test(path));
+      const asked = [...new Set([...units, ...few.flatMap(([, list]) => list)])];
+      const members = await membershipOf(question, asked);
+      const isBuilt = (unit: string): boolean => members.get(unit)?.kind !== "not-built";
+      // A C file that another includes is what a header is.
+      const included = units.filter((unit) => !isBuilt(unit));
+      const byOthers = new Map(
+        included.map((unit) => [unit, graph.unitsThatMaySee([unit]).filter((path) => path !== unit)]),
+      );
+      const others = await membershipOf(question, [...new Set([...byOthers.values()].flat())].slice(0, askedUnits));
+      return new Set([
+        ...outside,
+        ...few.filter(([, list]) => !list.some(isBuilt)).map(([header]) => header),
+        ...included.filter(
+          (unit) => !(byOthers.get(unit) ?? []).some((path) => others.get(path)?.kind !== "not-built"),
+        ),
+      ]);
+    }),
+  );
+}
+
+/** A kernel's prepared tree, as long as somebody works with it. */
+export interface OpenTree {
+  readonly tree: PreparedTree;
+  /** A private folder. */
+  readonly folder: string;
+  /** Folder of the cache for what this compiler made of the tree. */
+  readonly toolchain: string;
+}
+
+/** Prepares the tree of a kernel, and keeps it until the work is done. */
+export async function withTree<Result>(
+  kernel: TargetKernel,
+  { jobs, progress, signal }: BuiltFilesOptions,
+  work: (open: OpenTree) => Promise<Result>,
+): Promise<Result> {
+  const compiler = await compareCompiler(kernel.image.banner, signal);
+  const folder = temporaryBeside(join(kernel.folder, "cves"));
+  const found = { program: compiler.program, version: compiler.here };
+  const tree = await reserveTree(kernel, folder, { compiler: found, jobs, progress, signal });
+  try {
+    await mkdir(folder, { recursive: true });
+    return await work({ tree, folder, toolchain: toolchainFolder(kernel.folder, compiler) });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function isHere(path: string): boolean {
+  return !isOfOtherMachine(path);
+}
+
+/** Folders below `arch` of the machines that kmend makes patch modules for. */
+const ownArchitecture = "x86";
+
+function isOfOtherMachine(path: string): boolean {
+  const machine = /^arch\/([^/]+)\//.exec(path)?.[1];
+  return machine !== undefined && machine !== ownArchitecture;
+}

@@ -1,0 +1,103 @@
+import { isOutsideKernel } from "../change/outside-kernel.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
+import { commitPattern } from "./cve-record.ts";
+
+/** The patch of one commit of the stable tree. */
+export interface FixPatch {
+  /** Full object name. */
+  readonly commit: string;
+  readonly title: string;
+  /** Mail with the patch, files outside the kernel left out. */
+  readonly content: Buffer;
+  /** Files that were left out, since no unit sees them. */
+  readonly leftOut: readonly string[];
+  /** Files that the patch changes, as they are named after it. */
+  readonly files: readonly string[];
+}
+
+/**
+ * Reads a patch in the mail format of git-format-patch(1), which names its commit.
+ * @param from where it was read, for messages.
+ * @throws KmendError `FIX_DAMAGED` when it is no such mail, `FIX_OF_OTHER_COMMIT`, `FIX_OUTSIDE` when nothing of it is part of a kernel.
+ */
+export function readFixPatch(mail: Buffer, commit: string, from: string): FixPatch {
+  // Sources are not always UTF-8: each byte stands for itself.
+  const text = mail.toString("latin1");
+  const named = /^From ([0-9a-f]{40}) /.exec(text)?.[1];
+  if (named === undefined) {
+    const isPage = /^\s*<(?:!doctype|html|\?xml)/i.test(text);
+    throw damaged(
+      from,
+      isPage ? "a page came in its place, perhaps of a proxy" : "it does not begin with the name of a commit",
+    );
+  }
+  if (named !== commit) {
+    throw new KmendError({
+      code: "FIX_OF_OTHER_COMMIT",
+      message: `this is commit ${named}, not ${commit}`,
+      where: from,
+      why: "the records name the commit that fixes the vulnerability in this series",
+      hint: "check the address template, or give a clone of the stable tree with --git",
+    });
+  }
+  // Each file begins with a line of its own; the last one ends before the signature of the mail.
+  const start = text.search(/^diff --git /m);
+  if (start < 0) throw damaged(from, "it holds no diff: the commit may be a merge");
+  const signature = /\n-- \n[^\n]*\n*$/.exec(text);
+  const end = signature === null ? text.length : signature.index + 1;
+  const parts = text.slice(start, end).split(/^(?=diff --git )/m);
+  const named_ = parts.map((part) => ({ part, path: pathOf(part) }));
+  const kept = named_.filter(({ path }) => !isOutsideKernel(path));
+  if (kept.length === 0) {
+    throw new KmendError({
+      code: "FIX_OUTSIDE",
+      message: "nothing that this commit changes is part of a kernel",
+      where: from,
+      why: parts.map(pathOf).join(", "),
+      hint: "there is nothing to be patched in the running kernel",
+      exitCode: ExitCode.unchanged,
+    });
+  }
+  return {
+    commit,
+    title: titleOf(text.slice(0, start)),
+    content: Buffer.from(`${text.slice(0, start)}${kept.map(({ part }) => part).join("")}`, "latin1"),
+    leftOut: named_.filter(({ path }) => isOutsideKernel(path)).map(({ path }) => path),
+    files: kept.map(({ path }) => path),
+  };
+}
+
+/** The name that a file has after the patch, or had before it was deleted. */
+function pathOf(part: string): string {
+  const after = /^\+\+\+ b\/(.*?)\t?$/m.exec(part)?.[1] ?? /^rename to (.*)$/m.exec(part)?.[1];
+  if (after !== undefined) return after;
+  return /^--- a\/(.*?)\t?$/m.exec(part)?.[1] ?? /^diff --git a\/(.*) b\/\1$/m.exec(part)?.[1] ?? "";
+}
+
+/** The subject of the mail without its mark, lines that were folded joined again. */
+function titleOf(head: string): string {
+  const subject = /^Subject: (.*(?:\n[ \t].*)*)/m.exec(head)?.[1] ?? "";
+  return Buffer.from(subject.replace(/\n[ \t]+/g, " ").replace(/^\[[^\]]*\] /, ""), "latin1").toString("utf8");
+}
+
+function damaged(from: string, why: string): KmendError {
+  return new KmendError({
+    code: "FIX_DAMAGED",
+    message: "this is not the patch of a commit",
+    where: from,
+    why,
+    hint: "open the address in a browser to see what is there, or give a clone of the stable tree with --git",
+  });
+}
+
+/** @throws KmendError `USAGE` for what is no full object name of a commit. */
+export function requireCommitName(name: string): string {
+  if (commitPattern.test(name)) return name;
+  throw new KmendError({
+    code: "USAGE",
+    message: `${JSON.stringify(name)} is not the full name of a commit`,
+    why: "short names mean something else from one repository to the next",
+    hint: "give all 40 digits, as git rev-parse prints them",
+    exitCode: ExitCode.usage,
+  });
+}
