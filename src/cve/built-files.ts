@@ -1,4 +1,4 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isOutsideKernel } from "../change/outside-kernel.ts";
 import { compareCompiler, toolchainFolder } from "../kernel/compiler.ts";
@@ -6,7 +6,7 @@ import type { TargetKernel } from "../kernel/find.ts";
 import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
 import { membershipOf } from "../kernel/tree/units.ts";
-import { temporaryBeside } from "../support/cache.ts";
+import { cacheRoot, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
 import type { Progress } from "../support/progress.ts";
 
 /** How a question about a kernel's configuration is carried out. */
@@ -30,7 +30,7 @@ export async function filesNotBuilt(
   options: BuiltFilesOptions,
 ): Promise<ReadonlySet<string>> {
   const { progress, signal } = options;
-  return withTree(kernel, options, ({ tree, folder, toolchain }) =>
+  const found = await withTree(kernel, options, ({ tree, folder, toolchain }) =>
     progress.phase("configuration", "Ask Kbuild which files are built", async () => {
       const kept = join(toolchain, "lists");
       const question = { environment: tree.environment, at: tree.path, scratch: folder, kept };
@@ -60,6 +60,21 @@ export async function filesNotBuilt(
       ]);
     }),
   );
+  await writeFileAtomically(rememberedIn(kernel.folder), [...found].sort().join("\n")).catch(rethrowDiskErrors);
+  return found;
+}
+
+/**
+ * What {@link filesNotBuilt} found last for the kernel with this build id, for a host that has neither its source nor a compiler at hand.
+ * @returns undefined when it was never asked there.
+ */
+export async function knownNotBuilt(buildId: string): Promise<ReadonlySet<string> | undefined> {
+  const text = await readFile(rememberedIn(join(cacheRoot(), "kernels", buildId)), "utf8").catch(() => undefined);
+  return text === undefined ? undefined : new Set(text.split("\n"));
+}
+
+function rememberedIn(folder: string): string {
+  return join(folder, "cve-files-not-built.txt");
 }
 
 /** A kernel's prepared tree, as long as somebody works with it. */

@@ -15,6 +15,8 @@ export interface KernelCve {
   readonly score: number | null;
   readonly severity: ReturnType<typeof severityOf>;
   readonly vector: string | null;
+  /** When it was published, as ISO 8601; null where the record does not say. */
+  readonly published: string | null;
   /** First version of this series with the fix; null while there is none. */
   readonly fixedIn: string | null;
   /** The commit that fixed it in this series. */
@@ -105,10 +107,10 @@ export function statesOf(
   notBuilt: ReadonlySet<string> | undefined,
 ): KernelCve[] {
   return exposed.map(({ record, exposure }) => {
-    const { id, title, score, vector, files } = record;
+    const { id, title, score, vector, published, files } = record;
     const [state, why] = stateOf(record, exposure, knowledge, notBuilt);
     return {
-      ...{ id, title, score, severity: severityOf(score), vector },
+      ...{ id, title, score, severity: severityOf(score), vector, published },
       fixedIn: "fixed" in exposure ? exposure.fixed : null,
       commit: exposure.kind === "fixed later" ? (exposure.commit ?? null) : null,
       ...{ files, state, why },

@@ -33,6 +33,7 @@ const recordSchema = z.looseObject({
     cveId: z.string().check(z.regex(cveIdPattern)),
     state: text,
     assignerOrgId: z.optional(text),
+    datePublished: z.optional(text),
   }),
   containers: z.looseObject({
     cna: z.looseObject({
@@ -90,9 +91,15 @@ export function parseRecord(
     title: containers.cna.title ?? "",
     score: rated?.baseScore ?? ownScore ?? null,
     vector: rated?.vectorString ?? (ownScore === undefined ? null : (vector ?? null)),
+    published: dateOf(cveMetadata.datePublished),
     pairs: dyad !== undefined && dyad.length > 0 ? dyad : pairsOf(entries),
     files: [...new Set(entries.flatMap((entry) => entry.programFiles ?? []))],
   };
+}
+
+function dateOf(text: string | undefined): string | null {
+  const time = Date.parse(text ?? "");
+  return Number.isNaN(time) ? null : new Date(time).toISOString();
 }
 
 function pairsOf(entries: readonly Affected[]): CvePair[] {

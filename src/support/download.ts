@@ -1,6 +1,6 @@
 import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "./cache.ts";
+import { exists, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "./cache.ts";
 import { ExitCode, KmendError, messageOf } from "./errors.ts";
 import { run } from "./run.ts";
 
@@ -83,7 +83,8 @@ export async function download(url: string, path: string, options: DownloadOptio
       const { exitCode, stderr } = await run("curl", words, { allowFailure: true, signal });
       signal?.throwIfAborted();
       const last = lastHeaders(await readFile(head, "latin1").catch(() => ""));
-      if (exitCode !== 0 && (last.status < 200 || last.status > 206)) throw failed(from, stderr.trim(), networkHint);
+      const isBegun = last.status >= 200 && last.status <= 206 && (await exists(body));
+      if (exitCode !== 0 && !isBegun) throw failed(from, stderr.trim(), networkHint);
       // curl says so too when the server ends early; what came is kept.
       return { ...last, body, failure: exitCode === 0 ? undefined : stderr.trim() };
     } finally {

@@ -29,7 +29,8 @@ test("--version prints the version only", async () => {
 test.each([
   [[], "a command is missing"],
   [["bild"], "unknown command 'bild'", "Did you mean build?"],
-  [["build"], "missing required argument 'PATCH'", "kmend build --help"],
+  [["build"], "a patch is missing, or --cve or --all-cves", "kmend build --help"],
+  [["diff"], "missing required argument 'ORIGINAL.o'", "kmend diff --help"],
   [["build", "a.patch", "--kernl", "x"], "unknown option '--kernl'", "Did you mean --kernel?"],
   [["build", "a.patch", "--kernel"], "option '--kernel <RELEASE>' argument missing"],
   [["build", "a.patch", "-j", "0"], "It has to be a whole number of at least 1"],

@@ -4,6 +4,7 @@ import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues 
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
 import { externalOf, externalOptions } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 
 /** Options that let more pass than a build does by itself. */
@@ -91,6 +92,7 @@ export const buildCommand: CommandDefinition = {
       const { buildByCve } = await import("./build-cves.ts");
       return buildByCve(context, operands, options);
     }
+    if (operands.length === 0) throw usageError("kmend build", "a patch is missing, or --cve or --all-cves");
     const result = await runBuild(context, operands, options, ["build"], options.text("output"));
     reportBuild(context, result);
     return buildExitCodes[result.outcome];

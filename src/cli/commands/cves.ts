@@ -11,6 +11,7 @@ import {
   cveSubject,
   fixSourceOf,
   fixSourceOptions,
+  knownHere,
 } from "../options/cve-options.ts";
 import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
@@ -113,20 +114,6 @@ async function cvesOf(context: CommandContext, subject: CveSubject, options: Opt
     data: { from: data.from, sha256: data.digest, records: data.records.size },
     counts,
     cves,
-  };
-}
-
-/** Vulnerabilities that patch modules on this machine name: active ones, and those that are installed for the kernel. */
-export async function knownHere(
-  release: string,
-): Promise<{ readonly active: ReadonlySet<string>; readonly installed: ReadonlySet<string> }> {
-  const { readHostStatus } = await import("../../host/status/status.ts");
-  const status = await readHostStatus();
-  const here = status.installed.filter((module) => module.release === release);
-  const loaded = status.kernel === release ? status.loaded.filter(({ state }) => state === "enabled") : [];
-  return {
-    active: new Set(loaded.flatMap(({ cves }) => cves)),
-    installed: new Set(here.flatMap(({ cves }) => cves)),
   };
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
-import type { CommandContext, CommandDefinition } from "../command.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { cveDataOption, openRunningCves } from "../options/cve-options.ts";
 import { usageError } from "../options/usage.ts";
 import { statusLines } from "../report/status-report.ts";
 import { ownEscape } from "../terminal/terminal.ts";
@@ -20,6 +21,8 @@ export const statusCommand: CommandDefinition = {
       flags: "--prometheus <FILE>",
       description: "write metrics for the textfile collector instead (- is standard output)",
     },
+    { flags: "--cves", description: "with --prometheus: count the vulnerabilities of the running kernel too" },
+    cveDataOption,
   ],
   examples: [
     { command: "kmend status --watch", description: "follow a transition" },
@@ -32,11 +35,13 @@ export const statusCommand: CommandDefinition = {
   async run(context, _operands, options) {
     const { readHostStatus } = await import("../../host/status/status.ts");
     const target = options.text("prometheus");
+    if (target === undefined && options.flag("cves")) throw usageError("kmend status", "--cves needs --prometheus");
     const watch = options.flag("watch");
     if ([context.json, watch, target !== undefined].filter(Boolean).length > 1) throw exclusive();
     if (target !== undefined) {
       const { prometheusText } = await import("../../host/status/prometheus.ts");
-      const text = prometheusText(await readHostStatus());
+      const text =
+        prometheusText(await readHostStatus()) + (options.flag("cves") ? await cveText(context, options) : "");
       if (target === "-") context.print(text.trimEnd());
       else {
         const { writeFileAtomically } = await import("../../support/cache.ts");
@@ -51,6 +56,11 @@ export const statusCommand: CommandDefinition = {
     return ExitCode.done;
   },
 };
+
+async function cveText(context: CommandContext, options: OptionValues): Promise<string> {
+  const { cveMetrics } = await import("../../cve/running-kernel.ts");
+  return cveMetrics((await openRunningCves(context, options)).cves);
+}
 
 async function follow(context: CommandContext): Promise<ExitCode> {
   const { readHostStatus } = await import("../../host/status/status.ts");
