@@ -17,6 +17,7 @@ const programs: Readonly<Record<string, (args: readonly string[]) => Promise<voi
   fuzz: async (args) => (await import("./fuzz.ts")).fuzz(args, join(root(), "dist", "bench", "run.js")),
   "fuzz-parser": async (args) => (await import("./fuzz/run-parser.ts")).runParser(args),
   fixes: async (args) => (await import("./fixes.ts")).fixes(args),
+  cves: async (args) => (await import("./cves.ts")).cves(args),
   mutants: async (args) => (await import("./mutants.ts")).mutants(args, root()),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
@@ -34,6 +35,7 @@ const programs: Readonly<Record<string, (args: readonly string[]) => Promise<voi
 
 const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
+       npm run bench -- cves --table FILE [OPTIONS]
        npm run bench -- mutants [OPTIONS]
        npm run bench -- fuzz [PARSER] [COUNT]
 
@@ -46,6 +48,7 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   diff           the comparison alone, over pairs of real units
     --pairs=N    how many of them
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
+  cves           fixes of published vulnerabilities, told apart by their files; takes hours, see cves --help
   mutants        sources that differ from the kernel's, and modules that differ from what was built, in one place; see mutants --help
   fuzz           damaged inputs for every parser, see fuzz --help
   --short        each of them once, over as little as it can

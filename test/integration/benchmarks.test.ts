@@ -1,7 +1,14 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
+import { upstreamVersion } from "../../src/kernel/sources/distribution/debian-version.ts";
 import { type Ended, runProgram } from "./fresh-root.ts";
+import { Scratch, stockKernel } from "./stock-kernel.ts";
 import { pairOfVersions } from "./version-pair.ts";
+
+const scratch = new Scratch();
+afterAll(() => scratch.remove());
 
 const program = fileURLToPath(new URL("../../dist/bench/run.js", import.meta.url));
 
@@ -29,6 +36,22 @@ test("fixes builds one of the kernel's own fixes", async () => {
   expect(output).toMatch(/^\| failed \| 0 \|/m);
 });
 
+test("cves builds the fix of a vulnerability that is the only one of its file", async () => {
+  const { from } = await pairOfVersions();
+  const { kernel, tree } = await stockKernel();
+  const sources = readdirSync(join(tree.path, "fs/proc")).filter((name) => name.endsWith(".c"));
+  const rows = sources.map((name, at) => `CVE-2026-${1000 + at}\t${upstreamVersion(kernel.packageVersion)}\t\tfs/proc/${name}\ta title`);
+  const table = scratch.file("cves.tsv", ["cve\tfixed_in\tcvss_vector\tfiles\ttitle", ...rows].join("\n"));
+  const { exitCode, output } = bench("cves", "--table", table, "--within", "fs/proc", "--limit", "1");
+  expect(exitCode, output).toBe(0);
+  expect(output).toMatch(
+    new RegExp(
+      `${from.replaceAll(/[.+~]/g, "\\$&")} → \\S+: [1-9]\\d* vulnerabilities, [1-9]\\d* of them cases; 1 are built`,
+    ),
+  );
+  expect(output).toMatch(/^1\/1 (built|refused|unchanged|joined|incomplete) CVE-2026-/m);
+});
+
 test("no source and no module that differs in one place goes unseen", () => {
   const { exitCode, output } = bench("mutants", "--units", "14", "--each", "3", "--modules", "600", "--seed", "sample");
   expect(output).toMatch(/^\d+ mutants of \d+ units, 0 to be looked at$/m);
@@ -42,7 +65,7 @@ test("no source and no module that differs in one place goes unseen", () => {
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes", "mutants", "fuzz"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "fuzz"]);
 });
 
 test("fuzz finds nothing in a few hundred inputs of each parser", () => {
@@ -57,6 +80,8 @@ test("fuzz finds nothing in a few hundred inputs of each parser", () => {
 
 test.each([
   ["a parser that does not exist", ["fuzz", "nonsense"], 2, "error[USAGE]: no parser is named nonsense"],
+  ["a table that is not there", ["cves", "--table", "/nowhere/table"], 2, "error[USAGE]: ENOENT"],
+  ["no table", ["cves"], 2, "error[USAGE]: --table FILE is missing"],
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],
   ["a word in place of a number", ["fixes", "--limit", "few"], 2, "error[USAGE]: not a number: few"],
