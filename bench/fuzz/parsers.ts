@@ -7,6 +7,10 @@ import { compareObjects } from "../../src/build/compare-objects.ts";
 import { cItems, cTokens, definedNames } from "../../src/change/c-tokens.ts";
 import { readPatchFile } from "../../src/change/patch-files.ts";
 import { sourceFunctions } from "../../src/change/source-functions.ts";
+import { readFixPatch } from "../../src/cve/fix-patch.ts";
+import { exposureOf } from "../../src/cve/kernel-state.ts";
+import { parseKernelVersion } from "../../src/cve/kernel-version.ts";
+import { parseCvssFile, parseDyad, parseRecord } from "../../src/cve/parse-record.ts";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { readDebugEntries } from "../../src/elf/debug-entries.ts";
 import { sourceLines } from "../../src/elf/line-table.ts";
@@ -22,6 +26,7 @@ import { readManifest } from "../../src/package/package-manifest.ts";
 import { parseManifestNote } from "../../src/patch-module/manifest-note.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { readTarball } from "../../src/update/tar-reader.ts";
+import { type RecordFacts, recordText } from "../../test/cve/record-text.ts";
 import { tinyKernel } from "../../test/kernel/tiny-kernel.ts";
 import { tar } from "../../test/update/tar-archive.ts";
 
@@ -96,6 +101,20 @@ function note(text: string): Buffer {
   return Buffer.concat([head, Buffer.from(text)]);
 }
 
+const record: RecordFacts = {
+  id: "CVE-2025-1000",
+  title: "net: take the lock",
+  files: ["net/core/dev.c"],
+  since: "3.8",
+  fixes: [
+    ["6.1.125", "b".repeat(40)],
+    ["6.13", "d".repeat(40)],
+  ],
+};
+
+/** Kernels that damaged records are held against. */
+const versions = ["5.10.3", "6.1.100", "6.14"].flatMap((text) => parseKernelVersion(text) ?? []);
+
 const manifest = JSON.stringify({
   ...{
     schema: 1,
@@ -150,6 +169,31 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
     },
   },
   manifest: { seeds: () => [note(manifest)], read: (input) => parseManifestNote(input, true) },
+  records: {
+    seeds: texts(
+      recordText(record),
+      recordText({ ...record, fixes: [], ranges: [["5.10.2", "5.10.9", "f".repeat(40)]] }),
+    ),
+    read: (input) => {
+      const text = input.toString("utf8");
+      const parsed = parseRecord(text, undefined, parseCvssFile(text));
+      if ("problem" in parsed) return;
+      for (const version of versions) exposureOf(parsed, version);
+    },
+  },
+  dyads: {
+    seeds: texts(`# dyad version: 1.2.0\n4.2:${"1".repeat(40)}:6.1.30:${"9".repeat(40)}\n4.2:${"1".repeat(40)}:0:0\n`),
+    read: (input) => {
+      const pairs = parseDyad(input.toString("utf8"));
+      if (!("problem" in pairs)) for (const version of versions) exposureOf({ pairs }, version);
+    },
+  },
+  mails: {
+    seeds: texts(
+      `From ${"a".repeat(40)} Mon Sep 17 00:00:00 2001\nSubject: [PATCH] fix\n it\n\n---\ndiff --git a/fs/a.c b/fs/a.c\n--- a/fs/a.c\n+++ b/fs/a.c\n@@ -1 +1 @@\n-a\n+b\n-- \n2.39\n`,
+    ),
+    read: (input) => readFixPatch(input, "a".repeat(40), "mail"),
+  },
   tarballs: {
     seeds: () => [
       tar([

@@ -43,6 +43,7 @@ export interface Wanted {
   readonly calledDirectly?: readonly string[];
   readonly keptAddresses?: Manifest["keptAddresses"];
   readonly removable?: Manifest["removable"];
+  readonly cves?: Manifest["cves"];
   /** Lets two builds of one module differ. */
   readonly build?: string;
   /** Its build id note. */
@@ -80,6 +81,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     ...(wanted.after === undefined ? {} : { after: wanted.after }),
     ...(wanted.modules === undefined ? {} : { modules: wanted.modules }),
     patches: [{ name: `${name}.patch`, sha256: "" }],
+    ...(wanted.cves === undefined ? {} : { cves: wanted.cves }),
     functions: functions
       .map(functionNamed)
       .map((entry) => ({ ...entry, calledDirectly: wanted.calledDirectly?.includes(entry.name) ?? false })),

@@ -214,3 +214,25 @@ describe("force and signal", () => {
     expect(host.done.at(-1)).toBe("1 >a/signal");
   });
 });
+
+describe("vulnerabilities that a module fixes", () => {
+  test("are shown wherever the module is", async () => {
+    const path = await loaded({ name: "a", cves: ["CVE-2026-1000", "CVE-2026-1001"] });
+    installed({ name: "b", cves: ["CVE-2026-1002"] });
+    const status = await readHostStatus(host);
+    expect(status.loaded[0]?.cves).toEqual(["CVE-2026-1000", "CVE-2026-1001"]);
+    expect(status.installed[0]?.cves).toEqual(["CVE-2026-1002"]);
+    const fixes = /cumulative; from a\.patch; fixes CVE-2026-1000, CVE-2026-1001$/m;
+    expect(listLines(status, plain).join("\n")).toMatch(fixes);
+    expect(statusLines(status, plain).join("\n")).toMatch(fixes);
+    const info = infoLines(await readModuleInfo(path, host), plain);
+    expect(info.map((line) => line.trim())).toContainEqual(
+      expect.stringMatching(/^fixes +CVE-2026-1000, CVE-2026-1001$/),
+    );
+  });
+
+  test("a manifest with something else in their place is damaged", async () => {
+    const path = patchFile(folder, { name: "a", cves: ["CVE-2026-1000; rm -rf /"] });
+    await expect(load({ host, operands: [path] })).rejects.toMatchObject({ code: "MANIFEST_DAMAGED" });
+  });
+});

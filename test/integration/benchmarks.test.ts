@@ -40,7 +40,9 @@ test("cves builds the fix of a vulnerability that is the only one of its file", 
   const { from } = await pairOfVersions();
   const { kernel, tree } = await stockKernel();
   const sources = readdirSync(join(tree.path, "fs/proc")).filter((name) => name.endsWith(".c"));
-  const rows = sources.map((name, at) => `CVE-2026-${1000 + at}\t${upstreamVersion(kernel.packageVersion)}\t\tfs/proc/${name}\ta title`);
+  const rows = sources.map(
+    (name, at) => `CVE-2026-${1000 + at}\t${upstreamVersion(kernel.packageVersion)}\t\tfs/proc/${name}\ta title`,
+  );
   const table = scratch.file("cves.tsv", ["cve\tfixed_in\tcvss_vector\tfiles\ttitle", ...rows].join("\n"));
   const { exitCode, output } = bench("cves", "--table", table, "--within", "fs/proc", "--limit", "1");
   expect(exitCode, output).toBe(0);
@@ -73,7 +75,22 @@ test("fuzz finds nothing in a few hundred inputs of each parser", () => {
   expect(exitCode, output).toBe(0);
   const rows = [...output.matchAll(/^ {2}(\w+) +200 +\d+ MiB +0$/gm)].map((match) => match[1]);
   expect(rows).toEqual([
-    ...["elf", "pairs", "match", "btf", "dwarf", "manifest", "tarballs", "images", "symvers", "symbols", "patches"],
+    ...[
+      "elf",
+      "pairs",
+      "match",
+      "btf",
+      "dwarf",
+      "manifest",
+      "records",
+      "dyads",
+      "mails",
+      "tarballs",
+      "images",
+      "symvers",
+      "symbols",
+      "patches",
+    ],
     ...["text", "yaml"],
   ]);
 });
