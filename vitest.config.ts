@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type TestSpecification } from "vitest/node";
@@ -46,6 +47,8 @@ export default defineConfig({
           exclude: ["test/integration/**"],
           testTimeout: 30_000,
           hookTimeout: 120_000,
+          // By itself vitest leaves one processor free, which on a machine with two is half of it.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
         },
       },
       {

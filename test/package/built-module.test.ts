@@ -3,7 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { readFinishedModule } from "../../src/package/built-module.ts";
+import { changelogLines } from "../../src/package/metadata.ts";
+import { planPackage } from "../../src/package/package-plan.ts";
 import { finishedFilesOf } from "../../src/update/finished-files.ts";
+import { patchFile } from "../host/patch-files.ts";
 import { sampleUpdate } from "../update/sample-update.ts";
 import { smallModule } from "../update/small-module.ts";
 
@@ -77,4 +80,15 @@ test("the module of an update is one that can be packaged, unless it goes on top
     code: "MODULE_UNFIT",
     why: expect.stringContaining("on top of update first"),
   });
+});
+
+test("the vulnerabilities that a module names are those of its package, beside what the user says", async () => {
+  const path = patchFile(folder, { name: "livepatch-cves", release, cves: ["CVE-2026-1001", "CVE-2026-1000"] });
+  const finished = await readFinishedModule(path);
+  expect(finished.cves).toEqual(["CVE-2026-1001", "CVE-2026-1000"]);
+  const module = { file: finished.file, release, finished };
+  const content = { architecture: finished.architecture, modules: [module], origin: "a test", epoch: 0 };
+  const plan = planPackage(content, { cves: ["CVE-2026-1000"] });
+  expect(plan.cves).toEqual(["CVE-2026-1000", "CVE-2026-1001"]);
+  expect(changelogLines(plan)).toEqual(expect.arrayContaining(["Fixes {CVE-2026-1000}", "Fixes {CVE-2026-1001}"]));
 });
