@@ -3,9 +3,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
 import { ElfReader } from "../../src/elf/reader.ts";
-import { boot } from "../../src/host/boot/boot.ts";
-import { install } from "../../src/host/installed/install.ts";
-import { load, replace } from "../../src/host/load/load.ts";
 import { readFinishedModule } from "../../src/package/built-module.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { messageOf } from "../../src/support/errors.ts";
@@ -16,6 +13,7 @@ import { kmend } from "../cli/captured.ts";
 import { updateParts } from "../update/sample-update.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, release } from "./patch-files.ts";
+import { boot, install, load, replace } from "./verbs.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-altered-"));
 afterAll(() => rmSync(folder, { recursive: true }));

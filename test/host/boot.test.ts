@@ -2,11 +2,11 @@ import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { listLines } from "../../src/cli/report/status-report.ts";
-import { boot, confirm } from "../../src/host/boot/boot.ts";
-import { load } from "../../src/host/load/load.ts";
+import { confirm } from "../../src/host/boot/boot.ts";
 import { judgeHealth, readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, release, type Wanted } from "./patch-files.ts";
+import { boot, load } from "./verbs.ts";
 
 let host: FakeHost;
 beforeEach(() => {

@@ -13,12 +13,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { install, uninstall } from "../../src/host/installed/install.ts";
 import { installedModules } from "../../src/host/installed/installed.ts";
-import { load } from "../../src/host/load/load.ts";
 import { readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
 import { buildId, patchFile, release } from "./patch-files.ts";
+import { install, load, uninstall } from "./verbs.ts";
 
 let host: FakeHost;
 let files: string;

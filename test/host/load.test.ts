@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { insertFailure } from "../../src/host/load/insert-failure.ts";
-import { type LoadOptions, load, replace } from "../../src/host/load/load.ts";
-import { unload } from "../../src/host/load/unload.ts";
+import type { LoadOptions } from "../../src/host/load/load.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, type Wanted } from "./patch-files.ts";
+import { load, replace, unload } from "./verbs.ts";
 
 let host: FakeHost;
 let folder: string;

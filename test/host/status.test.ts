@@ -7,13 +7,12 @@ import { listLines as kpatchLines } from "../../src/cli/compat/kpatch.ts";
 import { listLines, statusLines } from "../../src/cli/report/status-report.ts";
 import { readModuleInfo } from "../../src/host/kernel/patch-module-info.ts";
 import { force, forceCost } from "../../src/host/load/force.ts";
-import { load } from "../../src/host/load/load.ts";
 import { signal } from "../../src/host/load/signal.ts";
-import { unload } from "../../src/host/load/unload.ts";
 import { prometheusText } from "../../src/host/status/prometheus.ts";
 import { judgeHealth, readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, release, type Wanted } from "./patch-files.ts";
+import { load, unload } from "./verbs.ts";
 
 let host: FakeHost;
 let folder: string;

@@ -14,12 +14,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { boot } from "../../src/host/boot/boot.ts";
-import { install } from "../../src/host/installed/install.ts";
-import { load } from "../../src/host/load/load.ts";
 import { readHostStatus } from "../../src/host/status/status.ts";
 import { FakeHost } from "./fake-host.ts";
 import { patchFile, release } from "./patch-files.ts";
+import { boot, install, load } from "./verbs.ts";
 
 let host: FakeHost;
 let folder: string;

@@ -28,11 +28,12 @@ export const bootCommand: CommandDefinition = {
       else for (const name of result.confirmed) context.print(`${name}: the machine has lived with it for a minute`);
       return ExitCode.done;
     }
-    const { exitCode, ...result } = await boot(changeOf(context, options));
+    const result = await boot(changeOf(context, options));
     if (result.switchedOff !== null) {
       context.progress.note(`${result.switchedOff} is on the kernel's command line: nothing is loaded at boot`);
     }
     reportChange(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };

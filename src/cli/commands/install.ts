@@ -37,10 +37,11 @@ export const installCommand: CommandDefinition = {
   },
   async run(context, operands, options) {
     const { install } = await import("../../host/installed/install.ts");
-    const { exitCode, ...result } = await install(installOptions(context, operands, options));
+    const result = await install(installOptions(context, operands, options));
     if (result.outcome === "done") context.progress.note(result.boot.text);
     reportInstall(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };
 
@@ -60,14 +61,15 @@ export const uninstallCommand: CommandDefinition = {
   exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },
   async run(context, operands, options) {
     const { uninstall } = await import("../../host/installed/install.ts");
-    const { exitCode, ...result } = await uninstall(installOptions(context, operands, options));
+    const result = await uninstall(installOptions(context, operands, options));
     reportInstall(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };
 
 /** The failure of an initramfs comes before what became of the modules, whose last line is the summary. */
-function reportInstall(context: CommandContext, result: Omit<InstallResult, "exitCode">): void {
+function reportInstall(context: CommandContext, result: InstallResult): void {
   const { error } = result.boot;
   if (error !== null && !context.json) context.printProblem({ kind: "error", where: undefined, ...error });
   reportChange(context, result);

@@ -30,10 +30,11 @@ export const loadCommand: CommandDefinition = {
     requireOneOf("load", operands, all);
     const { load } = await import("../../host/load/load.ts");
     const { withModuleFiles } = await import("../../update/update-bundle.ts");
-    const { exitCode, ...result } = await withModuleFiles(operands, (files) =>
+    const result = await withModuleFiles(operands, (files) =>
       load({ operands: files, all, ...changeOf(context, options) }),
     );
     reportChange(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };

@@ -19,8 +19,9 @@ export const replaceCommand: CommandDefinition = {
   exitCodes: changeExitCodes,
   async run(context, operands, options) {
     const { replace } = await import("../../host/load/load.ts");
-    const { exitCode, ...result } = await replace({ operands, ...changeOf(context, options) });
+    const result = await replace({ operands, ...changeOf(context, options) });
     reportChange(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };

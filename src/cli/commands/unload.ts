@@ -29,8 +29,9 @@ export const unloadCommand: CommandDefinition = {
     const all = options.flag("all");
     requireOneOf("unload", operands, all);
     const { unload } = await import("../../host/load/unload.ts");
-    const { exitCode, ...result } = await unload({ operands, all, ...changeOf(context, options) });
+    const result = await unload({ operands, all, ...changeOf(context, options) });
     reportChange(context, result);
-    return exitCode;
+    const { hostExitCode } = await import("../report/host-exit-codes.ts");
+    return hostExitCode(result);
   },
 };

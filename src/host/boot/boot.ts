@@ -1,5 +1,4 @@
 import { sweepTemporaries } from "../../support/cache.ts";
-import { ExitCode } from "../../support/errors.ts";
 import { thisHost } from "../kernel/host.ts";
 import { Steps } from "../kernel/steps.ts";
 import { type ChangeOptions, type LoadResult, load, requireRoot } from "../load/load.ts";
@@ -31,7 +30,7 @@ export async function boot(options: ChangeOptions): Promise<BootResult> {
   requireRoot(host, dryRun);
   const switchedOff = (await readBootSwitch(host.root)) ?? null;
   if (switchedOff !== null) {
-    return { schema: 1, outcome: "done", dryRun, steps: [], modules: [], exitCode: ExitCode.done, switchedOff };
+    return { schema: 1, outcome: "done", dryRun, steps: [], modules: [], switchedOff };
   }
   if (!dryRun) await sweepTemporaries(bootRecordsOf(host.root, host.release));
   return { ...(await load({ ...options, host, all: true, guard: bootGuard(host) })), switchedOff };

@@ -9,7 +9,7 @@ import { type BootPlan, planBoot, reasonsAgainstInitramfs } from "../boot/boot-p
 import { bootRecordsOf, removeBootRecord } from "../boot/boot-record.ts";
 import { syncFolder } from "../kernel/durable.ts";
 import { type Host, thisHost } from "../kernel/host.ts";
-import { exitCodeOf, type HostRefusal, type HostRefusalCode, refuseOnHost } from "../kernel/host-refusals.ts";
+import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "../kernel/host-refusals.ts";
 import { readKernelBuildId } from "../kernel/kernel-facts.ts";
 import { Steps } from "../kernel/steps.ts";
 import { readLoadedPatch } from "../kernel/sysfs.ts";
@@ -50,7 +50,6 @@ export interface InstallResult {
   readonly steps: readonly string[];
   readonly modules: readonly InstalledOutcome[];
   readonly boot: BootPlan;
-  readonly exitCode: ExitCode;
 }
 
 /** SELinux type that the kernel's loader may read modules of. */
@@ -104,11 +103,9 @@ async function change(
       : modules.some(({ outcome }) => outcome !== "absent" && outcome !== "refused");
     const boot = await planBoot(host, release, steps, changed && options.initramfs === true, changed);
     const base = { schema: 1, kernel: release, dryRun, steps: steps.texts, modules, boot } as const;
-    if (refusals.length > 0) return { ...base, outcome: "refused", exitCode: exitCodeOf(refusals) };
-    if (boot.error !== null) return { ...base, outcome: "failed", exitCode: ExitCode.failure };
-    return idle
-      ? { ...base, outcome: "unchanged", exitCode: ExitCode.unchanged }
-      : { ...base, outcome: "done", exitCode: ExitCode.done };
+    if (refusals.length > 0) return { ...base, outcome: "refused" };
+    if (boot.error !== null) return { ...base, outcome: "failed" };
+    return { ...base, outcome: idle ? "unchanged" : "done" };
   };
   if (dryRun) return all();
   return withHostLock(host.root, all, {

@@ -6,7 +6,7 @@ import { guardByHand, type LoadGuard } from "../boot/boot-guard.ts";
 import { findInstalled, installedModules } from "../installed/installed.ts";
 import { withHostLock } from "../installed/records.ts";
 import { type Host, thisHost } from "../kernel/host.ts";
-import { exitCodeOf, type HostRefusal } from "../kernel/host-refusals.ts";
+import type { HostRefusal } from "../kernel/host-refusals.ts";
 import { Steps } from "../kernel/steps.ts";
 import type { PendingTask } from "../kernel/tasks.ts";
 import { type LoadedOutcome, loadModule, unloadLeftovers } from "./load-module.ts";
@@ -64,7 +64,6 @@ export interface LoadResult {
   /** Commands and writes in their order: what was done, or with `dryRun` what would be. */
   readonly steps: readonly string[];
   readonly modules: readonly LoadedModule[];
-  readonly exitCode: ExitCode;
 }
 
 /**
@@ -215,17 +214,12 @@ export function detailsOf({ code, message, why = "", hint = "" }: KmendError): N
 }
 
 function summary(modules: readonly LoadedModule[], dryRun: boolean, steps: readonly string[]): LoadResult {
-  const policy = modules.find(({ error }) => error?.code === "LOAD_FORBIDDEN");
-  const refused = exitCodeOf(modules.flatMap(({ refusals }) => refusals));
   const has = (outcome: LoadedModule["outcome"]): boolean => modules.some((module) => module.outcome === outcome);
-  const [outcome, exitCode] = ((): [LoadResult["outcome"], ExitCode] => {
-    if (policy !== undefined) return ["failed", ExitCode.policy];
-    if (has("stalled")) return ["stalled", ExitCode.stalled];
-    if (has("failed")) return ["failed", ExitCode.failure];
-    if (has("refused")) return ["refused", refused];
-    return ["done", ExitCode.done];
-  })();
-  return { schema: 1, outcome, dryRun, steps, modules, exitCode };
+  const isForbidden = modules.some(({ error }) => error?.code === "LOAD_FORBIDDEN");
+  const outcome = isForbidden
+    ? "failed"
+    : ((["stalled", "failed", "refused"] as const).find((worse) => has(worse)) ?? "done");
+  return { schema: 1, outcome, dryRun, steps, modules };
 }
 
 /** Only root may change the system; anybody may look at what would be done. @throws KmendError `NOT_ROOT` (exit 5). */

@@ -5,7 +5,7 @@ import { SilentProgress } from "../../support/progress.ts";
 import { kernelModuleName } from "../installed/installed.ts";
 import { removeLoadRecord, withHostLock } from "../installed/records.ts";
 import { type Host, namesIn, readState, readSwitch, thisHost } from "../kernel/host.ts";
-import { exitCodeOf, type HostRefusal, refuseOnHost } from "../kernel/host-refusals.ts";
+import { type HostRefusal, refuseOnHost } from "../kernel/host-refusals.ts";
 import { transitionStart } from "../kernel/kernel-log.ts";
 import { Steps } from "../kernel/steps.ts";
 import {
@@ -52,7 +52,6 @@ export interface UnloadResult {
   readonly dryRun: boolean;
   readonly steps: readonly string[];
   readonly modules: readonly UnloadedModule[];
-  readonly exitCode: ExitCode;
 }
 
 /**
@@ -251,12 +250,7 @@ async function putBack(
 
 function summary(modules: readonly UnloadedModule[], dryRun: boolean, steps: readonly string[]): UnloadResult {
   const has = (outcome: UnloadedModule["outcome"]): boolean => modules.some((module) => module.outcome === outcome);
-  const [outcome, exitCode] = ((): [UnloadResult["outcome"], ExitCode] => {
-    if (has("stalled")) return ["stalled", ExitCode.stalled];
-    if (has("failed")) return ["failed", ExitCode.failure];
-    if (has("refused")) return ["refused", exitCodeOf(modules.flatMap(({ refusals }) => refusals))];
-    if (has("absent")) return ["unchanged", ExitCode.unchanged];
-    return ["done", ExitCode.done];
-  })();
-  return { schema: 1, outcome, dryRun, steps, modules, exitCode };
+  const worst = (["stalled", "failed", "refused"] as const).find((worse) => has(worse));
+  const outcome = worst ?? (has("absent") ? "unchanged" : "done");
+  return { schema: 1, outcome, dryRun, steps, modules };
 }
