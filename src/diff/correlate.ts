@@ -176,17 +176,22 @@ function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom,
   const users = new Map<Atom, Set<string>>();
   for (const atom of unit.atoms) {
     if (isPoolEntry(atom)) continue;
+    let user: string | undefined;
     for (const reference of atom.references) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
       const known = users.get(target);
-      const file = files?.numberOf.get(atom.symbol?.index ?? 0) ?? "";
-      const name = `${file} ${atom.name.split(".")[0]}`;
-      if (known === undefined) users.set(target, new Set([name]));
-      else known.add(name);
+      user ??= userName(atom, files);
+      if (known === undefined) users.set(target, new Set([user]));
+      else known.add(user);
     }
   }
   return users;
+}
+
+function userName({ name, symbol }: Atom, files: SourceFiles | undefined): string {
+  const dot = name.indexOf(".");
+  return `${files?.numberOf.get(symbol?.index ?? 0) ?? ""} ${dot < 0 ? name : name.slice(0, dot)}`;
 }
 
 /** Functions of one base that are the only ones with their body on both sides. */

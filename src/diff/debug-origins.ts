@@ -1,4 +1,5 @@
-import { type DebugEntry, readDebugEntries } from "../elf/debug-entries.ts";
+import { readDebugEntries } from "../elf/debug-entries.ts";
+import type { DebugEntry } from "../elf/debug-entry.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import type { ElfReader } from "../elf/reader.ts";
 
@@ -15,7 +16,7 @@ export function readableEntries(elf: ElfReader): DebugEntries {
 }
 
 /** How many entries may name each other; damaged ones may go on for ever. */
-export const longestChain = 16;
+const longestChain = 16;
 
 /** The declaration that an entry is an instance of (DWARF 5, 3.3.8.2: a concrete instance names its abstract origin); itself where it is none. */
 export function originOf(entry: DebugEntry, entries: DebugEntries): DebugEntry {

@@ -1,4 +1,4 @@
-import { type DebugEntry, DebugTag } from "../elf/debug-entries.ts";
+import { type DebugEntry, DebugTag } from "../elf/debug-entry.ts";
 import { above, originOf, readableEntries } from "./debug-origins.ts";
 import type { UnitObject } from "./unit-object.ts";
 

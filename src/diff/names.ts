@@ -27,6 +27,8 @@ const counterNames: readonly { readonly pattern: RegExp; readonly base: string; 
  * `count.12` share `count`, `f.constprop.0.cold` has `f.constprop.cold`.
  */
 export function baseName(name: string): string {
+  // Most names have nothing of the kind, and to try them with each pattern takes a tenth of the time of a comparison.
+  if (!name.includes(".") && !/__(UNIQUE_ID_|initcall__kmod_|BTF_ID__)/.test(name)) return name;
   for (const { pattern, base } of counterNames)
     if (pattern.test(name)) return name.replace(pattern, base).replace(numberedTail, "");
   return name.includes(".") ? name.replace(numberedTail, "") : name;
@@ -110,12 +112,18 @@ const specialNames = new Set(specialOf.keys());
  * @param size in bytes.
  */
 export function startsAnew(name: string, section: string, size: number): boolean {
+  if (!mayBeSpecial(name) && !section.startsWith(".data.")) return false;
   const special = isSpecialStatic(name) ? specialOf.get(lastPart(baseName(name))) : undefined;
   if (special !== undefined) return special.section.test(section) && (special.fits?.(size) ?? true);
   // /sys/kernel/debug/clear_warn_once makes all of it zero. DO_ONCE() is meant to run once ever, and asks a static key before its flag.
   // A variable named `once` has a section of that name by -fdata-sections alone.
   const last = lastPart(baseName(name));
   return /^\.data\.\.?once$/.test(section) && size <= 1 && last !== "___done" && last !== "once";
+}
+
+/** False for a plain name: those of special statics have a number, or the function before them. */
+function mayBeSpecial(name: string): boolean {
+  return name.includes(".") || name.includes("__UNIQUE_ID_");
 }
 
 /** The struct that a static variable of such a name has to be; undefined where the name promises none. */
@@ -131,6 +139,7 @@ function lastPart(base: string): string {
 
 /** True for statics that {@link specialStatics} lists, in gcc's form (`__warned.12`) and clang's (`function.__warned`). */
 export function isSpecialStatic(name: string): boolean {
+  if (!mayBeSpecial(name)) return false;
   if (/(^|\.)__UNIQUE_ID_ddebug/.test(name)) return true;
   const base = baseName(name);
   if (base !== name && specialNames.has(base)) return true;

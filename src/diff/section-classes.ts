@@ -89,8 +89,12 @@ const sectionRules: readonly SectionRule[] = [
   },
 ];
 
+/** What `-ffunction-sections` and `-fdata-sections` make, and what they leave together: no rule is about any of these. */
+const plainContent: RegExp = /^\.(text|rodata|data|bss)(\.[^.]|$)/;
+
 /** Class of a section by its name, or undefined when the section is ordinary content. */
 function namedClass(name: string): SectionClass | undefined {
+  if (plainContent.test(name)) return undefined;
   // special-sections.ts has the tables.
   if (isTable(name)) return "table";
   if (isCompanion(name)) return "companion";

@@ -275,6 +275,7 @@ function namingSymbol(symbols: readonly ElfSymbol[]): ElfSymbol | undefined {
     (symbol.name === "init_module" || symbol.name === "cleanup_module" ? 2 : 0) +
     (symbol.type === SymbolType.notype ? 4 : 0) +
     (symbol.binding === 0 ? 1 : 0);
+  if (symbols.length <= 1) return symbols[0];
   const [first, ...rest] = symbols.filter((symbol) => !isPrefix(symbol));
   if (first === undefined) return symbols[0];
   return rest.reduce(

@@ -140,8 +140,9 @@ function attachRelocations(
   resolve: (place: Section, relocation: Relocation) => Target,
 ): void {
   const lists = new Map<Atom, Reference[]>();
+  let atom = atoms[0];
   for (const relocation of elf.relocationsFor(section.index)) {
-    const atom = nearestAtom(atoms, relocation.offset);
+    if (atoms.length > 1) atom = nearestAtom(atoms, relocation.offset);
     if (atom === undefined || relocation.offset < atom.start || relocation.offset >= Math.max(atom.end, atom.start + 1))
       continue;
     const reference: Reference = {
@@ -154,7 +155,15 @@ function attachRelocations(
     if (list === undefined) lists.set(atom, [reference]);
     else list.push(reference);
   }
-  for (const [atom, list] of lists) atom.references = list.sort((a, b) => a.offset - b.offset);
+  for (const [holder, list] of lists) holder.references = inOrder(list);
+}
+
+/** Sorted by offset, which most lists are as they come. */
+function inOrder(list: Reference[]): Reference[] {
+  for (let at = 1; at < list.length; at++)
+    if ((list[at] as Reference).offset < (list[at - 1] as Reference).offset)
+      return list.sort((a, b) => a.offset - b.offset);
+  return list;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
 import { ElfFormatError } from "./format-error.ts";
 import { byteOrder, type FileHeader, readFileHeader } from "./header.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex, SymbolIndex } from "./model.ts";
+import { RelaEntries } from "./rela-entries.ts";
 import { StringTable } from "./strings.ts";
 
 /**
@@ -96,8 +97,12 @@ const largestAlignment = 1 << 26;
 /** How many times the file's size its sections may have together; gABI chapter 4 lets none overlap. */
 const overlapLimit = 4;
 
+const noBytes = new Uint8Array(0);
+
 function readSections(bytes: Bytes, header: FileHeader): Section[] {
-  const raw: Omit<Section, "name">[] = [];
+  const nameTable = sectionNames(bytes, header);
+  const sections: Section[] = [];
+  let total = 0;
   for (let index = 0; index < header.sectionCount; index++) {
     const at = header.sectionHeaderOffset + index * SHDR_SIZE;
     const type = bytes.u32(at + 4);
@@ -107,15 +112,18 @@ function readSections(bytes: Bytes, header: FileHeader): Section[] {
     if (hasData && offset + size > bytes.length) {
       throw new ElfFormatError(`section ${index} runs beyond the end of the file`, at + 24, offset + size);
     }
+    if (hasData) total += size;
     const alignment = bytes.size(at + 48);
     if (alignment > 1 && !Number.isInteger(Math.log2(alignment))) {
       throw new ElfFormatError(`alignment of section ${index} is no power of two`, at + 48, alignment);
     }
     if (alignment > largestAlignment)
       throw new ElfFormatError(`absurd alignment of section ${index}`, at + 48, alignment);
-    raw.push({
+    const nameOffset = bytes.u32(at);
+    sections.push({
       index: index as SectionIndex,
-      nameOffset: bytes.u32(at),
+      name: nameTable?.at(nameOffset) ?? "",
+      nameOffset,
       type,
       flags: bytes.size(at + 8),
       address: bytes.i64(at + 16),
@@ -125,19 +133,30 @@ function readSections(bytes: Bytes, header: FileHeader): Section[] {
       info: bytes.u32(at + 44),
       alignment,
       entrySize: bytes.size(at + 56),
-      data: hasData ? bytes.data.subarray(offset, offset + size) : new Uint8Array(0),
+      data: hasData ? bytes.data.subarray(offset, offset + size) : noBytes,
     });
   }
-  const total = raw.reduce((sum, { data }) => sum + data.length, 0);
   if (total > overlapLimit * bytes.length)
     throw new ElfFormatError("sections overlap without end", header.sectionHeaderOffset, total);
-  const names = raw[header.sectionNamesIndex];
-  const table =
-    names === undefined || names.type !== SectionType.strtab ? undefined : new StringTable(names.data, names.offset);
-  if (table === undefined && raw.length > 0 && header.sectionNamesIndex !== 0) {
-    throw new ElfFormatError("section name table is not a string table", 62, header.sectionNamesIndex);
+  return sections;
+}
+
+/** The string table of section names; undefined in a file that has none. */
+function sectionNames(
+  bytes: Bytes,
+  { sectionHeaderOffset, sectionCount, sectionNamesIndex }: FileHeader,
+): StringTable | undefined {
+  if (sectionCount === 0) return undefined;
+  const at = sectionHeaderOffset + sectionNamesIndex * SHDR_SIZE;
+  const isTable = sectionNamesIndex < sectionCount && bytes.u32(at + 4) === SectionType.strtab;
+  if (isTable) {
+    const [offset, size] = [bytes.size(at + 24), bytes.size(at + 32)];
+    if (offset + size > bytes.length)
+      throw new ElfFormatError(`section ${sectionNamesIndex} runs beyond the end of the file`, at + 24, offset + size);
+    return new StringTable(bytes.data.subarray(offset, offset + size), offset);
   }
-  return raw.map((section) => ({ ...section, name: table?.at(section.nameOffset) ?? "" }));
+  if (sectionNamesIndex === 0) return undefined;
+  throw new ElfFormatError("section name table is not a string table", 62, sectionNamesIndex);
 }
 
 function readSymbols(elf: ElfReader): ElfSymbol[] {
@@ -185,23 +204,24 @@ function readSymbols(elf: ElfReader): ElfSymbol[] {
 function readRelocations(elf: ElfReader, rela: Section): Relocation[] {
   if (rela.size % RELA_SIZE !== 0)
     throw new ElfFormatError(`size of ${rela.name} is no multiple of its entries`, rela.offset, rela.size);
-  const bytes = new Bytes(rela.data, elf.littleEndian, rela.offset);
+  const { littleEndian } = elf;
+  const entries = new RelaEntries(rela.data, littleEndian);
   const symbolCount = elf.symbols.length;
   const list: Relocation[] = [];
-  for (let at = 0; at < rela.size; at += RELA_SIZE) {
-    const symbol = bytes.u32(at + (elf.littleEndian ? 12 : 8));
+  for (let number = 0; number < entries.count; number++) {
+    const symbol = entries.symbol(number);
     if (symbol >= symbolCount && symbol !== 0) {
       throw new ElfFormatError(
         `relocation in ${rela.name} names a symbol that does not exist`,
-        rela.offset + at + 8,
+        rela.offset + number * RELA_SIZE + 8,
         symbol,
       );
     }
     list.push({
-      offset: bytes.i64(at),
-      type: bytes.u32(at + (elf.littleEndian ? 8 : 12)),
+      offset: entries.offset(number),
+      type: entries.type(number),
       symbol: symbol as SymbolIndex,
-      addend: bytes.i64(at + 16),
+      addend: entries.addend(number),
     });
   }
   return list;

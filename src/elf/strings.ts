@@ -8,14 +8,16 @@ const overlapLimit = 64;
 
 /** A string table section (gABI chapter 4, "String Table"); strings are decoded once each. */
 export class StringTable {
-  readonly #data: Buffer;
+  readonly #data: Uint8Array;
   readonly #base: number;
   readonly #known = new Map<number, string>();
+  /** All of it: to look for a zero in a text is quicker than to ask a buffer for it. */
+  #text: string | undefined;
   #decoded = 0;
 
   /** @param base offset of the table in the file, for messages. */
   constructor(data: Uint8Array, base: number) {
-    this.#data = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    this.#data = data;
     this.#base = base;
   }
 
@@ -26,12 +28,13 @@ export class StringTable {
       if (offset === 0) return "";
       throw new ElfFormatError("string offset beyond its table", this.#base, offset);
     }
-    const end = this.#data.indexOf(0, offset);
+    this.#text ??= Buffer.from(this.#data.buffer, this.#data.byteOffset, this.#data.byteLength).toString("latin1");
+    const end = this.#text.indexOf("\0", offset);
     if (end < 0) throw new ElfFormatError("string without an end", this.#base + offset);
     this.#decoded += end - offset;
     if (this.#decoded > overlapLimit * this.#data.length)
       throw new ElfFormatError("strings overlap without end", this.#base + offset, this.#decoded);
-    const text = this.#data.toString("latin1", offset, end);
+    const text = this.#text.slice(offset, end);
     this.#known.set(offset, text);
     return text;
   }

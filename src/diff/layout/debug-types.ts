@@ -1,4 +1,4 @@
-import { type DebugEntry, DebugTag } from "../../elf/debug-entries.ts";
+import { type DebugEntry, DebugTag } from "../../elf/debug-entry.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 
 /** Types nest less deep; damaged ones may go on for ever. */

@@ -1,4 +1,5 @@
-import { DebugTag, readDebugEntries } from "../../elf/debug-entries.ts";
+import { readDebugEntries } from "../../elf/debug-entries.ts";
+import { DebugTag } from "../../elf/debug-entry.ts";
 import { DebugTypes } from "./debug-types.ts";
 
 /** A function or variable as a unit declares it that another unit defines. */

@@ -1,4 +1,5 @@
-import { type DebugEntry, DebugTag, readDebugEntries } from "../../elf/debug-entries.ts";
+import { readDebugEntries } from "../../elf/debug-entries.ts";
+import { type DebugEntry, DebugTag } from "../../elf/debug-entry.ts";
 import { DebugTypes, wordOf } from "./debug-types.ts";
 
 /** A variable that keeps its place while the unit runs, and what is in it. */
