@@ -14,6 +14,7 @@ rmSync(outdir, { recursive: true, force: true });
 const entries = {
   cli: "src/cli/main.ts",
   index: "src/index.ts",
+  "diff-worker": "src/build/diff-worker.ts",
   "bench/run": "bench/run.ts",
   "packaging/run": "packaging/run.ts",
 };

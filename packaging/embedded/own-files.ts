@@ -27,3 +27,8 @@ export function requireOwn(name: string): unknown {
   code(module, module.exports, require, folder);
   return module.exports;
 }
+
+/** Threads run programs from files, and the executable has none. */
+export function bundledProgram(): undefined {
+  return undefined;
+}

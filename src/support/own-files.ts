@@ -25,3 +25,10 @@ export function packageResource(path: string): Buffer {
 export function requireOwn(name: string): unknown {
   return createRequire(import.meta.url)(name);
 }
+
+/** A program that a worker thread can run, by its name, beside the bundle that is running; undefined where there are sources only, and in the executable. */
+export function bundledProgram(name: string): URL | undefined {
+  return [`./${name}.js`, `../${name}.js`]
+    .map((path) => new URL(path, import.meta.url))
+    .find((file) => existsSync(file));
+}

@@ -1,6 +1,7 @@
 import type { DiffResult } from "../../build/compare-objects.ts";
 import type { DiffKnowledge } from "../../build/diff-objects.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { optimiseLate } from "../../support/optimise-late.ts";
 import { sanitiseJson } from "../../support/sanitise.ts";
 import type { CommandContext, CommandDefinition } from "../command.ts";
 import { formatExplanation } from "../report/explanation.ts";
@@ -59,6 +60,7 @@ export const diffCommand: CommandDefinition = {
     [ExitCode.refused]: "the change cannot be live patched",
   },
   async run(context, operands, options) {
+    optimiseLate();
     const known = {
       object: options.text("object"),
       symtab: options.text("symtab"),
