@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
+import type { LayoutFindings } from "../diff/layout.ts";
 import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { compareLayouts } from "./compare-layouts.ts";
 import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
@@ -20,10 +22,14 @@ export interface DiffOptions {
   readonly symvers?: string | undefined;
   /** See {@link CompareInput}. */
   readonly lines?: CompareInput["lines"];
+  /** Whether the types of both objects are compared too, from their debug information. */
+  readonly layouts?: "compare" | "ignore" | undefined;
+  /** Types and variables whose change is accepted; `*` for all. */
+  readonly allowLayout?: readonly string[] | undefined;
 }
 
 /** What is known beside the objects: the same for all pairs of a batch. */
-export type DiffKnowledge = Pick<DiffOptions, "object" | "symtab" | "symvers" | "lines">;
+export type DiffKnowledge = Pick<DiffOptions, "object" | "symtab" | "symvers" | "lines" | "layouts" | "allowLayout">;
 
 /** Compares pairs of objects that have the same kernel. */
 export type PairDiff = (pair: Pick<DiffOptions, "original" | "patched" | "output">) => Promise<DiffResult>;
@@ -37,7 +43,14 @@ export async function diffObjects(options: DiffOptions): Promise<DiffResult> {
 }
 
 /** Reads what all pairs share. @throws KmendError `FILE_MISSING`, `SYMBOL_TABLE`, `SYMVERS_DAMAGED`. */
-export async function pairDiff({ object = "vmlinux", symtab, symvers, lines }: DiffKnowledge): Promise<PairDiff> {
+export async function pairDiff({
+  object = "vmlinux",
+  symtab,
+  symvers,
+  lines,
+  layouts,
+  allowLayout = [],
+}: DiffKnowledge): Promise<PairDiff> {
   requireObjectName(object);
   const [symbols, exported] = await Promise.all(
     [symtab, symvers].map((path) => (path === undefined ? undefined : readInput(path))),
@@ -57,9 +70,27 @@ export async function pairDiff({ object = "vmlinux", symtab, symvers, lines }: D
       patchedName: patched,
       wantsExtract: output !== undefined,
     });
-    if (extract !== undefined && output !== undefined) await writeFileAtomically(output, extract);
-    return result;
+    const found =
+      layouts === "compare" && result.outcome !== "unchanged"
+        ? await compareLayouts({
+            originalPath: original,
+            patchedPath: patched,
+            files: [before, after],
+            allowed: allowLayout,
+          })
+        : { refusals: [], notes: [] };
+    const whole = withLayouts(result, found);
+    if (extract !== undefined && output !== undefined && whole.outcome === "changed")
+      await writeFileAtomically(output, extract);
+    return whole;
   };
+}
+
+/** A changed layout refuses what the functions alone would let pass. */
+function withLayouts(result: DiffResult, { refusals, notes }: LayoutFindings): DiffResult {
+  const all = { refusals: [...result.refusals, ...refusals], notes: [...result.notes, ...notes] };
+  if (refusals.length === 0) return { ...result, ...all };
+  return { ...result, ...all, outcome: "refused", klpRelocations: [], specialSections: {} };
 }
 
 /** What the kernel's loader reads from the name of a livepatch section: 55 characters without a dot, `-` written as `_` (kernel/livepatch/core.c). */

@@ -30,7 +30,7 @@ export interface LayoutQuestion {
   /** Tags that the patch itself defines; equal names elsewhere in the kernel are other types. */
   readonly introduced?: ReadonlySet<string> | undefined;
   /** Tags of which the source has pointers, sizes or casts: not all of their objects are seen to end with a call. */
-  readonly reached?: ReadonlySet<string> | undefined;
+  readonly reached?: Pick<ReadonlySet<string>, "has"> | undefined;
   /** Tags whose definition the patch takes out. */
   readonly removed?: ReadonlySet<string> | undefined;
   readonly signal?: AbortSignal | undefined;

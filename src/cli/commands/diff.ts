@@ -40,6 +40,17 @@ export const diffCommand: CommandDefinition = {
       choices: ["moved", "strict"],
     },
     {
+      flags: "--layouts <RULE>",
+      description:
+        "compare: refuse types whose layout differs, by the debug information of both objects; ignore: do not look (default: compare, with --batch ignore)",
+      choices: ["compare", "ignore"],
+    },
+    {
+      flags: "--allow-layout <TYPE>",
+      description: "accept this change of a type or variable; * accepts all (repeatable)",
+      repeatable: true,
+    },
+    {
       flags: "--explain <FUNCTION>",
       description: "show both builds of a function side by side, with the first difference",
     },
@@ -66,6 +77,8 @@ export const diffCommand: CommandDefinition = {
       symtab: options.text("symtab"),
       symvers: options.text("symvers"),
       lines: oneOf("lines", options.text("lines"), ["moved", "strict"]),
+      layouts: oneOf("layouts", options.text("layouts"), ["compare", "ignore"]),
+      allowLayout: options.list("allowLayout"),
     };
     const [batch, functionName, output] = [options.text("batch"), options.text("explain"), options.text("output")];
     if (batch !== undefined) {
@@ -85,7 +98,7 @@ export const diffCommand: CommandDefinition = {
       return explanation.reason === null ? ExitCode.unchanged : ExitCode.done;
     }
     const { diffObjects } = await import("../../build/diff-objects.ts");
-    const result = await diffObjects({ ...known, original, patched, output });
+    const result = await diffObjects({ ...known, layouts: known.layouts ?? "compare", original, patched, output });
     report(context, result);
     return exitCodes[result.outcome];
   },
