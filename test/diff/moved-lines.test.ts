@@ -235,3 +235,21 @@ test("a build, which gives both objects equal lines, takes every line as code", 
     `${header}\n#line 1 "unit.c"\n${"\n".repeat(lines)}int f(int x) { might_sleep(); return take(x); }`;
   expect((await diffC(unit(0), unit(1))).redirected).toEqual(["f"]);
 });
+
+test("a function whose body gcc took from an equal one has one line for all of it, and is unchanged by lines of a header", async () => {
+  const unit = (lines: number): Uint8Array =>
+    compileC(
+      `${header}
+#line ${1 + lines} "unit.h"
+static inline void may_sleep(int x) { if (x) might_sleep(); }
+#line 10 "unit.c"
+int first(int x) { may_sleep(x); return take(x) + 1; }
+int changes(int x) { may_sleep(x); return take(x) + 1 ${lines > 0 ? "+ take(x + 77)" : ""}; }
+int last(int x) { may_sleep(x); return take(x) + 1; }
+`,
+      ["-g"],
+    );
+  const input = { originalName: "a.o", patchedName: "b.o", object: "vmlinux", wantsExtract: false };
+  const { result } = await compareObjects(unit(0), unit(3), input);
+  expect(result.changedFunctions.map(({ name }) => name)).toEqual(["changes"]);
+});

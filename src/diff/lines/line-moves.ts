@@ -190,6 +190,10 @@ export class LineMoves {
       const { operand } = candidate;
       if (operand?.evidence === "calls" && lines.has(candidate) && !calls.show(operand)) lines.delete(candidate);
     }
+    // gcc leaves one line for all of a function whose body it took from an equal one: there, the same line of the same file elsewhere has to do.
+    const shown = new Set([...lines].map(placeOf));
+    for (const { candidate } of places)
+      if (candidate.isCertain && candidate.file !== undefined && shown.has(placeOf(candidate))) lines.add(candidate);
     // An entry of the table of WARN() changes no code: where a macro ends far below its begin, the map has to do.
     for (const [file, group] of groupByFile(pairs.flatMap(({ candidates }) => candidates)))
       if (file !== undefined && new LineMap(group).isMonotone)
@@ -233,6 +237,10 @@ export class LineMoves {
     }
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
+}
+
+function placeOf({ file, from, to }: Candidate): string {
+  return `${file ?? ""}:${from} ${to}`;
 }
 
 function hasMoved({ from, to }: LinePair): boolean {
