@@ -2,6 +2,8 @@ import { findChanges, type UnitChanges } from "../diff/changes.ts";
 import { correlate } from "../diff/correlate.ts";
 import { compareDefinitions } from "../diff/definitions.ts";
 import type { LineRule } from "../diff/lines/line-moves.ts";
+import { refuseComparedCopies } from "../diff/lost-identity/compared-addresses.ts";
+import { refuseRenamedState } from "../diff/lost-identity/renamed-state.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
@@ -109,7 +111,13 @@ export async function compareObjects(
     settled: new Map(),
     compiler: { same: true, kernel: "", here: "", program: "" },
   });
-  const refusals = [...changes.refusals, ...selection.refusals, ...unit.refusals];
+  const refusals = [
+    ...changes.refusals,
+    ...selection.refusals,
+    ...unit.refusals,
+    ...refuseRenamedState(plan),
+    ...refuseComparedCopies(plan),
+  ];
   const isEmpty = selection.atoms.length === 0;
   const outcome = refusals.length > 0 ? "refused" : isEmpty ? "unchanged" : "changed";
   if (patched.hasDescriptors && input.wantsExtract) {

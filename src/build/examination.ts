@@ -4,6 +4,8 @@ import type { ChangeSet } from "../change/change-set.ts";
 import { sameLines } from "../change/kept-lines.ts";
 import { ownTextChanged } from "../change/own-text.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
+import { refuseComparedCopies } from "../diff/lost-identity/compared-addresses.ts";
+import { refuseRenamedState } from "../diff/lost-identity/renamed-state.ts";
 import { tableStructs } from "../diff/special-sections.ts";
 import { type CompilerComparison, compareWithComment } from "../kernel/compiler.ts";
 import { entrySizesOf } from "../kernel/modules/entry-sizes.ts";
@@ -23,7 +25,6 @@ import { refusedByText } from "./pairs/refused-by-text.ts";
 import { sortFiles } from "./pairs/sort-files.ts";
 import { type CompiledUnits, compileUnits } from "./pairs/unit-pairs.ts";
 import { refusePerCpuMisuse } from "./per-cpu-use.ts";
-import { refuseComparedCopies } from "./resolve/compared-addresses.ts";
 import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./resolve/global-definitions.ts";
 import { refuseLost } from "./resolve/other-users.ts";
 import {
@@ -37,7 +38,6 @@ import {
   resolveUnit,
   type UnitPlan,
 } from "./resolve/plan.ts";
-import { refuseRenamedState } from "./resolve/renamed-state.ts";
 import { settleAmbiguous } from "./resolve/settle-ambiguous-symbols.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
 import { patchesInForce } from "./stacked-updates.ts";

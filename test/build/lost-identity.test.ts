@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { refuseComparedCopies } from "../../src/build/resolve/compared-addresses.ts";
+import { compareObjects } from "../../src/build/compare-objects.ts";
 import type { UnitPlan } from "../../src/build/resolve/plan.ts";
-import { refuseRenamedState } from "../../src/build/resolve/renamed-state.ts";
 import { goneCallbacks } from "../../src/build/warnings/gone-callbacks.ts";
+import { refuseComparedCopies } from "../../src/diff/lost-identity/compared-addresses.ts";
+import { refuseRenamedState } from "../../src/diff/lost-identity/renamed-state.ts";
 import { diffPatched } from "../diff/diff-units.ts";
+import { compileC } from "../fixtures/compile.ts";
 
 async function planOf(source: string): Promise<UnitPlan> {
   const { original, patched, correlation, selection, changes } = await diffPatched(source, ["-g"]);
@@ -92,4 +94,32 @@ describe("a function that is gone while its address may be held", () => {
 
   test("is told", async () => expect(await told("w->func = IT;")).toEqual(["GONE_CALLBACK old"]));
   test("one that was only called is not", async () => expect(await told("IT(w); take(3);")).toEqual([]));
+});
+
+test("kmend diff refuses both, without a kernel", async () => {
+  const compare = async (source: string): Promise<string[]> => {
+    const [before, after] = [compileC(source, ["-g"]), compileC(source, ["-g", "-DPATCHED"])];
+    const input = { originalName: "a.o", patchedName: "b.o", object: "vmlinux", wantsExtract: false };
+    return (await compareObjects(before, after, input)).result.refusals.map(({ code, what }) => `${code} ${what}`);
+  };
+  expect(
+    await compare(`
+      #ifdef PATCHED
+      #define old fresh
+      #endif
+      static long old;
+      int add(int x) { old += x; return old; }
+      int get(void) { return old; }`),
+  ).toEqual(["STATE_RENAMED fresh"]);
+  expect(
+    await compare(`
+      struct file { long pad[4]; const void *ops; };
+      #ifdef PATCHED
+      #define FLAG 2
+      #else
+      #define FLAG 1
+      #endif
+      static const struct { int (*run)(int); int flag; } table = { take, FLAG };
+      int is(struct file *f) { return f->ops == &table; }`),
+  ).toEqual(["ADDRESS_COMPARED table"]);
 });

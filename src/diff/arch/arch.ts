@@ -1,5 +1,5 @@
 import type { Atom, Reference } from "../atoms.ts";
-import type { CallingConvention, FlowInstruction } from "./data-flow.ts";
+import type { DataFlow } from "./data-flow.ts";
 import type { EffectDecoder } from "./effects.ts";
 import type { OperandDecoder } from "./operands.ts";
 
@@ -140,11 +140,7 @@ export interface Architecture {
   /** All instructions from the first byte on; undefined where kmend has no disassembler. */
   instructions(code: Uint8Array): DecodedInstruction[] | undefined;
   /** Where kmend can follow addresses through code: how calls pass them, and what each instruction does to them. */
-  readonly dataFlow?: {
-    readonly calls: CallingConvention;
-    /** Decodes from `start` on; offsets are those in `code`. */
-    readonly read: (code: Uint8Array, start: number) => FlowInstruction[];
-  };
+  readonly dataFlow?: DataFlow;
   /** Decodes what instructions do to registers and memory; missing where kmend cannot follow addresses through code. */
   effects?(): EffectDecoder;
   /** Finds the numbers that code hands to calls. */

@@ -51,3 +51,15 @@ export interface CallingConvention {
   /** Registers that a call may change. */
   readonly scratch: readonly string[];
 }
+
+/** What follows addresses through the code of an architecture. */
+export interface DataFlow {
+  readonly calls: CallingConvention;
+  /** Decodes from `start` on; offsets are those in `code`. */
+  readonly read: (code: Uint8Array, start: number) => FlowInstruction[];
+  /**
+   * What the instruction compares: something with a number of its own, or what these registers hold; undefined for one that compares nothing.
+   * @param instruction its bytes.
+   */
+  readonly compared: (instruction: Uint8Array) => "number" | readonly string[] | undefined;
+}

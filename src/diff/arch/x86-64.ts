@@ -2,6 +2,7 @@ import { Machine, RelocationX86 as R } from "../../elf/constants.ts";
 import { requireOwn } from "../../support/own-files.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { Architecture, BranchSite, DecodedInstruction, LoadInstruction, ResolvedBranch } from "./arch.ts";
+import { x86_64Compared } from "./x86-64-compared.ts";
 import { effectDecoder } from "./x86-64-effects.ts";
 import { x86_64Calls, x86_64Flow } from "./x86-64-flow.ts";
 import { x86_64Operands } from "./x86-64-operands.ts";
@@ -179,7 +180,7 @@ export const x86_64: Architecture = {
 
   instructions: (code) => decode(code),
 
-  dataFlow: { calls: x86_64Calls, read: x86_64Flow },
+  dataFlow: { calls: x86_64Calls, read: x86_64Flow, compared: x86_64Compared },
   effects: () => effectDecoder(loadedDisassembler()),
   gnuName: { little: "x86_64-linux-gnu", big: "x86_64-linux-gnu" },
   text: (code) => x86_64Text(loadedDisassembler())(code),

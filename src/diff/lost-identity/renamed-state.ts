@@ -1,15 +1,15 @@
-import type { Atom } from "../../diff/atoms.ts";
-import { isCorrelatable, isWritable } from "../../diff/correlate.ts";
-import { unitDeclarations } from "../../diff/layout/variable-types.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
-import type { UnitPlan } from "./plan.ts";
+import type { Atom } from "../atoms.ts";
+import { isCorrelatable, isWritable } from "../correlate.ts";
+import { unitDeclarations } from "../layout/variable-types.ts";
+import type { ComparedUnit } from "./compared-unit.ts";
 
 /**
  * Refuses a variable that only gets another name: the patch module would bring a new one with its initial value, while what the old code has put into the
  * kernel's own is no longer looked at by anything. Taken for that is a new variable of the size, the memory and the type of one that is gone.
  */
-export function refuseRenamedState({ original, patched, correlation, selection, pair }: UnitPlan): Refusal[] {
+export function refuseRenamedState({ original, patched, correlation, selection, pair }: ComparedUnit): Refusal[] {
   const gone = [...correlation.lostData.values()].flat().filter(({ start, end }) => end > start);
   const added = selection.atoms.filter(
     (atom) => isWritable(atom) && isCorrelatable(atom) && !correlation.originalOf.has(atom) && atom.end > atom.start,
