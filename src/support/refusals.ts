@@ -72,8 +72,8 @@ export const refusalTexts = {
     hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
   },
   ADDRESS_COMPARED: {
-    why: "{user} compares something with its address, and a changed constant gets a copy at another one: objects that have the address of the kernel's own would no longer be recognised",
-    hint: "leave the constant as it is, and make the change in the functions that it names",
+    why: "{user} compares something with its address, and the new code has a copy of it at another one: what was set up with the one would not be recognised by code that knows the other",
+    hint: "leave the constant, or the function that stores its address, as it is, and make the change elsewhere",
   },
   RODATA_SHARED: {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",

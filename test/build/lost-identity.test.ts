@@ -96,6 +96,31 @@ describe("a function that is gone while its address may be held", () => {
   test("one that was only called is not", async () => expect(await told("IT(w); take(3);")).toEqual([]));
 });
 
+describe("a text whose address tells what may be freed", () => {
+  // What a pointer that is never written stands for is the text itself, in the code of each function that names it.
+  const source = (check: string): string => `
+    struct zone { const char *name; int users; };
+    void release(const void *);
+    static const char *standard = "standard";
+    int setup(struct zone *zone) {
+      zone->name = standard;
+    #ifdef PATCHED
+      zone->users = 1;
+    #endif
+      return 0;
+    }
+    void end(struct zone *zone) { ${check} }`;
+  const refused = async (check: string): Promise<string[]> =>
+    refuseComparedCopies(await planOf(source(check))).map(({ what, function: user }) => `${what} ${user}`);
+
+  test("is refused, though the function that compares it is not carried", async () => {
+    expect(await refused("if (zone->name != standard) release(zone->name);")).toEqual(['"standard" end']);
+  });
+  test("one that is only read is not", async () => {
+    expect(await refused("if (zone->name) release(standard);")).toEqual([]);
+  });
+});
+
 test("kmend diff refuses both, without a kernel", async () => {
   const compare = async (source: string): Promise<string[]> => {
     const [before, after] = [compileC(source, ["-g"]), compileC(source, ["-g", "-DPATCHED"])];

@@ -5,24 +5,32 @@ import type { UnitObject } from "../unit-object.ts";
 import type { ComparedUnit } from "./compared-unit.ts";
 
 /**
- * Refuses a changed constant whose address carried code compares with something: the module has a copy at another address, and what was set up with the
- * kernel's own (`file->f_op == &ops`) is no longer recognised, nor is what was set up with the copy once the patch is disabled.
+ * Refuses a constant of which the module has a copy, at another address, while a function of the unit compares something with its address: a changed table
+ * (`file->f_op == &ops`), or the text that a pointer which never changes stands for (`if (zone->name != default_name) kfree(zone->name)`). What was set up
+ * with the one is not recognised by code that knows the other, whether that code is carried or the kernel's own.
  */
 export function refuseComparedCopies({ patched, correlation, selection, pair }: ComparedUnit): Refusal[] {
   const copies = new Set(
     selection.atoms.filter(
-      (atom) => atom.kind === "rodata" && atom.symbol !== undefined && correlation.originalOf.has(atom),
+      (atom) =>
+        atom.kind === "string" ||
+        (atom.kind === "rodata" && atom.symbol !== undefined && correlation.originalOf.has(atom)),
     ),
   );
   if (copies.size === 0) return [];
   const found = new Map<Atom, string>();
-  for (const user of selection.atoms) {
+  for (const user of patched.atoms) {
     if (user.kind !== "function") continue;
     for (const copy of comparedBy(user, patched, copies)) if (!found.has(copy)) found.set(copy, user.name);
   }
   return [...found].map(([copy, user]) =>
-    refuse("ADDRESS_COMPARED", copy.base, { unit: pair.source, object: pair.object, function: user }, { user }),
+    refuse("ADDRESS_COMPARED", nameOf(copy), { unit: pair.source, object: pair.object, function: user }, { user }),
   );
+}
+
+/** A text is called by what it says. */
+function nameOf({ kind, base, bytes }: Atom): string {
+  return kind === "string" ? JSON.stringify(Buffer.from(bytes).toString("latin1").replace(/\0+$/, "")) : base;
 }
 
 /** How many instructions behind the one that loads an address a comparison of the register is looked for. */
