@@ -21,6 +21,8 @@ export interface Creation extends LifeSite {
   readonly allocator: Allocator;
   /** Its memory has only zeros. */
   readonly zeroes: boolean;
+  /** How memory may be got there. */
+  readonly gfp: string;
 }
 
 /** Where an object's memory is given back. */
@@ -33,6 +35,8 @@ export interface End extends LifeSite {
 export interface TypeLife {
   readonly creations: readonly Creation[];
   readonly ends: readonly End[];
+  /** Where an object is cleared as a whole. */
+  readonly clears: readonly LifeSite[];
   /** Variables with static storage, which start as zeros. */
   readonly statics: readonly string[];
   readonly obstacles: readonly Obstacle[];
@@ -79,6 +83,7 @@ export async function lifeOf(tag: string, definition: string, oracle: Oracle, fi
 class LifeReader implements TypeLife {
   readonly creations: Creation[] = [];
   readonly ends: End[] = [];
+  readonly clears: LifeSite[] = [];
   readonly statics: string[] = [];
   readonly obstacles: Obstacle[] = [];
   readonly #tag: string;
@@ -163,18 +168,16 @@ class LifeReader implements TypeLife {
     const site = { file: outer.file, line: outer.line, function: found.function };
     const allocator = call === undefined || source.isDirective(offset) ? undefined : allocators[call.name];
     if (call !== undefined && allocator !== undefined && call.argument === allocator.size) {
-      const gfp = allocator.gfp === undefined ? "" : textOf(source, call, allocator.gfp);
-      this.creations.push({ ...site, call, allocator, zeroes: allocator.zeroes || gfp.includes("__GFP_ZERO") });
+      const gfp = allocator.gfp === undefined ? "GFP_KERNEL" : textOf(source, call, allocator.gfp);
+      this.creations.push({ ...site, call, allocator, zeroes: allocator.zeroes || gfp.includes("__GFP_ZERO"), gfp });
       return;
     }
-    if (call !== undefined && this.#clears(source, call)) return;
+    if (call !== undefined && isClearing(source, call)) {
+      this.clears.push({ ...site, call });
+      return;
+    }
     const use = call === undefined ? "an expression" : `${call.name}()`;
     this.add({ rule: "SIZE_USED", ...site, values: { use } });
-  }
-
-  /** `memset(p, 0, sizeof(*p))` leaves an object as a new one is. */
-  #clears(source: SourceText, call: EnclosingCall): boolean {
-    return call.name === "memset" && call.argument === 2 && textOf(source, call, 1) === "0";
   }
 
   async #end(found: Diagnostic): Promise<void> {
@@ -212,8 +215,13 @@ class LifeReader implements TypeLife {
 const harmless =
   /^invalid application of '(sizeof|_Alignof|__alignof__|__alignof)'|has no member named|initializer but incomplete/;
 
+/** `memset(p, 0, sizeof(*p))` leaves an object as a new one is. */
+function isClearing(source: SourceText, call: EnclosingCall): boolean {
+  return call.name === "memset" && call.argument === 2 && textOf(source, call, 1) === "0";
+}
+
 /** The text of an argument. */
-export function textOf(source: SourceText, call: EnclosingCall, argument: number): string {
+function textOf(source: SourceText, call: EnclosingCall, argument: number): string {
   const span = call.arguments[argument];
   return span === undefined ? "" : source.text.slice(span.start, span.end);
 }

@@ -99,9 +99,48 @@ export class SourceText {
   }
 }
 
+/**
+ * The postfix expression that ends before `end`, as C's grammar reads it: a name or something in parentheses, then calls, indices and members.
+ * @returns undefined when what is there is no such expression.
+ */
+export function postfixBefore(source: SourceText, end: number): Span | undefined {
+  const last = source.before(end);
+  let start = last + 1;
+  for (let at = last; at >= 0; ) {
+    const sign = source.code[at] as string;
+    if (sign === ")" || sign === "]") {
+      const open = source.opening(at);
+      if (open < 0) return undefined;
+      start = open;
+      const previous = source.before(open);
+      const continues = previous >= 0 && /[\w)\]]/.test(source.code[previous] as string);
+      // `sizeof (x)` and `return (x)` are no calls; `if (a) (b)->c` is a statement of its own.
+      if (!continues || (sign === ")" && keywords.has(source.wordBefore(open)))) return { start, end: last + 1 };
+      if (source.code[previous] === ")" && isStatementHead(source, previous)) return { start, end: last + 1 };
+      at = previous;
+      continue;
+    }
+    if (!/\w/.test(sign)) return undefined;
+    const word = source.wordBefore(at + 1);
+    if (word === "" || keywords.has(word)) return undefined;
+    start = at - word.length + 1;
+    const previous = source.before(start);
+    const pair = source.code.slice(Math.max(0, previous - 1), previous + 1);
+    if (pair === "->") at = source.before(previous - 1);
+    else if (pair.endsWith(".") && !pair.endsWith("..")) at = source.before(previous);
+    else return { start, end: last + 1 };
+  }
+  return undefined;
+}
+
 const keywords: ReadonlySet<string> = new Set(
   "return sizeof if while for switch case else do goto typeof __typeof__ _Alignof __alignof__".split(" "),
 );
+
+/** True for the closing parenthesis of `if (…)`, `while (…)`, `for (…)` or `switch (…)`. */
+function isStatementHead(source: SourceText, close: number): boolean {
+  return ["if", "while", "for", "switch"].includes(source.wordBefore(source.opening(close)));
+}
 
 /** The call around a place. */
 export interface EnclosingCall {

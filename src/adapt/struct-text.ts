@@ -5,7 +5,7 @@ export interface MemberText extends Span {
   readonly name: string;
   /** The declaration without comments, white space made single. */
   readonly declaration: string;
-  /** True for a declaration that has one plain name: no list, no bit field, no function pointer, no unnamed struct. */
+  /** True for a declaration that has one plain name: no list, no bit field, no function pointer, no unnamed struct, and no preprocessor conditional around it. */
   readonly isPlain: boolean;
 }
 
@@ -20,8 +20,6 @@ export interface StructText {
   /** Offset behind the `;` that ends the declaration. */
   readonly end: number;
   readonly members: readonly MemberText[];
-  /** There are preprocessor lines between the braces: which members there are depends on the configuration. */
-  readonly isConditional: boolean;
 }
 
 /** All definitions of `struct tag` in a file. */
@@ -33,8 +31,6 @@ export function findStructs(source: SourceText, tag: string): StructText[] {
     const close = source.closing(open);
     const end = close < 0 ? -1 : source.code.indexOf(";", close);
     if (end < 0) continue;
-    const body = source.code.slice(open + 1, close);
-    const isConditional = /^[ \t]*#/m.test(body);
     found.push({
       tag,
       start: match.index,
@@ -42,7 +38,6 @@ export function findStructs(source: SourceText, tag: string): StructText[] {
       close,
       end: end + 1,
       members: membersOf(source, open, close),
-      isConditional,
     });
   }
   return found;
@@ -60,10 +55,20 @@ function membersOf(source: SourceText, open: number, close: number): MemberText[
     if (sign !== ";" || depth > 0) continue;
     const first = source.after(start);
     const declaration = source.code.slice(first, at).replaceAll(/\s+/g, " ").trim();
-    if (declaration !== "") members.push({ start: first, end: at + 1, declaration, ...nameOf(declaration) });
+    if (declaration !== "") {
+      const { name, isPlain } = nameOf(declaration);
+      const isAlways = conditionsAt(source, open, first) === 0;
+      members.push({ start: first, end: at + 1, name, declaration, isPlain: isPlain && isAlways });
+    }
     start = at + 1;
   }
   return members;
+}
+
+/** Preprocessor conditionals that are open at an offset. */
+function conditionsAt(source: SourceText, open: number, offset: number): number {
+  const lines = source.code.slice(open, offset).match(/^[ \t]*#[ \t]*(?:if|endif)/gm) ?? [];
+  return lines.reduce((depth, line) => depth + (line.endsWith("if") && !line.endsWith("endif") ? 1 : -1), 0);
 }
 
 /** `unsigned long *flags[4]`: its last word, array sizes and attributes aside. */

@@ -13,6 +13,7 @@ typedef unsigned long size_t;
 typedef unsigned int gfp_t;
 typedef _Bool bool;
 #define NULL ((void *)0)
+#define __maybe_unused __attribute__((unused))
 #define GFP_KERNEL 1u
 #define GFP_ATOMIC 2u
 #define __GFP_ZERO 4u
@@ -31,6 +32,7 @@ void *memcpy(void *to, const void *from, size_t size);
 void kfree(const void *object);
 #define kfree_rcu(object, member) kfree(object)
 void use(const void *object);
+gfp_t take(gfp_t gfp);
 struct mutex { int owner; };
 void mutex_lock(struct mutex *lock);
 void mutex_unlock(struct mutex *lock);
