@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { adaptChange } from "./adapted/adapt-change.ts";
+import { adaptChange, adaptHint } from "./adapted/adapt-change.ts";
 import { adaptedPatchText, assumptionText } from "./adapted/adapted-patch.ts";
 import { assemble } from "./assemble/assemble.ts";
 import { resultOf } from "./build-result.ts";
@@ -31,7 +31,8 @@ async function buildChange(asked: Session): Promise<BuildResult> {
   const rewritten = isRewritten ? await adaptChange(asked, refused) : [];
   if (!("adaptation" in rewritten)) {
     const refusals = isRewritten ? rewritten : refused.refusals;
-    return buildExamined(asked, { ...refused, refusals });
+    const notes = isRewritten ? refused.notes : [...refused.notes, ...adaptHint(refusals, asked.change)];
+    return buildExamined(asked, { ...refused, refusals, notes });
   }
   const { adaptation, examination, session } = rewritten;
   const root = session.tree.environment.external;

@@ -138,6 +138,12 @@ echo $n >/sys/class/zram-control/hot_remove; done | sort | uniq -c | tr -s " "`;
     expect(result.refusals[0]?.where).toMatch(/^drivers\/block\/zram\/zram_drv\.c: \w+\(\), line \d+$/);
   });
 
+  test("is told of by a build that refuses it", async () => {
+    const { exitCode, result } = await build([patch({ [header]: grown, [driver]: counted })], scratch.folder());
+    expect(exitCode).toBe(4);
+    expect(result.notes).toContain("kmend adapt (build --adapt) can try to rewrite it: new members of struct zram");
+  });
+
   test("is refused with what it needs to know of objects", async () => {
     const { exitCode, result } = await adapt(
       patch({

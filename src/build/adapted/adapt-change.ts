@@ -4,6 +4,7 @@ import { adaptTypes, type ChangedType } from "../../adapt/adapt-types.ts";
 import type { Adaptation } from "../../adapt/adaptation.ts";
 import { UnitOracle } from "../../adapt/unit-oracle.ts";
 import { type ChangedFile, type ChangeSet, changedFile } from "../../change/change-set.ts";
+import { counted } from "../../support/counted.ts";
 import { KmendError } from "../../support/errors.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { type Examination, examineChange, type Session } from "../examination.ts";
@@ -45,16 +46,39 @@ export async function adaptChange(session: Session, refused: Examination): Promi
   return { session: next, examination, adaptation };
 }
 
+/** What {@link adaptChange} could try, for a person whose change was refused; none where it has no rewriting for any of the reasons. */
+export function adaptHint(refusals: readonly Refusal[], change: ChangeSet): string[] {
+  const types = refusals.filter((refusal) => structOf(refusal, change) !== undefined).map(({ what }) => what);
+  if (types.length === 0) return [];
+  const share =
+    types.length === refusals.length
+      ? types.length === 1
+        ? "it"
+        : "all of it"
+      : `${types.length} of ${counted(refusals.length, "reason")}`;
+  return [`kmend adapt (build --adapt) can try to rewrite ${share}: new members of ${types.join(", ")}`];
+}
+
+/** The struct that a refusal is about, where a changed file defines it. */
+function structOf(
+  { code, what }: Refusal,
+  change: ChangeSet,
+): { readonly tag: string; readonly definition: string } | undefined {
+  const tag = code === "LAYOUT_CHANGED" ? /^struct (\w+)$/.exec(what)?.[1] : undefined;
+  const definition = tag === undefined ? undefined : definitionOf(tag, change);
+  return tag === undefined || definition === undefined ? undefined : { tag, definition };
+}
+
 /** @returns undefined for what cannot be rewritten, a refusal when its units cannot be asked. */
 async function changedTypeOf(
-  { code, what }: Refusal,
+  refusal: Refusal,
   { change, context }: Session,
   index: number,
 ): Promise<ChangedType | Refusal | undefined> {
-  const tag = code === "LAYOUT_CHANGED" ? /^struct (\w+)$/.exec(what)?.[1] : undefined;
-  const definition = tag === undefined ? undefined : definitionOf(tag, change);
-  const file = change.files.find(({ path }) => path === definition);
-  if (tag === undefined || definition === undefined || file === undefined) return undefined;
+  const struct = structOf(refusal, change);
+  const file = change.files.find(({ path }) => path === struct?.definition);
+  if (struct === undefined || file === undefined) return undefined;
+  const { tag, definition } = struct;
   const { tree, earlier, jobs, signal } = context;
   const folder = join(context.folder, `type-${index}`);
   await mkdir(folder, { recursive: true });
@@ -67,7 +91,7 @@ async function changedTypeOf(
   } catch (error) {
     if (!(error instanceof KmendError)) throw error;
     const values = { rule: error.code, problem: error.message, advice: error.hint ?? "write this part by hand" };
-    return refuse("NOT_ADAPTABLE", what, definition, values);
+    return refuse("NOT_ADAPTABLE", refusal.what, definition, values);
   }
 }
 
