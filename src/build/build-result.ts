@@ -1,5 +1,5 @@
 import type { Refusal } from "../support/refusals.ts";
-import type { BuildResult, BuiltFunction } from "./build-types.ts";
+import type { AdaptedParts, BuildResult, BuiltFunction } from "./build-types.ts";
 import type { Session } from "./examination.ts";
 import type { CompiledUnits } from "./pairs/unit-pairs.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
@@ -14,6 +14,7 @@ export interface Parts {
   readonly resolved?: readonly ResolvedUnit[];
   readonly module?: BuildResult["module"];
   readonly kept?: readonly Warning[];
+  readonly adapted?: AdaptedParts | undefined;
 }
 
 /** The result of a build, with its warnings and times. */
@@ -39,6 +40,7 @@ export function resultOf(session: Session, outcome: BuildResult["outcome"], part
     symbols: [
       ...new Map(symbols.map((symbol) => [`${symbol.object} ${symbol.name} ${symbol.sympos}`, symbol])).values(),
     ],
+    ...(parts.adapted === undefined ? {} : { adapted: parts.adapted }),
     notes: parts.notes,
     warnings: [
       ...(parts.kept ?? []),

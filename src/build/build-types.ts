@@ -1,3 +1,4 @@
+import type { Assumption, RewrittenPart } from "../adapt/adaptation.ts";
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
 import type { TargetKernel } from "../kernel/find.ts";
 import type { KernelChoice } from "../kernel/kernel-choice.ts";
@@ -49,6 +50,8 @@ export interface BuildOptions extends KernelChoice {
   readonly skipCompilerCheck?: boolean | undefined;
   /** Types and functions whose changed layout is accepted: `page`, `struct page`; `*` for all. */
   readonly allowLayout?: readonly string[] | undefined;
+  /** Rewrite what would be refused for its data, as `adapt` does. */
+  readonly adapt?: boolean | undefined;
   /** The author's word that the module can be unloaded though addresses of it may be kept. */
   readonly removable?: boolean | undefined;
   /** Vulnerabilities that the patches fix, for the manifest. */
@@ -83,6 +86,12 @@ export interface BuiltFunction {
   readonly reason: string;
 }
 
+/** What was rewritten of a patch. */
+export interface AdaptedParts {
+  readonly parts: readonly RewrittenPart[];
+  readonly assumptions: readonly Assumption[];
+}
+
 /** The stable `--json` of `kmend build`. */
 export interface BuildResult {
   readonly schema: 1;
@@ -106,6 +115,8 @@ export interface BuildResult {
     readonly sympos: number;
     readonly proof: string;
   }[];
+  /** What `--adapt` has rewritten, and what that rests on; missing when nothing was. */
+  readonly adapted?: AdaptedParts | undefined;
   /** Remarks: fuzz, files that this kernel does not build, things to watch. */
   readonly notes: readonly string[];
   /** What the author should look at. */

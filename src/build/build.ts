@@ -1,33 +1,17 @@
-import { readFile, rm } from "node:fs/promises";
-import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
-import { applyPatches, readPatchFile } from "../change/patch-files.ts";
-import { compareCompiler, requireSameCompiler, toolchainFolder } from "../kernel/compiler.ts";
-import { findTargetKernel } from "../kernel/find.ts";
-import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
-import { requireModuleOf } from "../kernel/modules/external-module.ts";
-import { readSymvers } from "../kernel/modules/symvers.ts";
-import { reserveTree } from "../kernel/tree/prepare.ts";
-import { moduleName } from "../patch-module/module-name.ts";
-import { sweepTemporaries, temporaryBeside } from "../support/cache.ts";
-import { ExitCode, KmendError } from "../support/errors.ts";
-import { requireOutputFolder } from "../support/output-folder.ts";
-import { SilentProgress } from "../support/progress.ts";
+import { readFile } from "node:fs/promises";
+import { adaptChange, adaptHint } from "./adapted/adapt-change.ts";
+import { adaptedPatchText, assumptionText } from "./adapted/adapted-patch.ts";
 import { assemble } from "./assemble/assemble.ts";
-import { type ModuleTemplate, moduleTemplate } from "./assemble/kbuild-template.ts";
-import type { BuildContext } from "./build-context.ts";
 import { resultOf } from "./build-result.ts";
-import type { BuildOptions, BuildResult } from "./build-types.ts";
+import type { AdaptedParts, BuildOptions, BuildResult } from "./build-types.ts";
 import { explainUnproven, type KernelTypes, requireKernelTypes } from "./check-layouts.ts";
-import { examineChange, type Session } from "./examination.ts";
-import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external-module.ts";
+import { type Examination, examineChange, type Session } from "./examination.ts";
 import { isFromElsewhere } from "./foreign-types.ts";
-import { type ForeseenQuestion, foreseeQuestion } from "./pairs/ask-kbuild.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
 import type { CompiledUnits } from "./pairs/unit-pairs.ts";
 import { describeFunctions } from "./resolve/describe-functions.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
-import { workOn } from "./stacked-updates.ts";
+import { withSession } from "./session.ts";
 import { keptAddresses } from "./warnings/address-kept.ts";
 import type { Warning } from "./warnings/find-warnings.ts";
 
@@ -38,92 +22,31 @@ import type { Warning } from "./warnings/find-warnings.ts";
  * @throws KmendError for everything that keeps it from finding out: a patch that does not apply, a missing kernel, a compiler error.
  */
 export async function build(options: BuildOptions): Promise<BuildResult> {
-  const started = performance.now();
-  const progress = options.progress ?? new SilentProgress();
-  const { signal } = options;
-  const patches = await Promise.all(options.patches.map((name) => readPatchFile(name)));
-  if (patches.length === 0 && options.change === undefined) {
-    throw new KmendError({
-      code: "NO_PATCH",
-      message: "no patch was given",
-      hint: "kmend build fix.patch",
-      exitCode: ExitCode.usage,
-    });
-  }
-  const name = moduleName(options.name, options.patches);
-  const output = resolve(options.output ?? ".");
-  await requireOutputFolder(output);
-
-  const external = options.external === undefined ? undefined : await openExternal(options.external, signal);
-  const kernel =
-    options.target ??
-    (await findTargetKernel({ ...wantedKernel(options, external), jobs: options.jobs, progress, signal }));
-  if (external !== undefined) requireModuleOf(external, kernel.release, await readSymvers(kernel.symversPath));
-  const compiler = await compareCompiler(kernel.image.banner, signal);
-  if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
-  else if (!compiler.same)
-    progress.note(
-      `the compiler is not the kernel's (kernel: ${compiler.kernel}; here: ${compiler.here}): the proof decides`,
-    );
-  const found = { program: compiler.program, version: compiler.here };
-  const folder = temporaryBeside(join(kernel.folder, "build"));
-  const tree = await reserveTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });
-  // One log per process: another build of the same kernel may be running. It stays when the build fails.
-  const logFile = join(kernel.folder, `build-${process.pid}.log`);
-  let foreseen: ForeseenQuestion | undefined;
-  let known: Promise<ModuleTemplate> | undefined;
-  const template = (): Promise<ModuleTemplate> => {
-    known ??= progress.phase("template", "Ask Kbuild how it builds modules", () =>
-      moduleTemplate(tree, toolchainFolder(kernel.folder, compiler), signal),
-    );
-    return known;
-  };
-  try {
-    await rm(logFile, { force: true });
-    const place =
-      external === undefined
-        ? { tree, folder: kernel.folder }
-        : await externalPlace(external, kernel, tree, progress, signal);
-    const compiled = toolchainFolder(place.folder, compiler);
-    const bench: BuildContext = {
-      tree: place.tree,
-      ...workOn(options.earlier, compiled),
-      folder,
-      kernelFolder: place.folder,
-      toolchainFolder: compiled,
-      maxUnits: options.maxUnits ?? 500,
-      jobs: options.jobs ?? availableParallelism(),
-      logFile,
-      progress,
-      signal,
-    };
-    foreseen = options.change === undefined ? await foreseeQuestion(patches, bench) : undefined;
-    const context = { ...bench, foreseen };
-    await sweepTemporaries(kernel.folder);
-    const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
-    const change = await progress.phase("patch", "Apply the patch", () =>
-      changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
-    );
-    const facts = { options, name, output, kernel, compiler, tree, context, template, change, external };
-    const built = await buildChange({ ...facts, progress, started });
-    await rm(logFile, { force: true });
-    return built;
-  } finally {
-    await Promise.allSettled([foreseen?.answer, known]);
-    await removeShadows(folder);
-    await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
-  }
+  return withSession(options, buildChange);
 }
 
-/** The kernel that the options name; an external module knows which one it was built for. */
-function wantedKernel(options: BuildOptions, external: OpenedExternal | undefined): KernelChoice {
-  const choice = kernelChoice(options);
-  return isOpenChoice(choice) ? { ...choice, kernel: external?.release } : choice;
+async function buildChange(asked: Session): Promise<BuildResult> {
+  const refused = await examineChange(asked);
+  const isRewritten = asked.options.adapt === true && refused.refusals.length > 0;
+  const rewritten = isRewritten ? await adaptChange(asked, refused) : [];
+  if (!("adaptation" in rewritten)) {
+    const refusals = isRewritten ? rewritten : refused.refusals;
+    const notes = isRewritten ? refused.notes : [...refused.notes, ...adaptHint(refusals, asked.change)];
+    return buildExamined(asked, { ...refused, refusals, notes });
+  }
+  const { adaptation, examination, session } = rewritten;
+  const root = session.tree.environment.external;
+  const patch = adaptedPatchText(session.change, adaptation.assumptions, root).toString("latin1");
+  const adapted = { patch, assumptions: adaptation.assumptions.map(assumptionText) };
+  return buildExamined({ ...session, adapted }, examination, adaptation);
 }
 
-async function buildChange(session: Session): Promise<BuildResult> {
+async function buildExamined(
+  session: Session,
+  examination: Examination,
+  adaptation?: AdaptedParts,
+): Promise<BuildResult> {
   const { context } = session;
-  const examination = await examineChange(session);
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);
   if (units.pairs.length === 0) {
@@ -146,7 +69,8 @@ async function buildChange(session: Session): Promise<BuildResult> {
   const kept = await addressesKept(session, resolved, examination.types);
   const request = { ...session, keptAddresses: kept };
   const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(context.folder)]);
-  return resultOf(session, "built", { units, notes, functions, resolved, module, kept });
+  const adapted = adaptation && { parts: adaptation.parts, assumptions: adaptation.assumptions };
+  return resultOf(session, "built", { units, notes, functions, resolved, module, kept, adapted });
 }
 
 /** Warnings of addresses that may outlive the module. */

@@ -52,8 +52,16 @@ export async function checkUnitLayouts(
     });
     const notes = new Set(findings.flatMap(({ notes: found }) => found));
     if ((await types.of("vmlinux")) === undefined) notes.add(withoutKernelTypes);
-    return { refusals: mergeUnits(findings), notes: [...notes] };
+    return { refusals: mergeUnits(findings), filled: filledEverywhere(findings), notes: [...notes] };
   });
+}
+
+/** Types of which every unit that sees a difference sees only new members in padding. */
+function filledEverywhere(findings: readonly LayoutFindings[]): NonNullable<LayoutFindings["filled"]> {
+  const filled = new Map(findings.flatMap((unit) => [...(unit.filled ?? [])]));
+  for (const unit of findings)
+    for (const { what } of unit.refusals) if (unit.filled?.has(what) !== true) filled.delete(what);
+  return filled;
 }
 
 const withoutKernelTypes =

@@ -14,6 +14,7 @@ import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { rethrowDiskErrors } from "../support/cache.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
+import { acceptPadding } from "./adapted/accept-padding.ts";
 import { type AssemblyRequest, replacesAll } from "./assemble/assemble.ts";
 import { KernelTypes } from "./check-layouts.ts";
 import type { OpenedExternal } from "./external-module.ts";
@@ -128,12 +129,13 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   // With earlier updates both objects have lines of their own.
   const isSameLine = context.earlier.size === 0 ? sameLines(change.files) : undefined;
   const calls = { throughKernel: !replacesAll(session.options) };
-  const [planned, layouts] = await Promise.all([
+  const [planned, compared] = await Promise.all([
     progress.phase("diff", "Compare and prove", () =>
       planUnits(units, change.files, objects, ahead, { entrySizes, isSameLine, calls }),
     ),
     checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
   ]);
+  const layouts = await acceptPadding(compared, change, context);
   const definitions = judgeDefinitions(planned);
   const { plans } = definitions;
   const changedFiles = change.files.map(({ path }) => path);

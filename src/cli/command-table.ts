@@ -1,4 +1,5 @@
 import type { CommandDefinition, OptionDefinition } from "./command.ts";
+import { adaptCommand } from "./commands/adapt.ts";
 import { applyCommand, undoCommand, viewCommand } from "./commands/apply.ts";
 import { bootCommand } from "./commands/boot.ts";
 import { buildCommand } from "./commands/build.ts";
@@ -24,6 +25,7 @@ import { verifyCommand } from "./commands/verify.ts";
 /** Every command, in the order of `kmend --help`. */
 export const commands: readonly CommandDefinition[] = [
   buildCommand,
+  adaptCommand,
   tryCommand,
   verifyCommand,
   cvesCommand,

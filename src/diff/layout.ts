@@ -8,7 +8,7 @@ import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-ch
 import { prototypeChange } from "./layout/prototype-change.ts";
 import { TypePairs, wordOf } from "./layout/same-types.ts";
 import { sharedFunctions } from "./layout/shared-function.ts";
-import { isHarmless, structChange, type TypeChange } from "./layout/struct-change.ts";
+import { type FilledPadding, isHarmless, structChange, type TypeChange } from "./layout/struct-change.ts";
 import { findDefinitions, findNumbers, type TypeTable, tableOfTypes, unnamedEnumsOf } from "./layout/type-table.ts";
 import { usersOf } from "./layout/type-users.ts";
 import { encodeUnitTypes } from "./layout/unit-btf.ts";
@@ -41,6 +41,8 @@ export interface LayoutFindings {
   readonly refusals: readonly Refusal[];
   /** Equal for refusals of several units that tell of the same change, whichever functions of the units use it. */
   readonly subjects?: ReadonlyMap<Refusal, string>;
+  /** By what a refusal is about: the new members, where they are all that is different and lie in padding. */
+  readonly filled?: ReadonlyMap<string, readonly FilledPadding[]>;
   readonly notes: readonly string[];
 }
 
@@ -74,6 +76,7 @@ export async function checkLayouts(question: LayoutQuestion): Promise<LayoutFind
   return {
     refusals: [...comparison.refusals, ...variables.refusals],
     ...(comparison.subjects.size > 0 ? { subjects: comparison.subjects } : {}),
+    ...(comparison.filled.size > 0 ? { filled: comparison.filled } : {}),
     notes: [...comparison.notes, ...variables.notes],
   };
 }
@@ -121,6 +124,7 @@ interface Finding {
 class UnitComparison implements LayoutFindings {
   readonly refusals: Refusal[] = [];
   readonly subjects = new Map<Refusal, string>();
+  readonly filled = new Map<string, readonly FilledPadding[]>();
   readonly notes: string[] = [];
   readonly #question: LayoutQuestion;
   readonly #types: TypePairs;
@@ -282,6 +286,7 @@ class UnitComparison implements LayoutFindings {
         ...{ advice, name: namesOf(title)[0] ?? title },
       });
       this.refusals.push(refusal);
+      if (change.filled !== undefined) this.filled.set(title, change.filled);
       this.subjects.set(refusal, [title, problem, ...rest].join("\n"));
     }
   }

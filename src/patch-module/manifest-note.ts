@@ -37,6 +37,14 @@ export interface ManifestModule {
   readonly srcversion?: string | undefined;
 }
 
+/** How the patches were rewritten so that they can be live. */
+export interface ManifestAdaptation {
+  /** Text of the adapted patch. */
+  readonly patch: string;
+  /** What it rests on, each with its place. */
+  readonly assumptions: readonly string[];
+}
+
 /** What a patch module says about itself; it is in the module, so that a loaded or a stray one can be identified and proven again. */
 export interface Manifest {
   readonly schema: 1;
@@ -50,6 +58,8 @@ export interface Manifest {
   readonly patches: readonly { readonly name: string; readonly sha256: string }[];
   /** Vulnerabilities that the patches fix, by their numbers; missing when nobody named any. */
   readonly cves?: readonly string[] | undefined;
+  /** What was built in place of the patches, whose data could not be live; missing when that was not needed. */
+  readonly adapted?: ManifestAdaptation | undefined;
   /** Patch modules that have to be in force before this one, oldest first. */
   readonly after?: readonly { readonly name: string; readonly sha256: string }[] | undefined;
   /** The module that is patched when it is not one of the kernel's own. */

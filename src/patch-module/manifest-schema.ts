@@ -1,5 +1,11 @@
 import * as z from "zod/mini";
-import type { Manifest, ManifestFunction, ManifestModule, ManifestSymbol } from "./manifest-note.ts";
+import type {
+  Manifest,
+  ManifestAdaptation,
+  ManifestFunction,
+  ManifestModule,
+  ManifestSymbol,
+} from "./manifest-note.ts";
 
 /** `vmlinux`, or a module's name, which is also part of paths in sysfs. */
 const object = z.string().check(z.regex(/^[\w-]{1,64}$/));
@@ -27,6 +33,7 @@ const moduleShape = {
   buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{2,128}$/))),
   srcversion: z.optional(z.string().check(z.regex(/^\w{1,64}$/))),
 };
+const adaptationShape = { patch: z.string().check(z.maxLength(1 << 20)), assumptions: z.array(text) };
 const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
 
 /** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */
@@ -39,6 +46,7 @@ const shape = {
   allowedLayouts: z.array(text),
   patches: z.array(named),
   cves: z.optional(z.array(z.string().check(z.regex(/^CVE-\d{4}-\d{4,10}$/)))),
+  adapted: z.optional(z.looseObject(adaptationShape satisfies ShapeOf<ManifestAdaptation>)),
   after: z.optional(z.array(kernelModule)),
   external: z.optional(kernelModule),
   modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),

@@ -132,6 +132,10 @@ export const refusalTexts = {
     hint: "{advice}",
     option: { name: "allow-layout", value: "{name}", effect: "accepts the change as it is" },
   },
+  NOT_ADAPTABLE: {
+    why: "{problem} ({rule})",
+    hint: "{advice}",
+  },
   CONSTANT_EXCHANGED: {
     why: "it changes from {old} to {value}, which was {from}: what the old code has marked with {from} would count as {name}",
     hint: "leave existing values as they are, and give new meanings new ones",

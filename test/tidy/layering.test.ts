@@ -8,7 +8,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
   const objects = ["patch-module", "elf", "support"];
   const change = ["change", ...objects];
   const target = ["kernel", ...change];
-  const build = ["match", "diff", ...target];
+  const build = ["adapt", "match", "diff", ...target];
   const top = ["cve", "matrix", "update", "package", "host", "vm", "build", ...build];
   return {
     support: [],
@@ -18,6 +18,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     kernel: objects,
     diff: target,
     match: ["diff", ...target],
+    // Asks compilers; what follows from the answers for a module, the build decides.
+    adapt: ["diff", ...target],
     build,
     // The running system and the virtual machine know nothing of how a patch module is made.
     host: objects,

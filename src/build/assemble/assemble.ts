@@ -38,6 +38,8 @@ export interface AssemblyRequest {
   readonly template: () => Promise<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
+  /** How the change was rewritten before. */
+  readonly adapted?: Manifest["adapted"];
   /** Warnings of addresses that outlive the module. */
   readonly keptAddresses?: readonly Warning[] | undefined;
 }
@@ -142,6 +144,7 @@ function tablesOf(
     allowedLayouts: options.allowLayout ?? [],
     patches: change.patches,
     ...((options.cves ?? []).length === 0 ? {} : { cves: options.cves }),
+    ...(request.adapted === undefined ? {} : { adapted: request.adapted }),
     ...keptIn(request),
     ...(after === undefined ? {} : { after }),
     ...(modules.length === 0 ? {} : { modules }),

@@ -76,7 +76,7 @@ export async function compileUnits(
   const sorted = sortFiles(change.files);
   const earlierFiles = await markedFiles(context.earlier, tree.path);
   const patchedFiles = new Map([
-    ...(await authorHeaders(change.files, tree.path)),
+    ...(await neededHeaders(change.files, tree.path)),
     ...earlierFiles,
     ...(await markedFiles(new Map(change.files.map(({ path, patched }) => [path, patched])), tree.path)),
   ]);
@@ -269,14 +269,18 @@ const authorHeaderPlaces: Readonly<Record<string, readonly string[]>> = {
   "kpatch-syscall.h": ["include/kpatch-syscall.h"],
 };
 
-/** The headers for authors, when a file of the change includes one of them; a kernel's own header of the same name is left alone. */
-async function authorHeaders(files: readonly ChangedFile[], tree: string): Promise<Map<string, Uint8Array>> {
+/** The headers for authors, when a file of the change includes one of them. */
+async function neededHeaders(files: readonly ChangedFile[], tree: string): Promise<Map<string, Uint8Array>> {
   const names = Object.keys(authorHeaderPlaces);
   const uses = files.some(
     ({ patched }) => patched !== null && names.some((name) => Buffer.from(patched).includes(name)),
   );
+  return uses ? authorHeaders(tree) : new Map();
+}
+
+/** The headers for authors by the places in the tree where they are found; a kernel's own header of the same name is left alone. */
+export async function authorHeaders(tree: string): Promise<Map<string, Uint8Array>> {
   const found = new Map<string, Uint8Array>();
-  if (!uses) return found;
   for (const [name, places] of Object.entries(authorHeaderPlaces)) {
     const content = packageResource(`include/${name}`);
     for (const place of places) if (!(await exists(join(tree, place)))) found.set(place, content);

@@ -31,6 +31,11 @@ export const buildOptions: readonly OptionDefinition[] = [
   { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
   removableOption,
+  {
+    flags: "--adapt",
+    description:
+      "rewrite new members of data structures and changed initial data so that they can be live, where that is sound",
+  },
   ...limitOptions,
   {
     flags: "--skip-gcc-check",
@@ -142,6 +147,7 @@ export function requestOf(
     jobs: options.integer("jobs"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
+    adapt: options.flag("adapt"),
     removable: options.flag("removable"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     progress,

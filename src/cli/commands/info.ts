@@ -63,6 +63,9 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     );
     for (const patch of manifest.patches) row("patch", `${patch.name}, sha256 ${patch.sha256}`);
     if (manifest.cves !== undefined) row("fixes", manifest.cves.join(", "));
+    const assumptions = manifest.adapted?.assumptions ?? [];
+    if (manifest.adapted !== undefined) row("adapted", "its data was rewritten to be live (--adapt), which rests on:");
+    for (const assumption of assumptions) row("", assumption);
     const kept = manifest.keptAddresses ?? [];
     if (kept.length > 0 && manifest.removable === true) {
       row("lifetime", "can be unloaded by its author's word (--removable), though addresses of it may be kept:");

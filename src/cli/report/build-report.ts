@@ -17,6 +17,7 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
   const { style } = context;
   const summary = summaryOf(result);
   context.print(style("bold", summary));
+  if (result.adapted !== undefined) for (const line of adaptedLines(result.adapted)) context.print(line);
   if (result.functions.length > 0) {
     context.print("\nFunctions:");
     const rows = result.functions.map((entry) => [
@@ -32,6 +33,16 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
     const rows = result.symbols.map((symbol) => [symbol.name, placeOf(symbol), symbol.proof]);
     for (const line of formatTable(rows)) context.print(line);
   }
+}
+
+/** What was rewritten of a patch, and what that rests on. */
+export function adaptedLines({ parts, assumptions }: NonNullable<BuildResult["adapted"]>): string[] {
+  return [
+    "\nRewritten to be live:",
+    ...formatTable(parts.map(({ what, how }) => [what, how])),
+    "\nThis rests on:",
+    ...formatTable(assumptions.map(({ what, file, line, text }) => [what, line > 0 ? `${file}:${line}` : file, text])),
+  ];
 }
 
 /** Said of a module that holds a reference on itself. */

@@ -15,6 +15,15 @@ export interface TypeChange {
   readonly layouts: readonly string[];
   /** Only places moved, and these types, which it holds by value, may be why. */
   readonly movedBy: readonly string[];
+  /** The only difference are these new members, each in padding that no code of the kernel writes to. */
+  readonly filled?: readonly FilledPadding[];
+}
+
+/** A new member in the padding of a type. */
+export interface FilledPadding {
+  readonly name: string;
+  /** Bytes from the start of the type. */
+  readonly offset: number;
 }
 
 /**
@@ -32,6 +41,7 @@ export function structChange(types: TypePairs, x: number, y: number, titles: rea
   const [oldSize, newSize] = [a.size(x), b.size(y)];
   if (wordOf(a, x) !== wordOf(b, y)) problems.push(`it was a ${wordOf(a, x)} and is a ${wordOf(b, y)}`);
   if (oldSize !== newSize) problems.push(`its size changes from ${oldSize} to ${newSize} bytes`);
+  const filled: FilledPadding[] = [];
   const found = new Set<FlatMember>();
   const oldByPath = new Map(before.map((member) => [member.path, member]));
   const added: FlatMember[] = [];
@@ -51,9 +61,10 @@ export function structChange(types: TypePairs, x: number, y: number, titles: rea
       ({ name, offset, size, type }) =>
         name === member.name && offset === member.offset && size === member.size && types.sameType(type, member.type),
     );
-    if (old === undefined)
+    if (old === undefined) {
       problems.push(`${nameOf(member)} is new at ${place(member)}${placeRemark(member, before, oldSize)}`);
-    else {
+      if (isUnwritten(member, before, oldSize)) filled.push({ name: member.name, offset: member.offset >> 3 });
+    } else {
       found.add(old);
       remarks.push(`${old.path} is now ${member.path}, at the same place`);
     }
@@ -64,7 +75,29 @@ export function structChange(types: TypePairs, x: number, y: number, titles: rea
     remarks,
     layouts: sideBySide(titles, layoutLines(before, oldSize), layoutLines(after, newSize)),
     movedBy: sameShape(types, before, after) ? heldByValue(types, before) : [],
+    ...(filled.length > 0 && filled.length === problems.length ? { filled } : {}),
   };
+}
+
+/** Bits that the compiler may write together with a bit field: those of the largest type that one can be of. */
+const wordBits = 64;
+
+/**
+ * True for padding that stays as it is whatever the kernel's code does. A bit field is written as part of a word, with the padding of that word, so only
+ * another bit field, which new code writes in the same way, can be beside it.
+ */
+function isUnwritten(member: FlatMember, before: readonly FlatMember[], oldSize: number): boolean {
+  const end = member.offset + member.size;
+  if (member.path !== member.name || member.name === "" || member.size === 0 || end > oldSize * 8) return false;
+  const isFree = before.every((old) => end <= old.offset || old.offset + old.size <= member.offset);
+  const wordOfBit = (bit: number): number => Math.floor(bit / wordBits);
+  const isBesideBits = before.some(
+    (old) =>
+      old.isBitField &&
+      wordOfBit(old.offset) <= wordOfBit(end - 1) &&
+      wordOfBit(member.offset) <= wordOfBit(old.offset + old.size - 1),
+  );
+  return isFree && (member.isBitField || !isBesideBits);
 }
 
 function memberProblem(types: TypePairs, old: FlatMember, member: FlatMember): string | undefined {

@@ -160,10 +160,25 @@ export function parseCommand(source: string, object: string, recorded: string): 
  * The command that prints which files a unit reads, as a make rule, and compiles nothing.
  * @returns undefined for a command of another form than Kbuild's `$(CC) $(c_flags) -c -o $@ $<` (scripts/Makefile.build, `cmd_cc_o_c`).
  */
-export function dependencyCommand({ command }: UnitCommand): string | undefined {
+export function dependencyCommand(unit: UnitCommand): string | undefined {
+  const parts = compilerCall(unit);
+  return parts === undefined ? undefined : `${parts.compiler} -M ${parts.source}`;
+}
+
+/**
+ * The command that only checks a unit, with more flags.
+ * @returns undefined for a command of another form, as for {@link dependencyCommand}.
+ */
+export function syntaxCommand(unit: UnitCommand, flags: readonly string[]): string | undefined {
+  const parts = compilerCall(unit);
+  return parts === undefined ? undefined : `${parts.compiler} -fsyntax-only ${flags.join(" ")} ${parts.source}`;
+}
+
+/** The compiler with its flags, without those that make it write anything. */
+function compilerCall({ command }: UnitCommand): { readonly compiler: string; readonly source: string } | undefined {
   const [, compiler, source] = /^([^;]*) -c -o \S+ ([^\s;]+)\s*(?:;|$)/.exec(command) ?? [];
   if (compiler === undefined || source === undefined) return undefined;
-  return `${compiler.replace(/ -Wp,-MM?D,\S+/, "")} -M ${source}`;
+  return { compiler: compiler.replace(/ -Wp,-MM?D,\S+/, ""), source };
 }
 
 /** An error of make or of the compiler: with its own words, the most telling of them. */
