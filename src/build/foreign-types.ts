@@ -36,7 +36,7 @@ export function checkConstants({ change, options }: Pick<TypeQuestion, "change" 
   return {
     refusals: found
       .filter((constant) => !isAllowed(constant))
-      .map(({ name, path, old, value, from }) => refuse("CONSTANT_EXCHANGED", name, path, { name, old, value, from })),
+      .map(({ name, path, value, from }) => refuse("CONSTANT_EXCHANGED", name, path, { name, value, from })),
     notes: found
       .filter(isAllowed)
       .map(({ name, path, from }) => `${path}: ${name}: accepted as --allow-layout says: it gets the value of ${from}`),

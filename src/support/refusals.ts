@@ -137,7 +137,7 @@ export const refusalTexts = {
     hint: "{advice}",
   },
   CONSTANT_EXCHANGED: {
-    why: "it changes from {old} to {value}, which was {from}: what the old code has marked with {from} would count as {name}",
+    why: "it gets the value {value}, which was that of {from}: what the old code has marked with {from} would count as {name}",
     hint: "leave existing values as they are, and give new meanings new ones",
     option: { name: "allow-layout", value: "{name}", effect: "accepts it, where no object keeps the value" },
   },

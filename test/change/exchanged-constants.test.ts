@@ -4,7 +4,7 @@ import { exchangedConstants } from "../../src/change/exchanged-constants.ts";
 function told(before: string, after: string, path = "fs/flags.c"): string[] {
   const [original, patched] = [Buffer.from(before), Buffer.from(after)];
   return exchangedConstants([{ path, original, patched }]).map(
-    ({ name, old, value, from }) => `${name}: ${old} -> ${value}, of ${from}`,
+    ({ name, value, from }) => `${name}: ${value}, of ${from}`,
   );
 }
 
@@ -12,16 +12,13 @@ const flags = "#define FLAG_A (1 << 30)\n#define FLAG_B (1 << 29) /* the other *
 
 test("two that exchange their values are found, whatever spaces and comments stand beside", () => {
   const exchanged = "#define FLAG_A\t(1<<29)\n#define FLAG_B (1 << 30)\n#define LIMIT 5\n";
-  expect(told(flags, exchanged)).toEqual([
-    "FLAG_A: (1<<30) -> (1<<29), of FLAG_B",
-    "FLAG_B: (1<<29) -> (1<<30), of FLAG_A",
-  ]);
+  expect(told(flags, exchanged)).toEqual(["FLAG_A: (1<<29), of FLAG_B", "FLAG_B: (1<<30), of FLAG_A"]);
   expect(told(flags, exchanged, "Documentation/flags.rst")).toEqual([]);
 });
 
 test("one that takes the place of another that moves on is found too", () => {
   const moved = flags.replace("(1 << 30)", "(1 << 29)").replace("(1 << 29) /*", "(1 << 28) /*");
-  expect(told(flags, moved)).toEqual(["FLAG_A: (1<<30) -> (1<<29), of FLAG_B"]);
+  expect(told(flags, moved)).toEqual(["FLAG_A: (1<<29), of FLAG_B"]);
 });
 
 test("a new value, a new macro and equal values of two are no exchange", () => {
@@ -30,4 +27,21 @@ test("a new value, a new macro and equal values of two are no exchange", () => {
   expect(told("#define A 1\n#define B 2\n", "#define A 2\n#define B 2\n")).toEqual([]);
   expect(told("#define A 1\n#define B 2\n", "#define A 2\n#define B 3\n")).toEqual([]);
   expect(told("#define IT f\n#define OTHER g\n", "#define IT g\n#define OTHER f\n")).toEqual([]);
+});
+
+test("a new flag that takes the value of one which moves on is found", () => {
+  expect(told("#define F_A 0x1\n#define F_B 0x2\n", "#define F_A 0x1\n#define F_NEW 0x2\n#define F_B 0x8\n")).toEqual([
+    "F_NEW: 0x2, of F_B",
+  ]);
+});
+
+test("plain numbers that go round, or that a new name of their list moves on, are found", () => {
+  const list = "#define ST_A 1\n#define ST_B 2\n#define ST_C 3\n";
+  expect(told(list, "#define ST_A 2\n#define ST_B 3\n#define ST_C 1\n")).toEqual([
+    ...["ST_A: 2, of ST_B", "ST_B: 3, of ST_C", "ST_C: 1, of ST_A"],
+  ]);
+  expect(told(list, "#define ST_A 1\n#define ST_NEW 2\n#define ST_B 3\n#define ST_C 4\n")).toEqual([
+    "ST_NEW: 2, of ST_B",
+  ]);
+  expect(told(list, "#define ST_A 1\n#define OTHER 2\n#define ST_B 3\n#define ST_C 4\n")).toEqual([]);
 });
