@@ -96,6 +96,22 @@ describe("a function that is gone while its address may be held", () => {
   test("one that was only called is not", async () => expect(await told("IT(w); take(3);")).toEqual([]));
 });
 
+test("so is one whose elements are told by their distance from its beginning", async () => {
+  const source = `
+    #ifdef PATCHED
+    #define FLAG 2
+    #else
+    #define FLAG 1
+    #endif
+    struct row { long a, b; };
+    static const struct row rows[4] = { { 1, 2 }, { 3, FLAG }, { 5, 6 }, { 7, 8 } };
+    extern const struct row *chosen;
+    void choose(int i) { chosen = &rows[i]; }
+    long index(void) { return chosen - rows; }`;
+  const found = refuseComparedCopies(await planOf(source));
+  expect(found.map(({ what, function: user }) => `${what} ${user}`)).toEqual(["rows index"]);
+});
+
 describe("a text whose address tells what may be freed", () => {
   // What a pointer that is never written stands for is the text itself, in the code of each function that names it.
   const source = (check: string): string => `

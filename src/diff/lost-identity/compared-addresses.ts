@@ -40,19 +40,38 @@ function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>)
   const references = user.references.filter(({ target }) => target.kind === "atom" && copies.has(target.atom));
   const code = references.length === 0 ? undefined : arch.dataFlow?.read(user.bytes, 0);
   if (code === undefined) return [];
-  const comparisonOf = ({ offset, length }: FlowInstruction): ReturnType<DataFlow["compared"]> =>
-    arch.dataFlow?.compared(user.bytes.subarray(offset, offset + length));
+  const scratch = arch.dataFlow?.calls.scratch ?? [];
   return references.flatMap(({ offset, target }) => {
     const at = code.findIndex((each) => offset >= each.offset && offset < each.offset + each.length);
     const instruction = code[at];
     if (instruction === undefined || target.kind !== "atom") return [];
-    if (comparisonOf(instruction) === "number") return [target.atom];
+    // Within a text, code counts characters with a pointer that it made itself; a text is told by where it begins (four before it, relative to the next instruction).
+    const isText = target.atom.kind === "string";
+    if (isText && target.addend !== 0 && target.addend !== -4) return [];
+    const comparisonOf = (one: FlowInstruction): ReturnType<DataFlow["compared"]> =>
+      isText && one.writes.length > 0
+        ? undefined
+        : arch.dataFlow?.compared(user.bytes.subarray(one.offset, one.offset + one.length));
+    // The number comes last; a place before it is that of what is read there.
+    const isNumber = offset + 4 === instruction.offset + instruction.length;
+    if (comparisonOf(instruction) === "number") return isNumber ? [target.atom] : [];
     const { effect } = instruction;
     if (effect?.kind !== "move" && effect?.kind !== "address") return [];
+    const holders = new Set([effect.to]);
     for (const next of code.slice(at + 1, at + 1 + reach)) {
       const compared = comparisonOf(next);
-      if (compared !== undefined && compared !== "number" && compared.includes(effect.to)) return [target.atom];
-      if (next.writes.includes(effect.to)) break;
+      if (compared !== undefined && compared !== "number" && compared.some((register) => holders.has(register)))
+        return [target.atom];
+      const copied =
+        next.effect?.kind === "move" && next.effect.from.kind === "register" && holders.has(next.effect.from.register)
+          ? next.effect.to
+          : undefined;
+      // What lies behind a jump is reached from elsewhere.
+      if (["jump", "indirect jump", "return", "trap", "end"].includes(next.flow)) break;
+      const isCall = next.flow === "call" || next.flow === "indirect call";
+      for (const register of isCall ? scratch : next.writes) holders.delete(register);
+      if (copied !== undefined) holders.add(copied);
+      if (holders.size === 0) break;
     }
     return [];
   });
