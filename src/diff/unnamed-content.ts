@@ -4,7 +4,7 @@ import { classOf } from "./section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Sections of which only what code refers to counts: pieces without a name are strings and constants there, or addresses (`.toc`, `.got`). */
-const ordinary = /^\.(text|rodata|data|bss|init|exit|ref|sbss|sdata|srodata|toc|got)\b|text/;
+const ordinary = /^\.(text|rodata|data|bss|init|exit|ref|sbss|sdata|srodata|toc|got)\b/;
 
 /**
  * Names of sections that hold something without a name, and hold something else in the other build: tables that inline assembly makes and that a linker
@@ -23,6 +23,8 @@ function contents(unit: UnitObject): Map<string, string> {
   for (const atom of unit.atoms) {
     const { section, symbol } = atom;
     if (symbol !== undefined || (section.flags & SectionFlag.alloc) === 0) continue;
+    // Code without a name is what a branch leads to, or nothing that runs.
+    if ((section.flags & SectionFlag.execinstr) !== 0) continue;
     if (classOf(section) !== "content" || ordinary.test(section.name)) continue;
     found.set(section.name, `${found.get(section.name) ?? ""}${describe(atom)}\n`);
   }

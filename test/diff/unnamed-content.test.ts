@@ -14,6 +14,7 @@ test.each([
   ["a number", '.mytab,\\"a\\"', ".quad 5", ".quad 6"],
   ["a number beside a place in the code", '.mytab,\\"a\\"', ".quad 1b, 5", ".quad 1b, 6"],
   ["another symbol", 'mytab,\\"aw\\"', ".quad 1b, take", ".quad 1b, printk"],
+  ["a number under a name that sounds like code", 'my_context,\\"a\\"', ".quad 5", ".quad 6"],
   ["a row more", 'mytab,\\"aw\\"', ".quad 5", ".quad 5, 6"],
 ])("%s in a table that nothing refers to is refused", async (_, section, before, after) => {
   const diff = await diffPatched(row(section, before, after));
