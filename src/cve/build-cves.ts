@@ -59,7 +59,11 @@ export async function buildFixes(fixes: readonly ChosenFix[], request: CveBuildR
     const { misfits } = await applyInOrder(prepared, request.tree.path, join(folder, "applied"));
     const [first] = misfits;
     if (first !== undefined) throw await withPrerequisites(first.error, first.fix, request.source, request.version);
-    const result = await buildPrepared(prepared, request);
+    const trial = { ...request, options: { ...request.options, output: folder } };
+    const tried = await buildPrepared(prepared, trial);
+    if (tried.outcome === "built")
+      await requireAllInIt(blame(prepared, { outcome: "built", result: tried }), request, folder);
+    const result = await keep(tried, request.options.output ?? ".");
     const codes = [...new Set(result.refusals.map(({ code }) => code))];
     const [reason] = result.refusals;
     const outcome: CveOutcome["outcome"] =
@@ -70,6 +74,25 @@ export async function buildFixes(fixes: readonly ChosenFix[], request: CveBuildR
       ids.map((id) => ({ id, commit, outcome, codes, why, hint: reason?.hint ?? "" })),
     );
     return { ...result, notes, cves };
+  });
+}
+
+/**
+ * A module names no vulnerability of which nothing is in it.
+ * @param silent fixes of which no function can be told to be in the module; by a header they may be.
+ * @throws KmendError `CVE_CHANGES_NOTHING` (exit 3)
+ */
+async function requireAllInIt(silent: readonly PreparedFix[], request: CveBuildRequest, folder: string): Promise<void> {
+  const empty: PreparedFix[] = [];
+  for (const fix of silent) if ((await aloneOutcome(fix, request, folder)).outcome !== "built") empty.push(fix);
+  if (empty.length === 0) return;
+  const ids = empty.flatMap(({ cves }) => cves);
+  throw new KmendError({
+    code: "CVE_CHANGES_NOTHING",
+    message: `no code of this kernel changes with the fix of ${ids.join(", ")}`,
+    why: "the module would name what it does not fix",
+    hint: `leave it out; kmend cves --file ${empty[0]?.patch.files[0] ?? ""} shows how it stands here`,
+    exitCode: ExitCode.unchanged,
   });
 }
 

@@ -6,8 +6,9 @@ import type { TargetKernel } from "../kernel/find.ts";
 import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
 import { membershipOf } from "../kernel/tree/units.ts";
-import { cacheRoot, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
+import { cacheRoot, exists, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
 import type { Progress } from "../support/progress.ts";
+import { mapConcurrently } from "../support/run.ts";
 
 /** How a question about a kernel's configuration is carried out. */
 export interface BuiltFilesOptions {
@@ -21,7 +22,8 @@ const askedUnits = 400;
 
 /**
  * Which of some source files become part of a kernel, by Kbuild's word; a header does when a unit that may include it does. Files that it knows nothing of
- * (tables that a generator reads, a Makefile) count as part of it.
+ * (tables that a generator reads, a Makefile) count as part of it, and so do those that this source does not have: records name files as mainline does,
+ * and an older series may have the same code under another name.
  * @returns those files that do not.
  */
 export async function filesNotBuilt(
@@ -36,7 +38,8 @@ export async function filesNotBuilt(
       const question = { environment: tree.environment, at: tree.path, scratch: folder, kept };
       const all = [...new Set(files)];
       const outside = all.filter((path) => isOutsideKernel(path) || isOfOtherMachine(path));
-      const inside = all.filter((path) => !outside.includes(path));
+      const isThere = await mapConcurrently(all, 32, (path) => exists(join(tree.path, path)));
+      const inside = all.filter((path, index) => isThere[index] && !outside.includes(path));
       const headers = inside.filter((path) => path.endsWith(".h"));
       const graph = await includeGraph(tree.path, kernel.folder, foldersLeftOut(tree.environment), signal);
       const seeing = new Map(headers.map((header) => [header, graph.unitsThatMaySee([header]).filter(isHere)]));
@@ -60,17 +63,29 @@ export async function filesNotBuilt(
       ]);
     }),
   );
-  await writeFileAtomically(rememberedIn(kernel.folder), [...found].sort().join("\n")).catch(rethrowDiskErrors);
+  await remember(kernel.folder, files, found);
   return found;
 }
 
+/** Adds what was found to what earlier questions about other files did. */
+async function remember(folder: string, asked: readonly string[], found: ReadonlySet<string>): Promise<void> {
+  const now = new Set(asked);
+  const before = [...((await readRemembered(folder)) ?? [])].filter((path) => !now.has(path));
+  const text = [...new Set([...before, ...found])].sort().join("\n");
+  await writeFileAtomically(rememberedIn(folder), text).catch(rethrowDiskErrors);
+}
+
 /**
- * What {@link filesNotBuilt} found last for the kernel with this build id, for a host that has neither its source nor a compiler at hand.
+ * What {@link filesNotBuilt} has found for the kernel with this build id, for a host that has neither its source nor a compiler at hand.
  * @returns undefined when it was never asked there.
  */
 export async function knownNotBuilt(buildId: string): Promise<ReadonlySet<string> | undefined> {
-  const text = await readFile(rememberedIn(join(cacheRoot(), "kernels", buildId)), "utf8").catch(() => undefined);
-  return text === undefined ? undefined : new Set(text.split("\n"));
+  return readRemembered(join(cacheRoot(), "kernels", buildId));
+}
+
+async function readRemembered(folder: string): Promise<ReadonlySet<string> | undefined> {
+  const text = await readFile(rememberedIn(folder), "utf8").catch(() => undefined);
+  return text === undefined ? undefined : new Set(text.split("\n").filter((path) => path !== ""));
 }
 
 function rememberedIn(folder: string): string {

@@ -55,6 +55,9 @@ beforeAll(async () => {
       (head) => `${head}\tbarrier();\n\tif (!m)\n\t\treturn -EINVAL;\n`,
     ),
   });
+  commits["comment"] = repository.commit("proc: fix comment", {
+    "fs/proc/version.c": append("/* Nothing that runs. */\n"),
+  });
   fix(1001, 1, "cmdline", ["fs/proc/cmdline.c"], { score: 9.8 });
   fix(1002, 1, "version", ["fs/proc/version.c"], { score: 7.1 });
   fix(1003, 2, "init", ["fs/proc/uptime.c"], { score: 4.2 });
@@ -73,6 +76,9 @@ beforeAll(async () => {
       ["99.1", "9".repeat(40)],
     ],
   });
+  // Mainline may call a file otherwise than this series does.
+  fix(1015, 1, "cmdline", ["fs/proc/elsewhere/cmdline.c"]);
+  fix(1016, 4, "comment", ["fs/proc/version.c"]);
   repository.publish({ id: "CVE-2026-1013", title: "", files: [], since: "3.8", fixes: [] }, "rejected");
   writeFileSync(join(repository.records, "cve/published/2026/CVE-2026-1014.json"), "{");
   base = ["--kernel", testedKernel, "--cve-data", repository.records];
@@ -111,8 +117,9 @@ describe("kmend cves", () => {
     expect(Object.fromEntries(list.map(({ id, state }) => [id.slice(9), state]))).toEqual({
       ...{ 1001: "open", 1002: "open", 1003: "open", 1004: "not in this configuration" },
       ...{ 1005: "not in this configuration", 1006: "open", 1007: "open", 1010: "no fix", 1011: "open", 1012: "open" },
+      ...{ 1015: "open", 1016: "open" },
     });
-    expect(counts).toMatchObject({ open: 7, "not in this configuration": 2, "no fix": 1, fixed: 0 });
+    expect(counts).toMatchObject({ open: 9, "not in this configuration": 2, "no fix": 1, fixed: 0 });
     expect(list[0]).toMatchObject({
       id: "CVE-2026-1001",
       score: 9.8,
@@ -143,6 +150,7 @@ describe("kmend cves", () => {
       ...{ 1001: "closable", 1002: "needs a person PATCH_DOES_NOT_APPLY", 1003: "refused INIT_CODE" },
       ...{ 1004: null, 1005: null, 1006: "closable", 1007: "closable", 1010: null },
       ...{ 1011: "needs a person CVE_WITHOUT_COMMIT", 1012: "needs a person FIX_MISSING" },
+      ...{ 1015: "closable", 1016: "not in this configuration" },
     });
     expect(readdirSync(folder).sort()).toEqual(["coverage.html", "coverage.json", "coverage.md"]);
     expect(JSON.parse(readFileSync(join(folder, "coverage.json"), "utf8")).cves).toEqual(list);
@@ -229,12 +237,28 @@ describe("kmend build --cve", () => {
     expect(outcomes(result)).toEqual({
       ...{ 1001: "built", 1002: "needs a person PATCH_DOES_NOT_APPLY", 1003: "refused INIT_CODE" },
       ...{ 1006: "built", 1007: "built", 1012: "needs a person FIX_MISSING" },
+      ...{ 1015: "built", 1016: "unchanged" },
     });
     expect(await manifestOf(result.module?.path ?? "")).toMatchObject({
-      cves: ["CVE-2026-1001", "CVE-2026-1006", "CVE-2026-1007"],
+      cves: ["CVE-2026-1001", "CVE-2026-1006", "CVE-2026-1007", "CVE-2026-1015"],
     });
     expect(result.functions.map(({ name }) => name).sort()).toEqual(["cmdline_proc_show", "loadavg_proc_show"]);
     expect(stderr).toContain("CVE-2026-1011: the records do not say which commit fixes it");
+  });
+
+  test("a fix that changes nothing here is never named by a module", async () => {
+    const { exitCode, stderr } = await byNumber(
+      "--cve",
+      "CVE-2026-1001",
+      "--cve",
+      "CVE-2026-1016",
+      "--git",
+      repository.path,
+    );
+    expect(exitCode, stderr).toBe(3);
+    expect(stderr).toContain(
+      "error[CVE_CHANGES_NOTHING]: no code of this kernel changes with the fix of CVE-2026-1016",
+    );
   });
 
   test.each([

@@ -2,7 +2,14 @@ import type { CveBuildResult } from "../../cve/build-cves.ts";
 import type { ChosenFix } from "../../cve/chosen-fixes.ts";
 import type { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, OptionValues } from "../command.ts";
-import { type CveSubject, cveFilterOf, cveSubject, fixSourceOf, knownHere } from "../options/cve-options.ts";
+import {
+  type CveSubject,
+  cveFilterOf,
+  cveSubject,
+  fixSourceOf,
+  knownHere,
+  openRecords,
+} from "../options/cve-options.ts";
 import { kernelNeeds } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
@@ -40,7 +47,7 @@ async function buildOf(
   const source = await fixSourceOf(options, signal);
   const { requireCommitName } = await import("../../cve/fix-patch.ts");
   const further = options.list("with").map(requireCommitName);
-  const subject = await cveSubject(context, options);
+  const subject = await cveSubject(context, options, await openRecords(context, options));
   const { fixesOf } = await import("../../cve/chosen-fixes.ts");
   const { withTree } = await import("../../cve/built-files.ts");
   const { buildAllThatCanBe, buildFixes } = await import("../../cve/build-cves.ts");

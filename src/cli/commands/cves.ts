@@ -1,7 +1,7 @@
 import type { CveOutcome } from "../../cve/build-cves.ts";
 import type { CveCoverage, CvePlan } from "../../cve/coverage.ts";
 import type { KernelCve } from "../../cve/kernel-cves.ts";
-import { ExitCode } from "../../support/errors.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import {
   type CveSubject,
@@ -12,6 +12,7 @@ import {
   fixSourceOf,
   fixSourceOptions,
   knownHere,
+  openRecords,
 } from "../options/cve-options.ts";
 import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
@@ -57,9 +58,8 @@ export const cvesCommand: CommandDefinition = {
     const isOnline = options.flag("update") || /^\w+:\/\//.test(options.text("cveData") ?? "") || options.flag("plan");
     const needs = ["build", ...kernelNeeds(options), ...(isOnline ? (["cve"] as const) : [])] as const;
     await ensureRequirements({ needs, install, progress, signal });
-    if (options.flag("update") && options.text("kernel") === undefined && (await justUpdate(context, options)))
-      return ExitCode.done;
-    const subject = await cveSubject(context, options);
+    const subject = await subjectOf(context, options);
+    if (subject === undefined) return ExitCode.done;
     const result = await cvesOf(context, subject, options);
     const folder = options.text("report");
     if (folder !== undefined) {
@@ -72,22 +72,20 @@ export const cvesCommand: CommandDefinition = {
   },
 };
 
-/** On a machine whose running kernel no package belongs to, the records alone are renewed. */
-async function justUpdate(context: CommandContext, options: OptionValues): Promise<boolean> {
-  const { kernelOf } = await import("../options/kernel-options.ts");
-  const { isOpenChoice } = await import("../../kernel/kernel-choice.ts");
-  if (!isOpenChoice(kernelOf(options))) return false;
-  const { openCveData } = await import("../../cve/cve-data.ts");
-  const { progress, signal } = context;
-  const data = await openCveData({ data: options.text("cveData"), update: true, progress, signal });
+/** Codes that say that no package belongs to the running kernel. */
+const notPackaged = ["RUNNING_KERNEL_NOT_PACKAGED", "DISTRIBUTION_UNKNOWN"];
+
+/** Undefined on a machine whose running kernel no package belongs to, where `--update` renews the records all the same. */
+async function subjectOf(context: CommandContext, options: OptionValues): Promise<CveSubject | undefined> {
+  const data = await openRecords(context, options);
   try {
-    await cveSubject(context, options);
-    return false;
-  } catch {
-    const count = data.records.size;
-    if (context.json) context.printJson({ schema: 1, data: { from: data.from, sha256: data.digest, records: count } });
-    else context.print(`${count} records; name a kernel with --kernel to see how they stand there`);
-    return true;
+    return await cveSubject(context, options, data);
+  } catch (error) {
+    if (!options.flag("update") || !(error instanceof KmendError) || !notPackaged.includes(error.code)) throw error;
+    const records = data.records.size;
+    if (context.json) context.printJson({ schema: 1, data: { from: data.from, sha256: data.digest, records } });
+    else context.print(`${records} records; name a kernel with --kernel to see how they stand there`);
+    return undefined;
   }
 }
 
