@@ -21,6 +21,13 @@ export interface DraftSection {
   relocations: DraftRelocation[];
   /** Place in the file that it was read from: sections are laid out in this order, new ones last. */
   readonly origin: number;
+  /**
+   * Alignment of its place in the file, in bytes, where that is less than `alignment`: gas of binutils 2.44 and later aligns no section of an object to more
+   * than 8 there.
+   */
+  readonly fileAlignment: number | undefined;
+  /** sh_addr, which `ld -r` of binutils 2.44 leaves set for sections that are in no memory. */
+  readonly address: number;
   /** sh_name in the section name table that it was read with. */
   readonly nameOffset: number | undefined;
 }
@@ -68,6 +75,8 @@ export function draftSection(fields: Partial<DraftSection> & Pick<DraftSection, 
     info: 0,
     relocations: [],
     origin: Number.POSITIVE_INFINITY,
+    fileAlignment: undefined,
+    address: 0,
     nameOffset: undefined,
     ...fields,
   };
@@ -109,6 +118,14 @@ export function emptyDraft(like: ElfReader): ObjectDraft {
   };
 }
 
+/** The largest power of two that a place in the file is a multiple of, where that is less than the alignment of the section; otherwise undefined. */
+function fileAlignmentOf(offset: number, alignment: number): number | undefined {
+  if (alignment <= 1 || offset % alignment === 0) return undefined;
+  let power = 1;
+  while (offset % (power * 2) === 0) power *= 2;
+  return power;
+}
+
 /** A draft with everything that a relocatable object holds. @throws ElfFormatError when it has no symbol table. */
 export function draftOf(elf: ElfReader): ObjectDraft {
   const sections: DraftSection[] = elf.sections.slice(1).map((section) =>
@@ -122,6 +139,8 @@ export function draftOf(elf: ElfReader): ObjectDraft {
       memorySize: section.type === SectionType.nobits ? section.size : 0,
       info: section.info,
       origin: section.offset,
+      address: section.address,
+      fileAlignment: fileAlignmentOf(section.offset, section.alignment),
       nameOffset: section.nameOffset,
     }),
   );

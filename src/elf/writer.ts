@@ -47,7 +47,7 @@ export function writeObject(draft: ObjectDraft): Uint8Array {
   const padding = new Padding();
   let end = EHDR_SIZE;
   for (const { section } of inFileOrder) {
-    end += padding.before(end, section.alignment);
+    end += padding.before(end, section.fileAlignment ?? section.alignment);
     offsets.set(section, end);
     if (section.type !== SectionType.nobits) end += contentOf(section).length;
   }
@@ -64,6 +64,7 @@ export function writeObject(draft: ObjectDraft): Uint8Array {
     view.setUint32(header, nameOffsets[at] as number, little);
     view.setUint32(header + 4, section.type, little);
     putI64(view, header + 8, section.flags, little);
+    putI64(view, header + 16, section.address, little);
     putI64(view, header + 24, offset, little);
     putI64(view, header + 32, section.type === SectionType.nobits ? section.memorySize : content.length, little);
     view.setUint32(header + 40, section.link === undefined ? 0 : (numberOf.get(section.link) ?? 0), little);
