@@ -41,6 +41,7 @@ import {
 } from "./resolve/plan.ts";
 import { settleAmbiguous } from "./resolve/settle-ambiguous-symbols.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
+import { refuseSealed } from "./sealed-entries.ts";
 import { patchesInForce } from "./stacked-updates.ts";
 
 /** One build: what it was asked for, and where it works. */
@@ -175,6 +176,7 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...declarations.refusals,
     ...changed.flatMap((plan) => [...refuseRenamedState(plan), ...refuseComparedCopies(plan)]),
     ...(await refusePerCpuMisuse(resolved, (object) => objects.open(object))),
+    ...(await refuseSealed(resolved, (object) => objects.open(object))),
     // Without code that knows it, a new layout is in nobody's way.
     ...(changed.length > 0 ? [...layouts.refusals, ...constants.refusals] : []),
   ]);

@@ -3,7 +3,7 @@ import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
-import { declaredName, heldData, isElsewhere, isLocalConstant, sourceName } from "./declarations.ts";
+import { declaredName, heldData, isElsewhere, isLocalConstant, raisedAlignment, sourceName } from "./declarations.ts";
 import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
 import type { LinePair } from "./lines/line-map.ts";
@@ -198,6 +198,8 @@ class ChangeFinder {
       this.#refuse("DATA_MOVED", declaredName(atom), { from: before.section.name, to: atom.section.name });
       return;
     }
+    const raised = raisedAlignment(before, atom);
+    if (raised !== undefined && sectionClass !== "registry") this.#refuse("DATA_ALIGNED", declaredName(atom), raised);
     const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
     if (!moved && this.comparison.difference(before, atom) === null) return;
     if (isGone(atom.section, this.object)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });

@@ -1,3 +1,4 @@
+import { SymbolType } from "../elf/constants.ts";
 import type { Atom } from "./atoms.ts";
 import { isWritable } from "./correlate.ts";
 import { isPercpu, isReadOnlyAfterBoot } from "./section-classes.ts";
@@ -7,6 +8,17 @@ export function isElsewhere(before: Atom, after: Atom): boolean {
   const [from, to] = [before.section.name, after.section.name];
   const becomesWritable = isReadOnlyAfterBoot(from) && isWritable(after) && !isReadOnlyAfterBoot(to);
   return becomesWritable || isPercpu(from) !== isPercpu(to);
+}
+
+/**
+ * Alignments, in bytes, of a variable or constant that has a greater one with the patch and is otherwise as large as before: the compiler may count on it in any
+ * code that uses its address, and the running kernel has put it where the old one allows.
+ */
+export function raisedAlignment(before: Atom, after: Atom): { readonly from: string; readonly to: string } | undefined {
+  const [from, to] = [before.section.alignment, after.section.alignment];
+  const isNamed = after.symbol !== undefined && after.symbol.type !== SymbolType.section;
+  const isSame = before.end - before.start === after.end - after.start;
+  return to > from && isNamed && isSame ? { from: `${from}`, to: `${to}` } : undefined;
 }
 
 /** The name in the source: MODULE_DEVICE_TABLE() gives a table a second, global one (include/linux/module.h). */

@@ -17,6 +17,8 @@ export interface SpecialSection {
   readonly key?: "last8" | "second4";
   /** The module loader reads it: the one section of that name. */
   readonly loader?: true;
+  /** No patch module carries it: it asks for a hardening that is right only for what it was made from. */
+  readonly leftOut?: true;
   /** How a linked x86-64 image has it; sections that say no more than code and kernel do are not compared. */
   readonly linked?: LinkedTable;
 }
@@ -161,8 +163,15 @@ export const specialSections: readonly SpecialSection[] = [
   { table: ".orc_unwind", noun: "a state of the stack", loader: true },
   // It names every call: no more than the code does.
   { table: ".call_sites", noun: "a call", size: 4, loader: true },
-  // The whole kernel keeps no address of it.
-  { table: ".ibt_endbr_seal", noun: "an unused ENDBR", size: 4, loader: true },
+  // What one unit alone keeps no address of, another unit of the patch may; of a linked object it says what the whole kernel or module keeps.
+  {
+    table: ".ibt_endbr_seal",
+    noun: "an unused ENDBR",
+    size: 4,
+    loader: true,
+    leftOut: true,
+    linked: { bounds: ["__ibt_endbr_seal", "__ibt_endbr_seal_end"], sizes: [4], place: relative },
+  },
   { table: ".cfi_sites", noun: "a check of control flow", size: 4, loader: true },
   { table: ".kcfi_traps", noun: "a trap of control flow", size: 4 },
   { table: ".printk_index", noun: "a printed message", changesCode: true, loader: true },
@@ -247,9 +256,17 @@ export const orcRule: TableRule = tableRule(".orc_unwind_ip");
 /** Where functions call ftrace. */
 export const ftraceRule: TableRule = tableRule("__mcount_loc");
 
+/** Functions whose landing pad the kernel takes away at boot. What a unit alone says of it is not what the whole kernel says. */
+export const sealRule: TableRule = tableRule(".ibt_endbr_seal");
+
+/** True for a table that no patch module carries. */
+export function isLeftOut(table: string): boolean {
+  return byTable.get(table)?.leftOut === true;
+}
+
 /** The tables that are held against the target entry by entry, for x86-64: an entry that only one side has, or has otherwise, is other code. */
 export const tableRules: readonly TableRule[] = specialSections
-  .filter(({ table }) => table !== orcRule.table)
+  .filter(({ table }) => table !== orcRule.table && table !== sealRule.table)
   .flatMap(ruleOf);
 
 /** The rule for a table that has a name of its own for each variable, such as `runtime_ptr_dentry_hashtable`. */

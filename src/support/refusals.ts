@@ -67,6 +67,10 @@ export const refusalTexts = {
     why: "the running kernel keeps it in {from}, and code that is compiled for {to} cannot use it there",
     hint: "keep the declaration as it is, and put what has to be kept elsewhere into a new variable",
   },
+  DATA_ALIGNED: {
+    why: "the running kernel keeps it at a multiple of {from} bytes, and code that is compiled with the patch may count on a multiple of {to}",
+    hint: "keep the declaration as it is; where the alignment only serves speed, leave it out of the patch",
+  },
   STATE_RENAMED: {
     why: "it takes the place of {old}, which nothing uses any more with the patch: it would start anew, and what the running kernel has in {old} would be lost",
     hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
@@ -74,6 +78,10 @@ export const refusalTexts = {
   ADDRESS_COMPARED: {
     why: "{user} compares something with its address, and the new code has a copy of it at another one: what was set up with the one would not be recognised by code that knows the other",
     hint: "leave the constant, or the function that stores its address, as it is, and make the change elsewhere",
+  },
+  ENTRY_SEALED: {
+    why: "the new code takes the address of {name}, and nothing did when the kernel was linked: at boot the kernel removes the landing pads (ENDBR) of such functions, and an indirect call of one is a fault on processors with indirect branch tracking",
+    hint: "put a function of your own into the patch that calls {name}, and take that one's address",
   },
   RODATA_SHARED: {
     why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",

@@ -201,7 +201,10 @@ test("a place of its own that a function takes the address of is in the new code
     }
   `);
   expect(diff.redirected).toEqual(["f"]);
-  expect(diff.routes("f").filter((route) => / f[+-]/.test(route))).toEqual([expect.stringMatching(/inside f\+\d+$/)]);
+  // gcc 14 takes it once more for each copy of what stands behind the label.
+  const routes = diff.routes("f").filter((route) => / f[+-]/.test(route));
+  expect(routes.length).toBeGreaterThan(0);
+  for (const route of routes) expect(route).toMatch(/inside f\+\d+$/);
 });
 
 test("a cold part that alone changed replaces the whole function, and both halves go together", async () => {

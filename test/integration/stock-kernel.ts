@@ -5,7 +5,10 @@ import { dirname, join } from "node:path";
 import type { BuildResult } from "../../src/build/build-types.ts";
 import { compareCompiler } from "../../src/kernel/compiler.ts";
 import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
 import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
+import { cacheRoot } from "../../src/support/cache.ts";
+import { SilentProgress } from "../../src/support/progress.ts";
 import { kmend } from "../cli/captured.ts";
 
 /** Which stock kernel the tests are about: the newest on offer, unless KMEND_TEST_KERNEL names a release. */
@@ -21,14 +24,24 @@ let stock: Promise<StockKernel> | undefined;
 
 /** Finds and prepares the newest stock kernel once for each test file; the cache keeps it for all of them. */
 export function stockKernel(): Promise<StockKernel> {
-  stock ??= prepare();
+  stock ??= preparedKernel(testedKernel);
   return stock;
 }
 
-async function prepare(): Promise<StockKernel> {
-  const kernel = await findTargetKernel({ kernel: testedKernel });
+/** Finds and prepares a kernel on offer. @param release as `--kernel` takes it. */
+export async function preparedKernel(release: string): Promise<StockKernel> {
+  const kernel = await findTargetKernel({ kernel: release });
   const { program } = await compareCompiler(kernel.image.banner);
   return { kernel, tree: await prepareTree(kernel, { compiler: program }) };
+}
+
+/** Release of the newest kernel of Linux 6.12 on offer, which has what 6.1 has not: landing pads, call padding, a second source. */
+export async function newestOf612(): Promise<string> {
+  const kernels = await new Debian().kernels({ cache: cacheRoot(), progress: new SilentProgress() });
+  const offered = kernels.filter(({ release, hasSource }) => hasSource && /^6\.12\.\d+\+deb\d+-amd64$/.test(release));
+  const found = offered.at(-1)?.release;
+  if (found === undefined) throw new Error("the archive has no Linux 6.12");
+  return found;
 }
 
 /** Makes the text of a file after the change from the one before; null removes the file, an edit of a missing file gets an empty text. */

@@ -73,6 +73,8 @@ ${sections.join("")}`,
     _source_payload: "w1.gzdio",
   };
   const defines = Object.entries(macros).flatMap(([macro, value]) => ["--define", `${macro} ${value}`]);
+  // rpm 4.20 and later make this folder in %prep alone.
+  mkdirSync(join(top, "BUILD", `${name}-${version}-build`), { recursive: true });
   for (const words of [["-bs"], ...(sections.length > 0 ? [["-bb", "--noprep"]] : [])]) {
     const given = [...words, "--nodeps", "--target", "x86_64", ...defines, spec];
     execFileSync("rpmbuild", given, { stdio: "pipe" });

@@ -3,6 +3,7 @@ import { type AuthorMarks, callbackKinds } from "../../diff/author-marks.ts";
 import { isExport } from "../../diff/exports.ts";
 import { isRewritten, rewritten } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
+import { isLeftOut } from "../../diff/special-sections.ts";
 import type { TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import {
@@ -115,7 +116,7 @@ class Extractor {
       for (const reference of kept) this.#relocate(section, offset, atom, reference);
       for (const { reference } of rewrites) this.#relocate(section, offset, atom, reference);
     }
-    for (const [name, entries] of selection.entries) this.#table(name, entries);
+    for (const [name, entries] of selection.entries) if (!isLeftOut(name)) this.#table(name, entries);
     this.#functionTable();
     for (const [section, parts] of this.#contents) section.data = Buffer.concat(parts);
     return {

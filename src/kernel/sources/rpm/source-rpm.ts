@@ -168,6 +168,14 @@ function notPrepared(rpm: RpmFile, why: string, hint: string): KmendError {
 /** How deep a kernel lies below BUILD at most: `kernel-6.8/linux-6.8-300.fc40.x86_64`, below one more folder since RPM 4.20. */
 const treeDepth = 3;
 
+/** What is below BUILD; below its one folder of the package, where RPM 4.20 and later put everything. */
+async function namesIn(build: string): Promise<string[]> {
+  const names = await readdir(build);
+  const [folder] = names.filter((name) => name.endsWith("-build"));
+  if (folder === undefined) return names;
+  return (await readdir(join(build, folder))).filter((name) => name !== "SPECPARTS");
+}
+
 async function findTree(rpm: RpmFile, build: string): Promise<string> {
   const trees = await treesIn(build, treeDepth);
   // Some specs keep the source without their patches beside the patched one.
@@ -182,7 +190,7 @@ async function findTree(rpm: RpmFile, build: string): Promise<string> {
     where: rpm.path,
     why:
       names.length === 0
-        ? `it left ${(await readdir(build)).join(", ") || "nothing"}`
+        ? `it left ${(await namesIn(build)).join(", ") || "nothing"}`
         : `they are ${names.join(", ")}, and no name shows which one the packages are built from`,
     hint: "give the source RPM that the kernel's packages name (rpm -qi), or a source tree with --source DIR",
     exitCode: ExitCode.usage,
