@@ -3,6 +3,7 @@ import { correlate } from "../diff/correlate.ts";
 import { compareDefinitions } from "../diff/definitions.ts";
 import type { LineRule } from "../diff/lines/line-moves.ts";
 import { refuseComparedCopies } from "../diff/lost-identity/compared-addresses.ts";
+import { refuseExchanged } from "../diff/lost-identity/exchanged-names.ts";
 import { refuseRenamedState } from "../diff/lost-identity/renamed-state.ts";
 import { selectCarried } from "../diff/select.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
@@ -116,6 +117,7 @@ export async function compareObjects(
     ...selection.refusals,
     ...unit.refusals,
     ...refuseRenamedState(plan),
+    ...refuseExchanged(plan),
     ...refuseComparedCopies(plan),
   ];
   const isEmpty = selection.atoms.length === 0;

@@ -5,6 +5,7 @@ import { sameLines } from "../change/kept-lines.ts";
 import { ownTextChanged } from "../change/own-text.ts";
 import { mayChangeTypes } from "../change/type-change.ts";
 import { refuseComparedCopies } from "../diff/lost-identity/compared-addresses.ts";
+import { refuseExchanged } from "../diff/lost-identity/exchanged-names.ts";
 import { refuseRenamedState } from "../diff/lost-identity/renamed-state.ts";
 import { tableStructs } from "../diff/special-sections.ts";
 import { type CompilerComparison, compareWithComment } from "../kernel/compiler.ts";
@@ -174,7 +175,11 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     ...refuseDoubleCallbacks(plans),
     ...resolved.flatMap((unit) => unit.refusals),
     ...declarations.refusals,
-    ...changed.flatMap((plan) => [...refuseRenamedState(plan), ...refuseComparedCopies(plan)]),
+    ...changed.flatMap((plan) => [
+      ...refuseRenamedState(plan),
+      ...refuseExchanged(plan),
+      ...refuseComparedCopies(plan),
+    ]),
     ...(await refusePerCpuMisuse(resolved, (object) => objects.open(object))),
     ...(await refuseSealed(resolved, (object) => objects.open(object))),
     // Without code that knows it, a new layout is in nobody's way.

@@ -75,6 +75,10 @@ export const refusalTexts = {
     why: "it takes the place of {old}, which nothing uses any more with the patch: it would start anew, and what the running kernel has in {old} would be lost",
     hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
   },
+  NAMES_EXCHANGED: {
+    why: "with the patch this {what} is what {other} was before: what the running kernel has left under the one name, the new code would take for the other",
+    hint: "leave each its name; where the two are really to be exchanged, do it in the code that reads them and bring what is there over in a pre-patch callback",
+  },
   ADDRESS_COMPARED: {
     why: "{user} compares something with its address, and the new code has a copy of it at another one: what was set up with the one would not be recognised by code that knows the other",
     hint: "leave the constant, or the function that stores its address, as it is, and make the change elsewhere",

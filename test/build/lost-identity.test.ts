@@ -3,6 +3,7 @@ import { compareObjects } from "../../src/build/compare-objects.ts";
 import type { UnitPlan } from "../../src/build/resolve/plan.ts";
 import { goneCallbacks } from "../../src/build/warnings/gone-callbacks.ts";
 import { refuseComparedCopies } from "../../src/diff/lost-identity/compared-addresses.ts";
+import { refuseExchanged } from "../../src/diff/lost-identity/exchanged-names.ts";
 import { refuseRenamedState } from "../../src/diff/lost-identity/renamed-state.ts";
 import { diffPatched } from "../diff/diff-units.ts";
 import { compileC } from "../fixtures/compile.ts";
@@ -47,6 +48,100 @@ describe("a variable that gets another name", () => {
       int add(int x) { old += x; return old; }
       #endif`);
     expect(refuseRenamedState(plan)).toEqual([]);
+  });
+});
+
+describe("what exchanges its name with another", () => {
+  const told = async (source: string): Promise<string[]> =>
+    refuseExchanged(await planOf(source)).map(
+      ({ what, why }) => `${what}: ${/with the patch (.*) was before/.exec(why)?.[1]}`,
+    );
+  const uses = `
+    int arm(int which) { return take(which ? &one : &two); }
+    int disarm(int which) { int *at = which ? &one : &two; *at -= 1; return *at; }`;
+
+  test("is refused where all code of two variables uses the other one", async () => {
+    const source = `static int a, b;
+    #ifdef PATCHED
+    #define one b
+    #define two a
+    #else
+    #define one a
+    #define two b
+    #endif
+    ${uses}`;
+    expect((await told(source)).sort()).toEqual(["a: this variable is what b", "b: this variable is what a"]);
+  });
+
+  test("three variables that go round are refused too", async () => {
+    const found = await told(`static long a, b, c;
+    #ifdef PATCHED
+    int f(int x) { b += x; c -= x; a ^= x; return 3; }
+    #else
+    int f(int x) { a += x; b -= x; c ^= x; return 3; }
+    #endif`);
+    expect(found).toHaveLength(3);
+  });
+
+  test("a place that used the wrong one of two is mended", async () => {
+    const found = await told(`static int a, b;
+    int up(int x) { a += x; b++; return a; }
+    #ifdef PATCHED
+    int down(int x) { b -= x; a--; return 1; }
+    #else
+    int down(int x) { a -= x; b--; return 1; }
+    #endif`);
+    expect(found).toEqual([]);
+  });
+
+  const callbacks = `
+    static int late(int x) { return take(x * 3) + 5; }
+    static int early(int x) { return take(x - 9) ^ 7; }
+    int setup(int x) { register_call(late); register_call(early); return x; }`;
+
+  test("is refused where objects hold the addresses of two functions", async () => {
+    const source = `extern int register_call(int (*)(int));
+    #ifdef PATCHED
+    #define late quick
+    #define early slow
+    #else
+    #define late slow
+    #define early quick
+    #endif
+    ${callbacks}`;
+    expect((await told(source)).sort()).toEqual([
+      "quick: this function is what slow",
+      "slow: this function is what quick",
+    ]);
+  });
+
+  test("functions that are only called may exchange theirs", async () => {
+    const source = `
+    #ifdef PATCHED
+    #define late quick
+    #define early slow
+    #else
+    #define late slow
+    #define early quick
+    #endif
+    static noinline int late(int x) { return take(x * 3) + 5; }
+    static noinline int early(int x) { return take(x - 9) ^ 7; }
+    int both(int x) { return late(x) + early(x) * 2; }`;
+    expect(await told(source)).toEqual([]);
+  });
+
+  test("a function that becomes like another one is only changed", async () => {
+    const found = await told(`extern int register_call(int (*)(int));
+    static int same(int x) { return take(x * 3) + 5; }
+    static int other(int x) {
+    #ifdef PATCHED
+      return take(x * 3) + 5;
+    #else
+      return take(x - 9) ^ 7;
+    #endif
+    }
+    int setup(int x) { register_call(same); register_call(other); return x; }`);
+    expect(found).toEqual([]);
   });
 });
 

@@ -136,6 +136,15 @@ test("a header that half of the kernel includes is refused before everything is 
   expect(result).toMatchObject({ outcome: "failed" });
 });
 
+test("a new header that hides another one, which units found in a later folder, is followed", async () => {
+  const path = "drivers/usb/gadget/legacy/u_ether.h";
+  const hidden = readFileSync(join(tree, "drivers/usb/gadget/function/u_ether.h"), "utf8");
+  const other = replace("#define QMULT_DEFAULT 5", "#define QMULT_DEFAULT 7")(hidden);
+  const { exitCode, result } = await build([scratch.patch(tree, { [path]: () => other })], scratch.folder());
+  expect(exitCode).toBe(4);
+  expect(result.refusals).toMatchObject([{ code: "DATA_CHANGED", unit: "drivers/usb/gadget/legacy/ether.c" }]);
+});
+
 test("files that this kernel does not build are named", async () => {
   const edits = {
     "arch/arm/mm/fault.c": append("/* arm */\nint kmend_arm;\n"),
