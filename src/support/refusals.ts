@@ -76,7 +76,7 @@ export const refusalTexts = {
     hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
   },
   NAMES_EXCHANGED: {
-    why: "with the patch this {what} is what {other} was before: what the running kernel has left under the one name, the new code would take for the other",
+    why: "with the patch {problem}: what the running kernel has left under the one name, the new code would take for the other",
     hint: "leave each its name; where the two are really to be exchanged, do it in the code that reads them and bring what is there over in a pre-patch callback",
   },
   ADDRESS_COMPARED: {

@@ -1,6 +1,12 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { keptAddresses } from "../../src/build/warnings/address-kept.ts";
+import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
+import { Btf } from "../../src/kernel/types/btf.ts";
 import { diffPatched } from "../diff/diff-units.ts";
+import { compileC } from "../fixtures/compile.ts";
 
 /** What the kernel's headers would declare. */
 const declarations = `
@@ -23,11 +29,11 @@ extern void (*hook)(void *, const char *);
 `;
 
 /** Warnings for code that differs with PATCHED, as `function: why` without what all of them say. */
-async function kept(source: string, hasLockdep = false): Promise<string[]> {
+async function kept(source: string, hasLockdep = false, types?: Btf): Promise<string[]> {
   const { patched, changes, selection, refusals } = await diffPatched(`${declarations}${source}`);
   expect(refusals).toEqual([]);
   const plan = { patched, changes, pair: { source: "unit.c", object: "vmlinux" } };
-  const warnings = keptAddresses([{ plan, selection }], { hasLockdep, typesOf: () => undefined });
+  const warnings = keptAddresses([{ plan, selection }], { hasLockdep, typesOf: () => types });
   for (const { code, unit } of warnings) expect({ code, unit }).toEqual({ code: "ADDRESS_KEPT", unit: "unit.c" });
   return warnings.map(
     ({ function: name, why }) =>
@@ -165,4 +171,25 @@ test("a redirected function that takes its own address means the kernel's", asyn
   expect(diff.routes("again").filter((route) => route.includes(" again"))).toEqual([
     expect.stringContaining("original again"),
   ]);
+});
+
+test("arguments that stand at other positions in other versions are told by the names that the kernel has for them", async () => {
+  const older = "void *__blk_mq_alloc_disk(void *set, void *queuedata, void *lkclass)";
+  const newer = "void *__blk_mq_alloc_disk(void *set, void *lim, void *queuedata, void *lkclass)";
+  const folder = mkdtempSync(join(tmpdir(), "kmend-kept-"));
+  const use = (declared: string, call: string): string => run(call, `extern ${declared}; static long mine;`);
+  const typesOf = async (declared: string): Promise<Btf> => {
+    writeFileSync(join(folder, "kernel.o"), compileC(`${declared} { return 0; }`, ["-g"]));
+    return new Btf(await encodeUnitTypes(join(folder, "kernel.o"), folder), "vmlinux");
+  };
+  try {
+    const [before, after] = [await typesOf(older), await typesOf(newer)];
+    const passed = ["run: it passes mine to __blk_mq_alloc_disk, which may keep it"];
+    expect(await kept(use(older, "__blk_mq_alloc_disk(0, &mine, 0);"), false, before)).toEqual(passed);
+    expect(await kept(use(older, "__blk_mq_alloc_disk(0, 0, &mine);"), false, before)).toEqual([]);
+    expect(await kept(use(newer, "__blk_mq_alloc_disk(0, &mine, 0, 0);"), false, after)).toEqual([]);
+    expect(await kept(use(newer, "__blk_mq_alloc_disk(0, 0, &mine, 0);"), false, after)).toEqual(passed);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

@@ -69,7 +69,7 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
     ({ names, withoutLockdep }) => names.test(name) && (withoutLockdep !== true || !hasLockdep),
   );
   if (rule !== undefined) {
-    const { arguments: positions } = rule;
+    const positions = rule.parameters === undefined ? rule.arguments : positionsNamed(rule.parameters, name, btf);
     return {
       keeps: (position) => positions !== undefined && !positions.includes(position),
       copies: rule.copies === true,
@@ -84,6 +84,18 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
     returns: false,
     preserves: false,
   };
+}
+
+/** Positions that have one of the names in every prototype of a function. */
+function positionsNamed(names: readonly string[], callee: string, btf: Btf | undefined): readonly number[] {
+  const prototypes = btf?.find(BtfKind.func, callee) ?? [];
+  const found = prototypes.map((type) =>
+    (btf as Btf)
+      .parameters((btf as Btf).target(type))
+      .flatMap(({ name }, position) => (names.includes(name) ? [position] : [])),
+  );
+  const [first, ...others] = found;
+  return (first ?? []).filter((position) => others.every((positions) => positions.includes(position)));
 }
 
 /** Those that keep the format, to format later (kernel/trace/trace_printk.c, lib/vsprintf.c). */

@@ -4,6 +4,8 @@ export interface AddressRule {
   readonly names: RegExp;
   /** Positions of the arguments that it does not keep, from 0; all when missing. */
   readonly arguments?: readonly number[];
+  /** Names of the parameters that it does not keep, where their positions are not the same in all versions; without the kernel's types it keeps all. */
+  readonly parameters?: readonly string[];
   /** It copies what its arguments point at, with the addresses in it. */
   readonly copies?: true;
   /** It may return an argument, or a place in what that points at. */
@@ -214,9 +216,9 @@ export const keepsNoAddress: readonly AddressRule[] = [
   },
   {
     names: /^(?:__blk_alloc_disk|__blk_mq_alloc_disk|__alloc_disk_node|blk_mq_alloc_disk_for_queue)$/,
-    arguments: [1, 2, 3],
+    parameters: ["lim", "lkclass"],
     withoutLockdep: true,
-    reason: "the class is used by lockdep alone (block/genhd.c)",
+    reason: "limits are copied, and the class is used by lockdep alone (block/genhd.c)",
   },
   {
     names: /^__do_once_(sleepable_)?start$/,

@@ -43,7 +43,7 @@ function exchangedVariables({ original, correlation, pair }: ComparedUnit): Refu
         "NAMES_EXCHANGED",
         atom.base,
         { unit: pair.source, object: pair.object },
-        { other: other.base, what: "variable" },
+        { problem: `this variable is what ${other.base} was before` },
       ),
     ];
   });
@@ -75,6 +75,7 @@ function exchangedCallbacks({ original, patched, correlation, pair }: ComparedUn
   const functions = original.atoms.filter(
     (atom) => atom.kind === "function" && atom.symbol !== undefined && !isGone(atom.section, pair.object),
   );
+  const added = patched.atoms.filter((atom) => atom.kind === "function" && !correlation.originalOf.has(atom));
   const users = collectUsers(original);
   return changed.flatMap((atom) => {
     const before = correlation.originalOf.get(atom) as Atom;
@@ -82,20 +83,23 @@ function exchangedCallbacks({ original, patched, correlation, pair }: ComparedUn
       ({ user, reference }) => !original.arch.isBranch(user, reference) && !isGone(user.section, pair.object),
     );
     if (!isHeld) return [];
+    const place = { unit: pair.source, object: pair.object, function: atom.base };
     const other = functions.find((candidate) => {
       if (candidate === before || !isSame(candidate, atom, before, original.arch)) return false;
       const now = correlation.patchedOf.get(candidate);
       // Where the other stays what it was, the two have become alike.
       return now === undefined || !isSame(candidate, now, candidate, original.arch);
     });
-    if (other === undefined) return [];
+    if (other !== undefined)
+      return [
+        refuse("NAMES_EXCHANGED", atom.base, place, { problem: `this function is what ${other.base} was before` }),
+      ];
+    const heir = added.find((candidate) => isSame(before, candidate, candidate, original.arch));
+    if (heir === undefined) return [];
     return [
-      refuse(
-        "NAMES_EXCHANGED",
-        atom.base,
-        { unit: pair.source, object: pair.object, function: atom.base },
-        { other: other.base, what: "function" },
-      ),
+      refuse("NAMES_EXCHANGED", atom.base, place, {
+        problem: `${heir.base} is what this function was before, and this is another one`,
+      }),
     ];
   });
 }
