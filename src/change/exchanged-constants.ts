@@ -1,4 +1,5 @@
 import type { ChangedFile } from "./change-set.ts";
+import { constantsOf } from "./constants.ts";
 
 /** A macro that gets the value which another one had: an object that was marked with that one looks as if it were marked with this. */
 export interface ExchangedConstant {
@@ -65,21 +66,4 @@ function listOf(name: string): string {
 
 function isFlag(value: string): boolean {
   return /<<|BIT|0x/i.test(value);
-}
-
-/** Values as they are written, without spaces and comments; a macro that is defined twice has none. */
-function constantsOf(content: Uint8Array): Map<string, string> {
-  const text = Buffer.from(content)
-    .toString("latin1")
-    .replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, " ");
-  const found = new Map<string, string>();
-  const twice = new Set<string>();
-  for (const [, name, value] of text.matchAll(/^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(.+)$/gm)) {
-    const plain = (value as string).replace(/\s+/g, "");
-    if (!/\d/.test(plain)) continue;
-    if (found.has(name as string)) twice.add(name as string);
-    found.set(name as string, plain);
-  }
-  for (const name of twice) found.delete(name);
-  return found;
 }

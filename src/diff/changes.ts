@@ -11,6 +11,7 @@ import { LineMoves, type LineRule } from "./lines/line-moves.ts";
 import { moduleInformationNotes } from "./module-information.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
+import { ranAtBootNotes } from "./ran-at-boot.ts";
 import { classOf, isGone, sectionRule } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
 import { syscallOf, tracedSyscall } from "./syscall-metadata.ts";
@@ -41,6 +42,8 @@ export interface UnitChanges {
   readonly functions: ReadonlyMap<Atom, FunctionChange>;
   readonly refusals: readonly Refusal[];
   readonly notes: readonly string[];
+  /** By function that ran and is gone, its section: another code of it comes from what it uses, and not from its own text. */
+  readonly ranAtBoot: ReadonlyMap<string, string>;
   readonly callbacks: AuthorMarks["callbacks"];
   /** Entries of the patched unit that export something new. */
   readonly newExports: readonly Atom[];
@@ -74,7 +77,8 @@ export function findChanges(
   return {
     functions: finder.functions,
     refusals: finder.refusals,
-    notes: finder.notes,
+    notes: [...finder.notes, ...ranAtBootNotes(finder.ranAtBoot, unitPath, object)],
+    ranAtBoot: finder.ranAtBoot,
     callbacks: finder.marks.callbacks,
     newExports: finder.newExports,
     comparison: finder.comparison,
@@ -87,6 +91,7 @@ class ChangeFinder {
   readonly functions = new Map<Atom, FunctionChange>();
   readonly refusals: Refusal[] = [];
   readonly notes: string[] = [];
+  readonly ranAtBoot = new Map<string, string>();
   readonly newExports: Atom[] = [];
   readonly comparison: Comparison;
   labelTables: ReadonlySet<Atom> = new Set();
@@ -94,7 +99,6 @@ class ChangeFinder {
   readonly #users: ReadonlyMap<Atom, readonly { readonly user: Atom; readonly reference: Reference }[]>;
   readonly #tableUsers: ReadonlyMap<Atom, string>;
   readonly #coldPartsOf: ColdParts;
-  /** Entries about system calls that differ. */
   readonly #metadata: Atom[] = [];
   readonly original: UnitObject;
   readonly patched: UnitObject;
@@ -175,10 +179,7 @@ class ChangeFinder {
   #initCode(atom: Atom): void {
     const name = sourceName(atom.name);
     if (this.isTextChanged(name)) this.#refuse("INIT_CODE", atom.name, { section: atom.section.name });
-    else {
-      const note = `${this.unitPath}: ${name} ran ${this.object === "vmlinux" ? "at boot" : "when the module was loaded"} with the old code (${atom.section.name}), and the patch does not repeat it`;
-      if (!this.notes.includes(note)) this.notes.push(note);
-    }
+    else this.ranAtBoot.set(name, atom.section.name);
   }
 
   #add(atom: Atom, original: Atom | undefined, reason: string, differsAt: number | undefined): void {

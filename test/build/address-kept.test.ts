@@ -109,6 +109,27 @@ test.each<[string, string, string[]]>([
     ["run: it stores opened() in memory"],
   ],
   [
+    "an object that is filled and returned",
+    run("p = memset(mine, i, i); hook = p;", "static char mine[64]; extern void *memset(void *, int, unsigned long);"),
+    ["run: it stores mine in memory"],
+  ],
+  [
+    "an element that is found",
+    run(
+      "device->next = bsearch(p, mine, 8, 4, p);",
+      "static int mine[8]; extern void *bsearch(const void *, const void *, unsigned long, unsigned long, void *);",
+    ),
+    ["run: it stores mine in memory"],
+  ],
+  [
+    "where the reading of a number ended",
+    run(
+      "char *end; i = simple_strtoul(mine, &end, 0); device->name = end;",
+      "static char mine[64]; extern unsigned long simple_strtoul(const char *, char **, unsigned int);",
+    ),
+    ["run: it passes mine to simple_strtoul, which may keep it"],
+  ],
+  [
     "a call through a pointer",
     run('hook(p, "told");'),
     ['run: it passes the text "told" to a function that it calls through a pointer, which may keep it'],

@@ -73,7 +73,7 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
     return {
       keeps: (position) => positions !== undefined && !positions.includes(position),
       copies: rule.copies === true,
-      returns: rule.returns === true,
+      returns: (position) => rule.returns === true || rule.returns === position,
       preserves: rule.preserves === true,
     };
   }
@@ -81,7 +81,7 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
   return {
     keeps: (position) => read === undefined || position < read,
     copies: false,
-    returns: false,
+    returns: () => false,
     preserves: false,
   };
 }

@@ -1,8 +1,10 @@
 import type { ChangedFile } from "../../change/change-set.ts";
+import { changedConstants } from "../../change/constants.ts";
 import { touchesLocking } from "../../change/lock-lines.ts";
 import type { KernelImage } from "../../kernel/image/kernel-image.ts";
 import type { ResolvedUnit } from "../resolve/plan.ts";
 import { alwaysOnStack } from "./always-on-stack.ts";
+import { changedConstantUsers } from "./changed-constants.ts";
 import { goneCallbacks } from "./gone-callbacks.ts";
 import { functionsOf, inlinedCopies } from "./inlined.ts";
 import { lockChanges } from "./locks.ts";
@@ -24,6 +26,8 @@ export interface WarningFacts {
 /** Looks for what makes a live patch risky without making it impossible. */
 export function findWarnings(units: readonly ResolvedUnit[], facts: WarningFacts): Warning[] {
   const touched = functionsOf(units.length === 0 ? [] : facts.files);
+  const rewritten = new Set(touched.map(({ name }) => name));
+  const constants = units.length === 0 ? [] : changedConstants(facts.files);
   const isAboutLocks = units.length > 0 && touchesLocking(facts.files);
   return [
     ...units.flatMap((unit) => [
@@ -32,6 +36,7 @@ export function findWarnings(units: readonly ResolvedUnit[], facts: WarningFacts
       ...newState(unit),
       ...oldState(unit),
       ...goneCallbacks(unit),
+      ...changedConstantUsers(unit, constants, rewritten),
       ...inlinedCopies(unit, touched),
     ]),
     ...notraceCallers(units, facts.image),

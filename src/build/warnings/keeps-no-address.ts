@@ -8,8 +8,8 @@ export interface AddressRule {
   readonly parameters?: readonly string[];
   /** It copies what its arguments point at, with the addresses in it. */
   readonly copies?: true;
-  /** It may return an argument, or a place in what that points at. */
-  readonly returns?: true;
+  /** It may return the argument of this position, or any of them; or a place in what that points at. */
+  readonly returns?: true | number;
   /** It leaves the caller's registers as they are. */
   readonly preserves?: true;
   /** True only where lockdep is not built in. */
@@ -65,9 +65,15 @@ export const keepsNoAddress: readonly AddressRule[] = [
   },
   {
     names:
-      /^(?:kmemdup|devm_kmemdup|(__)?memcpy(_fromio|_toio|_flushcache)?|(__)?memmove|memcpy_orig|memcpy_erms|(__)?rep_movs_alternative|copy_mc_\w+)$/,
+      /^(?:(__)?memcpy(_fromio|_toio|_flushcache)?|(__)?memmove|memcpy_orig|memcpy_erms|(__)?rep_movs_alternative|copy_mc_\w+)$/,
     copies: true,
-    reason: "the bytes are copied (lib/string.c)",
+    returns: 0,
+    reason: "the bytes are copied, and their new place is returned (lib/string.c)",
+  },
+  {
+    names: /^(?:kmemdup|devm_kmemdup)$/,
+    copies: true,
+    reason: "the bytes are copied into new memory (mm/util.c)",
   },
   {
     names:
@@ -75,26 +81,46 @@ export const keepsNoAddress: readonly AddressRule[] = [
     reason: "bytes are copied between the kernel and a process (arch/x86/lib/usercopy_64.c)",
   },
   {
-    names: /^(?:(__)?memset(16|32|64|_orig|_erms)?|clear_page_\w+|copy_page(_regs)?)$/,
-    reason: "bytes are written (lib/string.c)",
+    names: /^(?:(__)?memset(16|32|64|_orig|_erms)?|(str|strn)(cpy|cat)|stpcpy)$/,
+    returns: 0,
+    reason: "bytes are written, and their place is returned (lib/string.c)",
+  },
+  {
+    names: /^(?:clear_page_\w+|copy_page(_regs)?)$/,
+    reason: "bytes are written (arch/x86/lib/clear_page_64.S)",
   },
   {
     names:
-      /^(?:(str|mem)(n?cmp|n?casecmp|len|nlen|n?cat|lcpy|lcat|scpy|ncpy|cpy|spn|cspn)|strscpy(_pad)?|sized_strscpy|sysfs_streq|bcmp|match_string|__sysfs_match_string|crc32_le|jhash|full_name_hash|hashlen_string)$/,
+      /^(?:(str|mem)(n?cmp|n?casecmp|len|nlen|lcpy|lcat|scpy|spn|cspn)|strscpy(_pad)?|sized_strscpy|sysfs_streq|bcmp|match_string|__sysfs_match_string|crc32_le|jhash|full_name_hash|hashlen_string)$/,
     reason: "the bytes are read (lib/string.c)",
   },
   {
-    names: /^(?:(mem|str|strn|strr)(chr|str|pbrk|chr_inv|chrnul|sep|scan)|skip_spaces|strim|kbasename|next_arg)$/,
-    returns: true,
+    names: /^(?:(mem|str|strn|strr)(chr|str|pbrk|chr_inv|chrnul|scan)|skip_spaces|strim|kbasename)$/,
+    returns: 0,
     reason: "the bytes are read, and a place in them is returned (lib/string.c)",
   },
   {
     names:
-      /^(?:kstrto\w+|simple_strto\w+|match_(token|int|strdup|strlcpy|uint|u64|hex|octal|wildcard)|get_options?|memparse|parse_option_str|glob_match|hex2bin|bin2hex)$/,
+      /^(?:kstrto\w+|match_(int|strdup|strlcpy|uint|u64|hex|octal|wildcard)|parse_option_str|glob_match|hex2bin|bin2hex)$/,
     reason: "the text is read (lib/kstrtox.c, lib/parser.c)",
   },
   {
-    names: /^(?:(__)?sort(_r)?|bsearch|list_sort)$/,
+    names: /^(?:simple_strto\w+|memparse|get_option)$/,
+    arguments: [1],
+    reason: "a place in the text is left where the second argument says (lib/vsprintf.c, lib/cmdline.c)",
+  },
+  {
+    names: /^match_token$/,
+    arguments: [1, 2],
+    reason: "the patterns are read, and places in the text are left in the third argument (lib/parser.c)",
+  },
+  {
+    names: /^bsearch$/,
+    returns: 1,
+    reason: "the elements are compared, and the place of one is returned (lib/bsearch.c)",
+  },
+  {
+    names: /^(?:(__)?sort(_r)?|list_sort)$/,
     reason: "the comparison is called while it sorts or searches (lib/sort.c, lib/bsearch.c, lib/list_sort.c)",
   },
   {

@@ -8,6 +8,7 @@ export interface Warning {
     | "LOCKS_CHANGED"
     | "NEW_STATE"
     | "OLD_STATE"
+    | "CONSTANT_CHANGED"
     | "INLINED"
     | "ADDRESS_KEPT"
     | "GONE_CALLBACK"

@@ -325,7 +325,7 @@ class Follower {
       if (addresses === undefined || addresses.size === 0) return;
       if (treatment === undefined || treatment.keeps(position)) this.#end(addresses, "passed", name);
       if (treatment?.copies === true) this.#end(this.#behind(addresses, code.atom, at), "stored");
-      if (treatment?.returns === true) returned = join(returned, addresses);
+      if (treatment?.returns(position) === true) returned = join(returned, addresses);
     };
     parameters.forEach((register, position) => {
       give(state.registers.get(register), position);

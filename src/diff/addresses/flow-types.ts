@@ -27,8 +27,8 @@ export interface CalleeTreatment {
   readonly keeps: (position: number) => boolean;
   /** It copies what its arguments point at, addresses in it included. */
   readonly copies: boolean;
-  /** It may return one of its arguments, or a place in what it points at. */
-  readonly returns: boolean;
+  /** Whether it may return its argument of that position, or a place in what that points at. */
+  readonly returns: (position: number) => boolean;
   /** It leaves all registers as they are. */
   readonly preserves: boolean;
 }
