@@ -2,6 +2,10 @@ import { expect, test } from "vitest";
 import { checkMakefiles, sortFiles } from "../../src/build/pairs/sort-files.ts";
 import type { ChangedFile } from "../../src/change/change-set.ts";
 
+/** In a tree with `fs/Makefile` alone. */
+const check = (files: readonly ChangedFile[], added: readonly string[] = []) =>
+  checkMakefiles(files, added, (path) => path === "fs/Makefile");
+
 function file(path: string, original = "a", patched = "b"): ChangedFile {
   return { path, kind: "modified", original: Buffer.from(original), patched: Buffer.from(patched) };
 }
@@ -38,9 +42,7 @@ test("a Kconfig file is noted: the running kernel stays configured as it is", ()
 const before = "# comment\nobj-y := a.o b.o \\\n\tc.o\n";
 
 function refusals(patched: string, added: readonly string[] = []): string[] {
-  return checkMakefiles([file("fs/Makefile", before, patched)], added).map(
-    ({ code, what, why }) => `${code} ${what}: ${why}`,
-  );
+  return check([file("fs/Makefile", before, patched)], added).map(({ code, what, why }) => `${code} ${what}: ${why}`);
 }
 
 test("a Makefile may gain the object of a unit that the patch adds", () => {
@@ -67,17 +69,31 @@ test.each([
 test("an object that moves from modules to the image is refused", () => {
   const both = "obj-y := a.o\nobj-m := b.o c.o\n";
   const moved = "obj-y := a.o b.o\nobj-m := c.o\n";
-  expect(checkMakefiles([file("fs/Makefile", both, moved)], [])).toHaveLength(1);
+  expect(check([file("fs/Makefile", both, moved)], [])).toHaveLength(1);
 });
 
 test("a further line for the object of a new unit is fine", () => {
   const both = "obj-y := a.o\nobj-m := b.o\n";
-  expect(checkMakefiles([file("fs/Makefile", both, `${both}obj-m += new.o\n`)], ["fs/new.o"])).toEqual([]);
-  expect(checkMakefiles([file("fs/Makefile", both, `${both}obj-m += a.o\n`)], ["fs/new.o"])).toHaveLength(1);
+  expect(check([file("fs/Makefile", both, `${both}obj-m += new.o\n`)], ["fs/new.o"])).toEqual([]);
+  expect(check([file("fs/Makefile", both, `${both}obj-m += a.o\n`)], ["fs/new.o"])).toHaveLength(1);
 });
 
 test("a condition that is turned round is refused", () => {
   const both = "ifdef CONFIG_A\nobj-y := a.o\nelse\nobj-y := b.o\nendif\n";
   const turned = "ifdef CONFIG_A\nobj-y := b.o\nelse\nobj-y := a.o\nendif\n";
-  expect(checkMakefiles([file("fs/Makefile", both, turned)], [])).toHaveLength(1);
+  expect(check([file("fs/Makefile", both, turned)], [])).toHaveLength(1);
+});
+
+test("a file that Kbuild takes instead of another one is refused, and so is one that goes", () => {
+  const added = (path: string): ChangedFile => ({
+    path,
+    kind: "added",
+    original: null,
+    patched: Buffer.from("obj-y := a.o"),
+  });
+  expect(check([added("fs/Kbuild")]).map(({ why }) => why)).toEqual([
+    expect.stringContaining("fs/Kbuild is new beside fs/Makefile"),
+  ]);
+  expect(check([added("fs/new/Makefile"), added("fs/new/Kbuild.other")])).toEqual([]);
+  expect(check([{ path: "fs/Makefile", kind: "deleted", original: Buffer.from("a"), patched: null }])).toHaveLength(1);
 });

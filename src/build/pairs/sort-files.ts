@@ -1,4 +1,4 @@
-import { basename, dirname, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import type { ChangedFile } from "../../change/change-set.ts";
 import { isOutsideKernel } from "../../change/outside-kernel.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
@@ -37,11 +37,25 @@ export function sortFiles(files: readonly ChangedFile[]): SortedFiles {
 /**
  * A Makefile may only gain objects that the patch itself brings.
  * @param addedObjects object files of units that the patch adds, relative to the tree.
+ * @param isThere whether the unpatched tree has a file.
  */
-export function checkMakefiles(makefiles: readonly ChangedFile[], addedObjects: readonly string[]): Refusal[] {
+export function checkMakefiles(
+  makefiles: readonly ChangedFile[],
+  addedObjects: readonly string[],
+  isThere: (path: string) => boolean,
+): Refusal[] {
   const refusals: Refusal[] = [];
   for (const { path, original, patched } of makefiles) {
-    if (original === null || patched === null) continue;
+    if (original === null || patched === null) {
+      const other = kbuildFiles.map((name) => join(dirname(path), name)).find((name) => name !== path && isThere(name));
+      const problem =
+        patched === null
+          ? `${path} is there no longer`
+          : other !== undefined && `${path} is new beside ${other}, and Kbuild reads one of the two`;
+      if (problem !== false)
+        refusals.push(refuse("MAKEFILE", path, path, { problem: `${problem}, which may change how units are built` }));
+      continue;
+    }
     const added = new Set(addedObjects.flatMap((object) => [basename(object), relative(dirname(path), object)]));
     const before = wordsOf(original);
     const after = wordsOf(patched);
@@ -63,6 +77,9 @@ export function checkMakefiles(makefiles: readonly ChangedFile[], addedObjects: 
   }
   return refusals;
 }
+
+/** Of these Kbuild takes the first that a folder has (scripts/Kbuild.include, `kbuild-file`). */
+const kbuildFiles = ["Kbuild", "Makefile"];
 
 /** The words of a Makefile without comments, continuation marks and assignment signs. */
 function wordsOf(file: Uint8Array): string[] {

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ChangedFile, type ChangeSet, readOriginal, type SourceOverlay } from "../../change/change-set.ts";
@@ -143,7 +144,7 @@ async function touchedUnits(
       units.push({ source: path, object: command?.object ?? member?.object ?? "", isNew: kind === "added", command });
   }
   const added = units.filter(({ isNew }) => isNew).map(({ object }) => object);
-  refusals.push(...checkMakefiles(sorted.makefiles, added));
+  refusals.push(...checkMakefiles(sorted.makefiles, added, (path) => existsSync(join(context.tree.path, path))));
   const known = [...sorted.sources, ...sorted.headers].filter(({ kind }) => kind !== "added").map(({ path }) => path);
   const contents = [...sorted.sources, ...sorted.headers].map(({ path, patched }) => [path, patched] as const);
   const plain = new Map([...change.files, ...contents]);
