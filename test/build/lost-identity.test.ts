@@ -180,6 +180,19 @@ describe("a changed constant whose address is compared", () => {
     expect(await users(twice)).toEqual(["table in is"]);
   });
 
+  test("by a function that takes back what was registered", async () => {
+    const end = (name: string): string => `extern void ${name}(int, const struct ops *, int);
+      void start(void) { register_table(1, &table, 2); }
+      void end(void) { ${name}(1, &table, 2); }`;
+    expect(await users(`extern void register_table(int, const struct ops *, int);${end("unregister_table")}`)).toEqual([
+      "table in end",
+    ]);
+    // These look for a name that is in it.
+    expect(
+      await users(`extern void register_table(int, const struct ops *, int);${end("sysfs_remove_group")}`),
+    ).toEqual([]);
+  });
+
   test("one that is only read is carried", async () => {
     expect(await users("int is(int x) { return table.flag == x; }")).toEqual([]);
     expect(await users("int is(int x) { return table.run(x); }")).toEqual([]);

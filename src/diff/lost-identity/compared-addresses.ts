@@ -18,13 +18,14 @@ export function refuseComparedCopies({ patched, correlation, selection, pair }: 
     ),
   );
   if (copies.size === 0) return [];
-  const found = new Map<Atom, string>();
+  const found = new Map<Atom, { readonly user: string; readonly by: string }>();
   for (const user of patched.atoms) {
     if (user.kind !== "function") continue;
-    for (const copy of comparedBy(user, patched, copies)) if (!found.has(copy)) found.set(copy, user.name);
+    for (const { copy, by } of comparedBy(user, patched, copies))
+      if (!found.has(copy)) found.set(copy, { user: user.name, by });
   }
-  return [...found].map(([copy, user]) =>
-    refuse("ADDRESS_COMPARED", nameOf(copy), { unit: pair.source, object: pair.object, function: user }, { user }),
+  return [...found].map(([copy, { user, by }]) =>
+    refuse("ADDRESS_COMPARED", nameOf(copy), { unit: pair.source, object: pair.object, function: user }, { user: by }),
   );
 }
 
@@ -33,14 +34,34 @@ function nameOf({ kind, base, bytes }: Atom): string {
   return kind === "string" ? JSON.stringify(Buffer.from(bytes).toString("latin1").replace(/\0+$/, "")) : base;
 }
 
+/** Names of functions that look for what they are given among what was registered before, by its address. */
+const takesBack = /(^|_)(unregister|deregister|unhook|detach|unlink|remove|del|delete|withdraw)(_|$)/;
+
+/** Those of them that go by names. */
+const byName = /^(sysfs|device|driver|bus|class|proc|debugfs|kernfs|configfs|tracefs|cdev|of)_/;
+
+/** The function that a call or jump at a place leads to, where it takes back what its arguments point at. */
+function takerBackOf(user: Atom, { offset, length }: FlowInstruction): string | undefined {
+  const reference = user.references.find((each) => each.offset >= offset && each.offset < offset + length);
+  const name = reference?.target.kind === "external" ? reference.target.name : undefined;
+  return name !== undefined && takesBack.test(name) && !byName.test(name) ? name : undefined;
+}
+
 /** How many instructions behind the one that loads an address a comparison of the register is looked for. */
 const reach = 24;
 
-function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>): Atom[] {
+interface ComparedCopy {
+  readonly copy: Atom;
+  /** The function that compares. */
+  readonly by: string;
+}
+
+function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>): ComparedCopy[] {
   const references = user.references.filter(({ target }) => target.kind === "atom" && copies.has(target.atom));
   const code = references.length === 0 ? undefined : arch.dataFlow?.read(user.bytes, 0);
   if (code === undefined) return [];
   const scratch = arch.dataFlow?.calls.scratch ?? [];
+  const parameters = arch.dataFlow?.calls.parameters ?? [];
   return references.flatMap(({ offset, target }) => {
     const at = code.findIndex((each) => offset >= each.offset && offset < each.offset + each.length);
     const instruction = code[at];
@@ -54,14 +75,16 @@ function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>)
         : arch.dataFlow?.compared(user.bytes.subarray(one.offset, one.offset + one.length));
     // The number comes last; a place before it is that of what is read there.
     const isNumber = offset + 4 === instruction.offset + instruction.length;
-    if (comparisonOf(instruction) === "number") return isNumber ? [target.atom] : [];
+    if (comparisonOf(instruction) === "number") return isNumber ? [{ copy: target.atom, by: user.name }] : [];
     const { effect } = instruction;
     if (effect?.kind !== "move" && effect?.kind !== "address") return [];
     const holders = new Set([effect.to]);
     for (const next of code.slice(at + 1, at + 1 + reach)) {
       const compared = comparisonOf(next);
       if (compared !== undefined && compared !== "number" && compared.some((register) => holders.has(register)))
-        return [target.atom];
+        return [{ copy: target.atom, by: user.name }];
+      const taker = parameters.some((register) => holders.has(register)) ? takerBackOf(user, next) : undefined;
+      if (taker !== undefined && !isText) return [{ copy: target.atom, by: taker }];
       const copied =
         next.effect?.kind === "move" && next.effect.from.kind === "register" && holders.has(next.effect.from.register)
           ? next.effect.to
