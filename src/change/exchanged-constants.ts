@@ -1,5 +1,5 @@
 import type { ChangedFile } from "./change-set.ts";
-import { constantsOf } from "./constants.ts";
+import { constantsOf, enumeratorsOf } from "./constants.ts";
 
 /** A macro that gets the value which another one had: an object that was marked with that one looks as if it were marked with this. */
 export interface ExchangedConstant {
@@ -20,6 +20,11 @@ export function exchangedConstants(
   return files.flatMap(({ path, original, patched }) => {
     if (original === null || patched === null || !/\.[ch]$/.test(path)) return [];
     const [before, after] = [constantsOf(original), constantsOf(patched)];
+    // Between enumerators of one enum the kernel's types tell; one that becomes a macro, or was one, is in no type.
+    const [enumeratorsBefore, enumeratorsAfter] = [enumeratorsOf(original), enumeratorsOf(patched)];
+    const written = new Set([...before.keys(), ...after.keys()]);
+    for (const [name, value] of enumeratorsBefore) if (after.has(name) && !before.has(name)) before.set(name, value);
+    for (const [name, value] of enumeratorsAfter) if (written.has(name) && !after.has(name)) after.set(name, value);
     const given = [...after].flatMap(([name, value]): GivenValue[] => {
       const old = before.get(name);
       return old === value ? [] : [{ name, old, value }];

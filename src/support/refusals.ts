@@ -137,7 +137,7 @@ export const refusalTexts = {
   },
   SPECIAL_SECTION: {
     why: "{problem}",
-    hint: "rewrite the changed function so that it does not need this entry",
+    hint: "rewrite the changed function so that it does not need it; of what the kernel has freed after boot the patch can bring a copy under another name",
   },
   LAYOUT_CHANGED: {
     why: "live objects and unpatched code keep what the kernel has: {problem}",

@@ -214,3 +214,19 @@ test("arguments that stand at other positions in other versions are told by the 
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test("what a function that is called back gets may be kept by it, the function itself is not", async () => {
+  const declared = "int bus_for_each_dev(void *bus, void *start, void *data, int (*each)(void *, void *))";
+  const folder = mkdtempSync(join(tmpdir(), "kmend-kept-"));
+  try {
+    writeFileSync(join(folder, "kernel.o"), compileC(`${declared} { return 0; }`, ["-g"]));
+    const types = new Btf(await encodeUnitTypes(join(folder, "kernel.o"), folder), "vmlinux");
+    const before = `extern ${declared}; static long mine; static int each(void *a, void *b) { return take(1); }`;
+    expect(await kept(run("bus_for_each_dev(p, 0, &mine, each);", before), false, types)).toEqual([
+      "run: it passes mine to bus_for_each_dev, which may keep it",
+    ]);
+    expect(await kept(run("bus_for_each_dev(p, 0, p, each);", before), false, types)).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

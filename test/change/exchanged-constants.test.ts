@@ -45,3 +45,12 @@ test("plain numbers that go round, or that a new name of their list moves on, ar
   ]);
   expect(told(list, "#define ST_A 1\n#define OTHER 2\n#define ST_B 3\n#define ST_C 4\n")).toEqual([]);
 });
+
+test("enumerators that become macros with each other's numbers are found, and those that stay in an enum are not looked at", () => {
+  const before = "enum {\n\toff = 0, /* first */\n\twait,\n\tblank,\n};\n";
+  const macros = "#define off 0\n#define wait 2\n#define blank 1\n";
+  expect(told(before, macros)).toEqual(["wait: 2, of blank", "blank: 1, of wait"]);
+  expect(told(before, macros.replace("wait 2", "wait 1").replace("blank 1", "blank 2"))).toEqual([]);
+  expect(told(macros, before)).toEqual(["wait: 1, of blank", "blank: 2, of wait"]);
+  expect(told(before, "enum { off, blank, wait };\n")).toEqual([]);
+});

@@ -40,6 +40,12 @@ const parts: readonly Part[] = [
     why: /part of what arch\/x86\/entry\/syscalls\/Makefile makes of it/,
   },
   {
+    title: "a new file that a rule takes by a pattern",
+    edits: { "net/wireless/certs/kmend.hex": () => "0x30, 0x82, 0x01, 0x02,\n" },
+    what: "net/wireless/certs/kmend.hex",
+    why: /part of what net\/wireless\/Makefile makes of it/,
+  },
+  {
     title: "a program that generates a table",
     edits: { "lib/gen_crc32table.c": append("int kmend;\n") },
     what: "lib/gen_crc32table.c",

@@ -28,17 +28,21 @@ export interface RuleInputs {
  * file may be a unit, or be included by units, all the same. What the rule makes is made with both versions: where it stays as it is, nothing is refused.
  * @param paths changed sources and headers that the kernel has.
  * @param files all changed files: `marked` with line numbers of the kernel's own source, `plain` as they are.
+ * @param instead names of new files by that of a path which stands for them.
  */
 export async function refuseForRules(
   paths: readonly string[],
   files: RuleInputs,
   context: BuildContext,
+  instead: ReadonlyMap<string, string> = new Map(),
 ): Promise<RuleVerdict> {
   const uses = await usesByRules(paths, context);
   if (uses.length === 0) return { refusals: [], notes: [] };
   const title = `Make ${counted(uses.length, "file")} that rules of Makefiles make of changed files`;
   const verdicts = await context.progress.phase("rules", title, () =>
-    mapConcurrently(uses, context.jobs, (use, index) => verdictOn(use, index, files, context)),
+    mapConcurrently(uses, context.jobs, (use, index) =>
+      verdictOn({ ...use, path: instead.get(use.path) ?? use.path }, index, files, context),
+    ),
   );
   const refusals = new Map<string, Refusal>();
   for (const refusal of verdicts.flatMap(({ refusals: found }) => found))

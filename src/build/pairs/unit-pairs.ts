@@ -16,6 +16,7 @@ import { mapConcurrently } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { isOutsideOfVmlinux } from "../image-parts/image-parts.ts";
 import { refuseForRules } from "../image-parts/made-by-rules.ts";
+import { neighboursOfNew } from "../image-parts/new-inputs.ts";
 import { refuseOutsideOfUnits } from "../image-parts/outside-units.ts";
 import { requireShadowedIncludes, unitsThatSee } from "./affected-units.ts";
 import { askPatchedTree, askPreparedTree, likelyObjects } from "./ask-kbuild.ts";
@@ -148,7 +149,9 @@ async function touchedUnits(
   const known = [...sorted.sources, ...sorted.headers].filter(({ kind }) => kind !== "added").map(({ path }) => path);
   const contents = [...sorted.sources, ...sorted.headers].map(({ path, patched }) => [path, patched] as const);
   const plain = new Map([...change.files, ...contents]);
-  const ruled = await refuseForRules(known, { marked: change.files, plain }, context);
+  const neighbours = await neighboursOfNew(sorted.headers, context.tree.path);
+  const ruledBy = [...known, ...[...neighbours.keys()].filter((path) => !known.includes(path))];
+  const ruled = await refuseForRules(ruledBy, { marked: change.files, plain }, context, neighbours);
   refusals.push(...ruled.refusals);
   const isRuled = (path: string): boolean => ruled.refusals.some(({ what }) => what === path);
   const paths = [...followed, ...notUnits.filter((path) => path.endsWith(".c"))].filter((path) => !isRuled(path));

@@ -6,7 +6,7 @@ import { sourceLines } from "../../elf/line-table.ts";
 import type { Btf } from "../../kernel/types/btf.ts";
 import { BtfKind } from "../../kernel/types/btf-format.ts";
 import type { ResolvedUnit, UnitPlan } from "../resolve/plan.ts";
-import { keepsNoAddress } from "./keeps-no-address.ts";
+import { type AddressRule, keepsNoAddress } from "./keeps-no-address.ts";
 import type { Warning } from "./warning.ts";
 
 /** What the kernel tells about functions that addresses are passed to. */
@@ -69,7 +69,7 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
     ({ names, withoutLockdep }) => names.test(name) && (withoutLockdep !== true || !hasLockdep),
   );
   if (rule !== undefined) {
-    const positions = rule.parameters === undefined ? rule.arguments : positionsNamed(rule.parameters, name, btf);
+    const positions = positionsOf(rule, name, btf);
     return {
       keeps: (position) => positions !== undefined && !positions.includes(position),
       copies: rule.copies === true,
@@ -86,16 +86,33 @@ function treatmentOf(name: string, hasLockdep: boolean, btf: Btf | undefined): C
   };
 }
 
-/** Positions that have one of the names in every prototype of a function. */
-function positionsNamed(names: readonly string[], callee: string, btf: Btf | undefined): readonly number[] {
-  const prototypes = btf?.find(BtfKind.func, callee) ?? [];
-  const found = prototypes.map((type) =>
-    (btf as Btf)
-      .parameters((btf as Btf).target(type))
-      .flatMap(({ name }, position) => (names.includes(name) ? [position] : [])),
-  );
-  const [first, ...others] = found;
+/** Positions of the arguments that a function does not keep; undefined for all. */
+function positionsOf(rule: AddressRule, callee: string, btf: Btf | undefined): readonly number[] | undefined {
+  const { parameters: names, callsBack } = rule;
+  if (names !== undefined) return positionsWhere(callee, btf, ({ name }) => names.includes(name));
+  return callsBack === true
+    ? positionsWhere(callee, btf, ({ type }, types) => isFunctionPointer(type, types))
+    : rule.arguments;
+}
+
+/** Positions of the parameters that are so in every prototype of a function. */
+function positionsWhere(
+  callee: string,
+  btf: Btf | undefined,
+  isSo: (parameter: { readonly name: string; readonly type: number }, types: Btf) => boolean,
+): readonly number[] {
+  if (btf === undefined) return [];
+  const [first, ...others] = btf
+    .find(BtfKind.func, callee)
+    .map((type) =>
+      btf.parameters(btf.target(type)).flatMap((parameter, position) => (isSo(parameter, btf) ? [position] : [])),
+    );
   return (first ?? []).filter((position) => others.every((positions) => positions.includes(position)));
+}
+
+function isFunctionPointer(type: number, btf: Btf): boolean {
+  const pointer = btf.resolve(type);
+  return btf.kind(pointer) === BtfKind.ptr && btf.kind(btf.resolve(btf.target(pointer))) === BtfKind.funcProto;
 }
 
 /** Those that keep the format, to format later (kernel/trace/trace_printk.c, lib/vsprintf.c). */

@@ -6,6 +6,8 @@ export interface AddressRule {
   readonly arguments?: readonly number[];
   /** Names of the parameters that it does not keep, where their positions are not the same in all versions; without the kernel's types it keeps all. */
   readonly parameters?: readonly string[];
+  /** It calls a function before it returns; that function gets its other arguments, and may keep them. */
+  readonly callsBack?: true;
   /** It copies what its arguments point at, with the addresses in it. */
   readonly copies?: true;
   /** It may return the argument of this position, or any of them; or a place in what that points at. */
@@ -126,10 +128,12 @@ export const keepsNoAddress: readonly AddressRule[] = [
   {
     names:
       /^(?:(bus|driver|class|device)_(for_each|find)_(dev|device|child|drv|child_reverse)|idr_for_each|iterate_supers|iterate_supers_type|stop_machine(_cpuslocked)?|kallsyms_on_each_symbol|for_each_kernel_tracepoint|walk_page_range(_novma|_vma)?|walk_page_vma|walk_page_mapping|apply_to(_existing)?_page_range|idr_for_each)$/,
+    callsBack: true,
     reason: "the function is called before it returns",
   },
   {
     names: /^(?:klp_shadow_(alloc|get_or_alloc|free|free_all))$/,
+    callsBack: true,
     reason: "the constructor or destructor is called before it returns (kernel/livepatch/shadow.c)",
   },
   {

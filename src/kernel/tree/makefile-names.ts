@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { makeOnce, writeFileAtomically } from "../../support/cache.ts";
 import { walk } from "../../support/find-files.ts";
 
-/** A source or header that a Makefile speaks of, as it is written there: `$(srctree)/lib/%.c`. */
+/** A source or header that a Makefile speaks of, as it is written there: `$(srctree)/lib/%.c`; or all files of a kind: `certs/*.hex`. */
 export interface NamedFile {
   readonly makefile: string;
   readonly name: string;
@@ -19,10 +19,10 @@ export async function namesInMakefiles(
   skipped: readonly string[],
   signal?: AbortSignal,
 ): Promise<NamedFile[]> {
-  const path = join(cache, "makefile-names-1.txt");
+  const path = join(cache, "makefile-names-2.txt");
   await makeOnce(path, async (temporary) => {
     const excluded = skipped.map((folder) => `--exclude-dir=${folder}`);
-    const pattern = "[^[:space:]:=]*[^[:space:]:=/]\\.(c|h|inc|def)\\b";
+    const pattern = "[^[:space:]:=]*([^[:space:]:=/]\\.(c|h|inc|def)\\b|/[*][.][[:alnum:]_]+)";
     const words = ["-roE", "--include=Makefile*", "--include=Kbuild*", ...excluded, pattern, "."];
     const { stdout } = await walk("grep", words, { cwd: tree, signal, fine: [0, 1] });
     const lines = stdout.split("\n").flatMap((line) => {
