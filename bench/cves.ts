@@ -169,7 +169,7 @@ async function runPair(
   );
   const records = await buildFixes({
     ...{ session, fixes: chosen.map(({ fix }) => fix), records: join(folder, "records.jsonl"), output },
-    ...{ jobs: options.jobs, seed: options.seed, units: 20, joins: Number.POSITIVE_INFINITY },
+    ...{ jobs: options.jobs, seed: options.seed, units: 20, joins: Number.POSITIVE_INFINITY, adapt: true },
     compilers: Math.max(1, Math.floor(availableParallelism() / options.jobs)),
     onRecord: ({ id, outcome, refusals, milliseconds }, done) => {
       const codes = [...new Set(refusals.map(({ code }) => code))].sort().join("+");
@@ -192,6 +192,8 @@ function report(results: readonly PairResult[], seed: string): string {
   const records = results.flatMap((result) => result.records);
   const effective = records.filter(({ outcome }) => outcome === "built" || outcome === "refused");
   const built = effective.filter(({ outcome }) => outcome === "built");
+  const adapted = built.filter((record) => record.adapted === true);
+  const parts = results.flatMap(({ cases }) => cases.filter(({ isPart }) => isPart)).length;
   const codes = new Map<string, number>();
   for (const { refusals } of records)
     for (const code of new Set(refusals.map((refusal) => refusal.code))) codes.set(code, (codes.get(code) ?? 0) + 1);
@@ -200,7 +202,8 @@ function report(results: readonly PairResult[], seed: string): string {
   return [
     `# Coverage of vulnerabilities, seed ${seed}`,
     "",
-    "A case is a vulnerability that is the only one of its source files between two versions; its patch is all that differs in them, so other changes of the same files ride along.",
+    "A case is a vulnerability that is the only one of its source files between two versions; its patch is all that differs in them, so other changes of the same files ride along. " +
+      `Of files with several vulnerabilities, the hunks whose functions one title names, and no other, are a case (${parts} here).`,
     "",
     "| Versions | Listed | Cases built | No case |",
     "|---|---:|---:|---|",
@@ -214,7 +217,7 @@ function report(results: readonly PairResult[], seed: string): string {
     `| ${outcomes.map((outcome) => records.filter((record) => record.outcome === outcome).length).join(" | ")} |`,
     "",
     `Of ${effective.length} that change built code and are whole, ${built.length} became proven modules` +
-      ` (${((100 * built.length) / Math.max(1, effective.length)).toFixed(1)} %).`,
+      ` (${((100 * built.length) / Math.max(1, effective.length)).toFixed(1)} %), ${adapted.length} of them by --adapt.`,
     "",
     ...(codes.size === 0 ? [] : ["| Refused for | Cases |", "|---|---:|"]),
     ...[...codes].sort((a, b) => b[1] - a[1]).map(([code, count]) => `| ${code} | ${count} |`),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { baseScore } from "../../src/cve/cvss.ts";
 import { compareKernelVersions, type KernelVersion, parseKernelVersion } from "../../src/cve/kernel-version.ts";
 import type { Corpus, Fix } from "../fixes/corpus.ts";
+import { hunksOf, patchOf } from "../fixes/hunks.ts";
 
 /** A vulnerability as a table tells it. */
 export interface ListedCve {
@@ -17,6 +18,8 @@ export interface ListedCve {
 export interface CveCase {
   readonly cve: ListedCve;
   readonly fix: Fix;
+  /** Hunks of files that it shares with other vulnerabilities, told by what its title names. */
+  readonly isPart: boolean;
 }
 
 /** Why a vulnerability of an interval is no case. */
@@ -64,7 +67,8 @@ export function between(cves: readonly ListedCve[], older: KernelVersion, newer:
 
 /**
  * Makes a patch of each vulnerability that is the only one of its source files between two versions: all that differs in these files and in its headers. Other
- * changes of the same files ride along, which is why such a patch is not the commit.
+ * changes of the same files ride along, which is why such a patch is not the commit. Of a file with several vulnerabilities those hunks are taken whose function
+ * the title names, where no other title does.
  * @param folder gets patches of several files.
  */
 export async function makeCases(
@@ -84,9 +88,21 @@ export async function makeCases(
     const [first] = differing.filter((file) => built.has(file));
     if (sources.length === 0) count("no source file");
     else if (differing.length === 0) count("does not differ");
-    else if (sources.some((file) => (users.get(file) ?? 0) > 1)) count("shares a file");
     else if (first === undefined) count("not in this configuration");
-    else {
+    else if (sources.some((file) => (users.get(file) ?? 0) > 1)) {
+      const text = await hunksOfTitle(
+        cve,
+        differing.filter((file) => built.has(file)),
+        cves,
+        corpus,
+      );
+      if (text === undefined) count("shares a file");
+      else {
+        const patch = join(folder, `${cve.id}.patch`);
+        await writeFile(patch, text, "latin1");
+        cases.push({ cve, fix: { id: cve.id, path: first, patch }, isPart: true });
+      }
+    } else {
       const headers = cve.files.filter(
         (file) => file.endsWith(".h") && users.get(file) === 1 && corpus.patches.has(file),
       );
@@ -94,8 +110,38 @@ export async function makeCases(
       const patch = join(folder, `${cve.id}.patch`);
       const texts = await Promise.all(parts.map((file) => readFile(corpus.patches.get(file) as string)));
       await writeFile(patch, Buffer.concat(texts));
-      cases.push({ cve, fix: { id: cve.id, path: first, patch } });
+      cases.push({ cve, fix: { id: cve.id, path: first, patch }, isPart: false });
     }
   }
   return { cases, others };
+}
+
+/** Words of a title that are names in C: `tipc_crypto_key_rcv`, `foo()`. */
+function namesIn(title: string): string[] {
+  return [...title.matchAll(/\b([a-z][a-z0-9]*(?:_[a-z0-9]+)+)\b|\b([a-z]\w+)\(\)/g)].map(
+    ([, long, called]) => (long ?? called) as string,
+  );
+}
+
+/** Patches of the hunks that the title of a vulnerability tells from those of all others; undefined when it does not in one of the files. */
+async function hunksOfTitle(
+  cve: ListedCve,
+  files: readonly string[],
+  all: readonly ListedCve[],
+  corpus: Corpus,
+): Promise<string | undefined> {
+  const names = new Set(namesIn(cve.title));
+  const texts: string[] = [];
+  for (const file of files) {
+    const others = all.filter((other) => other.id !== cve.id && other.files.includes(file));
+    const taken = new Set(others.flatMap(({ title }) => namesIn(title)));
+    const { head, hunks } = hunksOf(await readFile(corpus.patches.get(file) as string, "latin1"));
+    const own = hunks.filter(({ within }) => {
+      const around = within.match(/[A-Za-z_]\w*/g) ?? [];
+      return around.some((word) => names.has(word)) && !around.some((word) => taken.has(word));
+    });
+    if (own.length === 0) return undefined;
+    texts.push(patchOf(head, own));
+  }
+  return texts.length === 0 ? undefined : texts.join("");
 }

@@ -23,6 +23,8 @@ export interface BuildFixesOptions {
   /** How many fixes that do not compile by themselves are joined with other files. */
   readonly joins: number;
   readonly seed: string;
+  /** Rewrite what would be refused for its data, as `--adapt` does. */
+  readonly adapt?: boolean | undefined;
   readonly onRecord: (record: FixRecord, done: number) => void;
 }
 
@@ -55,6 +57,7 @@ export async function buildFixes(options: BuildFixesOptions): Promise<FixRecord[
     jobs: compilers,
     maxUnits: options.units,
     timeoutSeconds,
+    adapt: options.adapt,
     joined,
   };
   const left = fixes.filter(({ id }) => !known.has(id));

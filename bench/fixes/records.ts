@@ -26,6 +26,8 @@ export interface FixRecord {
   readonly joinedAs?: string | undefined;
   /** Present when more files were tried, or looked for in vain. */
   readonly hasEnded?: true | undefined;
+  /** It became a module after `--adapt` had rewritten it. */
+  readonly adapted?: true | undefined;
   /** Code, message and reason of an error. */
   readonly error?: { readonly code: string; readonly message: string; readonly why: string } | undefined;
   readonly refusals: readonly Refusal[];

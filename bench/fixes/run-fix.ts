@@ -25,6 +25,8 @@ export interface FixContext {
   /** How many units a joined patch may touch. */
   readonly maxUnits: number;
   readonly timeoutSeconds: number;
+  /** Rewrite what would be refused for its data. */
+  readonly adapt?: boolean | undefined;
   /** Joined patches that are already a case: their files, to the id of that case. */
   readonly joined: Map<string, string>;
 }
@@ -123,6 +125,7 @@ async function buildOnce(
       name: moduleNameOf(fix.id),
       jobs: context.jobs,
       maxUnits: files.length > 1 ? context.maxUnits : undefined,
+      adapt: context.adapt,
       progress,
       signal: AbortSignal.timeout(context.timeoutSeconds * 1000),
     });
@@ -147,7 +150,7 @@ async function buildOnce(
 
 function described(
   result: BuildResult,
-): Pick<FixRecord, "outcome" | "refusals" | "functions" | "units" | "notes" | "module" | "milliseconds"> {
+): Pick<FixRecord, "outcome" | "refusals" | "functions" | "units" | "notes" | "module" | "milliseconds" | "adapted"> {
   const { module, refusals, units, notes, milliseconds } = result;
   const isNotBuilt = result.outcome === "unchanged" && units.length === 0;
   return {
@@ -157,6 +160,7 @@ function described(
     units,
     notes,
     milliseconds,
+    ...(result.adapted === undefined ? {} : { adapted: true }),
     ...(module === null ? {} : { module: { name: module.name, sha256: module.sha256, bytes: module.bytes } }),
   };
 }
