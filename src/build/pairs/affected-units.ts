@@ -3,6 +3,7 @@ import { basename, dirname, join, relative } from "node:path";
 import { foldersLeftOut, includeGraph } from "../../kernel/tree/include-graph.ts";
 import type { UnitCommand } from "../../kernel/tree/unit-command.ts";
 import { type Membership, membershipOf } from "../../kernel/tree/units.ts";
+import { counted } from "../../support/counted.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { type IncludedChange, unitsWithDifference } from "./differing-units.ts";
@@ -45,11 +46,13 @@ export async function unitsThatSee(change: IncludedChange, context: BuildContext
   refuseTooMany(found, headers, maxUnits, candidatesPerUnit);
   if (found.length === 0) return [];
   progress.note(
-    `${headers.join(", ")}: ${found.length} units of this kernel may include it; asking the compiler which of them see a difference`,
+    `${headers.join(", ")}: ${counted(found.length, "unit")} of this kernel may include it; asking the compiler what ${found.length === 1 ? "it reads" : "they read"}`,
   );
   const affected = await unitsWithDifference(found, change, context);
   refuseTooMany(affected, headers, maxUnits, 1);
-  progress.note(`${affected.length} of them see a difference and are compiled without and with the patch`);
+  progress.note(
+    `${affected.length === 1 ? "1 of them sees" : `${affected.length} of them see`} a difference and ${affected.length === 1 ? "is" : "are"} compiled without and with the patch`,
+  );
   return affected;
 }
 
@@ -91,7 +94,7 @@ function refuseTooMany(
     code: "TOO_MANY_UNITS",
     message:
       factor === 1
-        ? `${units.length} units of this kernel see the change of ${all}`
+        ? `${counted(units.length, "unit")} of this kernel ${units.length === 1 ? "sees" : "see"} the change of ${all}`
         : `more than ${limit} units of this kernel include ${all}`,
     why:
       factor === 1

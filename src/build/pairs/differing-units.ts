@@ -4,6 +4,7 @@ import type { SourceOverlay } from "../../change/change-set.ts";
 import { plainEnvironment, runKbuild } from "../../kernel/tree/kbuild.ts";
 import { createShadow, foldersOf } from "../../kernel/tree/shadow.ts";
 import { dependencyCommand, preprocessedPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
+import { counted } from "../../support/counted.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
 import type { BuildContext } from "../build-context.ts";
 import type { AffectedUnit, BuiltUnit } from "./affected-units.ts";
@@ -30,7 +31,7 @@ export async function unitsWithDifference(
   const { tree, folder, progress } = context;
   const patched = join(folder, "text-patched");
   createShadow(tree.path, patched, change.files, foldersOfAll(units));
-  const title = `Ask the compiler what ${units.length} units read`;
+  const title = `Ask the compiler what ${counted(units.length, "unit")} ${units.length === 1 ? "reads" : "read"}`;
   const asked = await progress.phase("read", title, async (status) => {
     const commands = await commandsOf(units, context);
     let done = 0;
@@ -101,7 +102,7 @@ async function withDifferentText(
   const { tree, folder, progress } = context;
   const original = join(folder, "text-original");
   createShadow(tree.path, original, new Map(), foldersOfAll(units));
-  await progress.phase("preprocess", `Preprocess ${units.length} units twice`, async () => {
+  await progress.phase("preprocess", `Preprocess ${counted(units.length, "unit")} twice`, async () => {
     await preprocess(original, units, context);
     await preprocess(patched, units, context);
   });
