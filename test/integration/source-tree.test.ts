@@ -86,20 +86,23 @@ describe("a source tree of the user's", () => {
     expect(new Set(result.functions.map(({ object }) => object))).toEqual(new Set(["zram"]));
   });
 
-  test("with another configuration, whose code of the patched function is the same, is refused for the types", async () => {
-    const config = join(scratch.folder(), "config");
-    const text = readFileSync(stock.configPath, "utf8");
-    expect(text).toContain("CONFIG_TASK_IO_ACCOUNTING=y\n");
-    // One member less in the structure of a task.
-    writeFileSync(config, text.replace("CONFIG_TASK_IO_ACCOUNTING=y\n", "# CONFIG_TASK_IO_ACCOUNTING is not set\n"));
-    const output = scratch.folder();
-    const words = options().map((word) => (word === stock.configPath ? config : word));
-    const { exitCode, stderr } = await kmend("build", example, "--output", output, ...words);
-    expect(exitCode, stderr).toBe(2);
-    expect(stderr).toContain("error[IMAGE_OF_OTHER_CONFIG]");
-    expect(stderr).toContain("struct task_struct");
-    expect(readdirSync(output)).toEqual([]);
-  });
+  test.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")(
+    "with another configuration, whose code of the patched function is the same, is refused for the types",
+    async () => {
+      const config = join(scratch.folder(), "config");
+      const text = readFileSync(stock.configPath, "utf8");
+      expect(text).toContain("CONFIG_TASK_IO_ACCOUNTING=y\n");
+      // One member less in the structure of a task.
+      writeFileSync(config, text.replace("CONFIG_TASK_IO_ACCOUNTING=y\n", "# CONFIG_TASK_IO_ACCOUNTING is not set\n"));
+      const output = scratch.folder();
+      const words = options().map((word) => (word === stock.configPath ? config : word));
+      const { exitCode, stderr } = await kmend("build", example, "--output", output, ...words);
+      expect(exitCode, stderr).toBe(2);
+      expect(stderr).toContain("error[IMAGE_OF_OTHER_CONFIG]");
+      expect(stderr).toContain("struct task_struct");
+      expect(readdirSync(output)).toEqual([]);
+    },
+  );
 
   test("without modules a patch to one is refused with the reason", async () => {
     const image = join(scratch.folder(), "vmlinuz");
@@ -149,17 +152,20 @@ describe("a source tree of the user's", () => {
     expect(listed.output).toContain(`/var/lib/kpatch/${stock.release}/livepatch-meminfo-string.ko`);
   });
 
-  test("as a git repository: neither files nor the state of git change", async () => {
-    // The source of a distribution ignores what is not its own.
-    rmSync(join(tree, ".gitignore"));
-    git("init", "-q");
-    git("add", "-f", "Makefile", "Kbuild", "fs/proc");
-    git("commit", "-q", "-m", "kernel");
-    const before = fingerprint();
-    expectProven(await build(example, ...options()));
-    expectProven(await build(example, ...options()));
-    expect(fingerprint()).toBe(before);
-  });
+  test.skipIf(process.env["KMEND_LONG_TESTS"] !== "1")(
+    "as a git repository: neither files nor the state of git change",
+    async () => {
+      // The source of a distribution ignores what is not its own.
+      rmSync(join(tree, ".gitignore"));
+      git("init", "-q");
+      git("add", "-f", "Makefile", "Kbuild", "fs/proc");
+      git("commit", "-q", "-m", "kernel");
+      const before = fingerprint();
+      expectProven(await build(example, ...options()));
+      expectProven(await build(example, ...options()));
+      expect(fingerprint()).toBe(before);
+    },
+  );
 
   test("of another version than the image", async () => {
     const makefile = join(tree, "Makefile");
