@@ -199,7 +199,7 @@ class ChangeFinder {
       this.#refuse("DATA_MOVED", declaredName(atom), { from: before.section.name, to: atom.section.name });
       return;
     }
-    const raised = raisedAlignment(before, atom);
+    const raised = raisedAlignment(before, atom, this.patched, this.correlation);
     if (raised !== undefined && sectionClass !== "registry") this.#refuse("DATA_ALIGNED", declaredName(atom), raised);
     const moved = sectionClass === "registry" && before.section.name !== atom.section.name;
     if (!moved && this.comparison.difference(before, atom) === null) return;

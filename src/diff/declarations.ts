@@ -1,7 +1,8 @@
 import { SymbolType } from "../elf/constants.ts";
 import type { Atom } from "./atoms.ts";
-import { isWritable } from "./correlate.ts";
+import { type Correlation, isWritable } from "./correlate.ts";
 import { isPercpu, isReadOnlyAfterBoot } from "./section-classes.ts";
+import type { UnitObject } from "./unit-object.ts";
 
 /** True when the two declarations mean different kinds of memory: `const` or `__ro_after_init` was dropped, per-CPU was added or dropped. */
 export function isElsewhere(before: Atom, after: Atom): boolean {
@@ -12,13 +13,21 @@ export function isElsewhere(before: Atom, after: Atom): boolean {
 
 /**
  * Alignments, in bytes, of a variable or constant that has a greater one with the patch and is otherwise as large as before: the compiler may count on it in any
- * code that uses its address, and the running kernel has put it where the old one allows.
+ * code that uses its address, and the running kernel has put it where the old one allows. The alignment of a section is that of all in it: where something new
+ * may have raised it, nothing is known of the others.
  */
-export function raisedAlignment(before: Atom, after: Atom): { readonly from: string; readonly to: string } | undefined {
+export function raisedAlignment(
+  before: Atom,
+  after: Atom,
+  patched: Pick<UnitObject, "atomsIn">,
+  { originalOf }: Pick<Correlation, "originalOf">,
+): { readonly from: string; readonly to: string } | undefined {
   const [from, to] = [before.section.alignment, after.section.alignment];
   const isNamed = after.symbol !== undefined && after.symbol.type !== SymbolType.section;
   const isSame = before.end - before.start === after.end - after.start;
-  return to > from && isNamed && isSame ? { from: `${from}`, to: `${to}` } : undefined;
+  if (to <= from || !isNamed || !isSame || after.start % to !== 0) return undefined;
+  const isRaisedByNew = patched.atomsIn(after.section.index).some((other) => !originalOf.has(other));
+  return isRaisedByNew ? undefined : { from: `${from}`, to: `${to}` };
 }
 
 /** The name in the source: MODULE_DEVICE_TABLE() gives a table a second, global one (include/linux/module.h). */

@@ -183,6 +183,23 @@ test("a variable or constant of which the new code may think that it is aligned 
   expect(diff.changes.refusals[0]?.why).toMatch(/multiple of 4 bytes.*multiple of 64/);
 });
 
+test("a new variable that raises the alignment of a section says nothing of the others in it", async () => {
+  const diff = await diffPatched(`
+    #define READ_MOSTLY __attribute__((section(".data..read_mostly")))
+    READ_MOSTLY int limit = 4;
+    #ifdef PATCHED
+    READ_MOSTLY long wide[4] __attribute__((aligned(32))) = { 1 };
+    #endif
+    int f(int x) {
+    #ifdef PATCHED
+      x += wide[x & 3];
+    #endif
+      return take(limit + x);
+    }
+  `);
+  expect([diff.refusals, diff.redirected]).toEqual([[], ["f"]]);
+});
+
 test("a smaller alignment changes nothing for code that is there", async () => {
   const diff = await diffPatched(`
     #ifndef PATCHED
