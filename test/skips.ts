@@ -19,6 +19,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     "host-rounds",
     "ksplice-more",
     "ksplice-own-kernel",
+    "node-versions",
     "own-kernel",
     "package-vm",
     "real-time",
