@@ -24,7 +24,7 @@ export async function quietGitEnvironment(tree: string, signal?: AbortSignal): P
   const plain = environmentWith(Object.entries(settings));
   const words = ["-C", tree, "config", "--null", "--name-only", "--get-regexp", "^filter\\."];
   const { stdout } = await run("git", words, { env: plain, cleanEnv: true, allowFailure: true, signal });
-  const names = stdout.split("\0").flatMap((key) => /^filter\.(.+)\.[^.]+$/s.exec(key)?.[1] ?? []);
+  const names = stdout.split("\0").flatMap((key) => /^filter\.(.*)\.[^.]+$/s.exec(key)?.[1] ?? []);
   const filters = [...new Set(names)].flatMap((name): [string, string][] => [
     ...["clean", "smudge", "process"].map((part): [string, string] => [`filter.${name}.${part}`, ""]),
     [`filter.${name}.required`, "false"],

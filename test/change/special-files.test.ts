@@ -137,7 +137,7 @@ function hostileTree(): { tree: string; witness: string } {
     });
   git("init", "-q");
   for (const name of ["Makefile", "Kbuild"]) put(`tree/${name}`, "x\n");
-  put("tree/.gitattributes", "*.c filter=bad diff=bad\n*.h filter=worse\n");
+  put("tree/.gitattributes", "*.c filter=bad diff=bad\n*.h filter=worse\nKbuild filter=\n");
   put("tree/fs/a.h", "h\n");
   git("add", "-A");
   git("commit", "-q", "-m", "first");
@@ -148,6 +148,8 @@ function hostileTree(): { tree: string; witness: string } {
     ["filter.bad.smudge", script],
     ["filter.bad.required", "true"],
     ["filter.worse.process", script],
+    // A name may be empty.
+    ["filter..clean", script],
     ["diff.bad.textconv", script],
     ["diff.external", script],
     ["core.fsmonitor", script],
@@ -162,7 +164,7 @@ function hostileTree(): { tree: string; witness: string } {
     chmodSync(path, 0o755);
   }
   // Times that make git read the files again.
-  for (const file of ["fs/a.c", "fs/a.h"]) execFileSync("touch", ["-d", "2001-01-01", join(tree, file)]);
+  for (const file of ["fs/a.c", "fs/a.h", "Kbuild"]) execFileSync("touch", ["-d", "2001-01-01", join(tree, file)]);
   return { tree, witness };
 }
 
