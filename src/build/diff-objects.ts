@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import type { LayoutFindings } from "../diff/layout.ts";
 import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { readInputFile } from "../support/input-file.ts";
 import { compareLayouts } from "./compare-layouts.ts";
 import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
@@ -107,7 +107,8 @@ function requireObjectName(object: string): void {
 
 /** Reads a file of the user. @throws KmendError `FILE_MISSING`. */
 export async function readInput(path: string): Promise<Uint8Array> {
-  return readFile(path).catch((error: unknown) => {
+  return readInputFile(path).catch((error: unknown) => {
+    if (error instanceof KmendError) throw error;
     throw new KmendError({
       code: "FILE_MISSING",
       message: `cannot read ${path}: ${messageOf(error)}`,

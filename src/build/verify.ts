@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
@@ -10,6 +9,7 @@ import { functionsInForce } from "../match/stacked-object.ts";
 import { sealOf } from "../patch-module/seal.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
+import { readInputFile } from "../support/input-file.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { addressOf, digestAround, digestAt, type Manifest, readManifest } from "./assemble/manifest.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
@@ -57,7 +57,7 @@ export interface VerifyResult {
  * @throws KmendError `NOT_A_PATCH_MODULE`, `NO_MANIFEST`, and the errors of finding the kernel.
  */
 export async function verifyModule(options: VerifyOptions): Promise<VerifyResult> {
-  const file = await readFile(options.module).catch((error: unknown) => {
+  const file = await readInputFile(options.module).catch((error: unknown) => {
     throw new KmendError({
       code: "NOT_A_PATCH_MODULE",
       message: `cannot read ${options.module}: ${messageOf(error)}`,

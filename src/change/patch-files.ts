@@ -2,6 +2,7 @@ import { copyFile, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promise
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
+import { readInputFile } from "../support/input-file.ts";
 import { run } from "../support/run.ts";
 import { type ChangedFile, type ChangeSet, changedFile, readOriginal, type SourceOverlay } from "./change-set.ts";
 import { type NamedFile, type ScannedPatch, scanPatch } from "./patch-scan.ts";
@@ -25,8 +26,9 @@ export interface PatchFile {
  * @throws KmendError `PATCH_MISSING`, `PATCH_EMPTY`, `PATCH_BINARY`, `PATCH_MALFORMED`, `PATCH_PATH`, `PATCH_SPECIAL_FILE`
  */
 export async function readPatchFile(name: string, strip: number | "all" = 1): Promise<PatchFile> {
-  const content = await readFile(name).catch((error: unknown) => {
+  const content = await readInputFile(name).catch((error: unknown) => {
     const missing = systemErrorCode(error) === "ENOENT";
+    if (error instanceof KmendError) throw error;
     throw new KmendError({
       code: "PATCH_MISSING",
       message: missing ? `there is no patch file ${name}` : `cannot read the patch file: ${messageOf(error)}`,
@@ -141,6 +143,8 @@ export async function applyPatches(
     } catch (error) {
       throw (await wrongStripLevel(error, patch, tree)) ?? error;
     }
+    for (const file of patch.files)
+      for (const path of [file.old, file.new]) if (path !== null) await requirePlain(work, path, "the patch");
   }
   const files: ChangedFile[] = [];
   for (const path of [...touched].sort()) {
@@ -165,6 +169,8 @@ async function copyFromTree(
 ): Promise<void> {
   if (touched.has(path)) return;
   touched.add(path);
+  // An earlier patch may have made something of a folder on the way.
+  await requirePlain(work, path, "an earlier patch");
   await mkdir(dirname(join(work, path)), { recursive: true }).catch(rethrowDiskErrors);
   const known = earlier.get(path);
   if (known !== undefined) {

@@ -35,9 +35,10 @@ export function scanPatch(text: string): ScannedPatch {
     while (isGit && extended.test(lines[at] ?? "")) at++;
     const header = lines.slice(start, at);
     for (const line of header) {
-      const mode = /^(?:(?:old|new|deleted file|new file) mode (\d+)|index \S+ (\d+))\s*$/.exec(line);
-      const value = mode?.[1] ?? mode?.[2];
-      if (value !== undefined && !/^100\d{3}$/.test(value))
+      // patch(1) passes over any number of blanks before a mode.
+      const mode = /^(?:(?:old|new|deleted file|new file) mode(\s.*)|index\s+\S+(\s.*))$/s.exec(line);
+      const value = (mode?.[1] ?? mode?.[2])?.trim();
+      if (value !== undefined && !/^100\d{3}$/.test(value) && !(value === "" && line.startsWith("index")))
         special.push({ name: (header[0] as string).slice(11), mode: value });
     }
     const named = (words: string): string | undefined =>

@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { ExitCode, KmendError, systemErrorCode } from "../support/errors.ts";
+import { readInputFile } from "../support/input-file.ts";
 
 /** Reads the file of a patch module. @throws KmendError `NOT_A_PATCH_MODULE` (exit 2) when there is none, or a folder in its place. */
 export async function readPatchModuleFile(path: string): Promise<Buffer> {
   try {
-    return await readFile(path);
+    return await readInputFile(path);
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === "ENOENT") throw notAPatchModule(path, "there is no such file", error);

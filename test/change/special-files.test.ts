@@ -50,6 +50,43 @@ test.each(["120000", "160000", "010644", "020666", "060660", "040755", "140755"]
   },
 );
 
+test.each(["new file mode  120000", "new file mode 120000 x", "new file mode  "])(
+  "a header that patch(1) may read otherwise is refused: %j",
+  async (line) => {
+    const text = added("100644").replace("new file mode 100644", line);
+    await expect(apply(text)).rejects.toMatchObject({ code: "PATCH_SPECIAL_FILE" });
+  },
+);
+
+test("what one patch makes of a folder, the next one does not follow", async () => {
+  const work = join(root, "work");
+  mkdirSync(join(root, "outside"));
+  mkdirSync(work);
+  // As if the first patch had come past the look at its text.
+  symlinkSync(join(root, "outside"), join(work, "lnk"));
+  const second = await readPatchFile(put("second.patch", added("100644", "lnk/sub/new.c")));
+  await expect(applyPatches([second], join(root, "tree"), work)).rejects.toMatchObject({ code: "PATCH_SPECIAL_FILE" });
+  expect(existsSync(join(root, "outside/sub"))).toBe(false);
+});
+
+test("a pipe in place of a patch file is refused at once, one that a shell opened is read", async () => {
+  const pipe = join(root, "pipe.patch");
+  execFileSync("mkfifo", [pipe]);
+  await expect(readPatchFile(pipe)).rejects.toMatchObject({ code: "NOT_A_FILE", exitCode: 2 });
+  await expect(readPatchFile("/dev/zero")).rejects.toMatchObject({ code: "NOT_A_FILE" });
+  await expect(readPatchFile(root)).rejects.toMatchObject({ code: "PATCH_MISSING" });
+});
+
+test("a tree in which a tracked file has become a pipe or a link to a device has a state", async () => {
+  const { tree } = hostileTree();
+  const before = (await readTreeState(tree)).digest;
+  rmSync(join(tree, "fs/a.c"));
+  execFileSync("mkfifo", [join(tree, "fs/a.c")]);
+  rmSync(join(tree, "fs/a.h"));
+  symlinkSync("/dev/zero", join(tree, "fs/a.h"));
+  expect((await readTreeState(tree)).digest).not.toBe(before);
+});
+
 test("a file that becomes a link, and a link that is changed, are refused", async () => {
   const becomes = `diff --git a/fs/a.c b/fs/a.c\nold mode 100644\nnew mode 120000\n${fix}`;
   const changed = `diff --git a/fs/a.c b/fs/a.c\nindex 1111111..2222222 120000\n${fix}`;

@@ -1,9 +1,10 @@
 import { createReadStream } from "node:fs";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../support/cache.ts";
 import { compressionOf, decompress, unpackedLimit } from "../../support/decompress.ts";
 import { KmendError, systemErrorCode } from "../../support/errors.ts";
+import { readInputFile, requireInputFile } from "../../support/input-file.ts";
 import { digestOfFile } from "./file-digest.ts";
 import { LazyFile } from "./lazy-file.ts";
 
@@ -42,6 +43,9 @@ const elfMagic = Buffer.from([0x7f, 0x45, 0x4c, 0x46]);
  * @throws KmendError `IMAGE_…` with the offset of what is wrong.
  */
 export async function unpackImage(path: string, cache: string, signal?: AbortSignal): Promise<UnpackedImage> {
+  await requireInputFile(path).catch((error: unknown) => {
+    throw error instanceof KmendError ? error : unreadable(path, error);
+  });
   const isPlain = await isElf(path);
   await requireSize(path, isPlain ? plainLimit : unpackedLimit);
   const known = await digestOfFile(path, cache);
@@ -201,7 +205,8 @@ function tooLarge(path: string, why: string): KmendError {
 }
 
 function readImage(path: string): Promise<Buffer> {
-  return readFile(path).catch((error: unknown) => {
+  return readInputFile(path).catch((error: unknown) => {
+    if (error instanceof KmendError) throw error;
     throw unreadable(path, error);
   });
 }

@@ -1,4 +1,4 @@
-import { readFile, realpath, stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { Machine, SectionFlag, SymbolType } from "../../elf/constants.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";
@@ -7,6 +7,7 @@ import { readModinfo } from "../../patch-module/modinfo.ts";
 import { exists } from "../../support/cache.ts";
 import { compressionOf, decompress } from "../../support/decompress.ts";
 import { ExitCode, KmendError, messageOf } from "../../support/errors.ts";
+import { readInputFile } from "../../support/input-file.ts";
 import { moduleName } from "../../support/module-file-name.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers } from "./symvers.ts";
 
@@ -34,7 +35,7 @@ const machines: Readonly<Record<string, number>> = {
  * @throws KmendError `NOT_A_MODULE` (exit 2), `MODULE_WITHOUT_SYMBOLS` (exit 4).
  */
 export async function readExternalModule(path: string, signal?: AbortSignal): Promise<ExternalModule> {
-  const packed = await readFile(path).catch((error: unknown) => {
+  const packed = await readInputFile(path).catch((error: unknown) => {
     throw notModule(path, `it cannot be read: ${messageOf(error)}`, error);
   });
   const file = compressionOf(packed) === undefined ? packed : await decompress(packed, path, { signal });

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { lstat, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256 } from "../../support/cache.ts";
 import { KmendError, messageOf } from "../../support/errors.ts";
@@ -93,9 +93,11 @@ async function contentOf(tree: string, line: string): Promise<string> {
   if (fields === undefined) return "";
   const path = join(tree, line.split(" ").slice(fields).join(" "));
   try {
-    if (!line.startsWith("?")) return sha256(await readFile(path));
-    const { size, mtimeMs } = await stat(path);
-    return `${size} ${mtimeMs}`;
+    const found = await lstat(path);
+    if (line.startsWith("?")) return `${found.size} ${found.mtimeMs}`;
+    if (found.isSymbolicLink()) return sha256(await readlink(path));
+    // A read of a pipe or device may never end.
+    return found.isFile() ? sha256(await readFile(path)) : "no file";
   } catch {
     return "gone";
   }
