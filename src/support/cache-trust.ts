@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { ExitCode, KmendError, systemErrorCode } from "./errors.ts";
 
-/** Folders of the cache are looked into this deep: its recorded commands lie at the third level (`kernels/BUILD-ID/toolchain-…`). */
+/** Folders of the cache are looked into this deep; {@link requireTrustedFolder} looks deeper. */
 const depth = 3;
 
 /** Write permission of the group and of everybody else, and the sticky bit, which keeps others from renaming what is mine (chmod(2)). */
@@ -20,18 +20,42 @@ const trusted = new Set<string>();
 export function requireTrustedCache(root: string): void {
   if (trusted.has(root)) return;
   const place = closest(root);
-  // What the way leads through may belong to the system or, with the group, to this user; the cache is this user's alone.
-  for (let folder = dirname(place.path); ; folder = dirname(folder)) {
-    const problem = problemOfFolderAbove(lstatSync(folder));
+  requireSafeWay(root, root);
+  requireSafeWay(root, place.path);
+  if (!place.isWhole) {
+    const problem = problemOfFolderAbove(lstatSync(place.path));
+    if (problem !== undefined) throw untrusted(root, place.path, problem);
+    return;
+  }
+  requireOwn(root, place.path, depth);
+  trusted.add(root);
+}
+
+/**
+ * Looks at the folders that lead to a path, and at links among them as what they are: who owns one can let it lead elsewhere. They may belong to the system or,
+ * with the group, to this user.
+ */
+function requireSafeWay(root: string, path: string): void {
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    const found = statOf(folder);
+    const problem = found === undefined ? undefined : problemOfFolderAbove(found);
     if (problem !== undefined) throw untrusted(root, folder, problem);
     if (folder === dirname(folder)) break;
   }
-  if (place.isWhole) requireOwn(root, place.path, 0);
-  else {
-    const problem = problemOfFolderAbove(lstatSync(place.path));
-    if (problem !== undefined) throw untrusted(root, place.path, problem);
-  }
-  if (place.isWhole) trusted.add(root);
+  const found = statOf(path);
+  if (found?.isSymbolicLink() === true && !isMine(found))
+    throw untrusted(root, path, `it is a link that belongs to user ${found.uid}`);
+}
+
+/**
+ * The same for what is in one folder of the cache, before programs in it are run.
+ * @param levels of folders below it that are looked into.
+ * @throws KmendError `CACHE_UNTRUSTED` (exit 5)
+ */
+export function requireTrustedFolder(folder: string, levels: number): void {
+  if (trusted.has(folder)) return;
+  requireOwn(folder, folder, levels);
+  trusted.add(folder);
 }
 
 /** The path without links, or that of the closest folder above which exists. */
@@ -45,13 +69,23 @@ function closest(root: string): { readonly path: string; readonly isWhole: boole
   }
 }
 
-function requireOwn(root: string, path: string, level: number): void {
+/** @param levels of folders below the path that are looked into. */
+function requireOwn(root: string, path: string, levels: number): void {
   const found = statOf(path);
   if (found === undefined) return;
   const problem = isMine(found) ? writableBy(found) : `it belongs to user ${found.uid}`;
   if (problem !== undefined) throw untrusted(root, path, problem);
-  if (!found.isDirectory() || level === depth) return;
-  for (const name of namesIn(path)) requireOwn(root, join(path, name), level + 1);
+  if (found.isSymbolicLink()) requireTarget(root, path, levels);
+  if (!found.isDirectory() || levels === 0) return;
+  for (const name of namesIn(path)) requireOwn(root, join(path, name), levels - 1);
+}
+
+/** A link of the cache leads to a folder that is as much this user's. */
+function requireTarget(root: string, path: string, levels: number): void {
+  const { path: target, isWhole } = closest(path);
+  if (!isWhole || target.startsWith(`${root}/`)) return;
+  requireSafeWay(root, target);
+  requireOwn(root, target, levels);
 }
 
 /** Other processes make and remove files and folders here meanwhile. */
@@ -81,6 +115,7 @@ function writableBy(found: Stats): string | undefined {
 
 function problemOfFolderAbove(found: Stats): string | undefined {
   if (!isMine(found)) return `it belongs to user ${found.uid}`;
+  if (found.isSymbolicLink()) return undefined;
   if ((found.mode & sticky) !== 0) return undefined;
   if ((found.mode & othersWrite) !== 0) return "everybody may write to it";
   const isOwnGroup = found.uid === 0 || found.gid === process.getegid?.();

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
@@ -68,6 +69,26 @@ describe("at boot", () => {
       "d loaded",
     ]);
     expect(host.state.patches).toEqual(["a", "d"]);
+    const { installed: listed } = await readHostStatus(host);
+    expect(listed.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      "a in force",
+      "b damaged",
+      "c damaged",
+      "d in force",
+    ]);
+  });
+
+  test("a pipe or a device in place of a module keeps nobody waiting", async () => {
+    put("a", moduleNamed("a"));
+    execFileSync("mkfifo", [join(host.root, installed, "b.ko")]);
+    symlinkSync("/dev/zero", join(host.root, installed, "c.ko"));
+    put("d", moduleNamed("d"));
+    expect((await booted()).sort()).toEqual([
+      "a loaded",
+      "b.ko failed NOT_A_PATCH_MODULE",
+      "c.ko failed NOT_A_PATCH_MODULE",
+      "d loaded",
+    ]);
     const { installed: listed } = await readHostStatus(host);
     expect(listed.map(({ name, state }) => `${name} ${state}`)).toEqual([
       "a in force",

@@ -1,8 +1,9 @@
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, lchownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { cachePath, cacheRoot } from "../../src/support/cache.ts";
+import { requireTrustedFolder } from "../../src/support/cache-trust.ts";
 
 let top: string;
 let root: string;
@@ -67,6 +68,36 @@ test("a cache of another user is refused, for root too", () => {
   } else {
     asUser(12_345);
     expect(failureOf()).toMatchObject({ code: "CACHE_UNTRUSTED" });
+  }
+});
+
+test("a link that somebody else owns, on the way or in the cache, is refused", () => {
+  if (process.geteuid?.() !== 0) return;
+  mkdirSync(join(top, "theirs"));
+  symlinkSync(root, join(top, "theirs/link"));
+  chownSync(join(top, "theirs"), 65534, 65534);
+  vi.stubEnv("KMEND_CACHE", join(top, "theirs/link"));
+  expect(failureOf()).toMatchObject({ code: "CACHE_UNTRUSTED", where: join(top, "theirs") });
+  symlinkSync(root, join(top, "link"));
+  lchownSync(join(top, "link"), 65534, 65534);
+  vi.stubEnv("KMEND_CACHE", join(top, "link"));
+  expect(failureOf()).toMatchObject({ code: "CACHE_UNTRUSTED", where: join(top, "link") });
+  vi.stubEnv("KMEND_CACHE", root);
+  symlinkSync(join(top, "theirs"), join(root, "images"));
+  expect(failureOf()).toMatchObject({ code: "CACHE_UNTRUSTED", where: join(top, "theirs") });
+});
+
+test("programs of a tree and recorded commands of units are looked at before they are run", () => {
+  const kernel = join(root, "kernels/0123");
+  const command = join(kernel, "toolchain-1/units/a.json");
+  const program = join(kernel, "tree/tools/objtool/objtool");
+  for (const path of [command, program]) {
+    mkdirSync(join(path, ".."), { recursive: true });
+    writeFileSync(path, "true\n");
+    requireTrustedFolder(kernel, 4);
+    chmodSync(path, 0o666);
+    expect(() => requireTrustedFolder(`${kernel}/.`, 4)).toThrow(expect.objectContaining({ where: path }));
+    chmodSync(path, 0o644);
   }
 });
 

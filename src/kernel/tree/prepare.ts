@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { exists, otherUsers, rethrowDiskErrors, withLock, writeFileAtomically } from "../../support/cache.ts";
+import { requireTrustedFolder } from "../../support/cache-trust.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type Progress, SilentProgress } from "../../support/progress.ts";
 import { run } from "../../support/run.ts";
@@ -130,6 +131,16 @@ function finishedPath(inputs: TreeInputs): string {
 
 async function readFinished(inputs: TreeInputs, compiler: Compiler): Promise<PreparedTree | undefined> {
   const path = join(inputs.folder, "tree");
+  const found = await readRecord(inputs, compiler, path);
+  // Its programs are run, and so are the recorded commands of units beside it.
+  if (found !== undefined) requireTrustedFolder(inputs.folder, programDepth);
+  return found;
+}
+
+/** Of `tree/tools/objtool/objtool`, below the kernel's folder. */
+const programDepth = 4;
+
+async function readRecord(inputs: TreeInputs, compiler: Compiler, path: string): Promise<PreparedTree | undefined> {
   try {
     const finished = JSON.parse(await readFile(finishedPath(inputs), "utf8")) as Finished;
     // A moved cache is not usable: the tree's own records name the old place.
