@@ -15,6 +15,9 @@ const release = z.string().check(z.regex(/^[^\s/\p{Cc}]{1,64}$/u));
 const symbol = z.string().check(z.regex(/^[^\s,\p{Cc}]{1,511}$/u));
 /** A name that a user gave; it may hold any character. */
 const text = z.string().check(z.maxLength(4096));
+/** Words of kmend itself, which belong on one line. */
+const line = z.string().check(z.maxLength(4096), z.regex(/^\P{Cc}*$/u));
+const version = z.string().check(z.regex(/^[\w.+~-]{1,64}$/));
 const digest = z.string().check(z.regex(/^(?:[0-9a-f]{64})?$/));
 const address = z.string().check(z.regex(/^(?:0x)?[0-9a-f]{1,16}$/));
 const count = z.int().check(z.gte(0));
@@ -24,7 +27,7 @@ const kernelModule = z.looseObject({ name: object, sha256: digest });
 type ShapeOf<Type> = Record<keyof Type, z.ZodMiniType>;
 
 const functionShape = {
-  ...{ name: symbol, object, unit: text, sympos: count, address, bytes: count, sha256: digest },
+  ...{ name: symbol, object, unit: line, sympos: count, address, bytes: count, sha256: digest },
   surroundings: z.optional(digest),
   calledDirectly: z.optional(z.boolean()),
 };
@@ -33,24 +36,24 @@ const moduleShape = {
   buildId: z.optional(z.string().check(z.regex(/^[0-9a-f]{2,128}$/))),
   srcversion: z.optional(z.string().check(z.regex(/^\w{1,64}$/))),
 };
-const adaptationShape = { patch: z.string().check(z.maxLength(1 << 20)), assumptions: z.array(text) };
+const adaptationShape = { patch: z.string().check(z.maxLength(1 << 20)), assumptions: z.array(line) };
 const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
 
 /** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */
 const shape = {
   schema: z.literal(1),
-  kmend: text,
+  kmend: version,
   seal: z.optional(z.string().check(z.regex(/^[0-9a-f]{64}$/))),
   kernel: z.looseObject({ release, buildId: z.string().check(z.regex(/^[0-9a-f]{0,128}$/)) }),
   replace: z.boolean(),
-  allowedLayouts: z.array(text),
+  allowedLayouts: z.array(line),
   patches: z.array(named),
   cves: z.optional(z.array(z.string().check(z.regex(/^CVE-\d{4}-\d{4,10}$/)))),
   adapted: z.optional(z.looseObject(adaptationShape satisfies ShapeOf<ManifestAdaptation>)),
   after: z.optional(z.array(kernelModule)),
   external: z.optional(kernelModule),
   modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),
-  keptAddresses: z.optional(z.array(text)),
+  keptAddresses: z.optional(z.array(line)),
   removable: z.optional(z.literal(true)),
   functions: z.array(z.looseObject(functionShape satisfies ShapeOf<ManifestFunction>)),
   symbols: z.array(z.looseObject(symbolShape satisfies ShapeOf<ManifestSymbol>)),
@@ -58,8 +61,21 @@ const shape = {
 
 const schema: z.ZodMiniType<Manifest> = z.looseObject(shape);
 
+/** Lists and objects within each other; ours have four levels, and what walks through all of a value has no end to its stack. */
+const deepest = 32;
+
+function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > deepest) return true;
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
+  return false;
+}
+
 /** A manifest, or what is wrong with it in a sentence. */
 export function checkManifest(value: unknown): Manifest | { readonly problem: string } {
+  if (isTooDeep(value)) return { problem: "it has lists in lists without end" };
   const result = schema.safeParse(value);
   if (result.success) {
     const strange = Object.keys(result.data).find((key) => !Object.hasOwn(shape, key));

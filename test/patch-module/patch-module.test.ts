@@ -166,6 +166,28 @@ describe("a module is refused that", () => {
       "MANIFEST_DAMAGED",
       /schema is not what it has to be/,
     ],
+    [
+      "has a version that writes lines of its own",
+      () => build((_, manifest) => ({ ...manifest, kmend: "1.0\nall is well" })),
+      "MANIFEST_DAMAGED",
+      /kmend is not what it has to be/,
+    ],
+    [
+      "has reasons that write lines of their own",
+      () => build((_, manifest) => ({ ...manifest, keptAddresses: ["a\u001b[2Jb"] })),
+      "MANIFEST_DAMAGED",
+      /keptAddresses\.0 is not what it has to be/,
+    ],
+    [
+      "has a manifest of lists in lists",
+      () =>
+        build((_, manifest) => ({
+          ...manifest,
+          deep: Array.from({ length: 100 }).reduce<unknown[]>((inner) => [inner], []),
+        })),
+      "MANIFEST_DAMAGED",
+      /lists in lists/,
+    ],
     ["is no ELF file", () => Buffer.from("text"), "NOT_A_PATCH_MODULE", /it is damaged or not a kernel module/],
   ])("%s", (_, content, code, message) => {
     const error = refusal(content());
