@@ -7,7 +7,7 @@ import { readPatchFile } from "../change/patch-files.ts";
 import { findTargetKernel } from "../kernel/find.ts";
 import { type FinishedModule, finishedModule, readFinishedModule } from "../package/built-module.ts";
 import { kernelOfPackage } from "../package/kernel-of-package.ts";
-import { type Architecture, architectures, isRelease, nameFrom } from "../package/package-name.ts";
+import { type Architecture, architectures, isRelease, nameFrom, requireArchitecture } from "../package/package-name.ts";
 import type { ModuleOrder, PackageOrder } from "../package/package-order.ts";
 import { type PackagedPatch, type PackagePlan, planPackage } from "../package/package-plan.ts";
 import { type ModuleSigner, signModule } from "../package/sign-module.ts";
@@ -52,6 +52,7 @@ export async function planOrder(order: PackageOrder, options: OrderOptions): Pro
     ]),
   );
   const architecture = order.architecture ?? finished[0]?.architecture ?? (architectures[62] as Architecture);
+  requireArchitecture(releases, architecture);
   const inputs = [...patches.keys(), ...order.files];
   const plan = planPackage(
     {

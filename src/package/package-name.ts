@@ -22,6 +22,23 @@ export const architectures: Readonly<Record<number, Architecture>> = {
   22: { rpm: "s390x", deb: "s390x" },
 };
 
+/**
+ * Makes sure that kernels are for the architecture of a package, as far as their releases end in the name of one, as those of Debian do: `6.1.0-57-amd64`.
+ * @throws KmendError `USAGE`
+ */
+export function requireArchitecture(releases: readonly string[], { rpm, deb }: Architecture): void {
+  for (const release of releases) {
+    const named = Object.values(architectures).find((one) => new RegExp(`[-.](${one.deb}|${one.rpm})$`).test(release));
+    if (named === undefined || named.rpm === rpm) continue;
+    throw new KmendError({
+      code: "USAGE",
+      message: `the package would be for ${rpm} (${deb}), and kernel ${release} is for ${named.rpm}`,
+      hint: "give a kernel of that architecture, or another architecture",
+      exitCode: ExitCode.usage,
+    });
+  }
+}
+
 /** The architecture of that name in either spelling. @throws KmendError `ARCHITECTURE` (exit 2). */
 export function architectureNamed(name: string): Architecture {
   const found = Object.values(architectures).find(({ rpm, deb }) => rpm === name || deb === name);

@@ -1,7 +1,7 @@
 import { open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { rethrowDiskErrors, temporaryBeside } from "./cache.ts";
-import { ExitCode, KmendError } from "./errors.ts";
+import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
 /**
  * Makes sure, before any work is done for it, that something can be written into the folder of the results: a file is made there and removed. A disk that is
@@ -28,7 +28,17 @@ export async function requireOutputFolder(output: string): Promise<void> {
       await file.close();
     }
   } catch (error) {
-    rethrowDiskErrors(error);
+    // A write that fails does not say where.
+    if (error instanceof Error && !("path" in error)) Object.assign(error, { path });
+    const isKnown = ["ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST"];
+    if (isKnown.includes(systemErrorCode(error) ?? "")) rethrowDiskErrors(error);
+    throw new KmendError({
+      code: "NOT_WRITABLE",
+      message: `cannot write into the output folder ${output}: ${messageOf(error)}`,
+      hint: "choose a folder of a file system that keeps files",
+      exitCode: ExitCode.environment,
+      cause: error,
+    });
   } finally {
     await rm(path, { force: true }).catch(() => {});
   }

@@ -44,6 +44,18 @@ test.each([release, "6.1.0-9"])("a spec of kpatch-package-builder for %s names t
   expect(stdout).toContain(`\n/var/lib/kpatch/${release}/kpatch-fix.ko\n`);
 });
 
+test("it writes no spec for another architecture than the kernel's", async () => {
+  const { exitCode, stdout, stderr } = await builder("-k", release, "-a", "aarch64", "-o", "-", patch);
+  expect([exitCode, stdout]).toEqual([2, ""]);
+  expect(stderr).toContain(`the package would be for aarch64 (arm64), and kernel ${release} is for x86_64`);
+});
+
+test("a folder that takes no files is found before anything is asked for", async () => {
+  const { exitCode, stderr } = await builder("-k", "6.1.0-10", "-o", "/proc/a.spec", patch);
+  expect(exitCode).not.toBe(0);
+  expect(stderr).toContain("error[NOT_WRITABLE]: cannot write into the output folder /proc");
+});
+
 test("it writes no spec for a kernel that does not exist", async () => {
   for (const words of [
     ["-k", "6.1.0-10", patch],

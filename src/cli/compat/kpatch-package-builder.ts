@@ -5,7 +5,7 @@ import type { BuildResult } from "../../build/build-types.ts";
 import type { Architecture } from "../../package/package-name.ts";
 import type { PackageOrder } from "../../package/package-order.ts";
 import type { PackagePlan } from "../../package/package-plan.ts";
-import { temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
+import { rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, type KmendError } from "../../support/errors.ts";
 import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
@@ -141,6 +141,10 @@ class Session {
     if (output !== undefined && output !== "-" && orders.length > 1) {
       throw usage(`--output ${output} would hold the last of ${orders.length} specs only; leave it out`);
     }
+    if (output !== "-") {
+      const { requireOutputFolder } = await import("../../support/output-folder.ts");
+      await requireOutputFolder(output === undefined ? "." : dirname(resolve(output)));
+    }
     if (buildRpm) await this.#requirePrograms(orders.some(({ modules }) => modules.length > 0));
     this.#say("generating spec file...");
     const { planOrder } = await import("../../matrix/plan-order.ts");
@@ -247,7 +251,7 @@ class Session {
       const file = rpmFileName(plan);
       this.#say(`writing ${file}...`);
       const temporary = temporaryBeside(resolve(file));
-      await copyFile(made, temporary);
+      await copyFile(made, temporary).catch(rethrowDiskErrors);
       await rename(temporary, resolve(file));
     } finally {
       await rm(folder, { recursive: true, force: true });
