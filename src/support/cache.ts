@@ -151,8 +151,8 @@ export async function withLock<Result>(
   let told = false;
   for (;;) {
     if (await tryLock(path, me, mode)) break;
-    const owner = await readFile(path, "utf8").catch(() => "");
-    if (owner !== "" && (await isAbandoned(path, owner))) {
+    const owner = await ownerOf(path);
+    if (await isAbandoned(path, owner)) {
       await stealLock(path, owner);
       continue;
     }
@@ -172,8 +172,15 @@ export async function withLock<Result>(
   }
 }
 
+/** What a lock says; nothing where it has gone meanwhile, is empty after a loss of power, or is something else than a file. */
+async function ownerOf(path: string): Promise<string> {
+  const found = await lstat(path).catch(() => undefined);
+  return found?.isFile() === true ? await readFile(path, "utf8").catch(() => "") : "";
+}
+
+/** One that does not tell whose it is ends with its time, as one of another machine does: a lock that is in use is touched. */
 async function isAbandoned(path: string, owner: string): Promise<boolean> {
-  const state = await whetherAlive(owner);
+  const state = owner === "" ? "unknown" : await whetherAlive(owner);
   if (state !== "unknown") return state === "gone";
   const touched = await lstat(path).catch(() => undefined);
   return touched !== undefined && Date.now() - touched.mtimeMs > lockStaleMilliseconds;
@@ -204,11 +211,11 @@ async function stealLock(path: string, deadOwner: string): Promise<void> {
   } catch {
     return;
   }
-  const owner = await readFile(aside, "utf8").catch(() => "");
+  const owner = await ownerOf(aside);
   if (owner !== deadOwner) {
     await link(aside, path).catch(() => {});
   }
-  await rm(aside, { force: true });
+  await rm(aside, { force: true, recursive: true });
 }
 
 /**

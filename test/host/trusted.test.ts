@@ -1,7 +1,9 @@
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -137,6 +139,22 @@ describe("a link on the way to an installed module", () => {
     expect(await booted()).toEqual(["a refused UNTRUSTED_FILE"]);
     expect(host.state.patches).toEqual([]);
   });
+});
+
+test("a link on the way that somebody else owns, or can replace, is found behind another link", async () => {
+  if (process.geteuid?.() !== 0) return;
+  put("a", moduleNamed("a"));
+  host.folder("srv/theirs");
+  renameSync(join(host.root, installed), join(host.root, "srv/real"));
+  symlinkSync(join(host.root, "srv/real"), join(host.root, "srv/theirs/link"));
+  symlinkSync(join(host.root, "srv/theirs/link"), join(host.root, installed));
+  for (const path of ["srv", "srv/theirs", "srv/real"]) chmodSync(join(host.root, path), 0o755);
+  expect(await booted()).toEqual(["a loaded"]);
+  lchownSync(join(host.root, "srv/theirs/link"), 65534, 65534);
+  expect(await booted()).toEqual(["a refused UNTRUSTED_FILE"]);
+  lchownSync(join(host.root, "srv/theirs/link"), 0, 0);
+  chownSync(join(host.root, "srv/theirs"), 65534, 65534);
+  expect(await booted()).toEqual(["a refused UNTRUSTED_FILE"]);
 });
 
 test("an installed module by its name is held to the same", async () => {

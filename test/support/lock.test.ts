@@ -1,4 +1,14 @@
-import { mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -36,6 +46,18 @@ async function identity(changes: Readonly<Record<number, string>>): Promise<stri
   const words = (await ownIdentity()).split(" ");
   return words.map((word, place) => changes[place] ?? word).join(" ");
 }
+
+test.each<[string, () => void]>([
+  ["an empty file, as after a loss of power", () => writeFileSync(lock, "")],
+  ["a link to nowhere", () => symlinkSync(join(folder, "nowhere"), lock)],
+  ["a pipe", () => execFileSync("mkfifo", [lock])],
+  ["a folder", () => mkdirSync(lock)],
+])("%s in the place of a lock is waited for as long as it may be new", async (_, make) => {
+  make();
+  expect(await take()).toBe("waited");
+  lutimesSync(lock, 0, 0);
+  expect(await take()).toBe("taken");
+});
 
 const boot = "00000000-0000-4000-8000-000000000000";
 

@@ -1,5 +1,5 @@
-import { lstat, realpath, stat } from "node:fs/promises";
-import { dirname, join, relative, resolve } from "node:path";
+import { lstat, readlink, realpath, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { installFolder } from "../installed/installed.ts";
 
 /**
@@ -15,15 +15,42 @@ export async function untrusted(root: string, path: string): Promise<string | un
     const problem = await problemOf(at);
     if (problem !== undefined) return `${at} ${problem}`;
   }
-  const real = await realpath(path).catch(() => undefined);
-  if (real === undefined) return `${path} cannot be looked at`;
   const base = await realpath(root);
-  if (real === join(base, relative(resolve(root), path))) return undefined;
-  for (let at = real; at !== base && at !== dirname(at); at = dirname(at)) {
+  const way = await wayBehindLinks(join(base, relative(resolve(root), path)));
+  if (way === undefined) return `${path} cannot be looked at`;
+  for (const at of way) {
+    if (at === base || base.startsWith(at === "/" ? at : `${at}/`)) continue;
     const problem = await problemOf(at);
     if (problem !== undefined) return `${at} ${problem}, and ${path} leads there`;
   }
   return undefined;
+}
+
+/** As many as the kernel follows (path_resolution(7)). */
+const linkLimit = 40;
+
+/** All files, folders and links that are looked up from the first link on the way to a path on; undefined when it leads nowhere. */
+async function wayBehindLinks(path: string): Promise<string[] | undefined> {
+  const visited: string[] = [];
+  let left = path.split("/").filter(Boolean);
+  let at = "/";
+  for (let links = 0; left.length > 0; ) {
+    const [name, ...rest] = left as [string, ...string[]];
+    const next = join(at, name);
+    const found = await lstat(next).catch(() => undefined);
+    if (found === undefined) return undefined;
+    if (links > 0) visited.push(next);
+    if (!found.isSymbolicLink()) {
+      [at, left] = [next, rest];
+      continue;
+    }
+    if (++links > linkLimit) return undefined;
+    visited.push(next);
+    const target = await readlink(next);
+    left = [...target.split("/").filter(Boolean), ...rest];
+    if (isAbsolute(target)) at = "/";
+  }
+  return visited;
 }
 
 async function problemOf(path: string): Promise<string | undefined> {
