@@ -31,7 +31,7 @@ export interface FinishedModule {
   /** Build id of the kernel image that it was proven against; empty when it does not say. */
   readonly kernelBuildId: string;
   /** Build ids of the modules that it patches, by name; of those that have one. */
-  readonly targetBuildIds: ReadonlyMap<string, string>;
+  readonly targetBuilds: ReadonlyMap<string, string>;
 }
 
 /**
@@ -83,8 +83,10 @@ export function finishedModule(path: string, content: Uint8Array): FinishedModul
       const match = /^([0-9a-f]{64}) (.*)$/.exec(text);
       return match === null ? [] : [{ sha256: match[1] as string, name: match[2] as string }];
     }),
-    targetBuildIds: new Map(
-      (module.manifest?.modules ?? []).flatMap(({ name, buildId }) => (buildId === undefined ? [] : [[name, buildId]])),
+    targetBuilds: new Map(
+      (module.manifest?.modules ?? []).flatMap(({ name, buildId, srcversion }) =>
+        buildId === undefined && srcversion === undefined ? [] : [[name, `${buildId ?? ""}:${srcversion ?? ""}`]],
+      ),
     ),
     kernelBuildId: /^[0-9a-f]*$/.test(first("kmend.kernel")) ? first("kmend.kernel") : "",
   };

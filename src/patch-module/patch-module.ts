@@ -1,6 +1,7 @@
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
+import { sanitiseLine } from "../support/sanitise.ts";
 import type { Manifest } from "./manifest-note.ts";
 import { readModinfo } from "./modinfo.ts";
 import { isSigned } from "./module-signature.ts";
@@ -44,7 +45,8 @@ export function readPatchModule(path: string, content: Uint8Array): PatchModule 
     if (!info.has("livepatch")) throw notAPatchModule(path, "its .modinfo does not mark it as a live patch");
     const name = info.get("name")?.[0];
     if (name === undefined || !/^\w+$/.test(name)) throw notAPatchModule(path, "it has no name");
-    const vermagic = info.get("vermagic")?.[0] ?? "";
+    // It goes into messages, and a line of its own would be one of ours.
+    const vermagic = sanitiseLine(info.get("vermagic")?.[0] ?? "");
     const { manifest, seal } = checkedManifest(path, elf, info);
     return {
       elf,

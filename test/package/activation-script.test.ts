@@ -40,3 +40,15 @@ test("nor one for another build of a module that is loaded", () => {
   );
   expect(unproven("fix", "-", `ext4:${kernel}`), "one that is not loaded").toBe("");
 });
+
+test("a module that has no build id is told by the digest of its sources", () => {
+  write("sys/module/zram/srcversion", "0123456789ABCDEF01234567\n");
+  expect(unproven("fix", "-", "zram::0123456789ABCDEF01234567")).toBe("");
+  expect(unproven("fix", "-", `zram:${kernel}:0123456789ABCDEF01234567`), "its build id is not known").toBe("");
+  for (const row of ["zram::FFFFFFFFFFFFFFFFFFFFFFFF", `zram:${kernel}:FFFFFFFFFFFFFFFFFFFFFFFF`])
+    expect(unproven("fix", "-", row)).toBe(
+      "fix is proven for another build of the module zram (FFFFFFFFFFFFFFFFFFFFFFFF)",
+    );
+  write("sys/module/zram/notes/.note.gnu.build-id", Buffer.from(target, "hex"));
+  expect(unproven("fix", "-", `zram:${target}:FFFFFFFFFFFFFFFFFFFFFFFF`), "the build id says more").toBe("");
+});

@@ -131,15 +131,23 @@ unproven() {
 	fi
 	[ "$3" != - ] || return 1
 	for target in $(echo "$3" | tr , ' '); do
-		notes=/sys/module/\${target%%:*}/notes/.note.gnu.build-id
-		[ -r "$notes" ] || continue
-		case $(digits_of "$notes") in
-		*"\${target#*:}"*) ;;
-		*)
-			echo "$1 is proven for another build of the module \${target%%:*} (\${target#*:})"
-			return 0
-			;;
-		esac
+		# NAME:BUILD-ID:SRCVERSION, of which each may be missing.
+		module=\${target%%:*} builds=\${target#*:}
+		build=\${builds%%:*} source=\${builds#"$build"}
+		source=\${source#:}
+		notes=/sys/module/$module/notes/.note.gnu.build-id
+		if [ -n "$build" ] && [ -r "$notes" ]; then
+			case $(digits_of "$notes") in
+			*"$build"*) continue ;;
+			esac
+		elif [ -n "$source" ] && [ -r "/sys/module/$module/srcversion" ]; then
+			[ "$(cat "/sys/module/$module/srcversion")" = "$source" ] && continue
+			build=$source
+		else
+			continue
+		fi
+		echo "$1 is proven for another build of the module $module ($build)"
+		return 0
 	done
 	return 1
 }

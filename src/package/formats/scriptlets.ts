@@ -38,7 +38,7 @@ function script(plan: PackagePlan, end: string): string {
   const rows = plan.modules.map(({ release, name, payload, staged, finished }) =>
     [
       ...[release, name, payload, staged, finished?.noteSha256 || "-", finished?.kernelBuildId || "-"],
-      [...(finished?.targetBuildIds ?? [])].map(([target, id]) => `${target}:${id}`).join(",") || "-",
+      [...(finished?.targetBuilds ?? [])].map(([target, id]) => `${target}:${id}`).join(",") || "-",
     ].join(" "),
   );
   const settings = [
