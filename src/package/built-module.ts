@@ -30,7 +30,7 @@ export interface FinishedModule {
   readonly cves: readonly string[];
   /** Build id of the kernel image that it was proven against; empty when it does not say. */
   readonly kernelBuildId: string;
-  /** Build ids of the modules that it patches, by name; of those that have one. */
+  /** What tells the very builds of the modules that it patches, by name: `BUILD-ID:SRCVERSION`, of which either may be missing. */
   readonly targetBuilds: ReadonlyMap<string, string>;
 }
 
