@@ -93,9 +93,10 @@ export class FakeArchive {
     if (listed) await appendFile(join(this.folder, "index"), stanza);
     const content = join(this.folder, "content");
     await mkdir(join(content, "DEBIAN"), { recursive: true });
+    const further = Object.entries(fields).map(([field, value]) => `${field}: ${value}\n`);
     await writeFile(
       join(content, "DEBIAN/control"),
-      `Package: ${name}\nVersion: ${version}\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\nDescription: fake\n`,
+      `Package: ${name}\nVersion: ${version}\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\n${further.join("")}Description: fake\n`,
     );
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(content, path)), { recursive: true });

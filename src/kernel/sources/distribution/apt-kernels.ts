@@ -1,12 +1,9 @@
-import { constants } from "node:fs";
-import { access, mkdir } from "node:fs/promises";
 import { release as runningRelease } from "node:os";
 import { join } from "node:path";
-import { exists, makeOnce, rethrowDiskErrors } from "../../../support/cache.ts";
+import { exists } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { requireProgram } from "../../../support/find-program.ts";
 import { once } from "../../../support/once.ts";
-import { run } from "../../../support/run.ts";
 import { type PackageVersion, unpackedPackages } from "./apt.ts";
 import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
 import { compareDebianVersions } from "./debian-version.ts";
@@ -18,6 +15,7 @@ import type {
   KernelRequest,
   OfferedKernel,
 } from "./distribution.ts";
+import { installedFiles, isReadable, unpackedFiles } from "./kernel-files.ts";
 import { nearestReleases } from "./nearest-releases.ts";
 
 /** Names and habits of one distribution whose kernels apt downloads. */
@@ -95,29 +93,32 @@ export class AptKernels implements Distribution {
     if (!image.installed) this.#requireOffered(catalog, imagePackage, image);
     const { version } = image;
     const headers = `linux-headers-${release}`;
-    const here = image.installed ? await this.#installedImage(release) : undefined;
+    const further = names.furtherModules(release).filter((name) => isOffered(catalog, name, version));
+    const dependencies = (image.parts ?? []).map(
+      (choices) => choices.find((name) => isOffered(catalog, name, version)) ?? (choices[0] as string),
+    );
+    const parts = [...new Set([imagePackage, ...names.companions(release), ...further, ...dependencies])];
+    const isHere = parts.every((name) => name === imagePackage || isInstalled(catalog, name, version));
+    const here = image.installed && isHere ? await installedFiles(this.#root, release) : undefined;
     const symversHere = await this.#installedFile(
       catalog,
       { name: headers, version },
       `usr/src/${headers}/Module.symvers`,
     );
-    const further = names
-      .furtherModules(release)
-      .filter((name) => catalog.packages[name]?.some((known) => known.version === version && known.offered) === true);
-    const parts = [imagePackage, ...names.companions(release), ...further];
     const wanted = [...(here === undefined ? parts : []), ...(symversHere === undefined ? [headers] : [])];
     const folders = await this.#unpack(
       catalog,
       wanted.map((name) => ({ name, version })),
       context,
     );
-    const headersFolder = symversHere === undefined ? folders.at(-1) : undefined;
+    const headersRoot = symversHere === undefined ? (folders.at(-1) as string) : this.#root;
+    const unpacked = { release, version, packages: parts, folders: folders.slice(0, parts.length) };
     return {
       release,
       packageVersion: version,
       makeFlags: names.makeFlags?.(version),
-      ...(here ?? (await kernelFiles(folders.slice(0, parts.length), release, version, context))),
-      symversPath: symversHere ?? join(headersFolder as string, `usr/src/${headers}/Module.symvers`),
+      ...(here ?? (await unpackedFiles({ ...unpacked, headers: headersRoot, cache: context.cache }))),
+      symversPath: join(headersRoot, `usr/src/${headers}/Module.symvers`),
       source: once(async () => ({
         kind: "archive" as const,
         path: await this.#sourceArchive(catalog, release, image, context),
@@ -166,15 +167,6 @@ export class AptKernels implements Distribution {
       hint: `choose another kernel with --kernel, or install the package of that version from ${this.#names.history}`,
       exitCode: ExitCode.environment,
     });
-  }
-
-  /** Files of an installed image package, or undefined when one is missing or unreadable. */
-  async #installedImage(
-    release: string,
-  ): Promise<{ imagePath: string; configPath: string; modulesDir: string } | undefined> {
-    const files = await imageFiles(this.#root, release);
-    const readable = await Promise.all(Object.values(files).map(isReadable));
-    return readable.every(Boolean) ? files : undefined;
   }
 
   async #installedFile(catalog: Catalog, spec: PackageVersion, path: string): Promise<string | undefined> {
@@ -254,6 +246,14 @@ function chooseImage(catalog: Catalog, release: string, request: KernelRequest, 
   );
 }
 
+function isOffered(catalog: Catalog, name: string, version: string): boolean {
+  return catalog.packages[name]?.some((known) => known.version === version && known.offered) === true;
+}
+
+function isInstalled(catalog: Catalog, name: string, version: string): boolean {
+  return catalog.packages[name]?.some((known) => known.version === version && known.installed) === true;
+}
+
 function hasSource(catalog: Catalog, release: string, image: CatalogVersion, names: AptNames): boolean {
   const spec = names.sourcePackage(catalog, release, image);
   return catalog.packages[spec.name]?.some(({ version }) => version === spec.version) === true;
@@ -291,67 +291,4 @@ function notOffered(catalog: Catalog, release: string, request: KernelRequest, n
 
 function nearest(kernels: readonly OfferedKernel[], asked: string, { plain }: AptNames): string {
   return nearestReleases(kernels, { asked, running: runningRelease(), plain });
-}
-
-interface ImageFiles {
-  readonly imagePath: string;
-  readonly configPath: string;
-  readonly modulesDir: string;
-}
-
-async function imageFiles(root: string, release: string): Promise<ImageFiles> {
-  return {
-    imagePath: join(root, "boot", `vmlinuz-${release}`),
-    configPath: join(root, "boot", `config-${release}`),
-    modulesDir: await modulesIn(root, release),
-  };
-}
-
-async function modulesIn(root: string, release: string): Promise<string> {
-  const merged = join(root, "usr/lib/modules", release);
-  return (await exists(merged)) ? merged : join(root, "lib/modules", release);
-}
-
-/** The files of a kernel whose unpacked packages share them between each other. */
-async function kernelFiles(
-  folders: readonly string[],
-  release: string,
-  version: string,
-  context: DistributionContext,
-): Promise<ImageFiles> {
-  const having = async (path: string): Promise<string> => {
-    for (const folder of folders) if (await exists(join(folder, path))) return join(folder, path);
-    return join(folders[0] as string, path);
-  };
-  const withModules: string[] = [];
-  for (const folder of folders) {
-    const modules = await modulesIn(folder, release);
-    if (await exists(modules)) withModules.push(modules);
-  }
-  return {
-    imagePath: await having(`boot/vmlinuz-${release}`),
-    configPath: await having(`boot/config-${release}`),
-    modulesDir:
-      withModules.length > 1
-        ? await mergedModules(
-            withModules,
-            join(context.cache, "packages", `modules-${release}_${version}_${withModules.length}`),
-          )
-        : (withModules[0] ?? (await modulesIn(folders[0] as string, release))),
-  };
-}
-
-/** One folder with the modules of several packages: links, since nobody changes them. */
-function mergedModules(folders: readonly string[], folder: string): Promise<string> {
-  return makeOnce(folder, async (temporary) => {
-    await mkdir(temporary).catch(rethrowDiskErrors);
-    for (const from of folders) await run("cp", ["-al", "--", `${from}/.`, temporary]);
-  });
-}
-
-async function isReadable(path: string): Promise<boolean> {
-  return access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
 }

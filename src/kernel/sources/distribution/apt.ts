@@ -51,7 +51,7 @@ export async function describePackages(names: readonly string[], signal?: AbortS
 }
 
 /** Parses deb822 paragraphs (deb822(5)); continuation lines are dropped. */
-function parseStanzas(text: string): Stanza[] {
+export function parseStanzas(text: string): Stanza[] {
   const stanzas: Stanza[] = [];
   for (const paragraph of text.split(/\n\n+/)) {
     const fields = new Map<string, string>();
@@ -97,7 +97,7 @@ export async function updateLists(context: DistributionContext): Promise<void> {
 }
 
 /**
- * Folders that hold the unpacked content of the packages, in their order: `<cache>/packages/<name>_<version>`. Missing ones are downloaded together
+ * Folders that hold the unpacked content of the packages and, in `DEBIAN`, their control files, in their order: `<cache>/packages/<name>_<version>`. Missing ones are downloaded together
  * and unpacked; a package that was not downloaded and unpacked to its end leaves nothing. Processes that want the same package wait for each other.
  */
 export async function unpackedPackages(
@@ -161,7 +161,7 @@ async function downloadAndUnpack(
         const megabytes = Math.round((await stat(path)).size / 1e6);
         status(`unpacking ${spec.name} (${megabytes} MB)`);
         await makeOnce(folder, async (temporary) => {
-          const result = await run("dpkg-deb", ["-x", path, temporary], { signal: context.signal, allowFailure: true });
+          const result = await run("dpkg-deb", ["-R", path, temporary], { signal: context.signal, allowFailure: true });
           context.signal?.throwIfAborted();
           if (result.exitCode !== 0) throw explainUnpackFailure(result, archive);
         });

@@ -3,7 +3,15 @@ import { join } from "node:path";
 import { exists, sha256, writeFileAtomically } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { run } from "../../../support/run.ts";
-import { describePackages, installedVersions, mayUpdateLists, packageNames, type Stanza, updateLists } from "./apt.ts";
+import {
+  describePackages,
+  installedVersions,
+  mayUpdateLists,
+  packageNames,
+  parseStanzas,
+  type Stanza,
+  updateLists,
+} from "./apt.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 import type { DistributionContext } from "./distribution.ts";
 
@@ -30,6 +38,8 @@ export interface CatalogVersion {
   readonly offered: boolean;
   /** For kernel images: name of the package, where it is not `linux-image-RELEASE`. */
   readonly package?: string | undefined;
+  /** For kernel images: packages of the same release that they depend on, which hold the kernel where the image package does not; each with its alternatives. */
+  readonly parts?: readonly (readonly string[])[] | undefined;
   /** Name and version of the source package that it was built from. */
   readonly source?: { readonly name: string; readonly version: string } | undefined;
 }
@@ -45,7 +55,7 @@ export interface Catalog {
 }
 
 /** Bump when {@link Catalog} changes shape. */
-const format = 2;
+const format = 3;
 
 /**
  * Reads the catalogue. Asking apt takes about a second, so the answer is kept in the cache for as long as neither apt's lists nor dpkg's status change.
@@ -65,7 +75,7 @@ export async function readCatalog(names: CatalogNames, context: DistributionCont
     }
   }
   const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
-  const catalog = withUnpackedPackages(listed, unpacked, names);
+  const catalog = await withUnpackedPackages(listed, join(context.cache, "packages"), unpacked, names);
   if (Object.keys(catalog.images).length > 0) return catalog;
   throw (
     failure ??
@@ -85,20 +95,38 @@ function offersKernels(catalog: Catalog): boolean {
 
 /**
  * Packages that an earlier run has unpacked stay usable when the archive drops them.
- * @param folders names `<package>_<version>`.
+ * @param unpacked names of folders in `root`: `<package>_<version>`.
  */
-function withUnpackedPackages(catalog: Catalog, folders: readonly string[], names: CatalogNames): Catalog {
+async function withUnpackedPackages(
+  catalog: Catalog,
+  root: string,
+  unpacked: readonly string[],
+  names: CatalogNames,
+): Promise<Catalog> {
   const images: Record<string, CatalogVersion[]> = copyTable(catalog.images);
   const packages: Record<string, CatalogVersion[]> = copyTable(catalog.packages);
-  for (const folder of folders) {
+  for (const folder of unpacked) {
     const [, name, version] = /^(linux-[^_]+)_([^_]+)$/.exec(folder) ?? [];
     if (name === undefined || version === undefined) continue;
     const release = names.releaseOf(name);
-    if (release !== undefined) addImage(images, release, name, { version, offered: true, installed: false });
-    else if (names.wanted.test(name)) merge(packages, name, { version, offered: true, installed: false });
+    if (release === undefined && !names.wanted.test(name)) continue;
+    const offered = { version, offered: true, installed: false };
+    const table = release === undefined ? packages[name] : images[release];
+    // What apt lists tells more than the folder of an older kmend, which has no control file.
+    const isListed = table?.some((known) => known.version === version && known.source !== undefined) === true;
+    const stanza = isListed ? undefined : await controlOf(join(root, folder));
+    const described = stanza === undefined ? offered : { ...offered, ...descriptionOf(stanza, version, release) };
+    if (release !== undefined) addImage(images, release, name, described);
+    else merge(packages, name, described);
   }
   sortVersions(images, packages);
-  return { images, packages, newest: catalog.newest };
+  return { images: withSources(images, packages), packages, newest: catalog.newest };
+}
+
+/** The control file of an unpacked package. */
+async function controlOf(folder: string): Promise<Stanza | undefined> {
+  const text = await readFile(join(folder, "DEBIAN/control"), "utf8").catch(() => "");
+  return parseStanzas(text)[0];
 }
 
 function copyTable(table: Readonly<Record<string, readonly CatalogVersion[]>>): Record<string, CatalogVersion[]> {
@@ -194,13 +222,13 @@ function buildCatalog(
       if (newest !== undefined) metas.push({ version, release: newest });
       continue;
     }
+    const release = names.releaseOf(name);
     const known = {
       version,
       offered: stanza.has("filename"),
       installed: installed.get(name) === version,
-      source: sourceOf(stanza, version),
+      ...descriptionOf(stanza, version, release),
     };
-    const release = names.releaseOf(name);
     if (release !== undefined) addImage(images, release, name, known);
     else if (!name.startsWith("linux-image-")) merge(packages, name, known);
   }
@@ -213,12 +241,46 @@ function buildCatalog(
   }
   sortVersions(images, packages);
   metas.sort((a, b) => compareDebianVersions(b.version, a.version));
-  return { images, packages, newest: metas[0]?.release };
+  return { images: withSources(images, packages), packages, newest: metas[0]?.release };
 }
 
 function sortVersions(...tables: readonly Readonly<Record<string, CatalogVersion[]>>[]): void {
   for (const versions of tables.flatMap((table) => Object.values(table)))
     versions.sort((a, b) => compareDebianVersions(b.version, a.version));
+}
+
+function descriptionOf(
+  stanza: Stanza,
+  version: string,
+  release: string | undefined,
+): Pick<CatalogVersion, "source" | "parts"> {
+  const parts = release === undefined ? [] : partsOf(stanza.get("depends") ?? "", release);
+  return { source: sourceOf(stanza, version), ...(parts.length === 0 ? {} : { parts }) };
+}
+
+/**
+ * Dependencies of an image package that are of its own release: `linux-binary-7.0.9-amd64` and `linux-modules-7.0.9-amd64` for the one of release
+ * `7.0.9-amd64`, each with the alternatives that a `|` gives.
+ */
+function partsOf(depends: string, release: string): string[][] {
+  return depends
+    .split(",")
+    .map((group) => group.split("|").map((choice) => choice.trim().split(/[\s:(]/)[0] ?? ""))
+    .map((choices) => choices.filter((name) => name.replace(/-unsigned$/, "").endsWith(`-${release}`)))
+    .filter((choices) => choices.length > 0);
+}
+
+/** Where an image package only draws in its parts, the source is that of the parts: its own is one of signatures, which has other versions. */
+function withSources(
+  images: Readonly<Record<string, readonly CatalogVersion[]>>,
+  packages: Readonly<Record<string, readonly CatalogVersion[]>>,
+): Readonly<Record<string, readonly CatalogVersion[]>> {
+  const withSource = (image: CatalogVersion): CatalogVersion => {
+    const known = (image.parts ?? []).flat().flatMap((name) => packages[name] ?? []);
+    const source = known.find((part) => part.version === image.version && part.source !== undefined)?.source;
+    return source === undefined ? image : { ...image, source };
+  };
+  return Object.fromEntries(Object.entries(images).map(([release, versions]) => [release, versions.map(withSource)]));
 }
 
 /** Signed images say `Built-Using: linux (= 6.1.9-2)`: their own source package only holds signatures. Others name or are their source. */
@@ -256,5 +318,6 @@ function merge(table: Record<string, CatalogVersion[]>, key: string, version: Ca
     installed: known.installed || version.installed,
     ...(named.package === undefined ? {} : { package: named.package }),
     ...((named.source ?? known.source) === undefined ? {} : { source: named.source ?? known.source }),
+    ...((known.parts ?? version.parts) === undefined ? {} : { parts: known.parts ?? version.parts }),
   };
 }

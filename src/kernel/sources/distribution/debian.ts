@@ -8,7 +8,10 @@ import { sourcePatches } from "./source-patches.ts";
 /** Debian's names of the machine architectures that Node names. */
 export const debianArchitectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64", ppc64: "ppc64el" };
 
-/** Debian's kernels, in all flavours: `linux-image-<release>`, `linux-headers-<release>` and `linux-source-<x.y>` of one version. */
+/**
+ * Debian's kernels, in all flavours: `linux-image-<release>`, `linux-headers-<release>` and `linux-source-<x.y>` of one version. Where the image package is empty
+ * (Linux 7.0 and later), the packages of the same release that it depends on hold image, modules and what belongs to both.
+ */
 export class Debian extends AptKernels {
   constructor(root = "/", architecture = debianArchitectures[arch()] ?? arch()) {
     super(debianNames(architecture), root);
@@ -20,8 +23,8 @@ function debianNames(architecture: string): AptNames {
     name: "debian",
     catalog: {
       key: `debian-${architecture}`,
-      wanted: new RegExp(`^linux-(image-\\d.*-${architecture}|headers-\\d.*-${architecture}|source-\\d.*)$`),
-      installed: ["linux-image-*", "linux-headers-*", "linux-source-*"],
+      wanted: new RegExp(`^linux-([a-z]+-\\d.*-${architecture}|source-\\d.*)$`),
+      installed: ["linux-*-[0-9]*"],
       meta: `linux-image-${architecture}`,
       // `6.1.0-9-amd64` and `6.12.9+deb12-amd64` are releases; `6.12-amd64` names a package that depends on the newest one.
       releaseOf: (name) => /^linux-image-(\d+\.\d+\.\d+.*?)(?:-unsigned)?$/.exec(name)?.[1],
