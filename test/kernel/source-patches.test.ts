@@ -43,7 +43,10 @@ function offerSource(name: string, files: Readonly<Record<string, string>>): voi
 }
 
 async function sourceOf(name: string): Promise<KernelSource> {
-  const files = await new Debian(join(root, "machine"), "amd64").fetch({ kind: "release", release: name }, context);
+  const files = await new Debian({ root: join(root, "machine") }, "amd64").fetch(
+    { kind: "release", release: name },
+    context,
+  );
   return files.source();
 }
 

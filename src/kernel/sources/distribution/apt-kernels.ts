@@ -5,6 +5,7 @@ import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { requireProgram } from "../../../support/find-program.ts";
 import { once } from "../../../support/once.ts";
 import { type PackageVersion, unpackedPackages } from "./apt.ts";
+import { type AptArchive, type AptContext, archiveOfFile, machineArchive, updateHint } from "./apt-archive.ts";
 import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 import type {
@@ -16,7 +17,7 @@ import type {
   OfferedKernel,
 } from "./distribution.ts";
 import { installedFiles, isReadable, unpackedFiles } from "./kernel-files.ts";
-import { nearestReleases } from "./nearest-releases.ts";
+import { nearestReleases, seriesOf } from "./nearest-releases.ts";
 
 /** Names and habits of one distribution whose kernels apt downloads. */
 export interface AptNames {
@@ -41,14 +42,22 @@ export interface AptNames {
   /** Arguments of make by which the distribution's own build writes its name into the kernel's code. */
   makeFlags?(version: string): readonly string[];
   /** Folder with patches that this flavour is built with beside those in the source archive; undefined for most flavours. */
-  patches?(release: string, image: CatalogVersion, context: DistributionContext): Promise<string> | undefined;
+  patches?(release: string, image: CatalogVersion, context: AptContext): Promise<string> | undefined;
   /** Gets source that is in no binary package; undefined when it cannot be had that way either. */
   sourceElsewhere?(
     catalog: Catalog,
     release: string,
     image: CatalogVersion,
-    context: DistributionContext,
+    context: AptContext,
   ): Promise<string | undefined>;
+}
+
+/** Where packages are looked for. */
+export interface AptPlaces {
+  /** Folder that installed files are below; `/` but in tests. */
+  readonly root?: string | undefined;
+  /** File with deb822 stanzas of archives in place of this machine's. */
+  readonly sources?: string | undefined;
 }
 
 /** Kernels of a distribution with apt, in all flavours; image, modules, headers and source are of one version. */
@@ -57,11 +66,22 @@ export class AptKernels implements Distribution {
   readonly #names: AptNames;
   /** Where installed files are looked for; `/` but in tests. */
   readonly #root: string;
+  /** File that describes the archives; undefined for those of this machine. */
+  readonly #sources: string | undefined;
 
-  constructor(names: AptNames, root = "/") {
+  constructor(names: AptNames, { root = "/", sources }: AptPlaces = {}) {
     this.name = names.name;
     this.#names = names;
     this.#root = root;
+    this.#sources = sources;
+  }
+
+  async #withArchive(context: DistributionContext): Promise<AptContext> {
+    const sources = this.#sources;
+    return {
+      ...context,
+      apt: await (sources === undefined ? machineArchive() : archiveOfFile(sources, context.cache)),
+    };
   }
 
   packageVersionIn(image: ImageNames): string | undefined {
@@ -69,25 +89,27 @@ export class AptKernels implements Distribution {
   }
 
   async kernels(context: DistributionContext): Promise<readonly OfferedKernel[]> {
-    return listKernels(await readCatalog(this.#names.catalog, context), this.#names);
+    return listKernels(await readCatalog(this.#names.catalog, await this.#withArchive(context)), this.#names);
   }
 
-  async newest(context: DistributionContext): Promise<string> {
-    return this.#newest(await readCatalog(this.#names.catalog, context));
+  async newest(outer: DistributionContext, series?: string): Promise<string> {
+    const context = await this.#withArchive(outer);
+    return this.#newest(await readCatalog(this.#names.catalog, context), series, context.apt);
   }
 
   async releaseNamed(name: string, context: DistributionContext): Promise<string> {
-    const catalog = await readCatalog(this.#names.catalog, context);
+    const catalog = await readCatalog(this.#names.catalog, await this.#withArchive(context));
     const whole = `${name}${this.#names.architectureSuffix ?? ""}`;
     const found = [name, whole].find((release) => (catalog.images[release] ?? []).length > 0);
     if (found !== undefined) return found;
     throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
   }
 
-  async fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles> {
+  async fetch(request: KernelRequest, outer: DistributionContext): Promise<KernelFiles> {
     const names = this.#names;
+    const context = await this.#withArchive(outer);
     const catalog = await readCatalog(names.catalog, context);
-    const release = request.kind === "newest" ? this.#newest(catalog) : request.release;
+    const release = request.kind === "newest" ? this.#newest(catalog, request.series, context.apt) : request.release;
     const image = chooseImage(catalog, release, request, names);
     const imagePackage = image.package ?? `linux-image-${release}`;
     if (!image.installed) this.#requireOffered(catalog, imagePackage, image);
@@ -127,25 +149,31 @@ export class AptKernels implements Distribution {
     };
   }
 
-  #newest(catalog: Catalog): string {
-    if (catalog.newest !== undefined) return catalog.newest;
-    const newest = listKernels(catalog, this.#names)
-      .filter(({ release }) => this.#names.plain.test(release))
-      .at(-1);
+  /** The kernel that the distribution installs, or the newest plain one of a series: of those whose source is on offer, where there are any. */
+  #newest(catalog: Catalog, series: string | undefined, apt: AptArchive): string {
+    if (series === undefined && catalog.newest !== undefined) return catalog.newest;
+    const kernels = listKernels(catalog, this.#names);
+    const plain = kernels.filter(({ release }) => this.#names.plain.test(release));
+    const ofSeries = plain.filter(({ release }) => series === undefined || seriesOf(release) === series);
+    const listed = ofSeries.filter(({ release }) => catalog.unlisted?.includes(release) !== true);
+    const meant = listed.length > 0 ? listed : ofSeries;
+    const newest =
+      (series === undefined ? undefined : meant.filter(({ hasSource }) => hasSource).at(-1)) ?? meant.at(-1);
     if (newest !== undefined) return newest.release;
+    const offered = [...new Set(plain.map(({ release }) => seriesOf(release)))].sort(compareDebianVersions);
     throw new KmendError({
       code: "KERNEL_NOT_OFFERED",
-      message: "no kernel for this machine is on offer",
-      hint: "run: sudo apt-get update",
-      exitCode: ExitCode.environment,
+      message: `no kernel ${series === undefined ? "for this machine" : `of series ${series}`} is on offer`,
+      ...(offered.length === 0 ? {} : { why: `there are kernels of ${offered.join(", ")}` }),
+      hint:
+        offered.length === 0
+          ? updateHint(apt)
+          : "choose one of these with --series, or another archive with --archive FILE",
+      exitCode: series === undefined ? ExitCode.environment : ExitCode.usage,
     });
   }
 
-  async #unpack(
-    catalog: Catalog,
-    wanted: readonly PackageVersion[],
-    context: DistributionContext,
-  ): Promise<readonly string[]> {
+  async #unpack(catalog: Catalog, wanted: readonly PackageVersion[], context: AptContext): Promise<readonly string[]> {
     if (wanted.length === 0) return [];
     for (const { name, version } of wanted) {
       if (this.#names.catalog.releaseOf(name) !== undefined) continue;
@@ -175,12 +203,7 @@ export class AptKernels implements Distribution {
     return known?.installed === true && (await isReadable(file)) ? file : undefined;
   }
 
-  async #sourceArchive(
-    catalog: Catalog,
-    release: string,
-    image: CatalogVersion,
-    context: DistributionContext,
-  ): Promise<string> {
+  async #sourceArchive(catalog: Catalog, release: string, image: CatalogVersion, context: AptContext): Promise<string> {
     const spec = this.#names.sourcePackage(catalog, release, image);
     const archives = this.#names.sourceArchives(spec.name);
     for (const path of archives) {

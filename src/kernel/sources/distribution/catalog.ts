@@ -2,8 +2,8 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, sha256, writeFileAtomically } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
-import { run } from "../../../support/run.ts";
 import {
+  describeCandidate,
   describePackages,
   installedVersions,
   mayUpdateLists,
@@ -12,8 +12,8 @@ import {
   type Stanza,
   updateLists,
 } from "./apt.ts";
+import { type AptArchive, type AptContext, freshenLists, updateHint } from "./apt-archive.ts";
 import { compareDebianVersions } from "./debian-version.ts";
-import type { DistributionContext } from "./distribution.ts";
 
 /** How a distribution names its kernel packages. */
 export interface CatalogNames {
@@ -52,6 +52,8 @@ export interface Catalog {
   readonly packages: Readonly<Record<string, readonly CatalogVersion[]>>;
   /** Release that the meta package for the plain flavour depends on. */
   readonly newest: string | undefined;
+  /** Releases of images that are only there because an earlier run unpacked them, perhaps from another archive. */
+  readonly unlisted?: readonly string[] | undefined;
 }
 
 /** Bump when {@link Catalog} changes shape. */
@@ -62,10 +64,12 @@ const format = 3;
  * Empty package lists are updated when this process may do so; without them, what earlier runs unpacked can still be used.
  * @throws KmendError `LISTS_EMPTY` (exit 5) with the command to run.
  */
-export async function readCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
+export async function readCatalog(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const { apt } = context;
+  await freshenLists(context, () => updateLists(context));
   let listed = await cachedCatalog(names, context);
   let failure: unknown;
-  if (!offersKernels(listed) && mayUpdateLists()) {
+  if (!offersKernels(listed) && apt.file === undefined && mayUpdateLists(apt)) {
     try {
       await updateLists(context);
       listed = await cachedCatalog(names, context);
@@ -81,9 +85,9 @@ export async function readCatalog(names: CatalogNames, context: DistributionCont
     failure ??
     new KmendError({
       code: "LISTS_EMPTY",
-      message: "the package lists of this machine offer no kernel",
+      message: `the package lists of ${apt.file ?? "this machine"} offer no kernel`,
       why: "kmend takes kernels and their sources from the distribution's archive",
-      hint: "run: sudo apt-get update",
+      hint: updateHint(apt),
       exitCode: ExitCode.environment,
     })
   );
@@ -120,7 +124,8 @@ async function withUnpackedPackages(
     else merge(packages, name, described);
   }
   sortVersions(images, packages);
-  return { images: withSources(images, packages), packages, newest: catalog.newest };
+  const unlisted = Object.keys(images).filter((release) => !Object.hasOwn(catalog.images, release));
+  return { images: withSources(images, packages), packages, newest: catalog.newest, unlisted };
 }
 
 /** The control file of an unpacked package. */
@@ -133,14 +138,15 @@ function copyTable(table: Readonly<Record<string, readonly CatalogVersion[]>>): 
   return Object.fromEntries(Object.entries(table).map(([key, versions]) => [key, [...versions]]));
 }
 
-async function cachedCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
-  const path = join(context.cache, "catalog", `${names.key}.json`);
-  const key = await stateOfPackageSystem();
+async function cachedCatalog(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const { apt } = context;
+  const path = join(context.cache, "catalog", `${[names.key, ...(apt.key === "" ? [] : [apt.key])].join("-")}.json`);
+  const key = await stateOfPackageSystem(apt);
   if (await exists(path)) {
     const known = parseCached(await readFile(path, "utf8"));
     if (known?.key === key) return known.catalog;
   }
-  const catalog = await askPackageSystem(names, context.signal);
+  const catalog = await askPackageSystem(names, context);
   if (offersKernels(catalog)) await writeFileAtomically(path, JSON.stringify({ key, catalog }));
   return catalog;
 }
@@ -154,16 +160,8 @@ function parseCached(text: string): { key: string; catalog: Catalog } | undefine
 }
 
 /** Changes whenever a list is updated or a package installed or removed. */
-async function stateOfPackageSystem(): Promise<string> {
-  const { lists, status, sources, parts } = await aptFiles();
-  const files = [
-    ...(await readdir(lists).catch(() => [])).map((name) => join(lists, name)),
-    status,
-    sources,
-    parts,
-    "/etc/apt/preferences",
-    "/etc/apt/preferences.d",
-  ];
+async function stateOfPackageSystem({ lists, settings }: AptArchive): Promise<string> {
+  const files = [...(await readdir(lists).catch(() => [])).map((name) => join(lists, name)), ...settings];
   const states = await Promise.all(
     files.map(async (path) => {
       const state = await stat(path).catch(() => undefined);
@@ -173,55 +171,34 @@ async function stateOfPackageSystem(): Promise<string> {
   return sha256([`format ${format}`, process.env["PATH"] ?? "", ...states.sort()].join("\n"));
 }
 
-/** Where apt has its state: asked for only where the user's environment names another configuration (apt.conf(5)). */
-async function aptFiles(): Promise<Readonly<Record<"lists" | "status" | "sources" | "parts", string>>> {
-  const usual = {
-    lists: "/var/lib/apt/lists",
-    status: "/var/lib/dpkg/status",
-    sources: "/etc/apt/sources.list",
-    parts: "/etc/apt/sources.list.d",
-  };
-  if ((process.env["APT_CONFIG"] ?? "") === "") return usual;
-  const keys = ["lists", "Dir::State::lists/d", "status", "Dir::State::status/f"];
-  const more = ["sources", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"];
-  const { stdout } = await run("apt-config", ["shell", ...keys, ...more]);
-  return {
-    ...usual,
-    ...Object.fromEntries([...stdout.matchAll(/^(\w+)='(.*)'$/gm)].map(([, key, path]) => [key, path])),
-  };
-}
-
-async function askPackageSystem(names: CatalogNames, signal: AbortSignal | undefined): Promise<Catalog> {
-  const [all, installed] = await Promise.all([
-    packageNames("linux-", signal),
-    installedVersions(names.installed, signal),
+async function askPackageSystem(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const isOfMachine = context.apt.file === undefined;
+  const [all, meta, installed] = await Promise.all([
+    packageNames("linux-", context),
+    describeCandidate(names.meta, context),
+    isOfMachine ? installedVersions(names.installed, context.signal) : new Map<string, string>(),
   ]);
-  const described = all.filter((name) => names.wanted.test(name) || name === names.meta);
-  return buildCatalog(await describePackages(described, signal), installed, names);
+  const wanted = all.filter((name) => names.wanted.test(name) && name !== names.meta);
+  return buildCatalog(await describePackages(wanted, context), meta, installed, names);
 }
 
 /**
  * Turns package descriptions into a catalogue.
+ * @param meta the version of the meta package that apt would install.
  * @param installed versions by package name, unsigned image packages included.
  */
 function buildCatalog(
   stanzas: readonly Stanza[],
+  meta: Stanza | undefined,
   installed: ReadonlyMap<string, string>,
   names: CatalogNames,
 ): Catalog {
   const images: Record<string, CatalogVersion[]> = {};
   const packages: Record<string, CatalogVersion[]> = {};
-  const metas: { version: string; release: string }[] = [];
   for (const stanza of stanzas) {
     const name = stanza.get("package");
     const version = stanza.get("version");
     if (name === undefined || version === undefined) continue;
-    if (name === names.meta) {
-      const depends = /(?:^|, )(linux-image-\d[^\s,]*)/.exec(stanza.get("depends") ?? "")?.[1];
-      const newest = depends === undefined ? undefined : names.releaseOf(depends);
-      if (newest !== undefined) metas.push({ version, release: newest });
-      continue;
-    }
     const release = names.releaseOf(name);
     const known = {
       version,
@@ -240,8 +217,12 @@ function buildCatalog(
     else if (!name.startsWith("linux-image-")) merge(packages, name, known);
   }
   sortVersions(images, packages);
-  metas.sort((a, b) => compareDebianVersions(b.version, a.version));
-  return { images: withSources(images, packages), packages, newest: metas[0]?.release };
+  const newest = /(?:^|, )(linux-image-\d[^\s,]*)/.exec(meta?.get("depends") ?? "")?.[1];
+  return {
+    images: withSources(images, packages),
+    packages,
+    newest: newest === undefined ? undefined : names.releaseOf(newest),
+  };
 }
 
 function sortVersions(...tables: readonly Readonly<Record<string, CatalogVersion[]>>[]): void {

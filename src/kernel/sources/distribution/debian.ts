@@ -1,6 +1,6 @@
 import { arch } from "node:os";
 import type { PackageVersion } from "./apt.ts";
-import { AptKernels, type AptNames } from "./apt-kernels.ts";
+import { AptKernels, type AptNames, type AptPlaces } from "./apt-kernels.ts";
 import type { CatalogVersion } from "./catalog.ts";
 import { upstreamVersion } from "./debian-version.ts";
 import { sourcePatches } from "./source-patches.ts";
@@ -13,8 +13,8 @@ export const debianArchitectures: Readonly<Record<string, string>> = { x64: "amd
  * (Linux 7.0 and later), the packages of the same release that it depends on hold image, modules and what belongs to both.
  */
 export class Debian extends AptKernels {
-  constructor(root = "/", architecture = debianArchitectures[arch()] ?? arch()) {
-    super(debianNames(architecture), root);
+  constructor(places: AptPlaces = {}, architecture = debianArchitectures[arch()] ?? arch()) {
+    super(debianNames(architecture), places);
   }
 }
 
