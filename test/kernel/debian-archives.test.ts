@@ -113,6 +113,13 @@ describe("archives of a file", () => {
     expect(await readFile(join(own, "etc/sources.list.d/archive.sources"), "utf8")).toBe(stanza);
   });
 
+  test("what comes from them is no kernel of this machine", async () => {
+    await debian(await sources()).fetch(asked("6.1.0-9-amd64"), context);
+    await rm(join(context.cache, "catalog"), { recursive: true });
+    await archive.forget();
+    await expect(debian().kernels(context)).rejects.toMatchObject({ code: "LISTS_EMPTY" });
+  });
+
   test("nothing that is installed here counts, and catalogues are kept apart", async () => {
     await archive.install("linux-image-6.1.0-9-amd64 6.1.27-1", "linux-image-6.1.0-8-amd64 6.1.25-1");
     const kernels = await debian(await sources()).kernels(context);

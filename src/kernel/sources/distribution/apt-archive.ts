@@ -21,6 +21,13 @@ export interface AptArchive {
   readonly sources: string;
 }
 
+/**
+ * Folder of the cache for unpacked packages. Those of a user's file have one of their own: they are no kernels that this machine's archive offers.
+ */
+export function packagesFolder({ apt, cache }: Pick<AptContext, "apt" | "cache">): string {
+  return apt.key === "" ? join(cache, "packages") : join(cache, "archives", apt.key, "packages");
+}
+
 /** What the functions that call apt need. */
 export interface AptContext extends DistributionContext {
   readonly apt: AptArchive;

@@ -5,7 +5,14 @@ import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { requireProgram } from "../../../support/find-program.ts";
 import { once } from "../../../support/once.ts";
 import { type PackageVersion, unpackedPackages } from "./apt.ts";
-import { type AptArchive, type AptContext, archiveOfFile, machineArchive, updateHint } from "./apt-archive.ts";
+import {
+  type AptArchive,
+  type AptContext,
+  archiveOfFile,
+  machineArchive,
+  packagesFolder,
+  updateHint,
+} from "./apt-archive.ts";
 import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 import type {
@@ -139,7 +146,7 @@ export class AptKernels implements Distribution {
       release,
       packageVersion: version,
       makeFlags: names.makeFlags?.(version),
-      ...(here ?? (await unpackedFiles({ ...unpacked, headers: headersRoot, cache: context.cache }))),
+      ...(here ?? (await unpackedFiles({ ...unpacked, headers: headersRoot, root: packagesFolder(context) }))),
       symversPath: join(headersRoot, `usr/src/${headers}/Module.symvers`),
       source: once(async () => ({
         kind: "archive" as const,

@@ -9,7 +9,7 @@ import {
   withLock,
 } from "../../../support/cache.ts";
 import { type RunResult, run } from "../../../support/run.ts";
-import type { AptContext } from "./apt-archive.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { explainDownloadFailure, explainUnpackFailure } from "./apt-failures.ts";
 
 /** One package in one version. */
@@ -107,7 +107,7 @@ export async function updateLists(context: AptContext): Promise<void> {
 }
 
 /**
- * Folders that hold the unpacked content of the packages and, in `DEBIAN`, their control files, in their order: `<cache>/packages/<name>_<version>`. Missing ones are downloaded together
+ * Folders that hold the unpacked content of the packages and, in `DEBIAN`, their control files, in their order: `<name>_<version>` in {@link packagesFolder}. Missing ones are downloaded together
  * and unpacked; a package that was not downloaded and unpacked to its end leaves nothing. Processes that want the same package wait for each other.
  */
 export async function unpackedPackages(
@@ -115,7 +115,7 @@ export async function unpackedPackages(
   context: AptContext,
   status: (text: string) => void = () => {},
 ): Promise<string[]> {
-  const root = join(context.cache, "packages");
+  const root = packagesFolder(context);
   const folders = packages.map(({ name, version }) => join(root, `${name}_${version}`));
   if ((await missingOf(packages, folders)).length === 0) return folders;
   const lock = join(root, `${packages.map(({ name }) => name).join("+")}.lock`);

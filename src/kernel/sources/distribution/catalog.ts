@@ -12,7 +12,7 @@ import {
   type Stanza,
   updateLists,
 } from "./apt.ts";
-import { type AptArchive, type AptContext, freshenLists, updateHint } from "./apt-archive.ts";
+import { type AptArchive, type AptContext, freshenLists, packagesFolder, updateHint } from "./apt-archive.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 
 /** How a distribution names its kernel packages. */
@@ -52,7 +52,7 @@ export interface Catalog {
   readonly packages: Readonly<Record<string, readonly CatalogVersion[]>>;
   /** Release that the meta package for the plain flavour depends on. */
   readonly newest: string | undefined;
-  /** Releases of images that are only there because an earlier run unpacked them, perhaps from another archive. */
+  /** Releases of images that are only there because an earlier run unpacked them, while the archive has dropped them. */
   readonly unlisted?: readonly string[] | undefined;
 }
 
@@ -78,8 +78,9 @@ export async function readCatalog(names: CatalogNames, context: AptContext): Pro
       failure = error;
     }
   }
-  const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
-  const catalog = await withUnpackedPackages(listed, join(context.cache, "packages"), unpacked, names);
+  const root = packagesFolder(context);
+  const unpacked = await readdir(root).catch(() => []);
+  const catalog = await withUnpackedPackages(listed, root, unpacked, names);
   if (Object.keys(catalog.images).length > 0) return catalog;
   throw (
     failure ??

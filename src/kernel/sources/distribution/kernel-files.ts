@@ -52,7 +52,8 @@ export interface UnpackedKernel {
   readonly folders: readonly string[];
   /** Folder that the headers are unpacked or installed below. */
   readonly headers: string;
-  readonly cache: string;
+  /** Folder for what is put together of several. */
+  readonly root: string;
 }
 
 /**
@@ -60,7 +61,7 @@ export interface UnpackedKernel {
  * @throws KmendError `KERNEL_FILE_MISSING` (exit 5) when none of them has image or configuration.
  */
 export async function unpackedFiles(kernel: UnpackedKernel): Promise<ImageFiles> {
-  const { release, version, folders, cache } = kernel;
+  const { release, version, folders, root } = kernel;
   const imagePath = await firstReadable(folders, imagePlaces(release));
   if (imagePath === undefined) throw missing("image", imagePlaces(release), kernel);
   const places = configPlaces(release, imagePath);
@@ -71,7 +72,7 @@ export async function unpackedFiles(kernel: UnpackedKernel): Promise<ImageFiles>
     const modules = await modulesIn(folder, release);
     if (await exists(modules)) withModules.push(modules);
   }
-  const merged = join(cache, "packages", `modules-${release}_${version}_${withModules.length}`);
+  const merged = join(root, `modules-${release}_${version}_${withModules.length}`);
   return {
     imagePath,
     configPath,

@@ -4,7 +4,7 @@ import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../../../s
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { run } from "../../../support/run.ts";
 import { aptOptions, type PackageVersion } from "./apt.ts";
-import type { AptContext } from "./apt-archive.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { explainDownloadFailure } from "./apt-failures.ts";
 
 /**
@@ -16,7 +16,7 @@ import { explainDownloadFailure } from "./apt-failures.ts";
  * @throws KmendError `PATCHES_NOT_OFFERED` (exit 5)
  */
 export async function sourcePatches(source: PackageVersion, set: string, context: AptContext): Promise<string> {
-  const packages = join(context.cache, "packages");
+  const packages = packagesFolder(context);
   const folder = join(packages, `patches-${set}_${source.name}_${source.version}`);
   if (await exists(folder)) return folder;
   const fetch = async (): Promise<string> => {

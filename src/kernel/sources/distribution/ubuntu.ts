@@ -6,7 +6,7 @@ import { requireProgram } from "../../../support/find-program.ts";
 import { run } from "../../../support/run.ts";
 import { packTree } from "../pack-tree.ts";
 import { downloadSource, type PackageVersion } from "./apt.ts";
-import type { AptContext } from "./apt-archive.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { AptKernels, type AptNames, type AptPlaces } from "./apt-kernels.ts";
 import type { Catalog, CatalogVersion } from "./catalog.ts";
 import { debianArchitectures } from "./debian.ts";
@@ -76,7 +76,7 @@ function sourcePackage(catalog: Catalog, name: string, image: CatalogVersion): P
 
 /** The source package itself, with its changes applied, as an archive in the cache. */
 async function unpackedSource(source: PackageVersion, context: AptContext): Promise<string | undefined> {
-  const packages = join(context.cache, "packages");
+  const packages = packagesFolder(context);
   const archive = join(packages, `source-${source.name}_${source.version}.tar.zst`);
   if (await exists(archive)) return archive;
   const unpack = async (): Promise<string | undefined> => {
