@@ -87,6 +87,12 @@ describe("a real-time kernel of Debian", () => {
     });
     expect(readdirSync(join(root, "cache/packages")).filter((name) => name.includes("patches"))).toEqual([]);
   });
+
+  test("is a configuration of the same source since 6.13.9, which has no patches", async () => {
+    await archive.offerKernel("6.16.3+deb13-rt-amd64", "6.16.3-1~bpo13+1");
+    expect(await sourceOf("6.16.3+deb13-rt-amd64")).toMatchObject({ kind: "archive", patches: undefined });
+    expect(await archive.commands()).not.toContain("source --download-only --diff-only linux=6.16.3-1~bpo13+1");
+  });
 });
 
 test("package sources are asked for source packages, whatever their form", async () => {

@@ -2,7 +2,7 @@ import { arch } from "node:os";
 import type { PackageVersion } from "./apt.ts";
 import { AptKernels, type AptNames, type AptPlaces } from "./apt-kernels.ts";
 import type { CatalogVersion } from "./catalog.ts";
-import { upstreamVersion } from "./debian-version.ts";
+import { compareDebianVersions, upstreamVersion } from "./debian-version.ts";
 import { sourcePatches } from "./source-patches.ts";
 
 /** Debian's names of the machine architectures that Node names. */
@@ -38,12 +38,19 @@ function debianNames(architecture: string): AptNames {
     history: "snapshot.debian.org",
     // The real-time flavours; `linux-source-…` holds what the others are built from.
     patches: (release, image, context) =>
-      /-rt-[a-z0-9]+$/.test(release) ? sourcePatches(sourceOf(image), "rt", context) : undefined,
+      /-rt-[a-z0-9]+$/.test(release) && hasRealTimePatches(image)
+        ? sourcePatches(sourceOf(image), "rt", context)
+        : undefined,
     // The banner ends with it, for example `#1 SMP PREEMPT_DYNAMIC Debian 6.1.9-1 (2024-01-31)`.
     // LINUX_PACKAGE_ID, which Debian's patch of the top Makefile makes of these, is part of texts in lib/dump_stack.c and kernel/hung_task.c.
     makeFlags: (version) => ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", `DISTRIBUTION_VERSION=${version}`],
     packageVersionIn: ({ version }) => / Debian (\d\S*)/.exec(version)?.[1],
   };
+}
+
+/** The changelog of 6.13.9-1 says that the patches are gone, and that the real-time flavour is a configuration of the same source. */
+function hasRealTimePatches(image: CatalogVersion): boolean {
+  return compareDebianVersions(sourceOf(image).version, "6.13.9-1~exp1") < 0;
 }
 
 function sourceOf({ source, version }: CatalogVersion): PackageVersion {
