@@ -1,6 +1,6 @@
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../../../support/cache.ts";
+import { exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../../../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../../../support/errors.ts";
 import { run } from "../../../support/run.ts";
 import type { DistributionContext } from "./distribution.ts";
@@ -78,9 +78,17 @@ export async function archiveOfFile(path: string, cache: string): Promise<AptArc
   const sources = join(folder, "etc");
   const places = ["lists/partial", "archives/partial", "etc/sources.list.d", "etc/preferences.d"];
   for (const place of places) await mkdir(join(folder, place), { recursive: true }).catch(rethrowDiskErrors);
-  await writeFileAtomically(join(sources, "sources.list.d", "archive.sources"), text);
-  for (const name of ["status", "extended_states", "etc/preferences"])
-    await writeFile(join(folder, name), "").catch(rethrowDiskErrors);
+  const contents = {
+    status: "",
+    extended_states: "",
+    "etc/preferences": "",
+    "etc/sources.list.d/archive.sources": text,
+  };
+  for (const [name, content] of Object.entries(contents)) {
+    const place = join(folder, name);
+    // apt reads all lists again when such a file is newer than its index of them.
+    if (!(await exists(place))) await writeFileAtomically(place, content);
+  }
   const settings: Readonly<Record<string, string>> = {
     "Dir::State": folder,
     "Dir::State::Lists": join(folder, "lists"),
