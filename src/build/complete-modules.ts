@@ -90,14 +90,16 @@ function withoutPlace(makeArguments: readonly string[], folder: string): string[
 const modpost = "scripts/mod/modpost";
 
 /**
- * Lets modpost write `intree=Y`, which it leaves out for external modules, and without which the kernel is tainted (`check_modinfo` of kernel/module). It
+ * Lets modpost, which since 6.13 runs in the module's folder and before in the tree, write `intree=Y`, which it leaves out for external modules, and without which the kernel is tainted (`check_modinfo` of kernel/module). It
  * cannot be told otherwise that a module is not external: it then takes the exports of the module in Module.symvers for a second set of the same.
  */
 async function markAsInTree(tree: string, shadow: string, modfile: string): Promise<void> {
   const program = join(shadow, modpost);
   const script = `#!/bin/sh
 "$0.own" "$@" || exit
-grep -q 'MODULE_INFO(intree' '${modfile}.mod.c' || echo 'MODULE_INFO(intree, "Y");' >>'${modfile}.mod.c'
+for file in '${modfile}.mod.c' '${basename(modfile)}.mod.c'; do
+  test ! -e "$file" || grep -q 'MODULE_INFO(intree' "$file" || echo 'MODULE_INFO(intree, "Y");' >>"$file"
+done
 `;
   await unlink(program);
   await symlink(join(tree, modpost), `${program}.own`);

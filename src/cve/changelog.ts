@@ -1,5 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import type { TargetKernel } from "../kernel/find.ts";
@@ -15,12 +15,9 @@ const limit = 256 * 1024 * 1024;
 export async function cvesInChangelog(
   kernel: Pick<TargetKernel, "imagePath" | "release">,
 ): Promise<ReadonlySet<string>> {
-  // The image is in /boot of the system or of the unpacked package.
-  const docs = join(dirname(dirname(kernel.imagePath)), "usr", "share", "doc");
-  const folders = (await readdir(docs).catch((): string[] => [])).filter((name) => name.endsWith(kernel.release));
-  for (const folder of folders) {
+  for (const folder of await documentFolders(kernel)) {
     for (const name of ["changelog.Debian.gz", "changelog.gz"]) {
-      const packed = await readFile(join(docs, folder, name)).catch(() => undefined);
+      const packed = await readFile(join(folder, name)).catch(() => undefined);
       if (packed === undefined) continue;
       const text = await promisify(gunzip)(packed, { maxOutputLength: limit }).catch(() => Buffer.alloc(0));
       const found = new Set(text.toString("utf8").match(/\bCVE-\d{4}-\d{4,10}\b/g));
@@ -28,4 +25,23 @@ export async function cvesInChangelog(
     }
   }
   return new Set();
+}
+
+/** Folders of documents of the packages of a kernel, whose image is in /boot or beside the modules, of the system or of an unpacked package. */
+async function documentFolders({
+  imagePath,
+  release,
+}: Pick<TargetKernel, "imagePath" | "release">): Promise<readonly string[]> {
+  const root = dirname(imagePath).replace(/\/(?:boot|(?:usr\/)?lib\/modules\/[^/]+)$/, "") || "/";
+  // Packages that split a kernel share the documents of one of them: `<package>_<version>` beside that of the image.
+  const version = /_[^_/]+$/.exec(basename(root))?.[0];
+  const beside = version === undefined ? [] : await readdir(dirname(root)).catch((): string[] => []);
+  const parts = beside.filter((name) => name.endsWith(`-${release}${version}`));
+  const found: string[] = [];
+  for (const folder of new Set([root, ...parts.map((name) => join(dirname(root), name))])) {
+    const docs = join(folder, "usr", "share", "doc");
+    const names = await readdir(docs).catch((): string[] => []);
+    found.push(...names.filter((name) => name.endsWith(release)).map((name) => join(docs, name)));
+  }
+  return found;
 }

@@ -57,7 +57,7 @@ export async function findTargetKernel(options: FindOptions = {}): Promise<Targe
   const given =
     options.image === undefined ? undefined : await openImage(options.image, cache, progress, options.signal);
   const files = await progress.phase("kernel", "Find the target kernel", () =>
-    distribution.fetch(requestFor(options.kernel, given), context),
+    distribution.fetch(requestFor(options, given), context),
   );
   const image = given ?? (await openImage(files.imagePath, cache, progress, options.signal));
   requireSameKernel(image, files, distribution);
@@ -88,8 +88,8 @@ function openImage(
   });
 }
 
-function requestFor(kernel: string | undefined, image: KernelImage | undefined): KernelRequest {
-  if (kernel === "newest") return { kind: "newest" };
+function requestFor({ kernel, series }: KernelChoice, image: KernelImage | undefined): KernelRequest {
+  if (kernel === "newest") return { kind: "newest", series };
   if (kernel !== undefined && kernel !== "") return { kind: "release", release: kernel };
   if (image !== undefined) return { kind: "release", release: image.banner.release };
   return { kind: "running", release: runningRelease(), banner: runningVersion() };

@@ -1,3 +1,4 @@
+import type { ArchiveChoice } from "./sources/distribution/choose.ts";
 import type { RpmRequest } from "./sources/rpm/rpm-kernels.ts";
 import type { SourceTreeRequest } from "./sources/source-tree.ts";
 
@@ -9,15 +10,17 @@ export interface KernelChoice {
   readonly image?: string | undefined;
   /** A kernel source tree of the user's in place of a distribution's packages. */
   readonly source?: Omit<SourceTreeRequest, "image" | "kernel"> | undefined;
-  /** Distribution whose names the archive has, `debian` or `ubuntu`; default that of this machine. */
-  readonly archive?: string | undefined;
+  /** Of which series `newest` is, for example `6.12`; default the one that the distribution installs. */
+  readonly series?: string | undefined;
+  /** Where packages come from; default the archives of this machine. */
+  readonly archive?: ArchiveChoice | undefined;
   /** RPMs of one kernel in place of a distribution's archive. */
   readonly rpms?: RpmRequest | undefined;
 }
 
 /** The choice alone, of options that have more. */
-export function kernelChoice({ kernel, image, source, archive, rpms }: KernelChoice): KernelChoice {
-  return { kernel, image, source, archive, rpms };
+export function kernelChoice({ kernel, series, image, source, archive, rpms }: KernelChoice): KernelChoice {
+  return { kernel, series, image, source, archive, rpms };
 }
 
 /** True when nothing says which kernel is meant. */

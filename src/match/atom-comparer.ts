@@ -8,6 +8,7 @@ import { candidatesOf, describeAddress } from "./candidates.ts";
 import { homeProblem, isContentMeaningful, meaningfulBits } from "./data-proof.ts";
 import { Findings, type Mismatch } from "./findings.ts";
 import { linkerName } from "./linker-names.ts";
+import type { BehindPadding } from "./orc-proof.ts";
 import { TableProof } from "./table-proof.ts";
 import type { PlaceValue, TargetObject } from "./target-object.ts";
 
@@ -42,19 +43,26 @@ export class AtomComparer {
     );
   }
 
-  /** The same for a function whose instructions were found equal one by one. @param theirs by offset in the function, that in the target. */
+  /**
+   * The same for a function whose instructions were found equal one by one.
+   * @param theirs by offset in the function, that in the target.
+   * @param behind where code goes on behind padding.
+   */
   compareMoved(
     atom: Atom,
     address: number,
     length: number,
     theirs: (offset: number) => number | undefined,
     findings: Findings,
+    behind: BehindPadding,
   ): Mismatch | undefined {
     const start = address - entryOffset(atom);
     const places = new Set(atom.references.map(({ offset }) => theirs(offset)));
     const extra = this.#target.placesIn?.(start, length)?.find((place) => !places.has(place - start));
     if (extra !== undefined) return { offset: extra - start, text: this.#extraPlace(extra) };
-    return this.#tables.compare(atom, start, length, theirs, findings) ?? this.#placement(atom, address, theirs);
+    return (
+      this.#tables.compare(atom, start, length, theirs, findings, behind) ?? this.#placement(atom, address, theirs)
+    );
   }
 
   /** The difference of data of the original and the target at an address; undefined when there is none. */

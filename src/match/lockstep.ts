@@ -46,7 +46,11 @@ export async function compareLockstep(
   const more = right.instructions[left.instructions.length];
   if (more !== undefined) return { offset: atom.bytes.length, text: "goes on in the target" };
   const theirs = (offset: number): number | undefined => offsets.get(left.behindPadding.get(offset) ?? offset);
-  const mismatch = comparer.compareMoved(atom, address, bytes.length, theirs, findings);
+  const behind = {
+    ours: (offset: number) => left.behindPadding.get(offset) ?? offset,
+    theirs: (offset: number) => right.behindPadding.get(offset) ?? offset,
+  };
+  const mismatch = comparer.compareMoved(atom, address, bytes.length, theirs, findings, behind);
   if (mismatch !== undefined) return mismatch;
   const wrong = moved.pending.find(
     ({ from, to }) => theirs(from) === undefined || theirs(from) !== (right.behindPadding.get(to) ?? to),

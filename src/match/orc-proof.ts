@@ -13,6 +13,14 @@ interface State {
   readonly bytes: Uint8Array;
 }
 
+/** Where code goes on behind padding that runs never: the offset itself for all else. */
+export interface BehindPadding {
+  readonly ours: (offset: number) => number;
+  readonly theirs: (offset: number) => number;
+}
+
+const noPadding: BehindPadding = { ours: (offset) => offset, theirs: (offset) => offset };
+
 /**
  * Holds the unwinding data of a function against the target's. An entry holds up to the next one, and one that repeats the state before it may be left
  * out, so the states are compared and not the entries. Reliable stack traces, and with them the transition to the new code, rest on them.
@@ -33,27 +41,37 @@ export class OrcProof {
     for (const list of this.#states.values()) list.sort((a, b) => a.offset - b.offset);
   }
 
-  /** @param start address of the atom's first byte. @param length bytes that it has in the target. @param theirs by offset in the atom, that there. */
+  /**
+   * @param start address of the atom's first byte.
+   * @param length bytes that it has in the target.
+   * @param theirs by offset in the atom, that there.
+   * @param behind for a function whose padding differs: objtool gives padding behind a jump, which no path reaches, a state of its own, and what counts is the
+   *   state of the instruction that follows.
+   */
   compare(
     atom: Atom,
     start: number,
     length: number,
     theirs: (offset: number) => number | undefined,
+    behind = noPadding,
   ): Mismatch | undefined {
     const here = this.#states.get(atom);
     const there = this.#statesThere(start, length);
     if (here === undefined || there === undefined || there.length === 0) return undefined;
     const size = atom.end - atom.start;
-    for (const { offset } of here) {
+    for (const entry of here) {
+      const offset = behind.ours(entry.offset);
       const place = offset < size ? theirs(offset) : undefined;
       if (place === undefined || place >= length) continue;
       const problem = difference(stateAt(here, offset), stateAt(there, place));
       if (problem !== undefined) return { offset, text: problem };
     }
     // What only the target has leads to another state in the middle of one of ours.
-    for (const { offset: place } of there) {
-      const offset = theirs(place) === place ? place : offsetOf(place, size, theirs);
-      if (offset === undefined || offset >= size) continue;
+    for (const entry of there) {
+      const place = behind.theirs(entry.offset);
+      const found = theirs(place) === place ? place : offsetOf(place, size, theirs);
+      if (found === undefined || found >= size) continue;
+      const offset = behind.ours(found);
       const problem = difference(stateAt(here, offset), stateAt(there, place));
       if (problem !== undefined) return { offset, text: problem };
     }

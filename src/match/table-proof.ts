@@ -4,7 +4,7 @@ import { entriesByAtom, type TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";
-import { OrcProof } from "./orc-proof.ts";
+import { type BehindPadding, OrcProof } from "./orc-proof.ts";
 import type { PlaceValue, TargetEntry, TargetObject } from "./target-object.ts";
 
 type Check = (reference: Reference, value: PlaceValue, tail: number, findings: Findings) => string | undefined;
@@ -35,6 +35,7 @@ export class TableProof {
    * @param start address of the atom's first byte in the target.
    * @param length bytes that it has there.
    * @param theirs by offset in the atom, that in the target.
+   * @param behind where code goes on behind padding, for a function whose padding differs.
    */
   compare(
     atom: Atom,
@@ -42,6 +43,7 @@ export class TableProof {
     length: number,
     theirs: (offset: number) => number | undefined,
     findings: Findings,
+    behind?: BehindPadding,
   ): Mismatch | undefined {
     for (const rule of this.#rules) {
       const size = this.#unit.entrySizeOf(rule.table);
@@ -51,7 +53,7 @@ export class TableProof {
       const mismatch = this.#compareEntries(rule, here, there, start, theirs, findings);
       if (mismatch !== undefined) return mismatch;
     }
-    return this.#orc.compare(atom, start, length, theirs);
+    return this.#orc.compare(atom, start, length, theirs, behind);
   }
 
   /** Offsets in an atom that a table names: what stands there is an instruction, even where it does nothing. */

@@ -161,7 +161,7 @@ function laterWords({
     ...allowLayout.flatMap((type) => ["--allow-layout", type]),
     ...(maxUnits === undefined ? [] : ["--max-units", String(maxUnits)]),
     ...(skipCompilerCheck === true ? ["--skip-gcc-check"] : []),
-    ...(archive === undefined ? [] : ["--distribution", archive]),
+    ...(archive?.distribution === undefined ? [] : ["--distribution", archive.distribution]),
   ];
 }
 
@@ -189,5 +189,5 @@ async function namedRelease(kernel: string | undefined, options: OrderOptions): 
   if (kernel === undefined) return runningRelease();
   const isFromArchive = choices?.source === undefined && choices?.rpms === undefined;
   if (!isFromArchive || (kernelsOnOffer !== true && kernel !== "newest")) return kernel;
-  return kernelOfPackage(kernel, { archive: choices?.archive, progress, signal });
+  return kernelOfPackage(kernel, { archive: choices?.archive, series: choices?.series, progress, signal });
 }

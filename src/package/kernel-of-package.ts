@@ -1,4 +1,4 @@
-import { chooseDistribution } from "../kernel/sources/distribution/choose.ts";
+import { type ArchiveChoice, chooseDistribution } from "../kernel/sources/distribution/choose.ts";
 import type { Distribution } from "../kernel/sources/distribution/distribution.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
@@ -9,8 +9,10 @@ const elsewhere = /\.(?:el|fc|amzn)\d|-default$/;
 
 /** Where kernels are looked for. */
 export interface KernelArchive {
-  /** Distribution of the archive; default that of this machine. */
-  readonly archive?: string | undefined;
+  /** Default the archives of this machine. */
+  readonly archive?: ArchiveChoice | undefined;
+  /** Of which series `newest` is; default the one that the distribution installs. */
+  readonly series?: string | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -20,7 +22,8 @@ export interface KernelArchive {
  * have stays as it is.
  * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) when there is no such kernel.
  */
-export async function kernelOfPackage(kernel: string, { archive, progress, signal }: KernelArchive): Promise<string> {
+export async function kernelOfPackage(kernel: string, options: KernelArchive): Promise<string> {
+  const { archive, series, progress, signal } = options;
   if (elsewhere.test(kernel)) return kernel;
   let distribution: Distribution;
   try {
@@ -30,5 +33,5 @@ export async function kernelOfPackage(kernel: string, { archive, progress, signa
     throw error;
   }
   const context = { cache: cacheRoot(), progress: progress ?? new SilentProgress(), signal };
-  return kernel === "newest" ? distribution.newest(context) : distribution.releaseNamed(kernel, context);
+  return kernel === "newest" ? distribution.newest(context, series) : distribution.releaseNamed(kernel, context);
 }

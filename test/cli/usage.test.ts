@@ -54,6 +54,18 @@ test.each([
   expect(lines).toHaveLength(2);
 });
 
+test.each([
+  [["build", "a.patch", "--series", "6.12"], "--series needs --kernel newest"],
+  [["build", "a.patch", "--kernel", "newest", "--series", "6.12.9"], "6.12.9 is no series of Linux"],
+  [["build", "a.patch", "--archive", "a.sources", "--source", "."], "--archive does not go with --source"],
+  [["build", "a.patch", "--distribution", "debian", "--source", "."], "--distribution does not go with --source"],
+])("%j does not name a kernel", async (words, message) => {
+  const { exitCode, stdout, stderr } = await kmend(...words);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+  expect(stderr).toMatch(/^error\[USAGE\]: .*\n {2}why: .+\n$/);
+  expect(stderr).toContain(message);
+});
+
 test("with --json an error is also an object on standard output", async () => {
   const { exitCode, stdout, stderr } = await kmend("try", "--json", "/nowhere/livepatch-x.ko");
   expect(exitCode).toBe(2);

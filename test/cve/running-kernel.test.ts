@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -101,4 +101,22 @@ test("the changelog of a package lies beside the image's folder", async () => {
   expect((await cvesInChangelog({ imagePath, release: "6.1.0-8-amd64" })).size).toBe(0);
   writeFileSync(join(doc, "changelog.gz"), "damaged");
   expect((await cvesInChangelog({ imagePath, release })).size).toBe(0);
+});
+
+test("the changelog of a kernel that is split lies in another of its packages", async () => {
+  const packages = ["binary", "base"].map((part) => join(folder, "packages", `linux-${part}-${release}_6.1.9-2`));
+  const [binary = "", base = ""] = packages;
+  const other = join(folder, "packages", `linux-base-${release}_6.1.9-1`);
+  for (const [root, cve] of [
+    [base, "CVE-2026-1000"],
+    [other, "CVE-2026-1001"],
+  ] as const) {
+    const doc = join(root, "usr/share/doc", `linux-base-${release}`);
+    mkdirSync(doc, { recursive: true });
+    writeFileSync(join(doc, "changelog.Debian.gz"), gzipSync(`linux (6.1.9)\n  * fix (${cve})\n`));
+  }
+  mkdirSync(join(binary, "usr/share/doc"), { recursive: true });
+  symlinkSync(`linux-base-${release}`, join(binary, "usr/share/doc", `linux-binary-${release}`));
+  const imagePath = join(binary, "usr/lib/modules", release, "vmlinuz");
+  expect([...(await cvesInChangelog({ imagePath, release }))]).toEqual(["CVE-2026-1000"]);
 });

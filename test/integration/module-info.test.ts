@@ -65,6 +65,22 @@ describe("module information", () => {
     expect(structure).not.toContain(template.moduleInfo.name);
   });
 
+  test("of a kernel without versions of symbols has none, and is left to modpost for a symbol that is not exported", () => {
+    const draft = draftOf(new ElfReader(template.moduleInfo.object));
+    const versions = draft.sections.find(({ name }) => name === "__versions");
+    Object.assign(versions ?? {}, { name: ".unused", nameOffset: undefined, flags: 0 });
+    const like = { ...template.moduleInfo, object: writeObject(draft) };
+    const get = (name: string): SymversEntry | undefined => {
+      const entry = name === "module_layout" ? undefined : symvers.get(name);
+      return entry === undefined ? undefined : { ...entry, crc: 0 };
+    };
+    const unversioned = { ...symvers, get };
+    const made = moduleInfoObject(like, withoutTables(), template.moduleInfo.name, unversioned);
+    expect(bytes(made as Uint8Array, ".modinfo").equals(bytes(template.moduleInfo.object, ".modinfo"))).toBe(true);
+    expect(new ElfReader(made as Uint8Array).section("__versions")).toBeUndefined();
+    expect(moduleInfoObject(like, readFileSync(template.glue), "a", unversioned)).toBeUndefined();
+  });
+
   test("is left to modpost where the template's versions are not those of the kernel", () => {
     const [first] = readVersions(new ElfReader(template.moduleInfo.object));
     const entry = symvers.get(first?.name ?? "") as SymversEntry;

@@ -37,7 +37,7 @@ afterAll(() => {
 
 test("a kernel in Ubuntu's packages is found, proven against, and tried", async () => {
   const { kernel } = stock;
-  const found = await findTargetKernel({ kernel: "newest", archive: "ubuntu" });
+  const found = await findTargetKernel({ kernel: "newest", archive: { distribution: "ubuntu" } });
   const { release, packageVersion, buildId } = kernel;
   expect(found).toMatchObject({ distribution: "ubuntu", release, packageVersion, buildId });
   for (const name of ["configPath", "symversPath", "imagePath"] as const)

@@ -30,7 +30,7 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const debian = (): Debian => new Debian(join(root, "machine"), "amd64");
+const debian = (): Debian => new Debian({ root: join(root, "machine") }, "amd64");
 const sourceOf = async ({ source }: KernelFiles): Promise<string> => (await source()).path;
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 

@@ -19,7 +19,8 @@ case $1 in
 pkgnames) sed -n 's/^Package: //p' "$FAKE/index" | sort -u | grep "^$2"; true ;;
 show)
   shift
-  awk -v names=" $* " 'BEGIN { RS = ""; ORS = "\\n\\n" } { split($0, lines, "\\n"); split(lines[1], words, " ") } index(names, " " words[2] " ")' "$FAKE/index" ;;
+  if [ "$1" = --no-all-versions ]; then candidate=1; else candidate=0; fi
+  awk -v names=" $* " -v candidate=$candidate 'BEGIN { RS = ""; ORS = "\\n\\n" } { split($0, lines, "\\n"); split(lines[1], words, " ") } index(names, " " words[2] " ") { last = $0; if (!candidate) print } END { if (candidate && last) print last }' "$FAKE/index" ;;
 esac
 `;
 
@@ -30,7 +31,9 @@ case "$*" in *" source --download-only "*)
   if cp "$FAKE/sources/\${spec%%=*}_\${spec#*=}"* . 2>/dev/null; then exit 0; fi
   echo "E: You must put some 'deb-src' URIs in your sources.list"; exit 100 ;;
 esac
-case "$*" in *" update") cp "$FAKE/archive" "$FAKE/index"; exit 0 ;; esac
+case "$*" in *" update")
+  if [ -s "$FAKE/no-updates" ]; then cat "$FAKE/no-updates"; exit 100; fi
+  cp "$FAKE/archive" "$FAKE/index"; exit 0 ;; esac
 case $(cat "$FAKE/failure") in
 network) echo "E: Failed to fetch http://deb.example.org/a.deb  Temporary failure resolving 'deb.example.org'"; exit 100 ;;
 space) echo "E: You don't have enough free space in $PWD."; exit 100 ;;
@@ -80,7 +83,7 @@ export class FakeArchive {
     return archive;
   }
 
-  /** Offers a package; `listed: false` leaves it out of this machine's lists until `apt-get update`. */
+  /** Offers a package, whose last version is the one that apt would install; `listed: false` leaves it out of this machine's lists until `apt-get update`. */
   async offer(wanted: FakePackage, listed = true): Promise<void> {
     const { name, version, fields = {}, files = {} } = wanted;
     const deb = `${name}_${version}_amd64.deb`;
@@ -93,9 +96,10 @@ export class FakeArchive {
     if (listed) await appendFile(join(this.folder, "index"), stanza);
     const content = join(this.folder, "content");
     await mkdir(join(content, "DEBIAN"), { recursive: true });
+    const further = Object.entries(fields).map(([field, value]) => `${field}: ${value}\n`);
     await writeFile(
       join(content, "DEBIAN/control"),
-      `Package: ${name}\nVersion: ${version}\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\nDescription: fake\n`,
+      `Package: ${name}\nVersion: ${version}\nArchitecture: amd64\nMaintainer: nobody <nobody@example.org>\n${further.join("")}Description: fake\n`,
     );
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(content, path)), { recursive: true });
@@ -139,6 +143,11 @@ export class FakeArchive {
 
   async fail(failure: Failure): Promise<void> {
     await writeFile(join(this.folder, "failure"), failure);
+  }
+
+  /** From now on apt-get update prints this and fails. */
+  async failUpdates(said: string): Promise<void> {
+    await writeFile(join(this.folder, "no-updates"), `${said}\n`);
   }
 
   /** Empties the lists of this machine. */

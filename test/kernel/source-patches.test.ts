@@ -43,7 +43,10 @@ function offerSource(name: string, files: Readonly<Record<string, string>>): voi
 }
 
 async function sourceOf(name: string): Promise<KernelSource> {
-  const files = await new Debian(join(root, "machine"), "amd64").fetch({ kind: "release", release: name }, context);
+  const files = await new Debian({ root: join(root, "machine") }, "amd64").fetch(
+    { kind: "release", release: name },
+    context,
+  );
   return files.source();
 }
 
@@ -83,6 +86,12 @@ describe("a real-time kernel of Debian", () => {
       why: expect.stringContaining("patches-rt/series"),
     });
     expect(readdirSync(join(root, "cache/packages")).filter((name) => name.includes("patches"))).toEqual([]);
+  });
+
+  test("is a configuration of the same source since 6.13.9, which has no patches", async () => {
+    await archive.offerKernel("6.16.3+deb13-rt-amd64", "6.16.3-1~bpo13+1");
+    expect(await sourceOf("6.16.3+deb13-rt-amd64")).toMatchObject({ kind: "archive", patches: undefined });
+    expect(await archive.commands()).not.toContain("source --download-only --diff-only linux=6.16.3-1~bpo13+1");
   });
 });
 

@@ -27,7 +27,7 @@ afterEach(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const ubuntu = (): Ubuntu => new Ubuntu(join(root, "machine"), "amd64");
+const ubuntu = (): Ubuntu => new Ubuntu({ root: join(root, "machine") }, "amd64");
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 
 interface Kernel {
@@ -228,7 +228,7 @@ describe("choosing", () => {
     mkdirSync(machine, { recursive: true });
     const like = async (text: string, name?: string): Promise<string> => {
       writeFileSync(join(machine, "os-release"), text);
-      return (await chooseDistribution(name, join(root, "machine"))).name;
+      return (await chooseDistribution({ distribution: name }, join(root, "machine"))).name;
     };
     expect(await like('PRETTY_NAME="Ubuntu 22.04.3 LTS"\nID=ubuntu\nID_LIKE=debian\n')).toBe("ubuntu");
     expect(await like('ID=linuxmint\nID_LIKE="ubuntu debian"\n')).toBe("ubuntu");

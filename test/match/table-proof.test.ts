@@ -161,6 +161,66 @@ test("the state of the unwinder is compared, whichever entries say it", async ()
   }
 });
 
+describe("padding before an aligned loop, which is as long as the function's address wants it,", () => {
+  /** A function that jumps into a loop; `loop` is the state at its top, and `before` lies in front of the function. */
+  const unit = (before: string, states: string): Uint8Array =>
+    assemble(`
+      .text
+      .balign 64
+      .globl g
+      .type g, @function
+      g: ${before}
+      ret
+      .size g, .-g
+      .balign 16
+      .globl f
+      .type f, @function
+      f: push %rbx
+      1: jmp 4f
+      2: .balign 64
+      3: add $1, %ecx
+      4: cmp $9, %ecx
+      jne 3b
+      pop %rbx
+      5: ret
+      .size f, .-f
+      .globl h
+      .type h, @function
+      h: .skip 64, 0xfc
+      .size h, .-h
+      .section .orc_unwind_ip, "a"
+      .long g - ., f - ., 1b - ., 2b - ., 3b - ., 5b - .
+      .section .orc_unwind, "a"
+      .word 8, 0, 5, 8, 0, 5
+      ${states}
+      .word 8, 0, 5
+    `);
+  const reached = ".word 16, 0, 5, 0, 0, 0, 16, 0, 5";
+  const otherTop = ".word 16, 0, 5, 0, 0, 0, 24, 0, 5";
+
+  test.each([
+    ["has a state of its own on both sides", reached, reached, []],
+    ["has one here only", reached, ".word 16, 0, 5, 16, 0, 5, 16, 0, 5", []],
+    ["has one in the target only", ".word 16, 0, 5, 16, 0, 5, 16, 0, 5", reached, []],
+    ["does not hide another state of the loop", reached, otherTop, ["(180000000500 instead of 100000000500)"]],
+    [
+      "does not hide one that goes on behind it",
+      reached,
+      ".word 16, 0, 5, 24, 0, 5, 24, 0, 5",
+      ["(180000000500 instead of 000000000000)"],
+    ],
+  ])("%s", async (_, here, there, expected) => {
+    const problems = async (object: Uint8Array): Promise<string[]> =>
+      (await mismatches(object, linkKernel([moved]))).filter((text) => text.startsWith("f: "));
+    const moved = unit(".skip 40, 0x90", there);
+    // Padding of another length: the functions are held against each other instruction by instruction, and the first difference of bytes is told.
+    expect(await problems(unit("", here))).toEqual(expected.map(() => expect.stringMatching(/^f: byte/)));
+    expect(await problems(unit(".skip 40, 0x90", here))).toEqual(
+      expected.map((states) => `f: its stack is unwound otherwise in the target ${states}`),
+    );
+  });
+});
+
 describe("what a function reaches is compared:", () => {
   test("the initial value of a variable", async () => {
     const body = (value: number): string =>

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { machineArchive } from "../../src/kernel/sources/distribution/apt-archive.ts";
 import { sourcePatches } from "../../src/kernel/sources/distribution/source-patches.ts";
 import { updateRepository } from "../../src/package/repository/repository.ts";
 import { createUpdate } from "../../src/update/create-update.ts";
@@ -29,8 +30,9 @@ test("a wait for another process that writes the same repository ends with an in
 });
 
 test("a wait for another process that fetches the same patches of a distribution does", async () => {
+  const apt = await machineArchive();
   await expectInterruptibleWait(join(folder, "packages/patches-rt_linux_6.1.27-1.lock"), (progress, signal) =>
-    sourcePatches({ name: "linux", version: "6.1.27-1" }, "rt", { cache: folder, progress, signal }),
+    sourcePatches({ name: "linux", version: "6.1.27-1" }, "rt", { cache: folder, apt, progress, signal }),
   );
 });
 

@@ -28,9 +28,11 @@ export interface ModuleTemplate {
   readonly modpost: RecordedStep;
   readonly compileModuleInfo: RecordedStep;
   readonly linkModule: RecordedStep;
+  /** Where Kbuild runs these commands: since 6.13 in the module's folder, which they name files relative to, and before in the kernel tree. */
+  readonly runsIn: "module" | "tree";
 }
 
-/** A shell command of Kbuild, run in the tree. */
+/** A shell command of Kbuild. */
 export interface RecordedStep {
   /** The command for a module of that name in that folder. */
   readonly commandFor: (folder: string, name: string) => string;
@@ -97,12 +99,19 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     modpost: await step(".Module.symvers.cmd"),
     compileModuleInfo: await step(`.${templateName}.mod.o.cmd`),
     linkModule: await step(`.${templateName}.ko.cmd`),
+    runsIn: await whereCommandsRun(folder),
   };
 }
 
 /** Holds the folder that the template was built in, before it was renamed into its place in the cache. */
 function homePath(folder: string): string {
   return join(folder, "home");
+}
+
+/** A record begins with the name of its target: `savedcmd_/home/…/kmend-template.o := ` is absolute where make runs in the kernel tree. */
+async function whereCommandsRun(folder: string): Promise<ModuleTemplate["runsIn"]> {
+  const text = await readFile(join(folder, `.${templateName}.o.cmd`), "utf8");
+  return /^(?:saved)?cmd_\//.test(text) ? "tree" : "module";
 }
 
 /** A command that Kbuild recorded when it built the template in `folder`, by the name of its `.cmd` file. */

@@ -58,13 +58,15 @@ export async function linkModule(request: LinkRequest): Promise<Uint8Array> {
   return readFile(join(folder, `${name}.ko`));
 }
 
+/** The command up to objtool, whose path is absolute where make runs in the module's folder. */
 function withoutObjtool(command: string): string {
-  return command.replace(/ ; \.\/tools\/objtool\/objtool .*$/, "");
+  return command.replace(/ ; \S*\/tools\/objtool\/objtool .*$/, "");
 }
 
-async function runStep(title: string, command: string, { tree, logFile, signal }: LinkRequest): Promise<void> {
+async function runStep(title: string, command: string, request: LinkRequest): Promise<void> {
+  const { tree, template, folder, logFile, signal } = request;
   const result = await run("sh", ["-c", command], {
-    cwd: tree.path,
+    cwd: template.runsIn === "module" ? folder : tree.path,
     env: plainEnvironment(),
     cleanEnv: true,
     logFile,

@@ -39,7 +39,7 @@ export function moduleInfoObject(
   const like = new ElfReader(template.object);
   const parts = new ElfReader(linked);
   if (!isUnderstood(like, template.name, symvers) || exportsSymbols(parts)) return undefined;
-  const versions = versionsOf(parts, symvers);
+  const versions = versionsOf(parts, symvers, like.section("__versions") !== undefined);
   if (versions === undefined) return undefined;
   const draft = emptyDraft(like);
   const source = like.section(thisModule) as Section;
@@ -114,14 +114,19 @@ export function exportersOf(module: ElfReader, symvers: ExportedSymbols): string
   return [...owners].sort();
 }
 
-/** @returns undefined for a symbol that the kernel does not export, or whose name has no room. */
-function versionsOf(parts: ElfReader, symvers: ExportedSymbols): SymbolVersion[] | undefined {
+/**
+ * @param isVersioned false for a kernel without versions of symbols (`CONFIG_MODVERSIONS`).
+ * @returns undefined for a symbol that the kernel does not export, or whose name has no room.
+ */
+function versionsOf(parts: ElfReader, symvers: ExportedSymbols, isVersioned: boolean): SymbolVersion[] | undefined {
   const versions: SymbolVersion[] = [];
   const names = parts.symbols.slice(1).filter(({ section }) => section === SpecialSection.undef);
   for (const { name } of [...names, { name: moduleLayout }]) {
     if (name === "__this_module") continue;
     const entry = symvers.get(name);
+    if (!isVersioned && name === moduleLayout) continue;
     if (entry === undefined || name.length >= versionNameSize) return undefined;
+    if (!isVersioned) continue;
     // The loader takes a symbol of its own without a version for one of a kernel without versions.
     if (entry.crc === 0) return undefined;
     versions.push({ name, crc: entry.crc });

@@ -46,6 +46,7 @@ const partsByPlace: readonly (ImagePart & { readonly place: RegExp; readonly opt
     part: "the vDSO, a library that is embedded in the kernel and runs in the processes",
     advice: leaveOut,
   },
+  { place: /\.rs$/, part: "the kernel's Rust code, which kmend neither compiles nor compares", advice: leaveOut },
   { place: /\.lds(\.S)?$/, part: "a linker script, by which the image was laid out", advice: leaveOut },
 ];
 

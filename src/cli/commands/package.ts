@@ -259,9 +259,10 @@ async function prepare(
 
 /** @throws KmendError `USAGE` (exit 2) for what only this machine has. */
 function requireElsewhere(format: PackageFormat, options: OptionValues): void {
-  const { rpms, image, source } = kernelOf(options);
+  const { rpms, image, source, archive } = kernelOf(options);
   const bound = [
     ...(rpms === undefined ? [] : ["the RPMs are"]),
+    ...(archive?.sources === undefined ? [] : ["the file of the archive is"]),
     ...(image === undefined || source !== undefined ? [] : ["the image is"]),
     ...(externalOf(options).external === undefined ? [] : ["the out-of-tree module is"]),
     ...(signerFrom(options) === undefined ? [] : ["the key of the signature is"]),

@@ -1,7 +1,7 @@
 import { counted } from "../../support/counted.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandDefinition } from "../command.ts";
-import { distributionOption, kernelRpmOption, rpmsOf } from "../options/kernel-options.ts";
+import { archiveOf, archiveOptions, kernelRpmOption, rpmsOf } from "../options/kernel-options.ts";
 
 export const verifyCommand: CommandDefinition = {
   name: "verify",
@@ -22,7 +22,7 @@ export const verifyCommand: CommandDefinition = {
       flags: "--modules <DIR>",
       description: "modules of a kernel of your own, as in /lib/modules/RELEASE, when one of them is changed",
     },
-    distributionOption,
+    ...archiveOptions,
     kernelRpmOption,
     { flags: "--oot-module <FILE>", description: "the patched module (.ko) when it is not one of the kernel's own" },
   ],
@@ -37,7 +37,7 @@ export const verifyCommand: CommandDefinition = {
         module: file as string,
         kernel: options.text("kernel"),
         image: options.text("image"),
-        archive: options.text("distribution"),
+        archive: archiveOf(options),
         modules: options.text("modules"),
         rpms: rpmsOf(options),
         external: options.text("ootModule"),

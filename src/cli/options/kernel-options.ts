@@ -2,11 +2,18 @@ import type { KernelChoice } from "../../kernel/kernel-choice.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 
-/** Names the distribution of the archive. */
-export const distributionOption: OptionDefinition = {
-  flags: "--distribution <NAME>",
-  description: "debian or ubuntu: whose kernel packages the archive has (default: this machine's)",
-};
+/** Say which archive has the kernel packages. */
+export const archiveOptions: readonly OptionDefinition[] = [
+  {
+    flags: "--distribution <NAME>",
+    description: "debian or ubuntu: whose kernel packages the archive has (default: this machine's)",
+  },
+  {
+    flags: "--archive <FILE>",
+    description:
+      "take kernel packages from the archives of this deb822 file, for example of another suite (sources.list(5)), not from those of this machine",
+  },
+];
 
 /** Names packages of a kernel. */
 export const kernelRpmOption: OptionDefinition = {
@@ -23,6 +30,11 @@ export const kernelOptions: readonly OptionDefinition[] = [
     description: "kernel to patch: a release, or `newest` for the newest stock one (default: the running kernel)",
     choices: ["newest"],
   },
+  {
+    flags: "--series <X.Y>",
+    description:
+      "with `--kernel newest`: the newest of this series, such as 6.12 (default: what the distribution installs)",
+  },
   { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
   {
     flags: "--source <DIR>",
@@ -30,7 +42,7 @@ export const kernelOptions: readonly OptionDefinition[] = [
   },
   { flags: "--config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
   { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: that of the source tree)" },
-  distributionOption,
+  ...archiveOptions,
   {
     flags: "--sourcerpm <FILE>",
     description: "source RPM of the kernel in place of the archive's packages; %prep of its spec is run in the cache",
@@ -68,10 +80,11 @@ export function kernelOf(options: OptionValues): KernelChoice {
   const config = options.text("config");
   const symvers = options.text("symvers");
   const rpms = rpmsOf(options);
-  const archive = options.text("distribution");
+  const archive = archiveOf(options);
+  const series = seriesOf(options);
   if (archive !== undefined && (path ?? rpms) !== undefined) {
     throw usage(
-      "--distribution does not go with --source, --sourcerpm and --kernel-rpm",
+      `--${archive.distribution === undefined ? "archive" : "distribution"} does not go with --source, --sourcerpm and --kernel-rpm`,
       "they are used in place of an archive",
     );
   }
@@ -85,6 +98,7 @@ export function kernelOf(options: OptionValues): KernelChoice {
   if (config === undefined && symvers === undefined) {
     return {
       kernel,
+      ...(series === undefined ? {} : { series }),
       image,
       ...(archive === undefined ? {} : { archive }),
       ...(rpms === undefined ? {} : { rpms }),
@@ -94,6 +108,22 @@ export function kernelOf(options: OptionValues): KernelChoice {
     `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
     "the packages of a kernel have their own",
   );
+}
+
+/** The archive that the options name, or undefined. */
+export function archiveOf(options: OptionValues): KernelChoice["archive"] {
+  const distribution = options.text("distribution");
+  const sources = options.text("archive");
+  return distribution === undefined && sources === undefined ? undefined : { distribution, sources };
+}
+
+function seriesOf(options: OptionValues): string | undefined {
+  const series = options.text("series");
+  if (series === undefined) return undefined;
+  if (!/^\d+\.\d+$/.test(series))
+    throw usage(`${series} is no series of Linux`, "a series is named by two numbers, as 6.12");
+  if (options.text("kernel") === "newest") return series;
+  throw usage("--series needs --kernel newest", "it says of which series the newest kernel is");
 }
 
 function usage(message: string, why: string): KmendError {

@@ -10,6 +10,7 @@ import { run } from "../../support/run.ts";
 import { acquireSource, type TreeSource } from "../sources/fetch-source.ts";
 import { type MakeOptions, makeInTree, waitForGuarded } from "./guard.ts";
 import { environmentReporter, type KbuildEnvironment, recordEnvironment } from "./kbuild.ts";
+import { restoreRustOptions } from "./rust-options.ts";
 
 /** What a tree is prepared from. A target kernel has all of it. */
 export interface TreeInputs {
@@ -190,6 +191,8 @@ async function makeTree(
     await make("olddefconfig");
     await requirePatchedSource(inputs.configPath, path, release);
     await make(`-j${options.jobs ?? availableParallelism()}`, "modules_prepare");
+    const rust = await restoreRustOptions(inputs.configPath, path);
+    if (rust.length > 0) progress.note(`the tree is prepared without Rust; C code is compiled as with it`);
     await copyFile(inputs.symversPath, join(path, "Module.symvers")).catch(rethrowDiskErrors);
     const reporter = join(folder, "environment.mk");
     await writeFile(reporter, environmentReporter()).catch(rethrowDiskErrors);

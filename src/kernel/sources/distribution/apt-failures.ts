@@ -1,6 +1,7 @@
 import { cachePath } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import type { RunResult } from "../../../support/run.ts";
+import { type AptArchive, updateHint } from "./apt-archive.ts";
 
 interface Failure {
   readonly pattern: RegExp;
@@ -32,6 +33,12 @@ const downloadFailures: readonly Failure[] = [
     hint: "run: sudo apt-get update",
   },
   {
+    pattern: /NO_PUBKEY|is not signed|signatures? (?:could|can)n't be verified|does not have a Release file/,
+    code: "ARCHIVE_UNVERIFIED",
+    message: "apt cannot verify the archive's signature",
+    hint: "name the keyring of the archive with Signed-By: in its sources",
+  },
+  {
     pattern: /Hash Sum mismatch|Size mismatch|unexpected size|Clearsigned file isn't valid|Connection closed/i,
     code: "DOWNLOAD_BROKEN",
     message: "what was downloaded is not what the archive signed",
@@ -48,10 +55,13 @@ const downloadFailures: readonly Failure[] = [
 /**
  * What a failed apt-get meant.
  * @param what the command or package, for the message.
+ * @param apt whose archives were asked; default this machine's.
  */
-export function explainDownloadFailure(result: RunResult, what: string): KmendError {
+export function explainDownloadFailure(result: RunResult, what: string, apt?: AptArchive): KmendError {
   const lines = result.all.split("\n").filter((line) => /^(E|W|Err)[ :]/.test(line));
-  const row = downloadFailures.find(({ pattern }) => pattern.test(result.all));
+  const found = downloadFailures.find(({ pattern }) => pattern.test(result.all));
+  const isOfFile = apt?.file !== undefined && found?.hint.includes("apt-get update") === true;
+  const row = found !== undefined && isOfFile ? { ...found, hint: updateHint(apt) } : found;
   return failure(row, result, what, lines, {
     code: "DOWNLOAD_FAILED",
     message: "apt-get failed",

@@ -1,13 +1,18 @@
-import { constants } from "node:fs";
-import { access, mkdir } from "node:fs/promises";
 import { release as runningRelease } from "node:os";
 import { join } from "node:path";
-import { exists, makeOnce, rethrowDiskErrors } from "../../../support/cache.ts";
+import { exists } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { requireProgram } from "../../../support/find-program.ts";
 import { once } from "../../../support/once.ts";
-import { run } from "../../../support/run.ts";
 import { type PackageVersion, unpackedPackages } from "./apt.ts";
+import {
+  type AptArchive,
+  type AptContext,
+  archiveOfFile,
+  machineArchive,
+  packagesFolder,
+  updateHint,
+} from "./apt-archive.ts";
 import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 import type {
@@ -18,7 +23,8 @@ import type {
   KernelRequest,
   OfferedKernel,
 } from "./distribution.ts";
-import { nearestReleases } from "./nearest-releases.ts";
+import { installedFiles, isReadable, unpackedFiles } from "./kernel-files.ts";
+import { nearestReleases, seriesOf } from "./nearest-releases.ts";
 
 /** Names and habits of one distribution whose kernels apt downloads. */
 export interface AptNames {
@@ -43,14 +49,22 @@ export interface AptNames {
   /** Arguments of make by which the distribution's own build writes its name into the kernel's code. */
   makeFlags?(version: string): readonly string[];
   /** Folder with patches that this flavour is built with beside those in the source archive; undefined for most flavours. */
-  patches?(release: string, image: CatalogVersion, context: DistributionContext): Promise<string> | undefined;
+  patches?(release: string, image: CatalogVersion, context: AptContext): Promise<string> | undefined;
   /** Gets source that is in no binary package; undefined when it cannot be had that way either. */
   sourceElsewhere?(
     catalog: Catalog,
     release: string,
     image: CatalogVersion,
-    context: DistributionContext,
+    context: AptContext,
   ): Promise<string | undefined>;
+}
+
+/** Where packages are looked for. */
+export interface AptPlaces {
+  /** Folder that installed files are below; `/` but in tests. */
+  readonly root?: string | undefined;
+  /** File with deb822 stanzas of archives in place of this machine's. */
+  readonly sources?: string | undefined;
 }
 
 /** Kernels of a distribution with apt, in all flavours; image, modules, headers and source are of one version. */
@@ -59,11 +73,22 @@ export class AptKernels implements Distribution {
   readonly #names: AptNames;
   /** Where installed files are looked for; `/` but in tests. */
   readonly #root: string;
+  /** File that describes the archives; undefined for those of this machine. */
+  readonly #sources: string | undefined;
 
-  constructor(names: AptNames, root = "/") {
+  constructor(names: AptNames, { root = "/", sources }: AptPlaces = {}) {
     this.name = names.name;
     this.#names = names;
     this.#root = root;
+    this.#sources = sources;
+  }
+
+  async #withArchive(context: DistributionContext): Promise<AptContext> {
+    const sources = this.#sources;
+    return {
+      ...context,
+      apt: await (sources === undefined ? machineArchive() : archiveOfFile(sources, context.cache)),
+    };
   }
 
   packageVersionIn(image: ImageNames): string | undefined {
@@ -71,53 +96,58 @@ export class AptKernels implements Distribution {
   }
 
   async kernels(context: DistributionContext): Promise<readonly OfferedKernel[]> {
-    return listKernels(await readCatalog(this.#names.catalog, context), this.#names);
+    return listKernels(await readCatalog(this.#names.catalog, await this.#withArchive(context)), this.#names);
   }
 
-  async newest(context: DistributionContext): Promise<string> {
-    return this.#newest(await readCatalog(this.#names.catalog, context));
+  async newest(outer: DistributionContext, series?: string): Promise<string> {
+    const context = await this.#withArchive(outer);
+    return this.#newest(await readCatalog(this.#names.catalog, context), series, context.apt);
   }
 
   async releaseNamed(name: string, context: DistributionContext): Promise<string> {
-    const catalog = await readCatalog(this.#names.catalog, context);
+    const catalog = await readCatalog(this.#names.catalog, await this.#withArchive(context));
     const whole = `${name}${this.#names.architectureSuffix ?? ""}`;
     const found = [name, whole].find((release) => (catalog.images[release] ?? []).length > 0);
     if (found !== undefined) return found;
     throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
   }
 
-  async fetch(request: KernelRequest, context: DistributionContext): Promise<KernelFiles> {
+  async fetch(request: KernelRequest, outer: DistributionContext): Promise<KernelFiles> {
     const names = this.#names;
+    const context = await this.#withArchive(outer);
     const catalog = await readCatalog(names.catalog, context);
-    const release = request.kind === "newest" ? this.#newest(catalog) : request.release;
+    const release = request.kind === "newest" ? this.#newest(catalog, request.series, context.apt) : request.release;
     const image = chooseImage(catalog, release, request, names);
     const imagePackage = image.package ?? `linux-image-${release}`;
     if (!image.installed) this.#requireOffered(catalog, imagePackage, image);
     const { version } = image;
     const headers = `linux-headers-${release}`;
-    const here = image.installed ? await this.#installedImage(release) : undefined;
+    const further = names.furtherModules(release).filter((name) => isOffered(catalog, name, version));
+    const dependencies = (image.parts ?? []).map(
+      (choices) => choices.find((name) => isOffered(catalog, name, version)) ?? (choices[0] as string),
+    );
+    const parts = [...new Set([imagePackage, ...names.companions(release), ...further, ...dependencies])];
+    const isHere = parts.every((name) => name === imagePackage || isInstalled(catalog, name, version));
+    const here = image.installed && isHere ? await installedFiles(this.#root, release) : undefined;
     const symversHere = await this.#installedFile(
       catalog,
       { name: headers, version },
       `usr/src/${headers}/Module.symvers`,
     );
-    const further = names
-      .furtherModules(release)
-      .filter((name) => catalog.packages[name]?.some((known) => known.version === version && known.offered) === true);
-    const parts = [imagePackage, ...names.companions(release), ...further];
     const wanted = [...(here === undefined ? parts : []), ...(symversHere === undefined ? [headers] : [])];
     const folders = await this.#unpack(
       catalog,
       wanted.map((name) => ({ name, version })),
       context,
     );
-    const headersFolder = symversHere === undefined ? folders.at(-1) : undefined;
+    const headersRoot = symversHere === undefined ? (folders.at(-1) as string) : this.#root;
+    const unpacked = { release, version, packages: parts, folders: folders.slice(0, parts.length) };
     return {
       release,
       packageVersion: version,
       makeFlags: names.makeFlags?.(version),
-      ...(here ?? (await kernelFiles(folders.slice(0, parts.length), release, version, context))),
-      symversPath: symversHere ?? join(headersFolder as string, `usr/src/${headers}/Module.symvers`),
+      ...(here ?? (await unpackedFiles({ ...unpacked, headers: headersRoot, root: packagesFolder(context) }))),
+      symversPath: join(headersRoot, `usr/src/${headers}/Module.symvers`),
       source: once(async () => ({
         kind: "archive" as const,
         path: await this.#sourceArchive(catalog, release, image, context),
@@ -126,25 +156,31 @@ export class AptKernels implements Distribution {
     };
   }
 
-  #newest(catalog: Catalog): string {
-    if (catalog.newest !== undefined) return catalog.newest;
-    const newest = listKernels(catalog, this.#names)
-      .filter(({ release }) => this.#names.plain.test(release))
-      .at(-1);
+  /** The kernel that the distribution installs, or the newest plain one of a series: of those whose source is on offer, where there are any. */
+  #newest(catalog: Catalog, series: string | undefined, apt: AptArchive): string {
+    if (series === undefined && catalog.newest !== undefined) return catalog.newest;
+    const kernels = listKernels(catalog, this.#names);
+    const plain = kernels.filter(({ release }) => this.#names.plain.test(release));
+    const ofSeries = plain.filter(({ release }) => series === undefined || seriesOf(release) === series);
+    const listed = ofSeries.filter(({ release }) => catalog.unlisted?.includes(release) !== true);
+    const meant = listed.length > 0 ? listed : ofSeries;
+    const newest =
+      (series === undefined ? undefined : meant.filter(({ hasSource }) => hasSource).at(-1)) ?? meant.at(-1);
     if (newest !== undefined) return newest.release;
+    const offered = [...new Set(plain.map(({ release }) => seriesOf(release)))].sort(compareDebianVersions);
     throw new KmendError({
       code: "KERNEL_NOT_OFFERED",
-      message: "no kernel for this machine is on offer",
-      hint: "run: sudo apt-get update",
-      exitCode: ExitCode.environment,
+      message: `no kernel ${series === undefined ? "for this machine" : `of series ${series}`} is on offer`,
+      ...(offered.length === 0 ? {} : { why: `there are kernels of ${offered.join(", ")}` }),
+      hint:
+        offered.length === 0
+          ? updateHint(apt)
+          : "choose one of these with --series, or another archive with --archive FILE",
+      exitCode: series === undefined ? ExitCode.environment : ExitCode.usage,
     });
   }
 
-  async #unpack(
-    catalog: Catalog,
-    wanted: readonly PackageVersion[],
-    context: DistributionContext,
-  ): Promise<readonly string[]> {
+  async #unpack(catalog: Catalog, wanted: readonly PackageVersion[], context: AptContext): Promise<readonly string[]> {
     if (wanted.length === 0) return [];
     for (const { name, version } of wanted) {
       if (this.#names.catalog.releaseOf(name) !== undefined) continue;
@@ -168,27 +204,13 @@ export class AptKernels implements Distribution {
     });
   }
 
-  /** Files of an installed image package, or undefined when one is missing or unreadable. */
-  async #installedImage(
-    release: string,
-  ): Promise<{ imagePath: string; configPath: string; modulesDir: string } | undefined> {
-    const files = await imageFiles(this.#root, release);
-    const readable = await Promise.all(Object.values(files).map(isReadable));
-    return readable.every(Boolean) ? files : undefined;
-  }
-
   async #installedFile(catalog: Catalog, spec: PackageVersion, path: string): Promise<string | undefined> {
     const known = catalog.packages[spec.name]?.find(({ version }) => version === spec.version);
     const file = join(this.#root, path);
     return known?.installed === true && (await isReadable(file)) ? file : undefined;
   }
 
-  async #sourceArchive(
-    catalog: Catalog,
-    release: string,
-    image: CatalogVersion,
-    context: DistributionContext,
-  ): Promise<string> {
+  async #sourceArchive(catalog: Catalog, release: string, image: CatalogVersion, context: AptContext): Promise<string> {
     const spec = this.#names.sourcePackage(catalog, release, image);
     const archives = this.#names.sourceArchives(spec.name);
     for (const path of archives) {
@@ -254,6 +276,14 @@ function chooseImage(catalog: Catalog, release: string, request: KernelRequest, 
   );
 }
 
+function isOffered(catalog: Catalog, name: string, version: string): boolean {
+  return catalog.packages[name]?.some((known) => known.version === version && known.offered) === true;
+}
+
+function isInstalled(catalog: Catalog, name: string, version: string): boolean {
+  return catalog.packages[name]?.some((known) => known.version === version && known.installed) === true;
+}
+
 function hasSource(catalog: Catalog, release: string, image: CatalogVersion, names: AptNames): boolean {
   const spec = names.sourcePackage(catalog, release, image);
   return catalog.packages[spec.name]?.some(({ version }) => version === spec.version) === true;
@@ -291,67 +321,4 @@ function notOffered(catalog: Catalog, release: string, request: KernelRequest, n
 
 function nearest(kernels: readonly OfferedKernel[], asked: string, { plain }: AptNames): string {
   return nearestReleases(kernels, { asked, running: runningRelease(), plain });
-}
-
-interface ImageFiles {
-  readonly imagePath: string;
-  readonly configPath: string;
-  readonly modulesDir: string;
-}
-
-async function imageFiles(root: string, release: string): Promise<ImageFiles> {
-  return {
-    imagePath: join(root, "boot", `vmlinuz-${release}`),
-    configPath: join(root, "boot", `config-${release}`),
-    modulesDir: await modulesIn(root, release),
-  };
-}
-
-async function modulesIn(root: string, release: string): Promise<string> {
-  const merged = join(root, "usr/lib/modules", release);
-  return (await exists(merged)) ? merged : join(root, "lib/modules", release);
-}
-
-/** The files of a kernel whose unpacked packages share them between each other. */
-async function kernelFiles(
-  folders: readonly string[],
-  release: string,
-  version: string,
-  context: DistributionContext,
-): Promise<ImageFiles> {
-  const having = async (path: string): Promise<string> => {
-    for (const folder of folders) if (await exists(join(folder, path))) return join(folder, path);
-    return join(folders[0] as string, path);
-  };
-  const withModules: string[] = [];
-  for (const folder of folders) {
-    const modules = await modulesIn(folder, release);
-    if (await exists(modules)) withModules.push(modules);
-  }
-  return {
-    imagePath: await having(`boot/vmlinuz-${release}`),
-    configPath: await having(`boot/config-${release}`),
-    modulesDir:
-      withModules.length > 1
-        ? await mergedModules(
-            withModules,
-            join(context.cache, "packages", `modules-${release}_${version}_${withModules.length}`),
-          )
-        : (withModules[0] ?? (await modulesIn(folders[0] as string, release))),
-  };
-}
-
-/** One folder with the modules of several packages: links, since nobody changes them. */
-function mergedModules(folders: readonly string[], folder: string): Promise<string> {
-  return makeOnce(folder, async (temporary) => {
-    await mkdir(temporary).catch(rethrowDiskErrors);
-    for (const from of folders) await run("cp", ["-al", "--", `${from}/.`, temporary]);
-  });
-}
-
-async function isReadable(path: string): Promise<boolean> {
-  return access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
 }

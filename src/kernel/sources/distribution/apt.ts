@@ -9,8 +9,8 @@ import {
   withLock,
 } from "../../../support/cache.ts";
 import { type RunResult, run } from "../../../support/run.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { explainDownloadFailure, explainUnpackFailure } from "./apt-failures.ts";
-import type { DistributionContext } from "./distribution.ts";
 
 /** One package in one version. */
 export interface PackageVersion {
@@ -38,20 +38,27 @@ export const aptOptions: readonly string[] = [
 ];
 
 /** Names of all packages whose name starts with `prefix`. */
-export async function packageNames(prefix: string, signal?: AbortSignal): Promise<string[]> {
-  const { stdout } = await run("apt-cache", ["pkgnames", prefix], { signal });
+export async function packageNames(prefix: string, { apt, signal }: AptContext): Promise<string[]> {
+  const { stdout } = await run("apt-cache", ["pkgnames", prefix, ...apt.options], { signal });
   return stdout.split("\n").filter((name) => name !== "");
 }
 
 /** Every known version of the packages, offered by an archive (those have a `filename`) or only installed. */
-export async function describePackages(names: readonly string[], signal?: AbortSignal): Promise<Stanza[]> {
+export async function describePackages(names: readonly string[], { apt, signal }: AptContext): Promise<Stanza[]> {
   if (names.length === 0) return [];
-  const { stdout } = await run("apt-cache", ["show", ...names], { signal, allowFailure: true });
+  const { stdout } = await run("apt-cache", ["show", ...names, ...apt.options], { signal, allowFailure: true });
   return parseStanzas(stdout);
 }
 
+/** The version of a package that apt would install (apt_preferences(5)), or undefined where it knows none. */
+export async function describeCandidate(name: string, { apt, signal }: AptContext): Promise<Stanza | undefined> {
+  const words = ["show", "--no-all-versions", name, ...apt.options];
+  const { stdout } = await run("apt-cache", words, { signal, allowFailure: true });
+  return parseStanzas(stdout)[0];
+}
+
 /** Parses deb822 paragraphs (deb822(5)); continuation lines are dropped. */
-function parseStanzas(text: string): Stanza[] {
+export function parseStanzas(text: string): Stanza[] {
   const stanzas: Stanza[] = [];
   for (const paragraph of text.split(/\n\n+/)) {
     const fields = new Map<string, string>();
@@ -80,32 +87,35 @@ export async function installedVersions(
   return versions;
 }
 
-/** True when this process may change the system's package lists. */
-export function mayUpdateLists(): boolean {
-  return process.getuid?.() === 0;
+/** True when this process may change the package lists. */
+export function mayUpdateLists({ file }: AptContext["apt"]): boolean {
+  return file !== undefined || process.getuid?.() === 0;
 }
 
 /** Runs `apt-get update`. @throws KmendError `NO_NETWORK` or what apt-get said. */
-export async function updateLists(context: DistributionContext): Promise<void> {
-  context.progress.note("the package lists are missing or out of date: running apt-get update");
-  const result = await run("apt-get", [...aptOptions, "-o", "APT::Update::Error-Mode=any", "update"], {
+export async function updateLists(context: AptContext): Promise<void> {
+  const { apt } = context;
+  const whose = apt.file === undefined ? "the package lists" : `the package lists of ${apt.file}`;
+  context.progress.note(`${whose} are missing or out of date: running apt-get update`);
+  const words = [...aptOptions, ...apt.options, "-o", "APT::Update::Error-Mode=any", "update"];
+  const result = await run("apt-get", words, {
     signal: context.signal,
     allowFailure: true,
   });
   context.signal?.throwIfAborted();
-  if (result.exitCode !== 0) throw explainDownloadFailure(result, "apt-get update");
+  if (result.exitCode !== 0) throw explainDownloadFailure(result, "apt-get update", apt);
 }
 
 /**
- * Folders that hold the unpacked content of the packages, in their order: `<cache>/packages/<name>_<version>`. Missing ones are downloaded together
+ * Folders that hold the unpacked content of the packages and, in `DEBIAN`, their control files, in their order: `<name>_<version>` in {@link packagesFolder}. Missing ones are downloaded together
  * and unpacked; a package that was not downloaded and unpacked to its end leaves nothing. Processes that want the same package wait for each other.
  */
 export async function unpackedPackages(
   packages: readonly PackageVersion[],
-  context: DistributionContext,
+  context: AptContext,
   status: (text: string) => void = () => {},
 ): Promise<string[]> {
-  const root = join(context.cache, "packages");
+  const root = packagesFolder(context);
   const folders = packages.map(({ name, version }) => join(root, `${name}_${version}`));
   if ((await missingOf(packages, folders)).length === 0) return folders;
   const lock = join(root, `${packages.map(({ name }) => name).join("+")}.lock`);
@@ -140,7 +150,7 @@ async function missingOf(
 async function downloadAndUnpack(
   missing: readonly { spec: PackageVersion; folder: string }[],
   root: string,
-  context: DistributionContext,
+  context: AptContext,
   status: (text: string) => void,
 ): Promise<void> {
   const download = temporaryBeside(join(root, "download"));
@@ -161,7 +171,7 @@ async function downloadAndUnpack(
         const megabytes = Math.round((await stat(path)).size / 1e6);
         status(`unpacking ${spec.name} (${megabytes} MB)`);
         await makeOnce(folder, async (temporary) => {
-          const result = await run("dpkg-deb", ["-x", path, temporary], { signal: context.signal, allowFailure: true });
+          const result = await run("dpkg-deb", ["-R", path, temporary], { signal: context.signal, allowFailure: true });
           context.signal?.throwIfAborted();
           if (result.exitCode !== 0) throw explainUnpackFailure(result, archive);
         });
@@ -172,25 +182,22 @@ async function downloadAndUnpack(
   }
 }
 
-async function downloadInto(
-  folder: string,
-  packages: readonly PackageVersion[],
-  context: DistributionContext,
-): Promise<void> {
+async function downloadInto(folder: string, packages: readonly PackageVersion[], context: AptContext): Promise<void> {
+  const { apt } = context;
   const specs = packages.map(({ name, version }) => `${name}=${version}`);
   const attempt = (): Promise<RunResult> =>
-    run("apt-get", [...aptOptions, "download", ...specs], {
+    run("apt-get", [...aptOptions, ...apt.options, "download", ...specs], {
       cwd: folder,
       signal: context.signal,
       allowFailure: true,
     });
   let result = await attempt();
-  if (result.exitCode !== 0 && isOutdated(result) && mayUpdateLists()) {
+  if (result.exitCode !== 0 && isOutdated(result) && mayUpdateLists(apt)) {
     await updateLists(context);
     result = await attempt();
   }
   context.signal?.throwIfAborted();
-  if (result.exitCode !== 0) throw explainDownloadFailure(result, `downloading ${specs.join(" ")}`);
+  if (result.exitCode !== 0) throw explainDownloadFailure(result, `downloading ${specs.join(" ")}`, apt);
 }
 
 /**
@@ -201,14 +208,14 @@ async function downloadInto(
 export async function downloadSource(
   { name, version }: PackageVersion,
   folder: string,
-  context: DistributionContext,
+  context: AptContext,
 ): Promise<boolean> {
-  const words = [...aptOptions, "source", "--download-only", `${name}=${version}`];
+  const words = [...aptOptions, ...context.apt.options, "source", "--download-only", `${name}=${version}`];
   const result = await run("apt-get", words, { cwd: folder, signal: context.signal, allowFailure: true });
   context.signal?.throwIfAborted();
   if (result.exitCode === 0) return true;
   if (/deb-src|Unable to find a source package|Can't find|Can not find version/.test(result.all)) return false;
-  throw explainDownloadFailure(result, `downloading the source package ${name}=${version}`);
+  throw explainDownloadFailure(result, `downloading the source package ${name}=${version}`, context.apt);
 }
 
 /** The archive no longer has the file that the local lists name. */

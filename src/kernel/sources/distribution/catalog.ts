@@ -2,10 +2,18 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, sha256, writeFileAtomically } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
-import { run } from "../../../support/run.ts";
-import { describePackages, installedVersions, mayUpdateLists, packageNames, type Stanza, updateLists } from "./apt.ts";
+import {
+  describeCandidate,
+  describePackages,
+  installedVersions,
+  mayUpdateLists,
+  packageNames,
+  parseStanzas,
+  type Stanza,
+  updateLists,
+} from "./apt.ts";
+import { type AptArchive, type AptContext, freshenLists, packagesFolder, updateHint } from "./apt-archive.ts";
 import { compareDebianVersions } from "./debian-version.ts";
-import type { DistributionContext } from "./distribution.ts";
 
 /** How a distribution names its kernel packages. */
 export interface CatalogNames {
@@ -30,6 +38,8 @@ export interface CatalogVersion {
   readonly offered: boolean;
   /** For kernel images: name of the package, where it is not `linux-image-RELEASE`. */
   readonly package?: string | undefined;
+  /** For kernel images: packages of the same release that they depend on, which hold the kernel where the image package does not; each with its alternatives. */
+  readonly parts?: readonly (readonly string[])[] | undefined;
   /** Name and version of the source package that it was built from. */
   readonly source?: { readonly name: string; readonly version: string } | undefined;
 }
@@ -42,20 +52,24 @@ export interface Catalog {
   readonly packages: Readonly<Record<string, readonly CatalogVersion[]>>;
   /** Release that the meta package for the plain flavour depends on. */
   readonly newest: string | undefined;
+  /** Releases of images that are only there because an earlier run unpacked them, while the archive has dropped them. */
+  readonly unlisted?: readonly string[] | undefined;
 }
 
 /** Bump when {@link Catalog} changes shape. */
-const format = 2;
+const format = 3;
 
 /**
  * Reads the catalogue. Asking apt takes about a second, so the answer is kept in the cache for as long as neither apt's lists nor dpkg's status change.
  * Empty package lists are updated when this process may do so; without them, what earlier runs unpacked can still be used.
  * @throws KmendError `LISTS_EMPTY` (exit 5) with the command to run.
  */
-export async function readCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
+export async function readCatalog(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const { apt } = context;
+  await freshenLists(context, () => updateLists(context));
   let listed = await cachedCatalog(names, context);
   let failure: unknown;
-  if (!offersKernels(listed) && mayUpdateLists()) {
+  if (!offersKernels(listed) && apt.file === undefined && mayUpdateLists(apt)) {
     try {
       await updateLists(context);
       listed = await cachedCatalog(names, context);
@@ -64,16 +78,17 @@ export async function readCatalog(names: CatalogNames, context: DistributionCont
       failure = error;
     }
   }
-  const unpacked = await readdir(join(context.cache, "packages")).catch(() => []);
-  const catalog = withUnpackedPackages(listed, unpacked, names);
+  const root = packagesFolder(context);
+  const unpacked = await readdir(root).catch(() => []);
+  const catalog = await withUnpackedPackages(listed, root, unpacked, names);
   if (Object.keys(catalog.images).length > 0) return catalog;
   throw (
     failure ??
     new KmendError({
       code: "LISTS_EMPTY",
-      message: "the package lists of this machine offer no kernel",
+      message: `the package lists of ${apt.file ?? "this machine"} offer no kernel`,
       why: "kmend takes kernels and their sources from the distribution's archive",
-      hint: "run: sudo apt-get update",
+      hint: updateHint(apt),
       exitCode: ExitCode.environment,
     })
   );
@@ -85,34 +100,54 @@ function offersKernels(catalog: Catalog): boolean {
 
 /**
  * Packages that an earlier run has unpacked stay usable when the archive drops them.
- * @param folders names `<package>_<version>`.
+ * @param unpacked names of folders in `root`: `<package>_<version>`.
  */
-function withUnpackedPackages(catalog: Catalog, folders: readonly string[], names: CatalogNames): Catalog {
+async function withUnpackedPackages(
+  catalog: Catalog,
+  root: string,
+  unpacked: readonly string[],
+  names: CatalogNames,
+): Promise<Catalog> {
   const images: Record<string, CatalogVersion[]> = copyTable(catalog.images);
   const packages: Record<string, CatalogVersion[]> = copyTable(catalog.packages);
-  for (const folder of folders) {
+  for (const folder of unpacked) {
     const [, name, version] = /^(linux-[^_]+)_([^_]+)$/.exec(folder) ?? [];
     if (name === undefined || version === undefined) continue;
     const release = names.releaseOf(name);
-    if (release !== undefined) addImage(images, release, name, { version, offered: true, installed: false });
-    else if (names.wanted.test(name)) merge(packages, name, { version, offered: true, installed: false });
+    if (release === undefined && !names.wanted.test(name)) continue;
+    const offered = { version, offered: true, installed: false };
+    const table = release === undefined ? packages[name] : images[release];
+    // What apt lists tells more than the folder of an older kmend, which has no control file.
+    const isListed = table?.some((known) => known.version === version && known.source !== undefined) === true;
+    const stanza = isListed ? undefined : await controlOf(join(root, folder));
+    const described = stanza === undefined ? offered : { ...offered, ...descriptionOf(stanza, version, release) };
+    if (release !== undefined) addImage(images, release, name, described);
+    else merge(packages, name, described);
   }
   sortVersions(images, packages);
-  return { images, packages, newest: catalog.newest };
+  const unlisted = Object.keys(images).filter((release) => !Object.hasOwn(catalog.images, release));
+  return { images: withSources(images, packages), packages, newest: catalog.newest, unlisted };
+}
+
+/** The control file of an unpacked package. */
+async function controlOf(folder: string): Promise<Stanza | undefined> {
+  const text = await readFile(join(folder, "DEBIAN/control"), "utf8").catch(() => "");
+  return parseStanzas(text)[0];
 }
 
 function copyTable(table: Readonly<Record<string, readonly CatalogVersion[]>>): Record<string, CatalogVersion[]> {
   return Object.fromEntries(Object.entries(table).map(([key, versions]) => [key, [...versions]]));
 }
 
-async function cachedCatalog(names: CatalogNames, context: DistributionContext): Promise<Catalog> {
-  const path = join(context.cache, "catalog", `${names.key}.json`);
-  const key = await stateOfPackageSystem();
+async function cachedCatalog(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const { apt } = context;
+  const path = join(context.cache, "catalog", `${[names.key, ...(apt.key === "" ? [] : [apt.key])].join("-")}.json`);
+  const key = await stateOfPackageSystem(apt);
   if (await exists(path)) {
     const known = parseCached(await readFile(path, "utf8"));
     if (known?.key === key) return known.catalog;
   }
-  const catalog = await askPackageSystem(names, context.signal);
+  const catalog = await askPackageSystem(names, context);
   if (offersKernels(catalog)) await writeFileAtomically(path, JSON.stringify({ key, catalog }));
   return catalog;
 }
@@ -126,16 +161,8 @@ function parseCached(text: string): { key: string; catalog: Catalog } | undefine
 }
 
 /** Changes whenever a list is updated or a package installed or removed. */
-async function stateOfPackageSystem(): Promise<string> {
-  const { lists, status, sources, parts } = await aptFiles();
-  const files = [
-    ...(await readdir(lists).catch(() => [])).map((name) => join(lists, name)),
-    status,
-    sources,
-    parts,
-    "/etc/apt/preferences",
-    "/etc/apt/preferences.d",
-  ];
+async function stateOfPackageSystem({ lists, settings }: AptArchive): Promise<string> {
+  const files = [...(await readdir(lists).catch(() => [])).map((name) => join(lists, name)), ...settings];
   const states = await Promise.all(
     files.map(async (path) => {
       const state = await stat(path).catch(() => undefined);
@@ -145,62 +172,41 @@ async function stateOfPackageSystem(): Promise<string> {
   return sha256([`format ${format}`, process.env["PATH"] ?? "", ...states.sort()].join("\n"));
 }
 
-/** Where apt has its state: asked for only where the user's environment names another configuration (apt.conf(5)). */
-async function aptFiles(): Promise<Readonly<Record<"lists" | "status" | "sources" | "parts", string>>> {
-  const usual = {
-    lists: "/var/lib/apt/lists",
-    status: "/var/lib/dpkg/status",
-    sources: "/etc/apt/sources.list",
-    parts: "/etc/apt/sources.list.d",
-  };
-  if ((process.env["APT_CONFIG"] ?? "") === "") return usual;
-  const keys = ["lists", "Dir::State::lists/d", "status", "Dir::State::status/f"];
-  const more = ["sources", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"];
-  const { stdout } = await run("apt-config", ["shell", ...keys, ...more]);
-  return {
-    ...usual,
-    ...Object.fromEntries([...stdout.matchAll(/^(\w+)='(.*)'$/gm)].map(([, key, path]) => [key, path])),
-  };
-}
-
-async function askPackageSystem(names: CatalogNames, signal: AbortSignal | undefined): Promise<Catalog> {
-  const [all, installed] = await Promise.all([
-    packageNames("linux-", signal),
-    installedVersions(names.installed, signal),
+async function askPackageSystem(names: CatalogNames, context: AptContext): Promise<Catalog> {
+  const isOfMachine = context.apt.file === undefined;
+  const [all, meta, installed] = await Promise.all([
+    packageNames("linux-", context),
+    describeCandidate(names.meta, context),
+    isOfMachine ? installedVersions(names.installed, context.signal) : new Map<string, string>(),
   ]);
-  const described = all.filter((name) => names.wanted.test(name) || name === names.meta);
-  return buildCatalog(await describePackages(described, signal), installed, names);
+  const wanted = all.filter((name) => names.wanted.test(name) && name !== names.meta);
+  return buildCatalog(await describePackages(wanted, context), meta, installed, names);
 }
 
 /**
  * Turns package descriptions into a catalogue.
+ * @param meta the version of the meta package that apt would install.
  * @param installed versions by package name, unsigned image packages included.
  */
 function buildCatalog(
   stanzas: readonly Stanza[],
+  meta: Stanza | undefined,
   installed: ReadonlyMap<string, string>,
   names: CatalogNames,
 ): Catalog {
   const images: Record<string, CatalogVersion[]> = {};
   const packages: Record<string, CatalogVersion[]> = {};
-  const metas: { version: string; release: string }[] = [];
   for (const stanza of stanzas) {
     const name = stanza.get("package");
     const version = stanza.get("version");
     if (name === undefined || version === undefined) continue;
-    if (name === names.meta) {
-      const depends = /(?:^|, )(linux-image-\d[^\s,]*)/.exec(stanza.get("depends") ?? "")?.[1];
-      const newest = depends === undefined ? undefined : names.releaseOf(depends);
-      if (newest !== undefined) metas.push({ version, release: newest });
-      continue;
-    }
+    const release = names.releaseOf(name);
     const known = {
       version,
       offered: stanza.has("filename"),
       installed: installed.get(name) === version,
-      source: sourceOf(stanza, version),
+      ...descriptionOf(stanza, version, release),
     };
-    const release = names.releaseOf(name);
     if (release !== undefined) addImage(images, release, name, known);
     else if (!name.startsWith("linux-image-")) merge(packages, name, known);
   }
@@ -212,13 +218,51 @@ function buildCatalog(
     else if (!name.startsWith("linux-image-")) merge(packages, name, known);
   }
   sortVersions(images, packages);
-  metas.sort((a, b) => compareDebianVersions(b.version, a.version));
-  return { images, packages, newest: metas[0]?.release };
+  const newest = /(?:^|, )(linux-image-\d[^\s,]*)/.exec(meta?.get("depends") ?? "")?.[1];
+  return {
+    images: withSources(images, packages),
+    packages,
+    newest: newest === undefined ? undefined : names.releaseOf(newest),
+  };
 }
 
 function sortVersions(...tables: readonly Readonly<Record<string, CatalogVersion[]>>[]): void {
   for (const versions of tables.flatMap((table) => Object.values(table)))
     versions.sort((a, b) => compareDebianVersions(b.version, a.version));
+}
+
+function descriptionOf(
+  stanza: Stanza,
+  version: string,
+  release: string | undefined,
+): Pick<CatalogVersion, "source" | "parts"> {
+  const parts = release === undefined ? [] : partsOf(stanza.get("depends") ?? "", release);
+  return { source: sourceOf(stanza, version), ...(parts.length === 0 ? {} : { parts }) };
+}
+
+/**
+ * Dependencies of an image package that are of its own release: `linux-binary-7.0.9-amd64` and `linux-modules-7.0.9-amd64` for the one of release
+ * `7.0.9-amd64`, each with the alternatives that a `|` gives.
+ */
+function partsOf(depends: string, release: string): string[][] {
+  return depends
+    .split(",")
+    .map((group) => group.split("|").map((choice) => choice.trim().split(/[\s:(]/)[0] ?? ""))
+    .map((choices) => choices.filter((name) => name.replace(/-unsigned$/, "").endsWith(`-${release}`)))
+    .filter((choices) => choices.length > 0);
+}
+
+/** Where an image package only draws in its parts, the source is that of the parts: its own is one of signatures, which has other versions. */
+function withSources(
+  images: Readonly<Record<string, readonly CatalogVersion[]>>,
+  packages: Readonly<Record<string, readonly CatalogVersion[]>>,
+): Readonly<Record<string, readonly CatalogVersion[]>> {
+  const withSource = (image: CatalogVersion): CatalogVersion => {
+    const known = (image.parts ?? []).flat().flatMap((name) => packages[name] ?? []);
+    const source = known.find((part) => part.version === image.version && part.source !== undefined)?.source;
+    return source === undefined ? image : { ...image, source };
+  };
+  return Object.fromEntries(Object.entries(images).map(([release, versions]) => [release, versions.map(withSource)]));
 }
 
 /** Signed images say `Built-Using: linux (= 6.1.9-2)`: their own source package only holds signatures. Others name or are their source. */
@@ -256,5 +300,6 @@ function merge(table: Record<string, CatalogVersion[]>, key: string, version: Ca
     installed: known.installed || version.installed,
     ...(named.package === undefined ? {} : { package: named.package }),
     ...((named.source ?? known.source) === undefined ? {} : { source: named.source ?? known.source }),
+    ...((known.parts ?? version.parts) === undefined ? {} : { parts: known.parts ?? version.parts }),
   };
 }

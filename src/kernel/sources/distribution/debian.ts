@@ -1,17 +1,20 @@
 import { arch } from "node:os";
 import type { PackageVersion } from "./apt.ts";
-import { AptKernels, type AptNames } from "./apt-kernels.ts";
+import { AptKernels, type AptNames, type AptPlaces } from "./apt-kernels.ts";
 import type { CatalogVersion } from "./catalog.ts";
-import { upstreamVersion } from "./debian-version.ts";
+import { compareDebianVersions, upstreamVersion } from "./debian-version.ts";
 import { sourcePatches } from "./source-patches.ts";
 
 /** Debian's names of the machine architectures that Node names. */
 export const debianArchitectures: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64", ppc64: "ppc64el" };
 
-/** Debian's kernels, in all flavours: `linux-image-<release>`, `linux-headers-<release>` and `linux-source-<x.y>` of one version. */
+/**
+ * Debian's kernels, in all flavours: `linux-image-<release>`, `linux-headers-<release>` and `linux-source-<x.y>` of one version. Where the image package is empty
+ * (Linux 7.0 and later), the packages of the same release that it depends on hold image, modules and what belongs to both.
+ */
 export class Debian extends AptKernels {
-  constructor(root = "/", architecture = debianArchitectures[arch()] ?? arch()) {
-    super(debianNames(architecture), root);
+  constructor(places: AptPlaces = {}, architecture = debianArchitectures[arch()] ?? arch()) {
+    super(debianNames(architecture), places);
   }
 }
 
@@ -20,8 +23,8 @@ function debianNames(architecture: string): AptNames {
     name: "debian",
     catalog: {
       key: `debian-${architecture}`,
-      wanted: new RegExp(`^linux-(image-\\d.*-${architecture}|headers-\\d.*-${architecture}|source-\\d.*)$`),
-      installed: ["linux-image-*", "linux-headers-*", "linux-source-*"],
+      wanted: new RegExp(`^linux-([a-z]+-\\d.*-${architecture}|source-\\d.*)$`),
+      installed: ["linux-*-[0-9]*"],
       meta: `linux-image-${architecture}`,
       // `6.1.0-9-amd64` and `6.12.9+deb12-amd64` are releases; `6.12-amd64` names a package that depends on the newest one.
       releaseOf: (name) => /^linux-image-(\d+\.\d+\.\d+.*?)(?:-unsigned)?$/.exec(name)?.[1],
@@ -35,12 +38,19 @@ function debianNames(architecture: string): AptNames {
     history: "snapshot.debian.org",
     // The real-time flavours; `linux-source-…` holds what the others are built from.
     patches: (release, image, context) =>
-      /-rt-[a-z0-9]+$/.test(release) ? sourcePatches(sourceOf(image), "rt", context) : undefined,
+      /-rt-[a-z0-9]+$/.test(release) && hasRealTimePatches(image)
+        ? sourcePatches(sourceOf(image), "rt", context)
+        : undefined,
     // The banner ends with it, for example `#1 SMP PREEMPT_DYNAMIC Debian 6.1.9-1 (2024-01-31)`.
     // LINUX_PACKAGE_ID, which Debian's patch of the top Makefile makes of these, is part of texts in lib/dump_stack.c and kernel/hung_task.c.
     makeFlags: (version) => ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", `DISTRIBUTION_VERSION=${version}`],
     packageVersionIn: ({ version }) => / Debian (\d\S*)/.exec(version)?.[1],
   };
+}
+
+/** The changelog of 6.13.9-1 says that the patches are gone, and that the real-time flavour is a configuration of the same source. */
+function hasRealTimePatches(image: CatalogVersion): boolean {
+  return compareDebianVersions(sourceOf(image).version, "6.13.9-1~exp1") < 0;
 }
 
 function sourceOf({ source, version }: CatalogVersion): PackageVersion {

@@ -14,7 +14,8 @@ export interface OfferedKernel {
 /** Which kernel is wanted. */
 export type KernelRequest =
   | { readonly kind: "running"; readonly release: string; readonly banner: string }
-  | { readonly kind: "newest" }
+  /** `series`: of this series, such as `6.12`; default the one that the distribution installs. */
+  | { readonly kind: "newest"; readonly series?: string | undefined }
   | { readonly kind: "release"; readonly release: string };
 
 /** Where the source of a kernel is. */
@@ -80,8 +81,11 @@ export interface Distribution {
   packageVersionIn(image: ImageNames): string | undefined;
   /** All kernels for this machine's architecture, oldest first. */
   kernels(context: DistributionContext): Promise<readonly OfferedKernel[]>;
-  /** The release that this distribution installs by default today. */
-  newest(context: DistributionContext): Promise<string>;
+  /**
+   * The release that this distribution installs by default today, or the newest of a series such as `6.12`.
+   * @throws KmendError `KERNEL_NOT_OFFERED` with the series on offer.
+   */
+  newest(context: DistributionContext, series?: string): Promise<string>;
   /**
    * The release that a user's word names: whole, or without the architecture at its end.
    * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the nearest releases on offer.

@@ -55,7 +55,7 @@ function byDistance(kernels: readonly OfferedKernel[], asked: string): OfferedKe
 }
 
 /** `6.1` of `6.1.0-56-amd64`. */
-function seriesOf(release: string): string {
+export function seriesOf(release: string): string {
   return /^\d+\.\d+/.exec(release)?.[0] ?? release;
 }
 

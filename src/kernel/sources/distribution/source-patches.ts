@@ -4,8 +4,8 @@ import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../../../s
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { run } from "../../../support/run.ts";
 import { aptOptions, type PackageVersion } from "./apt.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { explainDownloadFailure } from "./apt-failures.ts";
-import type { DistributionContext } from "./distribution.ts";
 
 /**
  * The patches that one set of flavours is built with beside those in `linux-source-…`: Debian keeps them in its source package, in
@@ -15,12 +15,8 @@ import type { DistributionContext } from "./distribution.ts";
  * @returns folder with `series` and the patches.
  * @throws KmendError `PATCHES_NOT_OFFERED` (exit 5)
  */
-export async function sourcePatches(
-  source: PackageVersion,
-  set: string,
-  context: DistributionContext,
-): Promise<string> {
-  const packages = join(context.cache, "packages");
+export async function sourcePatches(source: PackageVersion, set: string, context: AptContext): Promise<string> {
+  const packages = packagesFolder(context);
   const folder = join(packages, `patches-${set}_${source.name}_${source.version}`);
   if (await exists(folder)) return folder;
   const fetch = async (): Promise<string> => {
@@ -46,15 +42,15 @@ async function fetchInto(
   work: string,
   source: PackageVersion,
   set: string,
-  { signal }: DistributionContext,
+  { apt: machine, signal }: AptContext,
 ): Promise<void> {
   const sources = join(work, "sources");
   const lists = join(work, "lists");
   for (const path of [sources, join(lists, "partial")]) await mkdir(path, { recursive: true }).catch(rethrowDiskErrors);
-  for (const [name, text] of await sourceEntries("/etc/apt")) await writeFile(join(sources, name), text);
+  for (const [name, text] of await sourceEntries(machine.sources)) await writeFile(join(sources, name), text);
   const own = ["-o", "Dir::Etc::SourceList=/dev/null", "-o", `Dir::Etc::SourceParts=${sources}`];
   const state = ["-o", `Dir::State::Lists=${lists}`, "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
-  const apt = [...aptOptions, ...own, ...state, "-o", "Acquire::Languages=none"];
+  const apt = [...aptOptions, ...machine.options, ...own, ...state, "-o", "Acquire::Languages=none"];
   // An archive of somebody else's may have no sources; what counts is whether the package is found.
   const updated = await run("apt-get", [...apt, "update"], { signal, allowFailure: true });
   signal?.throwIfAborted();

@@ -6,19 +6,19 @@ import { requireProgram } from "../../../support/find-program.ts";
 import { run } from "../../../support/run.ts";
 import { packTree } from "../pack-tree.ts";
 import { downloadSource, type PackageVersion } from "./apt.ts";
-import { AptKernels, type AptNames } from "./apt-kernels.ts";
+import { type AptContext, packagesFolder } from "./apt-archive.ts";
+import { AptKernels, type AptNames, type AptPlaces } from "./apt-kernels.ts";
 import type { Catalog, CatalogVersion } from "./catalog.ts";
 import { debianArchitectures } from "./debian.ts";
 import { upstreamVersion } from "./debian-version.ts";
-import type { DistributionContext } from "./distribution.ts";
 
 /**
  * Ubuntu's kernels. The image of release `5.15.0-91-generic` is in `linux-image-…`, signed, or `linux-image-unsigned-…`; configuration and modules are in
  * `linux-modules-…` and `linux-modules-extra-…`; the source of its version `5.15.0-91.101` is in `linux-source-5.15.0`, or in the source package only.
  */
 export class Ubuntu extends AptKernels {
-  constructor(root = "/", architecture = debianArchitectures[arch()] ?? arch()) {
-    super(ubuntuNames(architecture), root);
+  constructor(places: AptPlaces = {}, architecture = debianArchitectures[arch()] ?? arch()) {
+    super(ubuntuNames(architecture), places);
   }
 }
 
@@ -75,8 +75,8 @@ function sourcePackage(catalog: Catalog, name: string, image: CatalogVersion): P
 }
 
 /** The source package itself, with its changes applied, as an archive in the cache. */
-async function unpackedSource(source: PackageVersion, context: DistributionContext): Promise<string | undefined> {
-  const packages = join(context.cache, "packages");
+async function unpackedSource(source: PackageVersion, context: AptContext): Promise<string | undefined> {
+  const packages = packagesFolder(context);
   const archive = join(packages, `source-${source.name}_${source.version}.tar.zst`);
   if (await exists(archive)) return archive;
   const unpack = async (): Promise<string | undefined> => {
