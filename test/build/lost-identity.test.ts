@@ -57,7 +57,8 @@ describe("what exchanges its name with another", () => {
       ({ what, why }) => `${what}: ${/with the patch (.*?) was before/.exec(why)?.[1]}`,
     );
   const uses = `
-    int arm(int which) { return take(which ? &one : &two); }
+    extern int use(int *);
+    int arm(int which) { return use(which ? &one : &two); }
     int disarm(int which) { int *at = which ? &one : &two; *at -= 1; return *at; }`;
 
   test("is refused where all code of two variables uses the other one", async () => {

@@ -364,7 +364,9 @@ test("types that the kernel has differently are evidence of another configuratio
   ]);
 });
 
-test("any set of members compares as equal with itself, and as different with one more", async () => {
+test("any set of members compares as equal with itself, and as different with one more", {
+  timeout: 120_000,
+}, async () => {
   const member = fc.constantFrom("char", "short", "int", "long", "unsigned char", "void *", "struct other *");
   const members = fc.array(member, { minLength: 1, maxLength: 12 });
   await fc.assert(

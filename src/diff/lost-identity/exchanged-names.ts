@@ -66,8 +66,9 @@ function variableOf({ target }: Reference): Atom | undefined {
 }
 
 /** Functions: one has become what another was, and objects from before the patch hold its address. */
-function exchangedCallbacks({ original, patched, correlation, pair }: ComparedUnit): Refusal[] {
-  const changed = patched.atoms.filter((atom) => {
+function exchangedCallbacks({ original, patched, correlation, selection, pair }: ComparedUnit): Refusal[] {
+  // What differs in a line number alone is not carried.
+  const changed = selection.atoms.filter((atom) => {
     const before = correlation.originalOf.get(atom);
     return atom.kind === "function" && before !== undefined && !isSame(before, atom, before, original.arch);
   });

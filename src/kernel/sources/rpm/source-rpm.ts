@@ -183,7 +183,8 @@ async function findTree(rpm: RpmFile, build: string): Promise<string> {
   const exact = patched.filter((path) => path.includes(`${rpm.version}-${rpm.release}`));
   const [tree, ...more] = patched.length > 1 ? exact : patched;
   if (tree !== undefined && more.length === 0) return tree;
-  const names = patched.map((path) => relative(build, path));
+  // Below the folder of the package, see namesIn().
+  const names = patched.map((path) => relative(build, path).replace(/^[^/]+-build\//, ""));
   throw new KmendError({
     code: "SOURCE_RPM_WITHOUT_KERNEL",
     message: `%prep of the source RPM made ${names.length === 0 ? "no kernel source" : `${names.length} kernel sources`}`,
