@@ -144,6 +144,24 @@ describe("what exchanges its name with another", () => {
     expect(await told(source)).toEqual([]);
   });
 
+  test("functions that differ in a number alone, which moves on in all of them, are changed", async () => {
+    const show = (name: string, at: number): string =>
+      `static long ${name}(long *x) { take(x[${at}]); return take(x[${at} + OFFSET]) + 5; }`;
+    const found = await told(`extern int register_call(long (*)(long *));
+    #ifdef PATCHED
+    #define OFFSET 1
+    #else
+    #define OFFSET 0
+    #endif
+    #define AT(n) (n + OFFSET)
+    static long one(long *x) { return take(x[AT(20)] + 7) * 3; }
+    static long two(long *x) { return take(x[AT(21)] + 7) * 3; }
+    static long three(long *x) { return take(x[AT(22)] + 7) * 3; }
+    ${show("other", 30)}
+    int setup(int x) { register_call(one); register_call(two); register_call(three); register_call(other); return x; }`);
+    expect(found).toEqual([]);
+  });
+
   test("a function that becomes like another one is only changed", async () => {
     const found = await told(`extern int register_call(int (*)(int));
     static int same(int x) { return take(x * 3) + 5; }

@@ -78,6 +78,12 @@ function exchangedCallbacks({ original, patched, correlation, selection, pair }:
   );
   const added = patched.atoms.filter((atom) => atom.kind === "function" && !correlation.originalOf.has(atom));
   const users = collectUsers(original);
+  const formerOf = new Map<Atom, Atom>();
+  for (const atom of changed) {
+    const before = correlation.originalOf.get(atom) as Atom;
+    const other = functions.find((one) => one !== before && isSame(one, atom, before, original.arch));
+    if (other !== undefined) formerOf.set(before, other);
+  }
   return changed.flatMap((atom) => {
     const before = correlation.originalOf.get(atom) as Atom;
     const isHeld = (users.get(before) ?? []).some(
@@ -85,13 +91,10 @@ function exchangedCallbacks({ original, patched, correlation, selection, pair }:
     );
     if (!isHeld) return [];
     const place = { unit: pair.source, object: pair.object, function: atom.base };
-    const other = functions.find((candidate) => {
-      if (candidate === before || !isSame(candidate, atom, before, original.arch)) return false;
-      const now = correlation.patchedOf.get(candidate);
-      // Where the other stays what it was, the two have become alike.
-      return now === undefined || !isSame(candidate, now, candidate, original.arch);
-    });
-    if (other !== undefined)
+    const other = formerOf.get(before);
+    // Of functions that differ in a number alone, each may be like its neighbour when that number moves on: an exchange goes round, or one name is gone.
+    const isExchange = isRound(before, (one) => formerOf.get(one));
+    if (other !== undefined && (isExchange || !correlation.patchedOf.has(other)))
       return [
         refuse("NAMES_EXCHANGED", atom.base, place, { problem: `this function is what ${other.base} was before` }),
       ];
