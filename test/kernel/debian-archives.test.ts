@@ -29,20 +29,7 @@ afterEach(async () => {
 const debian = (sources?: string): Debian => new Debian({ root: join(root, "machine"), sources }, "amd64");
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 
-async function offerTwoKernels(): Promise<void> {
-  await archive.offerKernel("6.1.0-9-amd64", "6.1.27-1");
-  await archive.offerKernel("6.1.0-10-amd64", "6.1.38-4");
-  for (const [version, release] of [
-    ["6.1.27-1", "6.1.0-9-amd64"],
-    ["6.1.38-4", "6.1.0-10-amd64"],
-  ] as const) {
-    await archive.offer({
-      name: "linux-image-amd64",
-      version,
-      fields: { Depends: `linux-image-${release} (= ${version})` },
-    });
-  }
-}
+const offerTwoKernels = (): Promise<void> => archive.offerTwoKernels();
 
 describe("the newest", () => {
   const newest = (series?: string): Promise<string> => debian().newest(context, series);

@@ -34,20 +34,7 @@ const debian = (): Debian => new Debian({ root: join(root, "machine") }, "amd64"
 const sourceOf = async ({ source }: KernelFiles): Promise<string> => (await source()).path;
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 
-async function offerTwoKernels(): Promise<void> {
-  await archive.offerKernel("6.1.0-9-amd64", "6.1.27-1");
-  await archive.offerKernel("6.1.0-10-amd64", "6.1.38-4");
-  for (const [version, release] of [
-    ["6.1.27-1", "6.1.0-9-amd64"],
-    ["6.1.38-4", "6.1.0-10-amd64"],
-  ] as const) {
-    await archive.offer({
-      name: "linux-image-amd64",
-      version,
-      fields: { Depends: `linux-image-${release} (= ${version})` },
-    });
-  }
-}
+const offerTwoKernels = (): Promise<void> => archive.offerTwoKernels();
 
 describe("downloading", () => {
   beforeEach(offerTwoKernels);

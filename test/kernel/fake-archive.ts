@@ -111,6 +111,18 @@ export class FakeArchive {
     await rm(content, { recursive: true });
   }
 
+  /** An older and a newer kernel, with the versions of the meta package that lead to them. */
+  async offerTwoKernels(): Promise<void> {
+    for (const [version, release] of [
+      ["6.1.27-1", "6.1.0-9-amd64"],
+      ["6.1.38-4", "6.1.0-10-amd64"],
+    ] as const) {
+      await this.offerKernel(release, version);
+      const fields = { Depends: `linux-image-${release} (= ${version})` };
+      await this.offer({ name: "linux-image-amd64", version, fields });
+    }
+  }
+
   /** Offers image, headers and (unless `source` is false) source of a kernel release. */
   async offerKernel(release: string, version: string, source = true): Promise<void> {
     const series = /^\d+\.\d+/.exec(version)?.[0];
