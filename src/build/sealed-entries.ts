@@ -15,6 +15,7 @@ export async function refuseSealed(
   open: (object: string) => Promise<TargetObject>,
 ): Promise<Refusal[]> {
   const refusals = new Map<string, Refusal>();
+  const known = new Map<Reach, boolean>();
   for (const { plan, selection, reachOriginal, reachExternal } of resolved) {
     const { source, object } = plan.pair;
     for (const atom of selection.atoms) {
@@ -25,7 +26,10 @@ export async function refuseSealed(
         if (route.to !== "original" && route.to !== "external") continue;
         const name = route.to === "original" ? route.atom.name : route.name;
         const reach = route.to === "original" ? reachOriginal(route.atom) : reachExternal(route.name, route.weak);
-        if (!(await isSealed(name, reach, open))) continue;
+        // A unit refers to the same few things from many places.
+        const sealed = known.get(reach) ?? (await isSealed(name, reach, open));
+        known.set(reach, sealed);
+        if (!sealed) continue;
         const place = { unit: source, object, function: atom.name, detail: name };
         refusals.set(`${atom.name} ${name}`, refuse("ENTRY_SEALED", atom.name, place, { name }));
       }
