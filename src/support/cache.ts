@@ -5,7 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { requireTrustedCache } from "./cache-trust.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
-import { ownIdentity, startTime, whetherAlive } from "./process-identity.ts";
+import { isRunning, ownIdentity, whetherAlive } from "./process-identity.ts";
 
 /**
  * The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`.
@@ -224,7 +224,7 @@ async function stealLock(path: string, deadOwner: string): Promise<void> {
  */
 export async function sweepTemporaries(folder: string): Promise<void> {
   for (const { name, pid } of await temporariesIn(folder)) {
-    if ((await startTime(pid)) === "gone") {
+    if (!(await isRunning(pid))) {
       await rm(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }).catch(() => {});
     }
   }
@@ -234,7 +234,7 @@ export async function sweepTemporaries(folder: string): Promise<void> {
 export async function otherUsers(folder: string): Promise<number[]> {
   const users: number[] = [];
   for (const { pid } of await temporariesIn(folder)) {
-    if (pid !== process.pid && (await startTime(pid)) !== "gone") users.push(pid);
+    if (pid !== process.pid && (await isRunning(pid))) users.push(pid);
   }
   return users;
 }
