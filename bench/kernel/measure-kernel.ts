@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
-import { type EntrySizes, readUnitObject } from "../../src/diff/unit-object.ts";
+import type { EntrySizes } from "../../src/diff/tables.ts";
+import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";

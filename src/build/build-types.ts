@@ -1,7 +1,7 @@
 import type { Assumption, RewrittenPart } from "../adapt/adaptation.ts";
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
-import type { TargetKernel } from "../kernel/find.ts";
 import type { KernelChoice } from "../kernel/kernel-choice.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import type { ExternalRequest } from "./external-module.ts";

@@ -14,11 +14,11 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
 import { SilentProgress } from "../support/progress.ts";
 import { type ModuleTemplate, moduleTemplate } from "./assemble/kbuild-template.ts";
-import type { BuildContext } from "./build-context.ts";
+import type { BuildContext, ForeseenQuestion } from "./build-context.ts";
 import type { BuildOptions } from "./build-types.ts";
 import type { Session } from "./examination.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external-module.ts";
-import { type ForeseenQuestion, foreseeQuestion } from "./pairs/ask-kbuild.ts";
+import { foreseeQuestion } from "./pairs/ask-kbuild.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
 import { workOn } from "./stacked-updates.ts";
 

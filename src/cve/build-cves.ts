@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { build } from "../build/build.ts";
 import type { BuildOptions, BuildResult } from "../build/build-types.ts";
-import type { TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";

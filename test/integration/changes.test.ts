@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { BuildResult } from "../../src/build/build-types.ts";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 import { kmend } from "../cli/captured.ts";
 import { readPatchModule } from "./patch-module.ts";

@@ -11,7 +11,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { readHeader, readPlaces } from "../../src/kernel/types/btf-sections.ts";

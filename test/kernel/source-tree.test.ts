@@ -3,11 +3,12 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, wr
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type FindOptions, findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { parseBanner } from "../../src/kernel/image/banner.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { acquireSource } from "../../src/kernel/sources/fetch-source.ts";
 import { requireSameVersion } from "../../src/kernel/sources/source-tree.ts";
+import type { FindOptions, TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { exists } from "../../src/support/cache.ts";
 import { buildId, tinyKernel } from "./tiny-kernel.ts";
 

@@ -3,7 +3,7 @@ import { type DraftSection, type DraftSymbol, draftSection, draftSymbol, type Ob
 import { formatAddress } from "../../elf/bytes.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../elf/constants.ts";
 import type { KernelImage } from "../../kernel/image/kernel-image.ts";
-import type { ManifestSymbol } from "../../patch-module/manifest-note.ts";
+import type { ManifestSymbol } from "../../patch-module/manifest.ts";
 import { type KlpRelocation, placesSection } from "./extract.ts";
 
 /** Bounds of the running kernel's notes (NOTES of include/asm-generic/vmlinux.lds.h), which modules cannot link against. */

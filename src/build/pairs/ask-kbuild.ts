@@ -1,24 +1,9 @@
 import { dirname, join } from "node:path";
 import type { PatchFile } from "../../change/patch-files.ts";
 import { createShadow } from "../../kernel/tree/shadow.ts";
-import { objectPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
-import { type KbuildQuestion, type Membership, membershipOf, UnitLists } from "../../kernel/tree/units.ts";
-import { type BuildContext, kbuildOf } from "../build-context.ts";
-
-/** What Kbuild says of source files that were not compiled before. */
-export interface KbuildAnswer {
-  /** By source path. */
-  readonly membership: ReadonlyMap<string, Membership>;
-  /** By object as Kbuild names it; not of all. */
-  readonly commands: ReadonlyMap<string, UnitCommand>;
-}
-
-/** A question that was put to Kbuild before the patch was applied. */
-export interface ForeseenQuestion {
-  /** Source paths, sorted. */
-  readonly sources: readonly string[];
-  readonly answer: Promise<KbuildAnswer>;
-}
+import { objectPath, unitCommands } from "../../kernel/tree/unit-command.ts";
+import { type KbuildQuestion, membershipOf, UnitLists } from "../../kernel/tree/units.ts";
+import { type BuildContext, type ForeseenQuestion, type KbuildAnswer, kbuildOf } from "../build-context.ts";
 
 /** Up to how many units their commands are asked for before it is known whether they are built. */
 const fewUnits = 8;

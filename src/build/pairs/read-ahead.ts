@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
-import { type EntrySizes, readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
-import type { TargetKernel } from "../../kernel/find.ts";
+import type { EntrySizes } from "../../diff/tables.ts";
+import { readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../../kernel/modules/symvers.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
 import { matchUnit, type Proof } from "../../match/match-unit.ts";
 import type { TargetObjects } from "../resolve/target-objects.ts";
 import type { OriginalUnit } from "./unit-pairs.ts";

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
-import type { TargetKernel } from "../../kernel/find.ts";
 import type { Kallsyms } from "../../kernel/image/kallsyms.ts";
 import type { ExternalModule } from "../../kernel/modules/external-module.ts";
 import { ShippedModules } from "../../kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
 import { ModuleObject } from "../../match/module-object.ts";
 import { type PatchInForce, StackedObject } from "../../match/stacked-object.ts";
 import type { TargetObject } from "../../match/target-object.ts";

@@ -1,9 +1,10 @@
-import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
+import type { BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { buildExitCodes, requestOf } from "../options/build-request.ts";
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
-import { externalOf, externalOptions } from "../options/external-options.ts";
-import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { externalOptions } from "../options/external-options.ts";
+import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 
@@ -104,14 +105,6 @@ export const buildCommand: CommandDefinition = {
   },
 };
 
-/** Exit code of each outcome. */
-export const buildExitCodes: Readonly<Record<BuildResult["outcome"], ExitCode>> = {
-  built: ExitCode.done,
-  unchanged: ExitCode.unchanged,
-  refused: ExitCode.refused,
-  failed: ExitCode.failure,
-};
-
 /** Checks the requirements and builds; shared with `try`, which puts the module into a folder of its own. */
 export async function runBuild(
   context: CommandContext,
@@ -130,27 +123,4 @@ export async function runBuild(
   });
   const { build } = await import("../../build/build.ts");
   return build({ ...requestOf(context, options, output), patches });
-}
-
-/** What the options ask of a build, but for the patches. */
-export function requestOf(
-  { progress, signal }: CommandContext,
-  options: OptionValues,
-  output: string | undefined,
-): Omit<BuildOptions, "patches"> {
-  return {
-    ...kernelOf(options),
-    ...externalOf(options),
-    output,
-    name: options.text("name"),
-    replace: options.flag("replace"),
-    jobs: options.integer("jobs"),
-    maxUnits: options.integer("maxUnits"),
-    allowLayout: options.list("allowLayout"),
-    adapt: options.flag("adapt"),
-    removable: options.flag("removable"),
-    skipCompilerCheck: options.flag("skipGccCheck"),
-    progress,
-    signal,
-  };
 }

@@ -128,7 +128,16 @@ export class KernelImage {
    * @throws KmendError `KALLSYMS_…`
    */
   get kallsyms(): Kallsyms {
-    this.#kallsyms ??= loadKallsyms(this);
+    this.#kallsyms ??= loadKallsyms(
+      {
+        path: this.unpacked.path,
+        littleEndian: this.littleEndian,
+        sections: this.loaded,
+        contentOf: (section) => this.contentOf(section),
+        bytesAt: (address, length) => this.bytesAt(address, length),
+      },
+      this.unpacked.folder,
+    );
     return this.#kallsyms;
   }
 

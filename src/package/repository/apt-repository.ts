@@ -7,7 +7,7 @@ import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/ca
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { run } from "../../support/run.ts";
 import { checked } from "../package-name.ts";
-import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository.ts";
+import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository-format.ts";
 
 /** A repository of debs: `deb [signed-by=…] URL SUITE main`. */
 export const apt: RepositoryFormat = {
