@@ -24,7 +24,7 @@ import { findInTree } from "./tree-kernel.ts";
  */
 export async function findTargetKernel(options: FindOptions = {}): Promise<TargetKernel> {
   const progress = options.progress ?? new SilentProgress();
-  const cache = options.cache ?? cacheRoot();
+  const cache = cacheRoot();
   if (options.source !== undefined) return findInTree(options.source, options, cache, progress);
   const distribution =
     options.distribution ??

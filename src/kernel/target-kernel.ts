@@ -23,8 +23,6 @@ export type MakeImage = (request: ImageRequest) => Promise<CompanionFiles & { re
 export interface FindOptions extends KernelChoice {
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Cache folder; default {@link cacheRoot}. */
-  readonly cache?: string | undefined;
   readonly distribution?: Distribution | undefined;
   /** Compilers at once when an image is built; default all cores. */
   readonly jobs?: number | undefined;

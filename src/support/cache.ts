@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { requireTrustedCache } from "./cache-trust.ts";
+import { environmentVariable } from "./environment.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 import { isRunning, ownIdentity, whetherAlive } from "./process-identity.ts";
 
@@ -19,9 +20,9 @@ export function cacheRoot(): string {
 
 /** The same, for messages. */
 export function cachePath(): string {
-  const own = process.env["KMEND_CACHE"];
+  const own = environmentVariable("KMEND_CACHE");
   if (own !== undefined && own !== "") return resolve(own);
-  const xdg = process.env["XDG_CACHE_HOME"];
+  const xdg = environmentVariable("XDG_CACHE_HOME");
   return resolve(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
 }
 

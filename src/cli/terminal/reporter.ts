@@ -1,3 +1,4 @@
+import { environmentVariable } from "../../support/environment.ts";
 import type { Progress } from "../../support/progress.ts";
 import { type ProgramMessage, programs } from "../../support/run.ts";
 import { type StreamTraits, type Style, styleFor } from "./style.ts";
@@ -46,7 +47,7 @@ export class Reporter implements Progress {
     this.#stream = terminal(stream);
     this.#verbosity = verbosity;
     this.#style = styleFor(stream);
-    this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
+    this.#live = stream.isTTY === true && environmentVariable("TERM") !== "dumb";
     if (verbosity >= 2) programs.subscribe(this.#showProgram);
   }
 
