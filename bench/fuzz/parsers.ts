@@ -209,7 +209,7 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
       const image = await KernelImage.open(inFile(input, scratch, "vmlinuz"), join(scratch, "cache"));
       try {
         await image.readBanner(join(scratch, "cache"));
-        const { kallsyms } = image;
+        const kallsyms = image.kallsyms();
         for (const index of kallsyms.indicesOf("t_show")) kallsyms.addressOf(index);
         if (image.btf !== undefined) new Btf(image.btf, "image");
       } finally {

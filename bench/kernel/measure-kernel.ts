@@ -27,7 +27,7 @@ export async function measureImage(path: string, cache: string): Promise<ImageMe
   const started = performance.now();
   const image = await KernelImage.open(path, cache);
   const opened = performance.now();
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const [schedule] = kallsyms.indicesOf("schedule");
   const btf = new Btf(image.btf ?? new Uint8Array(0), path);
   const task = btf.find(BtfKind.struct, "task_struct").length;

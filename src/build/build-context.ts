@@ -5,6 +5,7 @@ import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import type { UnitCommand } from "../kernel/tree/unit-command.ts";
 import type { KbuildQuestion, Membership } from "../kernel/tree/units.ts";
 import type { Progress } from "../support/progress.ts";
+import type { Early, Prefetch } from "./prefetch.ts";
 
 /** Where and how units are compiled. */
 export interface BuildContext {
@@ -24,6 +25,8 @@ export interface BuildContext {
   readonly logFile: string;
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
+  /** What is begun early, for the whole build. */
+  readonly prefetch: Prefetch;
   /** What Kbuild is being asked since before the patch was applied. */
   readonly foreseen?: ForeseenQuestion | undefined;
 }
@@ -50,5 +53,5 @@ export interface KbuildAnswer {
 export interface ForeseenQuestion {
   /** Source paths, sorted. */
   readonly sources: readonly string[];
-  readonly answer: Promise<KbuildAnswer>;
+  readonly answer: Early<KbuildAnswer>;
 }

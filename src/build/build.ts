@@ -82,7 +82,7 @@ async function addressesKept(
   const objects = new Set(resolved.map(({ plan }) => plan.pair.object));
   const known = new Map(await Promise.all([...objects].map(async (name) => [name, await types.of(name)] as const)));
   return keptAddresses(resolved, {
-    hasLockdep: kernel.image.kallsyms.indicesOf("lock_acquire").length > 0,
+    hasLockdep: kernel.image.kallsyms().indicesOf("lock_acquire").length > 0,
     typesOf: (object) => known.get(object),
   });
 }

@@ -113,12 +113,12 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   const { progress, context, kernel, change, external } = session;
   const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
   const entrySizes = await entrySizesOf(kernel, tableStructs);
-  const ahead = new ReadAhead(kernel, objects, entrySizes, external?.symvers);
+  const ahead = new ReadAhead(kernel, objects, context.prefetch, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   let isAboutTypes: boolean | undefined;
   const units = await compileUnits(change, followed, context, (all, known) => {
     ahead.start(all, known);
-    session.template().catch(() => {});
+    session.template.begin();
     isAboutTypes = mayChangeTypes(change.files);
   });
   const notBuilt = units.notBuilt.map((path) => `${path} is not built for this kernel`);

@@ -46,10 +46,10 @@ describe.skipIf(newest === undefined)("the newest kernel of another suite, split
     expect(release).toBe(newest);
     expect(image.banner.release).toBe(release);
     expect(readFileSync(kernel.configPath, "utf8")).toContain(`\nCONFIG_BUILD_SALT="${release}"\n`);
-    expect(image.kallsyms.count).toBeGreaterThan(80_000);
+    expect(image.kallsyms().count).toBeGreaterThan(80_000);
     const symvers = await readSymvers(kernel.symversPath);
     const exported = [...symvers.names()].filter((name) => symvers.get(name)?.owner === "vmlinux");
-    expect(exported.filter((name) => image.kallsyms.indicesOf(name).length === 0)).toEqual([]);
+    expect(exported.filter((name) => image.kallsyms().indicesOf(name).length === 0)).toEqual([]);
     const modules = await ShippedModules.open(kernel.modulesDir);
     expect(modules.find("ext4")).toBeDefined();
     expect(readdirSync(kernel.modulesDir ?? "")).toEqual(

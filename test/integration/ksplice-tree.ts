@@ -174,7 +174,7 @@ export class KspliceTree {
 
 /** What `nm` would say of the kernel's vmlinux: the packages have no more than a stub of the file. */
 function systemMap({ image }: TargetKernel): string {
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const lines: string[] = [];
   for (let index = 0; index < kallsyms.count; index++) {
     const address = BigInt.asUintN(64, BigInt(kallsyms.addressOf(index)));

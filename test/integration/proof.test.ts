@@ -37,8 +37,8 @@ describe("a tampered kernel image", () => {
 
   /** Offset in the image file of a byte of a function. */
   function placeOf(name: string, offset: number): number {
-    const [index] = kernel.image.kallsyms.indicesOf(name);
-    const address = kernel.image.kallsyms.addressOf(index as number) + offset;
+    const [index] = kernel.image.kallsyms().indicesOf(name);
+    const address = kernel.image.kallsyms().addressOf(index as number) + offset;
     const section = kernel.image.sectionAt(address);
     if (section === undefined) throw new Error(`the image has no section for ${name}`);
     return section.offset + (address - section.address);

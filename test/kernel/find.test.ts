@@ -54,7 +54,7 @@ test("a kernel is known by the build id of its image", async () => {
     folder: join(root, "cache/kernels", buildId),
     imagePath: join(root, "vmlinuz"),
   });
-  expect(kernel.image.kallsyms.indicesOf("_text")).toHaveLength(1);
+  expect(kernel.image.kallsyms().indicesOf("_text")).toHaveLength(1);
 });
 
 test("requests: newest, a release, the running kernel, and the kernel of an image", async () => {

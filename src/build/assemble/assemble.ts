@@ -12,6 +12,7 @@ import { KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { BuildContext } from "../build-context.ts";
 import type { BuildOptions, BuildResult } from "../build-types.ts";
+import type { Early } from "../prefetch.ts";
 import { patchedModules } from "../resolve/patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "../resolve/plan.ts";
 import type { Warning } from "../warnings/find-warnings.ts";
@@ -36,7 +37,7 @@ export interface AssemblyRequest {
   readonly tree: PreparedTree;
   readonly context: BuildContext;
   /** How this kernel's Kbuild makes modules; found out once. */
-  readonly template: () => Promise<ModuleTemplate>;
+  readonly template: Early<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
   /** How the change was rewritten before. */
@@ -58,7 +59,7 @@ export async function assemble(
   const { signal, progress } = context;
   const resolved = inLinkOrder(units);
   const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
-  const template = await request.template();
+  const template = await request.template.result();
   const file = await progress.phase("link", "Link the patch module", async () => {
     const jumps = jumpsOf(resolved, !staysInMemory);
     const extracts = resolved.map((unit, number) =>

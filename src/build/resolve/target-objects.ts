@@ -47,7 +47,7 @@ export class TargetObjects {
 
   /** The kernel's symbol table, which every object is resolved against. @throws KmendError `KALLSYMS_…` */
   async symbols(): Promise<Kallsyms> {
-    return this.#kernel.image.kallsyms;
+    return this.#kernel.image.kallsyms();
   }
 
   async #read(object: string): Promise<TargetObject> {

@@ -127,7 +127,7 @@ export class KernelImage {
    * The kernel's symbol table, decoded on the first call and kept in the cache.
    * @throws KmendError `KALLSYMS_…`
    */
-  get kallsyms(): Kallsyms {
+  kallsyms(): Kallsyms {
     this.#kallsyms ??= loadKallsyms(
       {
         path: this.unpacked.path,
@@ -157,7 +157,7 @@ export class KernelImage {
   }
 
   #findBanner(): string {
-    const { kallsyms } = this;
+    const kallsyms = this.kallsyms();
     const symbol = kallsyms.indicesOf("linux_banner")[0];
     const address = symbol === undefined ? undefined : kallsyms.addressOf(symbol);
     const section = address === undefined ? undefined : this.sectionAt(address);
