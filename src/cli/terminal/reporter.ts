@@ -81,9 +81,18 @@ export class Reporter implements Progress {
   }
 
   note(text: string): void {
+    this.#remark("note", text);
+  }
+
+  /** Something that the author of a patch has to look at. */
+  warning(text: string): void {
+    this.#remark("warning", text);
+  }
+
+  #remark(kind: "note" | "warning", text: string): void {
     if (this.notes.has(text)) return;
     this.notes.add(text);
-    this.#say(`${this.#style("yellow", "note:")} ${text}`);
+    this.#say(`${this.#style("yellow", `${kind}:`)} ${text}`);
   }
 
   /** Clears the live list, so that other text can follow. */
