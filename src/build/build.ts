@@ -9,6 +9,8 @@ import { type Examination, examineChange, type Session } from "./examination.ts"
 import { isFromElsewhere } from "./foreign-types.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
 import type { CompiledUnits } from "./pairs/unit-pairs.ts";
+import { RecordedQuestions } from "./repro/questions.ts";
+import { requireReproFolder, saveBuildRepro } from "./repro/save-repro.ts";
 import { describeFunctions } from "./resolve/describe-functions.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import { withSession } from "./session.ts";
@@ -22,10 +24,30 @@ import type { Warning } from "./warnings/find-warnings.ts";
  * @throws KmendError for everything that keeps it from finding out: a patch that does not apply, a missing kernel, a compiler error.
  */
 export async function build(options: BuildOptions): Promise<BuildResult> {
-  return withSession(options, buildChange);
+  const { saveRepro } = options;
+  if (saveRepro === undefined) return withSession(options, buildOf);
+  await requireReproFolder(saveRepro);
+  return withSession(options, (session) => buildAndSave(session, saveRepro));
 }
 
-async function buildChange(asked: Session): Promise<BuildResult> {
+/** @param folder that gets what the build read, also when it ends with an error. */
+async function buildAndSave(asked: Session, folder: string): Promise<BuildResult> {
+  const questions = new RecordedQuestions();
+  const { external } = asked;
+  const recorded = external && { ...external, symvers: questions.symbols(external.symvers) };
+  const session = { ...asked, questions, external: recorded };
+  try {
+    const result = await buildOf(session);
+    await saveBuildRepro(folder, session, questions, { result });
+    return result;
+  } catch (error) {
+    if (!asked.context.signal?.aborted) await saveBuildRepro(folder, session, questions, { error });
+    throw error;
+  }
+}
+
+/** A build whose patch has been applied: examines the change, and makes the module. */
+export async function buildOf(asked: Session): Promise<BuildResult> {
   const refused = await examineChange(asked);
   const isRewritten = asked.options.adapt === true && refused.refusals.length > 0;
   const rewritten = isRewritten ? await adaptChange(asked, refused) : [];
@@ -65,10 +87,15 @@ async function buildExamined(
     const changed = resolved.map(({ plan }) => plan.pair);
     await requireKernelTypes(changed, examination.types, session.kernel.release, context);
   }
-  // Nobody looks into the shadows any more, and the linker leaves time to remove their thousands of links.
+  if (session.isRepeated === true) {
+    const kept = await addressesKept(session, resolved, examination.types);
+    return resultOf(session, "built", { units, notes, functions, resolved, kept });
+  }
+  // Nobody but a repro looks into the shadows any more, and the linker leaves time to remove their thousands of links.
+  const emptied = session.options.saveRepro === undefined ? removeShadows(context.folder) : undefined;
   const kept = await addressesKept(session, resolved, examination.types);
   const request = { ...session, keptAddresses: kept };
-  const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(context.folder)]);
+  const [module] = await Promise.all([assemble(request, resolved, symvers), emptied]);
   const adapted = adaptation && { parts: adaptation.parts, assumptions: adaptation.assumptions };
   return resultOf(session, "built", { units, notes, functions, resolved, module, kept, adapted });
 }

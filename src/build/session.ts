@@ -21,6 +21,7 @@ import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./ex
 import { foreseeQuestion } from "./pairs/ask-kbuild.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
 import { anyOf, Prefetch } from "./prefetch.ts";
+import { askOnly } from "./repro/questions.ts";
 import { workOn } from "./stacked-updates.ts";
 
 /**
@@ -99,7 +100,7 @@ export async function withSession<Result>(
       changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
     const facts = { options, name, output, kernel, compiler, tree, context, template, change, external };
-    const result = await work({ ...facts, progress, started });
+    const result = await work({ ...facts, progress, started, questions: askOnly });
     await rm(logFile, { force: true });
     return result;
   } finally {

@@ -45,6 +45,11 @@ export class TargetObjects {
     return opened;
   }
 
+  /** Names of all that {@link open} was asked for. */
+  opened(): readonly string[] {
+    return [...this.#opened.keys()];
+  }
+
   /** The kernel's symbol table, which every object is resolved against. @throws KmendError `KALLSYMS_…` */
   async symbols(): Promise<Kallsyms> {
     return this.#kernel.image.kallsyms();

@@ -5,6 +5,7 @@ import { buildExitCodes, requestOf } from "../options/build-request.ts";
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
 import { externalOptions } from "../options/external-options.ts";
 import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
+import { saveReproOption } from "../options/repro-option.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 
@@ -60,6 +61,7 @@ export const buildCommand: CommandDefinition = {
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
     ...buildOptions,
+    saveReproOption,
     {
       flags: "--cve <ID>",
       description: "build the fix of this vulnerability, by its number (repeatable)",
@@ -99,6 +101,11 @@ export const buildCommand: CommandDefinition = {
       return buildByCve(context, operands, options);
     }
     if (operands.length === 0) throw usageError("kmend build", "a patch is missing, or --cve or --all-cves");
+    if (options.flag("adapt") && options.text("saveRepro") !== undefined)
+      throw usageError(
+        "kmend build",
+        "--save-repro and --adapt exclude each other; save the patch that kmend adapt writes",
+      );
     const result = await runBuild(context, operands, options, ["build"], options.text("output"));
     reportBuild(context, result);
     return buildExitCodes[result.outcome];

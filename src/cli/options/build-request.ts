@@ -28,6 +28,7 @@ export function requestOf(
     allowLayout: options.list("allowLayout"),
     adapt: options.flag("adapt"),
     removable: options.flag("removable"),
+    saveRepro: options.text("saveRepro"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     progress,
     signal,
