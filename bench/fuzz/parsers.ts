@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { compareObjects } from "../../src/build/compare-objects.ts";
+import { repeatRun } from "../../src/build/repro/repeat.ts";
 import { cItems, cTokens, definedNames } from "../../src/change/c-tokens.ts";
 import { readPatchFile } from "../../src/change/patch-files.ts";
 import { sourceFunctions } from "../../src/change/source-functions.ts";
@@ -25,6 +26,7 @@ import { readSymbolTable } from "../../src/match/symbol-table.ts";
 import { readManifest } from "../../src/package/package-manifest.ts";
 import { parseManifestNote } from "../../src/patch-module/manifest-note.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
+import { sha256 } from "../../src/support/cache.ts";
 import { readTarball } from "../../src/update/tar-reader.ts";
 import { type RecordFacts, recordText } from "../../test/cve/record-text.ts";
 import { tinyKernel } from "../../test/kernel/tiny-kernel.ts";
@@ -217,6 +219,15 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
       }
     },
   },
+  repros: {
+    seeds: () => [Buffer.from(JSON.stringify(reproRecord()))],
+    read: (input, scratch) => {
+      inFile(compiled4(), scratch, "original-a.o");
+      inFile(compiled4(), scratch, "patched-b.o");
+      inFile(input, scratch, "repro.json");
+      return repeatRun({ folder: scratch });
+    },
+  },
   symvers: {
     seeds: texts(
       "0x00112233\tprintk\tvmlinux\tEXPORT_SYMBOL\t\n0x00112234\tfuse_x\tfs/fuse/fuse\tEXPORT_SYMBOL_GPL\tNS\n",
@@ -257,6 +268,18 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
     read: (input, scratch) => readManifest(inFile(input, scratch, "fleet.yaml")),
   },
 };
+
+/** What `diff --save-repro` writes of two equal objects. */
+function reproRecord(): object {
+  const digest = sha256(compiled4());
+  return {
+    ...{ schema: 1, command: "diff", kmend: "0.1.0", error: null },
+    options: { original: "original-a.o", patched: "patched-b.o", layouts: "ignore", allowLayout: [] },
+    called: { "original-a.o": "a.o", "patched-b.o": "b.o" },
+    result: { schema: 1, outcome: "unchanged" },
+    files: { "original-a.o": digest, "patched-b.o": digest },
+  };
+}
 
 let known: Buffer | undefined;
 function compiled4(): Buffer {

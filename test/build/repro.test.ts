@@ -103,6 +103,7 @@ test.each<[string, () => void]>([
   ["is of another kind", () => rewrite((text) => text.replace('"diff"', '"load"'))],
   ["names a file elsewhere", () => rewrite((text) => text.replaceAll("original-a.o", "../original-a.o"))],
   ["names an absolute path", () => rewrite((text) => text.replaceAll("original-a.o", "/etc/passwd"))],
+  ["does not list a file", () => rewrite((text) => text.replace(/"original-a.o": "[0-9a-f]{64}",/, ""))],
   ["has a file that was changed", () => writeFileSync(join(folder, "original-a.o"), "x")],
   [
     "has a link in place of a file",

@@ -222,12 +222,12 @@ async function reopenExternal(
   return { name, path, release, compiler, file: await readFile(path), source: folder, symvers };
 }
 
-async function answersIn(folder: string, { answers }: BuildRepro): Promise<Map<string, Answer>> {
+async function answersIn(folder: string, { answers, files }: BuildRepro): Promise<Map<string, Answer>> {
   return new Map(
     Object.entries(answers).map(([name, answer]): [string, Answer] => {
       if (!isUnits(name) || "error" in answer) return [name, answer];
       const value = answer.value as Omit<CompiledUnits, "pairs"> & { readonly pairs?: unknown };
-      const pairs = readPairs(folder, value?.pairs).map(({ source, object, original, patched }) => ({
+      const pairs = readPairs(folder, value?.pairs, files).map(({ source, object, original, patched }) => ({
         ...{ source, object, originalPath: original && join(folder, original) },
         patchedPath: join(folder, patched),
       }));

@@ -147,6 +147,8 @@ export async function readRepro(folder: string): Promise<Repro> {
   } catch (error) {
     throw notARepro(folder, error instanceof z.core.$ZodError ? z.prettifyError(error) : messageOf(error), error);
   }
+  for (const name of neededFiles(record))
+    if (record.files[name] === undefined) throw notARepro(folder, `it does not list ${name}`);
   const top = await realpath(folder);
   for (const [name, digest] of Object.entries(record.files)) {
     const place = await realpath(join(folder, name)).catch(() => "");
@@ -159,10 +161,24 @@ export async function readRepro(folder: string): Promise<Repro> {
   return record;
 }
 
+/** Files that a repetition reads whatever the answers are. */
+function neededFiles(record: Repro): readonly string[] {
+  if (record.command === "diff") {
+    const { original, patched, symtab, symvers } = record.options;
+    return [original, patched, symtab, symvers].filter((name) => name !== undefined);
+  }
+  const { patches, external } = record;
+  const usual = ["config", "Module.symvers.gz", "image.gz", "kallsyms.gz", "modules/modules.order"];
+  const ofExternal = external === undefined ? [] : [`external/${external.name}.ko`, "external/Module.symvers"];
+  return [...usual, ...patches, ...ofExternal];
+}
+
 /** The units in the answer of that name. @throws KmendError `NOT_A_REPRO` */
-export function readPairs(folder: string, value: unknown): ReproPair[] {
+export function readPairs(folder: string, value: unknown, files: Repro["files"]): ReproPair[] {
   const parsed = pairsShape.safeParse(value);
   if (!parsed.success) throw notARepro(folder, z.prettifyError(parsed.error));
+  for (const name of parsed.data.flatMap(({ original, patched }) => [original ?? patched, patched]))
+    if (files[name] === undefined) throw notARepro(folder, `it does not list ${name}`);
   return parsed.data;
 }
 
