@@ -80,19 +80,25 @@ export const buildCommand: CommandDefinition = {
   ],
   examples: [
     { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
-    { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
-    { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
+    {
+      command: "kmend build --kernel newest a.patch b.patch",
+      description: "build two patches for the newest stock kernel",
+    },
+    {
+      command: "kmend build --source ~/linux fix.patch",
+      description: "build for the kernel that was built from this tree",
+    },
     {
       command: "kmend build --cve CVE-2026-12345 --git ~/linux-stable",
-      description: "the fix of a vulnerability, from a clone of the stable tree",
+      description: "build the fix of a vulnerability from a clone of the stable tree",
     },
     {
       command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
-      description: "for that RPM's kernel",
+      description: "build for the kernel of this source RPM",
     },
     {
       command: "kmend build --oot-module wifi.ko --oot-module-src ~/wifi fix.patch",
-      description: "for a module that is not part of the kernel",
+      description: "build for a module that is not part of the kernel",
     },
   ],
   exitCodes: {

@@ -16,8 +16,8 @@ export const checkCommand: CommandDefinition = {
     cveDataOption,
   ],
   examples: [
-    { command: "kmend check || echo look", description: "in a script or a monitoring system" },
-    { command: "kmend check --cves --min-cvss 7", description: "is one of the serious vulnerabilities open?" },
+    { command: "kmend check || echo look", description: "use it in a script or a monitoring system" },
+    { command: "kmend check --cves --min-cvss 7", description: "check whether a serious vulnerability is open" },
   ],
   exitCodes: {
     [ExitCode.failure]: "an installed patch module is not active, or a vulnerability is open",

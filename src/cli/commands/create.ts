@@ -12,8 +12,11 @@ export const createCommand: CommandDefinition = {
   arguments: [{ name: "KERNEL_SOURCE", description: "source tree of the running kernel", offers: [{ files: ["/"] }] }],
   options: [...createOptions, { flags: "--no-install", description: "never install missing packages" }],
   examples: [
-    { command: "kmend create --patch=fix.patch ~/linux", description: "an update from a patch" },
-    { command: "kmend create --git=fixed --series ~/linux", description: "a commit, on top of the last update" },
+    { command: "kmend create --patch=fix.patch ~/linux", description: "make an update from a patch" },
+    {
+      command: "kmend create --git=fixed --series ~/linux",
+      description: "make an update from a commit, on top of the last update",
+    },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",

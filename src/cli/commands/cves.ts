@@ -51,7 +51,7 @@ export const cvesCommand: CommandDefinition = {
     },
     {
       command: "kmend cves --kernel newest --min-cvss 7 --plan --git ~/linux-stable",
-      description: "which of the serious ones can be closed",
+      description: "list which serious vulnerabilities can be closed",
     },
   ],
   exitCodes: { [ExitCode.environment]: "the environment is not ready, or there are no records yet" },

@@ -24,7 +24,7 @@ export const installCommand: CommandDefinition = {
     dryRunOption,
   ],
   examples: [
-    { command: "kmend install livepatch-fix.ko", description: "for the running kernel" },
+    { command: "kmend install livepatch-fix.ko", description: "install it for the running kernel" },
     {
       command: "kmend install --initramfs livepatch-fix.ko",
       description: "load it before the first service starts",
@@ -57,7 +57,7 @@ export const uninstallCommand: CommandDefinition = {
     },
   ],
   options: [kernelOption, dryRunOption],
-  examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],
+  examples: [{ command: "kmend uninstall livepatch-fix", description: "remove it for the running kernel" }],
   exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },
   async run(context, operands, options) {
     const { uninstall } = await import("../../host/installed/install.ts");

@@ -20,9 +20,9 @@ export const loadCommand: CommandDefinition = {
     dryRunOption,
   ],
   examples: [
-    { command: "kmend load livepatch-fix.ko", description: "a file" },
+    { command: "kmend load livepatch-fix.ko", description: "load a file" },
     { command: "kmend load --dry-run livepatch-fix.ko", description: "check whether it can be loaded" },
-    { command: "kmend load --all", description: "all that are installed for the running kernel" },
+    { command: "kmend load --all", description: "load all modules that are installed for the running kernel" },
   ],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {

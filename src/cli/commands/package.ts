@@ -73,12 +73,12 @@ export const packageCommand: CommandDefinition = {
     ...buildOptions,
   ],
   examples: [
-    { command: "kmend package --format deb livepatch-fix.ko", description: "a deb of a finished module" },
+    { command: "kmend package --format deb livepatch-fix.ko", description: "make a deb of a finished module" },
     {
       command: "kmend package --format rpm --kernel newest --cve CVE-2024-12345 fix.patch",
       description: "build a patch and make an RPM of it",
     },
-    { command: "kmend package --format rpm fleet.yaml", description: "every package of a manifest" },
+    { command: "kmend package --format rpm fleet.yaml", description: "make every package of a manifest" },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",

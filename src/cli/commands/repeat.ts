@@ -8,7 +8,9 @@ export const repeatCommand: CommandDefinition = {
     "Repeats a run of kmend build or kmend diff from the folder that --save-repro wrote: repeats the comparison, the proof and the decision, and reports whether the outcome is the same. Needs no kernel packages, source or compiler, only patch(1) and pahole(1). Runs nothing from the folder and makes no module.",
   arguments: [{ name: "DIR", description: "folder that build --save-repro or diff --save-repro wrote" }],
   options: [],
-  examples: [{ command: "kmend repeat repro/", description: "does this version of kmend give the same result?" }],
+  examples: [
+    { command: "kmend repeat repro/", description: "check whether this version of kmend gives the same result" },
+  ],
   exitCodes: { [ExitCode.done]: "the outcome is the same", [ExitCode.failure]: "the outcome is another one" },
   async run(context, [folder], _options) {
     const { repeatRun } = await import("../../build/repro/repeat.ts");

@@ -22,7 +22,10 @@ export const repoCommand: CommandDefinition = {
   ],
   examples: [
     { command: "kmend repo /srv/live-patches *.rpm", description: "publish RPMs" },
-    { command: "kmend repo --gpg-key KEYID --keep 3 /srv/debian *.deb", description: "a signed apt repository" },
+    {
+      command: "kmend repo --gpg-key KEYID --keep 3 /srv/debian *.deb",
+      description: "publish debs in a signed apt repository",
+    },
   ],
   exitCodes: { [ExitCode.failure]: "failure", [ExitCode.environment]: "the environment is not ready" },
   async run(context, operands, options) {

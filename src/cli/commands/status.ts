@@ -28,7 +28,7 @@ export const statusCommand: CommandDefinition = {
     { command: "kmend status --watch", description: "follow a transition" },
     {
       command: "kmend status --prometheus /var/lib/prometheus/node-exporter/kmend.prom",
-      description: "metrics, from a timer",
+      description: "write metrics, for example from a timer",
     },
   ],
   exitCodes: {},

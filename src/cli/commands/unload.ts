@@ -21,7 +21,7 @@ export const unloadCommand: CommandDefinition = {
     dryRunOption,
   ],
   examples: [
-    { command: "kmend unload livepatch-fix", description: "one patch module" },
+    { command: "kmend unload livepatch-fix", description: "revert and unload one patch module" },
     { command: "kmend unload --all", description: "restore the kernel as it was booted" },
   ],
   exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "no such patch module is loaded" },

@@ -26,7 +26,9 @@ export const verifyCommand: CommandDefinition = {
     kernelRpmOption,
     { flags: "--oot-module <FILE>", description: "the patched module (.ko), if it is not part of the kernel" },
   ],
-  examples: [{ command: "kmend verify livepatch-fix.ko", description: "against the kernel that it was built for" }],
+  examples: [
+    { command: "kmend verify livepatch-fix.ko", description: "verify it against the kernel that it was built for" },
+  ],
   exitCodes: { [ExitCode.stalled]: "the module does not fit this kernel" },
   async run(context, operands, options) {
     const { verifyModule } = await import("../../build/verify.ts");
