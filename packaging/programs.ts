@@ -113,7 +113,7 @@ export const compatiblePrograms: readonly Program[] = [
   },
   ksplice(kspliceCreate, "make an update of the running kernel"),
   ksplice(kspliceApply, "apply an update to the running kernel"),
-  ksplice(kspliceUndo, "take an update out of the running kernel"),
+  ksplice(kspliceUndo, "revert an update of the running kernel"),
   ksplice(kspliceView, "list the applied updates, or show one"),
 ];
 

@@ -169,7 +169,7 @@ describe("the debs in a root of their own", () => {
   });
 
   test("zsh does", () => {
-    expect(zsh("kmend un").join("\n")).toMatch(/^unload +-- take patch modules out of the running kernel$/m);
+    expect(zsh("kmend un").join("\n")).toMatch(/^unload +-- revert and unload patch modules$/m);
     expect(zsh("kmend un").map((text) => text.split(" ")[0])).toEqual(["undo", "uninstall", "unload"]);
     expect(zsh("kmend load --t").join(" ")).toMatch(/--timeout/);
     expect(zsh("kmend load livepatch_").join(" ").split(/ +/)).toEqual(["livepatch_first", "livepatch_second"]);

@@ -10,9 +10,9 @@ import { limitOptions } from "./build.ts";
 
 export const adaptCommand: CommandDefinition = {
   name: "adapt",
-  summary: "rewrite a patch that changes data so that it can be live",
+  summary: "rewrite a patch that changes data structures so that it can be live patched",
   description:
-    "Rewrites source patches that a build refuses for new members of data structures into one patch with the same effect: the members become shadow variables, which are created and freed with their objects. Says what the rewriting rests on, with the place of each. Writes nothing when a part cannot be rewritten soundly.",
+    "Rewrites source patches that a build refuses for new members of data structures into one patch with the same effect: the members become shadow variables, which are created and freed with their objects. Reports the assumptions that the adapted patch depends on, each with its place. Writes nothing if a part cannot be rewritten soundly.",
   arguments: [
     {
       name: "PATCH...",
@@ -24,11 +24,11 @@ export const adaptCommand: CommandDefinition = {
     { flags: "-o, --output <FILE>", description: "file for the adapted patch (default: NAME-adapted.patch)" },
     ...kernelOptions,
     ...externalOptions,
-    { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+    { flags: "-j, --jobs <N>", description: "number of concurrent compilers (default: all cores)", minimum: 1 },
     ...limitOptions,
     {
       flags: "--skip-gcc-check",
-      description: "accept another compiler than the kernel's (not recommended; the proof then decides)",
+      description: "accept a compiler other than the kernel's (not recommended; the proof then decides)",
     },
     { flags: "--no-install", description: "never install missing packages" },
   ],

@@ -10,11 +10,14 @@ export const applyCommand: CommandDefinition = {
   name: "apply",
   summary: "apply an update to the running kernel",
   description:
-    "Checks an update (ksplice-ID.tar.gz) and every digest in it against the running kernel, loads its patch module, and waits until it is active. When that fails, nothing of it stays loaded.",
+    "Verifies an update (ksplice-ID.tar.gz), every digest in it, and that it matches the running kernel. Then loads its patch module and waits until it is active. On failure, nothing of the update stays loaded.",
   arguments: [
-    { name: "UPDATE", description: "archive, or the folder it was unpacked to", offers: [{ files: [".tar.gz"] }] },
+    { name: "UPDATE", description: "archive, or the folder that it was unpacked to", offers: [{ files: [".tar.gz"] }] },
   ],
-  options: [{ flags: "--partial", description: "also when target modules are not loaded" }, timeoutOption],
+  options: [
+    { flags: "--partial", description: "apply the update even if modules that it changes are not loaded" },
+    timeoutOption,
+  ],
   examples: [{ command: "kmend apply ksplice-7x2k9a0b.tar.gz", description: "apply an update" }],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {
@@ -32,11 +35,11 @@ export const applyCommand: CommandDefinition = {
 /** `kmend undo`. */
 export const undoCommand: CommandDefinition = {
   name: "undo",
-  summary: "take an update out of the running kernel",
-  description: "Reverses an update and unloads its module, unless a later update was built on top of it.",
+  summary: "revert an update of the running kernel",
+  description: "Reverts an update and unloads its module, unless a later update was built on top of it.",
   arguments: [{ name: "ID", description: "identifier of the update", offers: [{ names: ["updates"] }] }],
   options: [timeoutOption],
-  examples: [{ command: "kmend undo 7x2k9a0b", description: "undo an update" }],
+  examples: [{ command: "kmend undo 7x2k9a0b", description: "revert an update" }],
   exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "it is not applied" },
   async run(context, operands, options) {
     const { undoUpdate } = await import("../../update/apply-undo.ts");
@@ -50,13 +53,13 @@ export const undoCommand: CommandDefinition = {
 export const viewCommand: CommandDefinition = {
   name: "view",
   summary: "list the applied updates, or show one",
-  description: "Lists the applied updates; shows state and patch of one, or what is in an archive.",
+  description: "Lists the applied updates, shows the state and the patch of one, or shows the contents of an archive.",
   arguments: [],
   options: [
-    { flags: "--id <ID>", description: "state and source patch of an update" },
-    { flags: "--file <UPDATE>", description: "what is in an update: functions, proof, source patch" },
+    { flags: "--id <ID>", description: "show the state and the source patch of this update" },
+    { flags: "--file <UPDATE>", description: "show the contents of this update: functions, proof, source patch" },
   ],
-  examples: [{ command: "kmend view --file ksplice-7x2k9a0b.tar.gz", description: "look into an update" }],
+  examples: [{ command: "kmend view --file ksplice-7x2k9a0b.tar.gz", description: "show the contents of an update" }],
   exitCodes: {},
   async run(context, _, options) {
     const file = options.text("file");

@@ -5,12 +5,12 @@ import { reportChange } from "../report/host-report.ts";
 
 export const bootCommand: CommandDefinition = {
   name: "boot",
-  summary: "load at boot what is installed, as kmend.service does",
+  summary: "load the installed patch modules at boot, as kmend.service does",
   description:
-    "Loads the patch modules that are installed for the running kernel, oldest first, unless kmend.enable=0 or kpatch.enable=0 is on the kernel's command line. Each load is recorded on the disk before it happens and confirmed a minute later; a module that the machine did not live with for a minute is held back at the next boot, and kmend list says so.",
+    "Loads the patch modules that are installed for the running kernel, oldest first, unless kmend.enable=0 or kpatch.enable=0 is on the kernel's command line. Records each load on the disk before it happens and confirms it a minute later. If the machine went down within that minute, the next boot holds the module back, and kmend list reports it.",
   arguments: [],
   options: [
-    { flags: "--confirm", description: "note that the machine has lived with what was loaded a minute ago" },
+    { flags: "--confirm", description: "confirm the modules with which the machine has run for a minute" },
     timeoutOption,
     dryRunOption,
   ],

@@ -11,7 +11,11 @@ import { reportBuild } from "../report/build-report.ts";
 
 /** Options that let more pass than a build does by itself. */
 export const limitOptions: readonly OptionDefinition[] = [
-  { flags: "--max-units <N>", description: "most units that a changed header may touch (default: 500)", minimum: 1 },
+  {
+    flags: "--max-units <N>",
+    description: "maximum number of units that a changed header may touch (default: 500)",
+    minimum: 1,
+  },
   {
     flags: "--allow-layout <TYPE>",
     description: "accept that the patch changes this data structure or prototype (repeatable; recorded in the module)",
@@ -22,7 +26,7 @@ export const limitOptions: readonly OptionDefinition[] = [
 /** The author's word about ADDRESS_KEPT. */
 export const removableOption: OptionDefinition = {
   flags: "--removable",
-  description: "let the module be unloaded though addresses of it may be kept (recorded in the module)",
+  description: "allow unloading the module although the kernel may keep addresses of it (recorded in the module)",
 };
 
 /** Options of everything that builds a patch module. */
@@ -31,17 +35,16 @@ export const buildOptions: readonly OptionDefinition[] = [
   ...externalOptions,
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
   { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
-  { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+  { flags: "-j, --jobs <N>", description: "number of concurrent compilers (default: all cores)", minimum: 1 },
   removableOption,
   {
     flags: "--adapt",
-    description:
-      "rewrite new members of data structures and changed initial data so that they can be live, where that is sound",
+    description: "rewrite new members of data structures so that they can be live patched, where that is sound",
   },
   ...limitOptions,
   {
     flags: "--skip-gcc-check",
-    description: "accept another compiler than the kernel's (not recommended; the proof then decides)",
+    description: "accept a compiler other than the kernel's (not recommended; the proof then decides)",
   },
   { flags: "--no-install", description: "never install missing packages" },
 ];
@@ -50,7 +53,7 @@ export const buildCommand: CommandDefinition = {
   name: "build",
   summary: "make a patch module from a source patch",
   description:
-    "Makes a patch module for a stock kernel, or for the kernel of a source tree of your own, from one or more source patches, and verifies that the module matches the kernel before writing it.",
+    "Makes a patch module from one or more source patches, for a stock kernel or for the kernel of your own source tree. Verifies that the module matches the kernel before writing it.",
   arguments: [
     {
       name: "[PATCH...]",
@@ -64,29 +67,38 @@ export const buildCommand: CommandDefinition = {
     saveReproOption,
     {
       flags: "--cve <ID>",
-      description: "build the fix of this vulnerability, by its number (repeatable)",
+      description: "build the fix of the vulnerability with this number (repeatable)",
       repeatable: true,
     },
-    { flags: "--all-cves", description: "build the fixes of all open vulnerabilities that can be, in one module" },
+    {
+      flags: "--all-cves",
+      description: "build one module with the fixes of all open vulnerabilities that can be built",
+    },
     ...cveFilterOptions,
     cveDataOption,
     ...fixSourceOptions,
   ],
   examples: [
     { command: "kmend build fix.patch", description: "make livepatch-fix.ko for the running kernel" },
-    { command: "kmend build --kernel newest a.patch b.patch", description: "two patches, for the newest stock kernel" },
-    { command: "kmend build --source ~/linux fix.patch", description: "for the kernel that was built from this tree" },
+    {
+      command: "kmend build --kernel newest a.patch b.patch",
+      description: "build two patches for the newest stock kernel",
+    },
+    {
+      command: "kmend build --source ~/linux fix.patch",
+      description: "build for the kernel that was built from this tree",
+    },
     {
       command: "kmend build --cve CVE-2026-12345 --git ~/linux-stable",
-      description: "the fix of a vulnerability, from a clone of the stable tree",
+      description: "build the fix of a vulnerability from a clone of the stable tree",
     },
     {
       command: "kmend build --sourcerpm kernel-5.14.0-427.el9.src.rpm fix.patch",
-      description: "for that RPM's kernel",
+      description: "build for the kernel of this source RPM",
     },
     {
       command: "kmend build --oot-module wifi.ko --oot-module-src ~/wifi fix.patch",
-      description: "for a module that is not part of the kernel",
+      description: "build for a module that is not part of the kernel",
     },
   ],
   exitCodes: {

@@ -6,18 +6,18 @@ import { usageError } from "../options/usage.ts";
 
 export const checkCommand: CommandDefinition = {
   name: "check",
-  summary: "exit with 0 only if every installed patch is active",
+  summary: "exit 0 only if every installed patch is active",
   description:
-    "Checks that every patch module which is installed for the running kernel is active, and that no transition is running. Prints only problems; with -q nothing.",
+    "Verifies that every patch module that is installed for the running kernel is active, and that no transition is running. Prints only problems; with -q, prints nothing.",
   arguments: [],
   options: [
-    { flags: "--cves", description: "check as well that no vulnerability is open for the running kernel" },
+    { flags: "--cves", description: "also verify that no vulnerability is open for the running kernel" },
     minCvssOption,
     cveDataOption,
   ],
   examples: [
-    { command: "kmend check || echo look", description: "in a script or a monitoring system" },
-    { command: "kmend check --cves --min-cvss 7", description: "is one of the serious vulnerabilities open?" },
+    { command: "kmend check || echo look", description: "use it in a script or a monitoring system" },
+    { command: "kmend check --cves --min-cvss 7", description: "check whether a serious vulnerability is open" },
   ],
   exitCodes: {
     [ExitCode.failure]: "an installed patch module is not active, or a vulnerability is open",

@@ -6,14 +6,17 @@ import { reportBuild } from "../report/build-report.ts";
 
 export const createCommand: CommandDefinition = {
   name: "create",
-  summary: "make an update from a kernel source tree, as ksplice-create does",
+  summary: "make an update from a kernel source tree, like ksplice-create",
   description:
     "Makes ksplice-ID.tar.gz: the patch, the proven patch module, and a manifest with the digest of every file. The source tree and its git repository are only read.",
   arguments: [{ name: "KERNEL_SOURCE", description: "source tree of the running kernel", offers: [{ files: ["/"] }] }],
   options: [...createOptions, { flags: "--no-install", description: "never install missing packages" }],
   examples: [
-    { command: "kmend create --patch=fix.patch ~/linux", description: "an update from a patch" },
-    { command: "kmend create --git=fixed --series ~/linux", description: "a commit, on top of the last update" },
+    { command: "kmend create --patch=fix.patch ~/linux", description: "make an update from a patch" },
+    {
+      command: "kmend create --git=fixed --series ~/linux",
+      description: "make an update from a commit, on top of the last update",
+    },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",

@@ -24,7 +24,7 @@ export const cvesCommand: CommandDefinition = {
   name: "cves",
   summary: "list the vulnerabilities of a kernel, and what can be done about them",
   description:
-    "Lists every vulnerability that the kernel's CNA says was fixed after this kernel's version in its series, and how it stands here: in force (an active patch module names it), installed, not in this configuration (nothing of it is built), fixed (the distribution says so), open, or without a fix in this series.",
+    "Lists every vulnerability that the kernel's CNA says was fixed after this kernel's version in its series, with its state here: in force (an active patch module names it), installed, not in this configuration (no file of its fix is built), fixed (according to the distribution), open, or without a fix in this series.",
   arguments: [],
   options: [
     ...kernelOptions,
@@ -33,22 +33,25 @@ export const cvesCommand: CommandDefinition = {
     ...cveFilterOptions,
     {
       flags: "--file <PATH>",
-      description: "only those whose fix changes this source file, or a file below this folder (repeatable)",
+      description: "only vulnerabilities whose fix changes this source file, or a file below this folder (repeatable)",
       repeatable: true,
     },
-    { flags: "--plan", description: "build the fix of each open one, and tell which can be closed" },
+    { flags: "--plan", description: "build the fix of each open vulnerability, and report which ones can be closed" },
     ...fixSourceOptions,
     { flags: "--report <DIR>", description: "write the coverage as coverage.md, coverage.json and coverage.html" },
-    { flags: "-j, --jobs <N>", description: "compilers at once (default: all cores)", minimum: 1 },
+    { flags: "-j, --jobs <N>", description: "number of concurrent compilers (default: all cores)", minimum: 1 },
     ...limitOptions,
-    { flags: "--skip-gcc-check", description: "accept another compiler than the kernel's (the proof then decides)" },
+    { flags: "--skip-gcc-check", description: "accept a compiler other than the kernel's (the proof then decides)" },
     { flags: "--no-install", description: "never install missing packages" },
   ],
   examples: [
-    { command: "kmend cves --update", description: "fetch the records, and list what concerns the running kernel" },
+    {
+      command: "kmend cves --update",
+      description: "fetch the records, and list the vulnerabilities of the running kernel",
+    },
     {
       command: "kmend cves --kernel newest --min-cvss 7 --plan --git ~/linux-stable",
-      description: "which of the serious ones can be closed",
+      description: "list which serious vulnerabilities can be closed",
     },
   ],
   exitCodes: { [ExitCode.environment]: "the environment is not ready, or there are no records yet" },

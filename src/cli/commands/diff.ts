@@ -14,7 +14,7 @@ export const diffCommand: CommandDefinition = {
   name: "diff",
   summary: "compare two builds of one object file",
   description:
-    "Compares two builds of one translation unit at the level of functions and data, without a kernel tree, and can write what a patch module needs of the second one. Build both with -ffunction-sections -fdata-sections. Numbers of source lines that only moved are no change.",
+    "Compares two builds of one translation unit at the level of functions and data, without a kernel tree. Can write the parts of the second build that a patch module needs. Build both with -ffunction-sections -fdata-sections. Numbers of source lines that only moved do not count as changes.",
   arguments: [
     {
       name: "[ORIGINAL.o]",
@@ -37,13 +37,13 @@ export const diffCommand: CommandDefinition = {
     { flags: "--symvers <FILE>", description: "Module.symvers of the kernel" },
     {
       flags: "--lines <RULE>",
-      description: "moved: numbers of source lines that only moved are no change; strict: they are (default: moved)",
+      description: "moved: numbers of source lines that only moved are not changes; strict: they are (default: moved)",
       choices: ["moved", "strict"],
     },
     {
       flags: "--layouts <RULE>",
       description:
-        "compare: refuse types whose layout differs, by the debug information of both objects; ignore: do not look (default: compare, with --batch ignore)",
+        "compare: refuse types whose layout differs, using the debug information of both objects; ignore: do not compare types (default: compare; with --batch: ignore)",
       choices: ["compare", "ignore"],
     },
     {
@@ -58,7 +58,7 @@ export const diffCommand: CommandDefinition = {
     {
       flags: "--batch <FILE>",
       description:
-        "compare the pairs of a list, lines of ORIGINAL PATCHED [OUT] (- reads standard input), and print one JSON object for each",
+        "compare the pairs in this list of lines ORIGINAL PATCHED [OUT] (- reads standard input), and print one JSON object for each pair",
     },
     saveReproOption,
   ],

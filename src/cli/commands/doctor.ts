@@ -3,14 +3,14 @@ import type { CommandContext, CommandDefinition } from "../command.ts";
 
 export const doctorCommand: CommandDefinition = {
   name: "doctor",
-  summary: "check that this machine has what kmend needs",
+  summary: "check that this machine has the programs that kmend needs",
   description:
-    "Lists every program and package that building, trying, packaging and testing need, and how to install what is missing.",
+    "Lists every program and package that building, trying, packaging and testing need, and how to install the missing ones.",
   arguments: [],
-  options: [{ flags: "--install", description: "install what is missing (as root)" }],
+  options: [{ flags: "--install", description: "install the missing programs (as root)" }],
   examples: [
-    { command: "kmend doctor", description: "list what is there and what is missing" },
-    { command: "sudo kmend doctor --install", description: "install the rest" },
+    { command: "kmend doctor", description: "list installed and missing programs" },
+    { command: "sudo kmend doctor --install", description: "install the missing programs" },
   ],
   exitCodes: { [ExitCode.environment]: "something is missing" },
   async run(context, _operands, options) {

@@ -7,11 +7,11 @@ export const forceCommand: CommandDefinition = {
   name: "force",
   summary: "end a stalled transition by declaring all tasks switched",
   description:
-    "The last resort for a transition that cannot end and must not be reverted. Tasks in the middle of a replaced function continue with the old code, which can crash the system, and the modules whose code these may be in can never be unloaded again until the next boot.",
+    "Ends a transition that cannot complete and must not be reverted. This is the last resort: tasks in the middle of a replaced function continue with the old code, which can crash the system. The modules whose code these tasks may be in cannot be unloaded until the next boot.",
   arguments: [
     { name: "MODULE", description: "name of the patch module in transition", offers: [{ names: ["loaded"] }] },
   ],
-  options: [{ flags: "--yes-i-know", description: "the cost is understood" }, dryRunOption],
+  options: [{ flags: "--yes-i-know", description: "confirm that you understand the consequences" }, dryRunOption],
   examples: [{ command: "kmend force livepatch-fix --yes-i-know", description: "end its transition" }],
   exitCodes: {
     [ExitCode.usage]: "--yes-i-know is missing",

@@ -9,7 +9,7 @@ export const infoCommand: CommandDefinition = {
   name: "info",
   summary: "show all that is known about a patch module",
   description:
-    "Shows a patch module's manifest, what the kernel shows of it while it is loaded, and whether the loaded one is the same build as the file.",
+    "Shows a patch module's manifest, what the kernel reports about it while it is loaded, and whether the loaded module is the same build as the file.",
   arguments: [
     {
       name: "MODULE",
@@ -18,7 +18,7 @@ export const infoCommand: CommandDefinition = {
     },
   ],
   options: [],
-  examples: [{ command: "kmend info livepatch-fix.ko", description: "what a file holds" }],
+  examples: [{ command: "kmend info livepatch-fix.ko", description: "show the contents of a file" }],
   exitCodes: {},
   async run(context, operands) {
     const { readModuleInfo } = await import("../../host/kernel/patch-module-info.ts");

@@ -6,25 +6,25 @@ import { reportChange } from "../report/host-report.ts";
 
 const kernelOption: OptionDefinition = {
   flags: "-k, --kernel <RELEASE>",
-  description: "kernel that it is for (default: the running one)",
+  description: "kernel that the module is for (default: the running one)",
 };
 
 export const installCommand: CommandDefinition = {
   name: "install",
   summary: "install patch modules for their kernel",
   description:
-    "Copies patch modules into /var/lib/kpatch/RELEASE, from where kmend.service loads them when that kernel is booted, and says whether that service is there and enabled. Does not load them now. A module that was held back after a crash gets another chance.",
+    "Copies patch modules into /var/lib/kpatch/RELEASE. kmend.service loads them from there when that kernel boots. Reports whether that service is installed and enabled. Does not load the modules now. The next boot loads a module again that was held back after a crash.",
   arguments: [{ name: "FILE...", description: "patch modules (.ko)", offers: [{ files: [".ko"] }] }],
   options: [
     kernelOption,
     {
       flags: "--initramfs",
-      description: "have all that is installed for the kernel loaded by its initramfs already, from now on",
+      description: "let the initramfs load all modules that are installed for the kernel, at every boot from now on",
     },
     dryRunOption,
   ],
   examples: [
-    { command: "kmend install livepatch-fix.ko", description: "for the running kernel" },
+    { command: "kmend install livepatch-fix.ko", description: "install it for the running kernel" },
     {
       command: "kmend install --initramfs livepatch-fix.ko",
       description: "load it before the first service starts",
@@ -48,7 +48,7 @@ export const installCommand: CommandDefinition = {
 export const uninstallCommand: CommandDefinition = {
   name: "uninstall",
   summary: "remove installed patch modules",
-  description: "Removes installed patch modules. What is loaded stays loaded.",
+  description: "Removes installed patch modules. Loaded modules stay loaded.",
   arguments: [
     {
       name: "MODULE...",
@@ -57,7 +57,7 @@ export const uninstallCommand: CommandDefinition = {
     },
   ],
   options: [kernelOption, dryRunOption],
-  examples: [{ command: "kmend uninstall livepatch-fix", description: "for the running kernel" }],
+  examples: [{ command: "kmend uninstall livepatch-fix", description: "remove it for the running kernel" }],
   exitCodes: { [ExitCode.unchanged]: "none of them is installed", [ExitCode.environment]: "not root" },
   async run(context, operands, options) {
     const { uninstall } = await import("../../host/installed/install.ts");

@@ -8,7 +8,7 @@ export const listCommand: CommandDefinition = {
   description: "Lists the patch modules that are loaded, those that are installed for each kernel, and stalled tasks.",
   arguments: [],
   options: [],
-  examples: [{ command: "kmend list", description: "what is loaded and installed" }],
+  examples: [{ command: "kmend list", description: "list loaded and installed modules" }],
   exitCodes: {},
   async run(context) {
     const { readHostStatus } = await import("../../host/status/status.ts");

@@ -6,7 +6,7 @@ export const loadCommand: CommandDefinition = {
   name: "load",
   summary: "load patch modules into the running kernel",
   description:
-    "Loads patch modules and waits until every task uses the new code. Checks first that the kernel, its policy and the loaded modules allow it. If the transition stalls, reports why, reverts it and unloads the module.",
+    "Checks that the kernel, its policy and the loaded modules allow the load. Then loads patch modules and waits until every task uses the new code. If the transition stalls, reports why, reverts it and unloads the module.",
   arguments: [
     {
       name: "[MODULE...]",
@@ -20,9 +20,9 @@ export const loadCommand: CommandDefinition = {
     dryRunOption,
   ],
   examples: [
-    { command: "kmend load livepatch-fix.ko", description: "a file" },
-    { command: "kmend load --dry-run livepatch-fix.ko", description: "look whether it can be loaded" },
-    { command: "kmend load --all", description: "what is installed for the running kernel" },
+    { command: "kmend load livepatch-fix.ko", description: "load a file" },
+    { command: "kmend load --dry-run livepatch-fix.ko", description: "check whether it can be loaded" },
+    { command: "kmend load --all", description: "load all modules that are installed for the running kernel" },
   ],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {

@@ -27,7 +27,7 @@ export const packageCommand: CommandDefinition = {
   name: "package",
   summary: "make an RPM, deb or archive of a patch module",
   description:
-    "Packages finished patch modules as they are, byte for byte. Source patches are built first; a manifest (YAML) describes several packages at once. Installing such a package stages the module for its kernel and loads it where that kernel runs.",
+    "Packages finished patch modules as they are, byte for byte. Builds source patches first. A manifest (YAML) describes several packages at once. Installing such a package stages the module for its kernel, and loads it if that kernel is running.",
   arguments: [
     {
       name: "[FILE...]",
@@ -38,13 +38,13 @@ export const packageCommand: CommandDefinition = {
   options: [
     {
       flags: "--format <FORMAT>",
-      description: "rpm, srpm, spec, deb or tar (default: that of this system)",
+      description: "rpm, srpm, spec, deb or tar (default: the format of this system)",
       choices: ["rpm", "srpm", "spec", "deb", "tar"],
     },
     {
       flags: "--profile <PROFILE>",
       description:
-        "whose conventions: kpatch-module, or kpatch-patch for one kernel of Red Hat's family (default: by kernel)",
+        "conventions of the package: kpatch-module, or kpatch-patch for one kernel of Red Hat's family (default: by kernel)",
       choices: ["kpatch-module", "kpatch-patch"],
     },
     { flags: "-o, --output <DIR>", description: "folder for the package (default: the current one)" },
@@ -52,19 +52,19 @@ export const packageCommand: CommandDefinition = {
     { flags: "--set-version <VERSION>", description: "package version (default: 1)" },
     { flags: "--set-release <RELEASE>", description: "package release (default: 1)" },
     { flags: "--summary <TEXT>", description: "one line about the package" },
-    { flags: "--description <TEXT>", description: "more lines about it" },
-    { flags: "--license <TEXT>", description: "licence of the patch (default: that of the kernel)" },
-    { flags: "--maintainer <TEXT>", description: "who answers for the package: NAME <ADDRESS>" },
-    { flags: "--cve <ID>", description: "vulnerability that is fixed (repeatable)", repeatable: true },
+    { flags: "--description <TEXT>", description: "more lines about the package" },
+    { flags: "--license <TEXT>", description: "licence of the patch (default: the licence of the kernel)" },
+    { flags: "--maintainer <TEXT>", description: "person responsible for the package: NAME <ADDRESS>" },
+    { flags: "--cve <ID>", description: "vulnerability that the patch fixes (repeatable)", repeatable: true },
     {
       flags: "--severity <WORD>",
       description: "Low, Moderate, Important or Critical",
       choices: ["Low", "Moderate", "Important", "Critical"],
     },
-    { flags: "--no-activate", description: "only stage the module: installing does not load it" },
+    { flags: "--no-activate", description: "only stage the module; do not load it during installation" },
     {
       flags: "--empty <RELEASE>",
-      description: "a package without module that subscribes to live patches of this kernel",
+      description: "make a package without a module, which subscribes to live patches of this kernel",
     },
     ...signOptions,
     { flags: "--require-signature", description: "refuse unsigned modules" },
@@ -73,12 +73,12 @@ export const packageCommand: CommandDefinition = {
     ...buildOptions,
   ],
   examples: [
-    { command: "kmend package --format deb livepatch-fix.ko", description: "a deb of a finished module" },
+    { command: "kmend package --format deb livepatch-fix.ko", description: "make a deb of a finished module" },
     {
       command: "kmend package --format rpm --kernel newest --cve CVE-2024-12345 fix.patch",
       description: "build a patch and make an RPM of it",
     },
-    { command: "kmend package --format rpm fleet.yaml", description: "every package of a manifest" },
+    { command: "kmend package --format rpm fleet.yaml", description: "make every package of a manifest" },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",

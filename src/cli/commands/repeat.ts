@@ -3,12 +3,14 @@ import type { CommandDefinition } from "../command.ts";
 
 export const repeatCommand: CommandDefinition = {
   name: "repeat",
-  summary: "repeat a run that --save-repro wrote into a folder",
+  summary: "repeat a run that --save-repro saved in a folder",
   description:
-    "Repeats what kmend build or kmend diff did, from the folder that --save-repro wrote: compares, proves and judges again, and says whether the outcome is the same. Needs no kernel packages, source or compiler, only patch(1) and pahole(1). Nothing in the folder is run, and no module is made.",
-  arguments: [{ name: "DIR", description: "folder of build --save-repro or diff --save-repro" }],
+    "Repeats a run of kmend build or kmend diff from the folder that --save-repro wrote: repeats the comparison, the proof and the decision, and reports whether the outcome is the same. Needs no kernel packages, source or compiler, only patch(1) and pahole(1). Runs nothing from the folder and makes no module.",
+  arguments: [{ name: "DIR", description: "folder that build --save-repro or diff --save-repro wrote" }],
   options: [],
-  examples: [{ command: "kmend repeat repro/", description: "does this version of kmend come to the same?" }],
+  examples: [
+    { command: "kmend repeat repro/", description: "check whether this version of kmend gives the same result" },
+  ],
   exitCodes: { [ExitCode.done]: "the outcome is the same", [ExitCode.failure]: "the outcome is another one" },
   async run(context, [folder], _options) {
     const { repeatRun } = await import("../../build/repro/repeat.ts");

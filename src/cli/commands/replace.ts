@@ -4,9 +4,9 @@ import { reportChange } from "../report/host-report.ts";
 
 export const replaceCommand: CommandDefinition = {
   name: "replace",
-  summary: "replace all loaded patch modules by a cumulative one",
+  summary: "replace all loaded patch modules with a cumulative one",
   description:
-    "Loads a patch module that puts all loaded ones out of force in one transition, and unloads these. A module that was built with --no-replace is refused.",
+    "Loads a patch module that replaces all loaded ones in one transition, and unloads these. Refuses a module that was built with --no-replace.",
   arguments: [
     {
       name: "MODULE",
@@ -15,7 +15,7 @@ export const replaceCommand: CommandDefinition = {
     },
   ],
   options: [timeoutOption, dryRunOption],
-  examples: [{ command: "kmend replace livepatch-all.ko", description: "put one module in place of all others" }],
+  examples: [{ command: "kmend replace livepatch-all.ko", description: "replace all others with one module" }],
   exitCodes: changeExitCodes,
   async run(context, operands, options) {
     const { replace } = await import("../../host/load/load.ts");

@@ -8,9 +8,9 @@ export const repoCommand: CommandDefinition = {
   name: "repo",
   summary: "publish packages in a dnf or apt repository",
   description:
-    "Adds packages to a repository and publishes its index, so that dnf install or apt install work from it. Readers see the old index or the new one, never a mixture.",
+    "Adds packages to a repository and publishes its index, so that dnf install or apt install can use it. Clients see the old index or the new one, never a mixture.",
   arguments: [
-    { name: "DIR", description: "folder of the repository; made when it is missing", offers: [{ files: ["/"] }] },
+    { name: "DIR", description: "folder of the repository; created if it is missing", offers: [{ files: ["/"] }] },
     { name: "[PACKAGE...]", description: "RPMs or debs to add", offers: [{ files: [".rpm", ".deb"] }] },
   ],
   options: [
@@ -22,7 +22,10 @@ export const repoCommand: CommandDefinition = {
   ],
   examples: [
     { command: "kmend repo /srv/live-patches *.rpm", description: "publish RPMs" },
-    { command: "kmend repo --gpg-key KEYID --keep 3 /srv/debian *.deb", description: "a signed apt repository" },
+    {
+      command: "kmend repo --gpg-key KEYID --keep 3 /srv/debian *.deb",
+      description: "publish debs in a signed apt repository",
+    },
   ],
   exitCodes: { [ExitCode.failure]: "failure", [ExitCode.environment]: "the environment is not ready" },
   async run(context, operands, options) {

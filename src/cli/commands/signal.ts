@@ -7,7 +7,7 @@ export const signalCommand: CommandDefinition = {
   name: "signal",
   summary: "signal the tasks that block a transition",
   description:
-    "Sends each task that has not switched through the kernel's boundary once. Kernels since 5.1 do this by themselves every 15 seconds.",
+    "Makes each task that has not switched cross the kernel's boundary once. Kernels since 5.1 do this on their own every 15 seconds.",
   arguments: [],
   options: [dryRunOption],
   examples: [{ command: "kmend signal", description: "signal the tasks of the running transition" }],

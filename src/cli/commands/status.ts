@@ -13,7 +13,7 @@ export const statusCommand: CommandDefinition = {
   name: "status",
   summary: "show the state of live patching on this system",
   description:
-    "Shows the active patches function by function, the progress of a transition, and the tasks that block it: where each one is and what would help.",
+    "Shows the active patches function by function, the progress of a transition, and the tasks that block it, with the place of each task and what would help.",
   arguments: [],
   options: [
     { flags: "--watch", description: "repeat every second until interrupted" },
@@ -21,14 +21,14 @@ export const statusCommand: CommandDefinition = {
       flags: "--prometheus <FILE>",
       description: "write metrics for the textfile collector instead (- is standard output)",
     },
-    { flags: "--cves", description: "with --prometheus: count the vulnerabilities of the running kernel too" },
+    { flags: "--cves", description: "with --prometheus: also count the vulnerabilities of the running kernel" },
     cveDataOption,
   ],
   examples: [
     { command: "kmend status --watch", description: "follow a transition" },
     {
       command: "kmend status --prometheus /var/lib/prometheus/node-exporter/kmend.prom",
-      description: "metrics, from a timer",
+      description: "write metrics, for example from a timer",
     },
   ],
   exitCodes: {},

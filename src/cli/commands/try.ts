@@ -14,12 +14,12 @@ export const tryCommand: CommandDefinition = {
   name: "try",
   summary: "try a patch or a patch module in a virtual machine",
   description:
-    "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, reverts it and unloads it. Runs the probes before, while and after the patch is active. Patches are built first.",
+    "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, reverts it and unloads it. Runs the probes before, while and after the patch is active. Builds source patches first.",
   arguments: [
     {
       name: "FILE...",
       description:
-        "source patches; or a patch module (.ko) or update (ksplice-ID.tar.gz), after those that it is built upon",
+        "source patches; or a patch module (.ko) or update (ksplice-ID.tar.gz), after those that it was built on",
       offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
     },
   ],

@@ -5,9 +5,9 @@ import { reportChange } from "../report/host-report.ts";
 
 export const unloadCommand: CommandDefinition = {
   name: "unload",
-  summary: "take patch modules out of the running kernel",
+  summary: "revert and unload patch modules",
   description:
-    "Reverts patch modules, the newest first, waits until no task uses their code, and unloads them. If the transition stalls, reports why and enables the patch again. Also ends a transition that another command left.",
+    "Reverts patch modules, the newest first, waits until no task uses their code, and unloads them. If the transition stalls, reports why and enables the patch again. Also ends a transition that another command left running.",
   arguments: [
     {
       name: "[MODULE...]",
@@ -16,13 +16,13 @@ export const unloadCommand: CommandDefinition = {
     },
   ],
   options: [
-    { flags: "--all", description: "all that are loaded, and what replaced ones left in memory" },
+    { flags: "--all", description: "all loaded patch modules, and what replaced ones left in memory" },
     timeoutOption,
     dryRunOption,
   ],
   examples: [
-    { command: "kmend unload livepatch-fix", description: "one patch module" },
-    { command: "kmend unload --all", description: "back to the kernel as it was booted" },
+    { command: "kmend unload livepatch-fix", description: "revert and unload one patch module" },
+    { command: "kmend unload --all", description: "restore the kernel as it was booted" },
   ],
   exitCodes: { ...changeExitCodes, [ExitCode.unchanged]: "no such patch module is loaded" },
   async run(context, operands, options) {

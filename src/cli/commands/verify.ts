@@ -7,7 +7,7 @@ export const verifyCommand: CommandDefinition = {
   name: "verify",
   summary: "repeat the proof of a patch module",
   description:
-    "Holds a patch module that kmend built against a kernel again, from the manifest in the module: every replaced function must have the bytes that were matched, and every symbol must be found where it was. Needs neither source nor compiler.",
+    "Compares a patch module that kmend built with a kernel again, using the manifest in the module: every replaced function must have the bytes that were matched, and every symbol must be at the same place as before. Needs neither source nor compiler.",
   arguments: [
     {
       name: "MODULE",
@@ -17,16 +17,18 @@ export const verifyCommand: CommandDefinition = {
   ],
   options: [
     { flags: "--kernel <RELEASE>", description: "kernel release (default: the one it was built for)" },
-    { flags: "--image <FILE>", description: "kernel image to prove against; one of your own needs no package" },
+    { flags: "--image <FILE>", description: "kernel image to prove against; your own image needs no package" },
     {
       flags: "--modules <DIR>",
-      description: "modules of a kernel of your own, as in /lib/modules/RELEASE, when one of them is changed",
+      description: "modules of your own kernel, as in /lib/modules/RELEASE, if the patch module changes one of them",
     },
     ...archiveOptions,
     kernelRpmOption,
-    { flags: "--oot-module <FILE>", description: "the patched module (.ko) when it is not one of the kernel's own" },
+    { flags: "--oot-module <FILE>", description: "the patched module (.ko), if it is not part of the kernel" },
   ],
-  examples: [{ command: "kmend verify livepatch-fix.ko", description: "against the kernel that it was built for" }],
+  examples: [
+    { command: "kmend verify livepatch-fix.ko", description: "verify it against the kernel that it was built for" },
+  ],
   exitCodes: { [ExitCode.stalled]: "the module does not fit this kernel" },
   async run(context, operands, options) {
     const { verifyModule } = await import("../../build/verify.ts");

@@ -6,15 +6,16 @@ import type { OptionDefinition, OptionValues } from "../command.ts";
 export const externalOptions: readonly OptionDefinition[] = [
   {
     flags: "--oot-module <FILE>",
-    description: "out-of-tree module (.ko) that the patch changes, as it is loaded; its kernel is the default one",
+    description:
+      "out-of-tree module (.ko) that the patch changes, the file that is loaded; its kernel is the default kernel",
   },
   {
     flags: "--oot-module-src <DIR>",
-    description: "source of that module, to which the patch applies; it is only read",
+    description: "source of that module, which the patch applies to; it is only read",
   },
   {
     flags: "--oot-symvers <FILE>",
-    description: "Module.symvers of another out-of-tree module whose exports are used (repeatable)",
+    description: "Module.symvers of another out-of-tree module whose exports the module uses (repeatable)",
     repeatable: true,
   },
 ];

@@ -6,13 +6,14 @@ import { usageError } from "./usage.ts";
 /** Option of everything that changes the system. */
 export const dryRunOption: OptionDefinition = {
   flags: "--dry-run",
-  description: "print each step, and change nothing",
+  description: "print each step and change nothing",
 };
 
 /** Option of everything that waits for a transition. */
 export const timeoutOption: OptionDefinition = {
   flags: "--timeout <S>",
-  description: "seconds for a transition, then its tasks are signalled and get as long again (default: 60)",
+  description:
+    "seconds to wait for a transition, before signalling the remaining tasks and again after that (default: 60)",
   minimum: 1,
 };
 

@@ -6,12 +6,12 @@ import type { OptionDefinition, OptionValues } from "../command.ts";
 export const archiveOptions: readonly OptionDefinition[] = [
   {
     flags: "--distribution <NAME>",
-    description: "debian or ubuntu: whose kernel packages the archive has (default: this machine's)",
+    description: "debian or ubuntu: the distribution whose kernel packages the archive has (default: this machine's)",
   },
   {
     flags: "--archive <FILE>",
     description:
-      "take kernel packages from the archives of this deb822 file, for example of another suite (sources.list(5)), not from those of this machine",
+      "take kernel packages from the archives in this deb822 file (sources.list(5)), for example of another suite, instead of the archives of this machine",
   },
 ];
 
@@ -19,7 +19,7 @@ export const archiveOptions: readonly OptionDefinition[] = [
 export const kernelRpmOption: OptionDefinition = {
   flags: "--kernel-rpm <FILE>",
   description:
-    "core, modules or devel RPM of the kernel (repeatable; default: those that dnf offers for the source RPM)",
+    "core, modules or devel RPM of the kernel (repeatable; default: the RPMs that dnf offers for the source RPM)",
   repeatable: true,
 };
 
@@ -38,19 +38,20 @@ export const kernelOptions: readonly OptionDefinition[] = [
   { flags: "--image <FILE>", description: "prove against this kernel image instead of the release's own" },
   {
     flags: "--source <DIR>",
-    description: "kernel source tree of your own in place of packages, built or not; it is only read",
+    description: "use your own kernel source tree, built or not, instead of packages; it is only read",
   },
   { flags: "--config <FILE>", description: "configuration of the kernel (default: .config of the source tree)" },
-  { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: that of the source tree)" },
+  { flags: "--symvers <FILE>", description: "Module.symvers of the kernel (default: the file of the source tree)" },
   ...archiveOptions,
   {
     flags: "--sourcerpm <FILE>",
-    description: "source RPM of the kernel in place of the archive's packages; %prep of its spec is run in the cache",
+    description:
+      "use this source RPM of the kernel instead of the archive's packages; %prep of its spec runs in the cache",
   },
   kernelRpmOption,
   {
     flags: "--dnf-config <FILE>",
-    description: "dnf.conf of the repositories that have those packages (default: the system's)",
+    description: "dnf.conf with the repositories that have those packages (default: the system's)",
   },
 ];
 

@@ -145,7 +145,7 @@ function adviceFor(task: Omit<PendingTask, "advice">): string {
       : "its stack cannot be judged: let the kernel thread run once, or stop the device or service it works for";
   }
   if (schedulerState === "D") {
-    return `it waits for a device or file system and takes no signal: see to what it waits for, then load again (${restart} works only after that)`;
+    return `it waits for a device or file system and takes no signal: fix what it waits for, then load the module again (${restart} works only after that)`;
   }
   if (schedulerState === "T" || schedulerState === "t") {
     return `it is stopped: kill -CONT ${pid} continues it, and it then switches`;
