@@ -46,6 +46,12 @@ async function buildExamined(
   examination: Examination,
   adaptation?: AdaptedParts,
 ): Promise<BuildResult> {
+  const result = await finish(session, examination, adaptation);
+  await session.options.onFacts?.({ session, examination, result });
+  return result;
+}
+
+async function finish(session: Session, examination: Examination, adaptation?: AdaptedParts): Promise<BuildResult> {
   const { context } = session;
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);

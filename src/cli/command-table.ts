@@ -16,6 +16,7 @@ import { loadCommand } from "./commands/load.ts";
 import { packageCommand } from "./commands/package.ts";
 import { replaceCommand } from "./commands/replace.ts";
 import { repoCommand } from "./commands/repo.ts";
+import { reportCommand } from "./commands/report.ts";
 import { signalCommand } from "./commands/signal.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tryCommand } from "./commands/try.ts";
@@ -28,6 +29,7 @@ export const commands: readonly CommandDefinition[] = [
   adaptCommand,
   tryCommand,
   verifyCommand,
+  reportCommand,
   cvesCommand,
   packageCommand,
   repoCommand,

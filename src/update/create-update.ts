@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { build } from "../build/build.ts";
-import type { BuildResult, KeptObject } from "../build/build-types.ts";
+import type { BuildOptions, BuildResult, KeptObject } from "../build/build-types.ts";
 import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
@@ -50,6 +50,8 @@ export interface CreateOptions {
   readonly debug?: boolean | undefined;
   /** Folder for the archive; default the current one. */
   readonly output?: string | undefined;
+  /** See `BuildOptions`. */
+  readonly onFacts?: BuildOptions["onFacts"];
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -178,6 +180,7 @@ async function buildUpdate(
       maxUnits: options.maxUnits,
       allowLayout: options.allowLayout,
       removable: options.removable,
+      onFacts: options.onFacts,
       ...(options.debug === true ? { onObjects: (more: readonly KeptObject[]) => void objects.push(...more) } : {}),
       progress,
       signal,

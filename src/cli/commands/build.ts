@@ -4,6 +4,7 @@ import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues 
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
 import { externalOf, externalOptions } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 
@@ -58,6 +59,7 @@ export const buildCommand: CommandDefinition = {
   ],
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
+    reportOption,
     ...buildOptions,
     {
       flags: "--cve <ID>",
@@ -98,7 +100,11 @@ export const buildCommand: CommandDefinition = {
       return buildByCve(context, operands, options);
     }
     if (operands.length === 0) throw usageError("kmend build", "a patch is missing, or --cve or --all-cves");
-    const result = await runBuild(context, operands, options, ["build"], options.text("output"));
+    const page = options.text("report");
+    await requireReportFolder(page);
+    const sink = reportSink({ kind: "patch", files: operands }, page !== undefined);
+    const result = await runBuild(context, operands, options, ["build"], options.text("output"), sink.build);
+    await writeReports(context, page, sink.reports);
     reportBuild(context, result);
     return buildExitCodes[result.outcome];
   },
@@ -119,6 +125,7 @@ export async function runBuild(
   options: OptionValues,
   needs: readonly ("build" | "try")[],
   output: string | undefined,
+  further: Partial<BuildOptions> = {},
 ): Promise<BuildResult> {
   const { ensureRequirements } = await import("../../support/requirements.ts");
   const { progress, signal } = context;
@@ -129,7 +136,7 @@ export async function runBuild(
     signal,
   });
   const { build } = await import("../../build/build.ts");
-  return build({ ...requestOf(context, options, output), patches });
+  return build({ ...requestOf(context, options, output), ...further, patches });
 }
 
 /** What the options ask of a build, but for the patches. */
