@@ -54,7 +54,7 @@ function note(
       change,
     })),
   );
-  for (const [index, source] of sourceLines(unit.elf, places).entries()) {
+  for (const [index, source] of sourceLines(unit.elf, places, { withFolders: true }).entries()) {
     const change = places[index]?.change;
     if (source === undefined || change === undefined) continue;
     const lines = table.get(source.file) ?? new Map<number, Set<FunctionChange>>();

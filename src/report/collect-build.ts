@@ -12,6 +12,7 @@ import { reachGraphOf } from "./reach-graph.ts";
 import { repetitionOf } from "./repetition.ts";
 import type { ReportedFunction, ReviewReport, Trial } from "./report-types.ts";
 import { sourceChangesOf } from "./source-fates.ts";
+import { SourceTexts } from "./source-texts.ts";
 import { StateReader } from "./state-changes.ts";
 import { touchedTypesOf } from "./touched-types.ts";
 
@@ -112,7 +113,8 @@ export function countsOf(functions: readonly ReportedFunction[]): ReviewReport["
   };
 }
 
-async function functionsOf({ examination, result }: BuildFacts): Promise<ReportedFunction[]> {
+async function functionsOf({ session, examination, result }: BuildFacts): Promise<ReportedFunction[]> {
+  const texts = new SourceTexts(session.context.tree.path, session.change.files);
   const functions: ReportedFunction[] = [];
   for (const plan of examination.plans) {
     const reader = new StateReader(plan);
@@ -123,7 +125,7 @@ async function functionsOf({ examination, result }: BuildFacts): Promise<Reporte
         ({ name, unit, object }) =>
           name === change.atom.name && unit === plan.pair.source && object === plan.pair.object,
       );
-      if (built !== undefined) functions.push(await reported(change, plan, built, reader, functions.length));
+      if (built !== undefined) functions.push(await reported(change, plan, built, reader, texts, functions.length));
     }
   }
   return functions;
@@ -134,6 +136,7 @@ async function reported(
   plan: UnitPlan,
   built: BuiltFunction,
   reader: StateReader,
+  texts: SourceTexts,
   number: number,
 ): Promise<ReportedFunction> {
   const { atom, original } = change;
@@ -149,7 +152,7 @@ async function reported(
     proven,
     reason,
     bytes: { shipped: original === undefined ? null : original.end - original.start, patched: atom.end - atom.start },
-    code: await codeViewOf({ original, patched: atom }, plan),
+    code: await codeViewOf(change, plan, texts),
     proof: original === undefined ? null : ((await plan.proof.recordOf(original)) ?? null),
     inlined,
     state: reader.stateOf(change),

@@ -1,9 +1,9 @@
-import { alignInstructions, instructionsOf } from "../build/explain/explain.ts";
 import { TargetObjects } from "../build/resolve/target-objects.ts";
 import { type VerifyOptions, type VerifyResult, verifyModule } from "../build/verify.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { findTargetKernel } from "../kernel/find.ts";
+import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import { kernelChoice } from "../kernel/kernel-choice.ts";
 import { readExternalModule } from "../kernel/modules/external-module.ts";
 import { functionsInForce } from "../patch-module/functions-in-force.ts";
@@ -11,13 +11,13 @@ import type { Manifest, ManifestFunction } from "../patch-module/manifest-note.t
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { KmendError } from "../support/errors.ts";
-import { codeLineOf } from "./code-view.ts";
+import { codeViewOfLines } from "./code-view.ts";
 import { countsOf, withAttention } from "./collect-build.ts";
+import { moduleCode, shippedCode } from "./linked-code.ts";
 import { moduleMapOf } from "./module-map.ts";
 import { patchHunksOf } from "./patch-text.ts";
 import { quoted } from "./repetition.ts";
 import type { CodeView, ReportedFunction, ReviewReport } from "./report-types.ts";
-import { shippedCode } from "./shipped-code.ts";
 
 /** A finished module, and where it came from. */
 export interface ModuleQuestion extends Omit<VerifyOptions, "module"> {
@@ -37,11 +37,7 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
   const module = readPatchModule(question.module, content);
   const { manifest } = module;
   const { verified, problem } = await verifiedAgain(question, manifest);
-  const shown = await functionsOf(
-    module,
-    verified === undefined ? undefined : await objectsOf(question, module),
-    question,
-  );
+  const shown = await functionsOf(module, verified === undefined ? undefined : await kernelOf(question, module));
   const functions = shown.map((one): ReportedFunction => {
     const item = verified?.items.find(
       ({ kind, name, object }) => kind === "function" && name === one.name && object === one.object,
@@ -117,20 +113,23 @@ async function verifiedAgain(
   }
 }
 
-async function objectsOf(
+/** The kernel that a module was built for. */
+interface FoundKernel {
+  readonly image: KernelImage;
+  readonly objects: TargetObjects;
+}
+
+async function kernelOf(
   question: ModuleQuestion,
   { manifest, release }: PatchModule,
-): Promise<TargetObjects | undefined> {
+): Promise<FoundKernel | undefined> {
   const { progress, signal, external } = question;
   const choice = kernelChoice(question);
   try {
     const kernel = await findTargetKernel({ ...choice, kernel: choice.kernel ?? release, progress, signal });
     if (kernel.buildId !== manifest?.kernel.buildId) return undefined;
-    return new TargetObjects(
-      kernel,
-      [],
-      external === undefined ? undefined : await readExternalModule(external, signal),
-    );
+    const further = external === undefined ? undefined : await readExternalModule(external, signal);
+    return { image: kernel.image, objects: new TargetObjects(kernel, [], further) };
   } catch (error) {
     signal?.throwIfAborted();
     if (error instanceof KmendError) return undefined;
@@ -140,8 +139,7 @@ async function objectsOf(
 
 async function functionsOf(
   { elf, content, manifest }: PatchModule,
-  objects: TargetObjects | undefined,
-  { module }: ModuleQuestion,
+  kernel: FoundKernel | undefined,
 ): Promise<ReportedFunction[]> {
   const unit = await readUnitObject(content).catch((error: unknown) => {
     if (error instanceof KmendError || error instanceof ElfFormatError) return undefined;
@@ -166,7 +164,7 @@ async function functionsOf(
       proven: false,
       reason: "",
       bytes: { shipped: listed?.bytes ?? null, patched: atom === undefined ? null : atom.end - atom.start },
-      code: unit === undefined ? null : await codeOf(unit, atom, listed, objects, module),
+      code: unit === undefined ? null : await codeOf(unit, atom, listed, kernel),
       proof: null,
       inlined: [],
       state: null,
@@ -179,40 +177,18 @@ async function codeOf(
   unit: UnitObject,
   atom: UnitObject["atoms"][number] | undefined,
   listed: ManifestFunction | undefined,
-  objects: TargetObjects | undefined,
-  path: string,
+  found: FoundKernel | undefined,
 ): Promise<CodeView | null> {
-  if (atom === undefined || listed === undefined || objects === undefined) return null;
-  const target = await objects.open(listed.object);
+  if (atom === undefined || listed === undefined || found === undefined) return null;
+  const target = await found.objects.open(listed.object);
   const named = target.symbolsNamed(listed.name);
   const address = (listed.sympos === 0 ? named[0] : named[listed.sympos - 1])?.address;
-  const left = address === undefined ? undefined : shippedCode(target, address, listed.bytes, unit.arch);
-  if (left === undefined) return null;
-  const right = (await instructionsOf(unit, atom, path)).map((line) => ({
-    ...line,
-    key: withoutPrefix(line.key),
-    shown: { ...line.shown, text: withoutPrefix(line.shown.text), symbols: line.shown.symbols.map(withoutPrefix) },
-  }));
-  const rows = alignInstructions(left.map(comparable), right.map(comparable)).map((row) => ({
-    shipped: codeLineOf(row.original),
-    patched: codeLineOf(row.patched),
-    differs: row.difference === "changed",
-  }));
-  return { rows, differing: rows.filter(({ differs }) => differs).length };
-}
-
-/** A livepatch symbol by the name that it is found by. */
-function withoutPrefix(text: string): string {
-  return text.replaceAll(/\.klp\.sym\.[^.\s]+\.([^\s,]+),\d+/g, "$1");
-}
-
-/** What says the same in a linked function and in a relocatable one: numbers that a linker fills do not count. */
-function comparable<Line extends Awaited<ReturnType<typeof instructionsOf>>[number]>(line: Line): Line {
-  const { text, symbols } = line.shown;
-  const names = symbols.join(" ");
-  const bare =
-    symbols.length === 0 && line.jump === null ? text : text.replace(/-?\$?(0x)?[0-9a-f]+(?=\(%rip\)|$|,)/, "");
-  return { ...line, key: `${bare.replaceAll(names, "")} ${names}` };
+  const image = listed.object === "vmlinux" ? found.image : undefined;
+  const left =
+    address === undefined ? undefined : shippedCode(target, { address, bytes: listed.bytes }, unit.arch, image);
+  const right = moduleCode(unit, atom);
+  if (left === undefined || right === undefined) return null;
+  return codeViewOfLines(left, right);
 }
 
 function graphOf(functions: readonly ReportedFunction[], symbols: ReviewReport["symbols"]): ReviewReport["graph"] {

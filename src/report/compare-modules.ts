@@ -1,9 +1,10 @@
-import { type AlignedInstruction, alignInstructions, instructionsOf } from "../build/explain/explain.ts";
+import { type AlignedInstruction, instructionsOf } from "../build/explain/explain.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
-import { codeLineOf } from "./code-view.ts";
+import { codeViewOfLines } from "./code-view.ts";
+import { moduleCode } from "./linked-code.ts";
 import { type ModuleMap, moduleMapOf } from "./module-map.ts";
 import type { Before, CodeView } from "./report-types.ts";
 
@@ -68,18 +69,13 @@ export async function compareModules(
       functions.push({ name, object, unit, kind: was === undefined ? "added" : "dropped", code: null });
       continue;
     }
-    const rows = alignInstructions(await linesOf(old, was, before), await linesOf(fresh, is, after)).map((row) => ({
-      shipped: codeLineOf(row.original),
-      patched: codeLineOf(row.patched),
-      differs: row.difference === "changed",
-    }));
-    const differing = rows.filter(({ differs }) => differs).length;
+    const code = codeViewOfLines(await linesOf(old, was, before), await linesOf(fresh, is, after));
     functions.push({
       name,
       object,
       unit,
-      kind: differing > 0 ? "changed" : "same",
-      code: differing > 0 ? { rows, differing } : null,
+      kind: code.differing > 0 ? "changed" : "same",
+      code: code.differing > 0 ? code : null,
     });
   }
   const [left, right] = [describe(old, files[0]), describe(fresh, files[1])];
@@ -123,8 +119,9 @@ async function linesOf({ unit }: Opened, { section, offset }: InForce, path: str
   const atom = unit.atoms.find(
     (one) => one.kind === "function" && one.section.index === section && offset >= one.start && offset < one.end,
   );
-  const lines = await instructionsOf(unit, atom, path);
-  return lines.map((line) => ({ ...line, shown: { ...line.shown, line: null } }));
+  // What kmend disassembles itself goes by the names that the kernel finds; those of livepatch symbols have positions.
+  const own = atom === undefined ? undefined : moduleCode(unit, atom);
+  return own ?? instructionsOf(unit, atom, path);
 }
 
 function describe({ module, map }: Opened, file: string): ComparedModule {

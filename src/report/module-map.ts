@@ -51,7 +51,7 @@ export function moduleMapOf(content: Uint8Array): ModuleMap {
     .map((section) => {
       const entries = elf.relocations(section);
       const symbols = entries.map(({ symbol }) => elf.symbols[symbol]?.name ?? "");
-      const [, object = "", place = ""] = /^\.klp\.rela\.([^.]+)(\..*)$/.exec(section.name) ?? [];
+      const [, object = "", place = ""] = /^\.klp\.rela\.([^.]+)\.(.*)$/.exec(section.name) ?? [];
       return {
         object,
         section: place,

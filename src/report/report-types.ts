@@ -163,6 +163,18 @@ export interface CodeRow {
   readonly shipped: CodeLine | null;
   readonly patched: CodeLine | null;
   readonly differs: boolean;
+  /** The line of the source whose code begins here; missing where the one before goes on. */
+  readonly source?: CodeSource | undefined;
+}
+
+/** A line of the source. The compiler counts unchanged lines as before the patch, so a line of the patch may share the number of the one that follows it. */
+export interface CodeSource {
+  /** `file.c:12` */
+  readonly place: string;
+  /** Text of the line as the kernel was built with it; null where there is none, or it cannot be read. */
+  readonly text: string | null;
+  /** Text of the line of the patch that has this number too; only where new code is. */
+  readonly added: string | null;
 }
 
 /** An instruction. */
@@ -172,8 +184,6 @@ export interface CodeLine {
   readonly text: string;
   /** What its relocations name, unless the text does. */
   readonly names: readonly string[];
-  /** `file.c:12`; null without line information. */
-  readonly line: string | null;
   /** Where a branch within the function leads to. */
   readonly jump: number | null;
 }

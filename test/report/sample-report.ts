@@ -62,16 +62,17 @@ export const sampleReport: ReviewReport = {
         differing: 1,
         rows: [
           {
-            shipped: { at: 0, text: "call __fentry__", names: [], line: "a.c:3", jump: null },
-            patched: { at: 0, text: "call __fentry__", names: [], line: "a.c:3", jump: null },
+            shipped: { at: 0, text: "call __fentry__", names: [], jump: null },
+            patched: { at: 0, text: "call __fentry__", names: [], jump: null },
             differs: false,
+            source: { place: "a.c:3", text: "{", added: 'puts("new");' },
           },
           {
-            shipped: { at: 5, text: "mov $0,%rdi", names: ['"old"'], line: "a.c:4", jump: null },
-            patched: { at: 5, text: "mov $0,%rdi", names: ['"new"'], line: "a.c:4", jump: null },
+            shipped: { at: 5, text: "mov $0,%rdi", names: ['"old"'], jump: null },
+            patched: { at: 5, text: "mov $0,%rdi", names: ['"new"'], jump: null },
             differs: true,
           },
-          { shipped: null, patched: { at: 12, text: "jne 0", names: [], line: null, jump: 0 }, differs: true },
+          { shipped: null, patched: { at: 12, text: "jne 0", names: [], jump: 0 }, differs: true },
         ],
       },
       proof: {
@@ -94,7 +95,7 @@ export const sampleReport: ReviewReport = {
       ...{ reason: "new in this unit", bytes: { shipped: null, patched: 3 }, inlined: [], proof: null, state: null },
       code: {
         differing: 1,
-        rows: [{ shipped: null, patched: { at: 0, text: "ret", names: [], line: null, jump: null }, differs: true }],
+        rows: [{ shipped: null, patched: { at: 0, text: "ret", names: [], jump: null }, differs: true }],
       },
     },
   ],

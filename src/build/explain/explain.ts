@@ -6,7 +6,7 @@ import { Comparison, describeTarget } from "../../diff/compare.ts";
 import { correlate } from "../../diff/correlate.ts";
 import { LineMoves, type LineRule } from "../../diff/lines/line-moves.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
-import { sourceLines } from "../../elf/line-table.ts";
+import { type SourceLine, sourceLines } from "../../elf/line-table.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { requireComparable } from "../comparable.ts";
 import { readUnit } from "../compare-objects.ts";
@@ -108,6 +108,8 @@ export interface AlignedInstruction {
   readonly key: string;
   /** Where a branch within the function leads to, from its symbol; null for every other instruction. */
   readonly jump: number | null;
+  /** Undefined without line information. */
+  readonly source: SourceLine | undefined;
 }
 
 /**
@@ -126,6 +128,7 @@ export async function instructionsOf(
   const lines = sourceLines(
     unit.elf,
     instructions.map(({ offset }) => ({ section: atom.section.index, offset: atom.start + offset })),
+    { withFolders: true },
   );
   return instructions.map((instruction, at) => {
     const source = lines[at];
@@ -140,6 +143,7 @@ export async function instructionsOf(
       shown: { offset: instruction.offset - entry, text, symbols: isNamed ? [] : symbols, line },
       place: instruction.offset,
       key: `${textWithoutPlaces(instruction, symbols)} ${symbols.join(" ")}`,
+      source,
       jump: symbols.length > 0 || !isWithin(instruction.target, atom) ? null : instruction.target - entry,
     };
   });

@@ -197,7 +197,6 @@ function Rows(props: {
   const { one, rows, from, to, sides, names, lanes, isOpen, titles } = props;
   const first = rows[from]?.patched ?? rows[from]?.shipped;
   const label = `${one.name}, from ${placeText(first?.at ?? 0)}`;
-  let line: string | null = null;
   return (
     <Scroll label={label} class="listing">
       <table class={`code ${sides.length === 1 ? "single" : ""}`.trim()}>
@@ -222,14 +221,16 @@ function Rows(props: {
         </thead>
         <tbody>
           {rows.slice(from, to).map((row, index) => {
-            const here = row.patched?.line ?? row.shipped?.line ?? null;
-            const isNewLine = here !== null && here !== line;
-            if (here !== null) line = here;
+            const { source } = row;
             return (
               <>
-                {isNewLine && (
+                {source !== undefined && (
                   <tr class="place">
-                    <td colSpan={sides.length * 3}>{here}</td>
+                    <td colSpan={sides.length * 3}>
+                      {source.place}
+                      {source.text !== null && <code>{source.text}</code>}
+                      {source.added !== null && <code class="plus">+ {source.added}</code>}
+                    </td>
                   </tr>
                 )}
                 <tr class={row.differs ? "differs" : undefined}>

@@ -101,7 +101,8 @@ td.lane { color: var(--accent); white-space: pre !important; user-select: none; 
 td.gone { background: var(--bad-soft); } td.fresh { background: var(--good-soft); } td.none { background: var(--soft); }
 td.at.gone, td.at.fresh { color: var(--ink); }
 td.ins b { font-weight: 600; } td.ins:target, td.at:target { outline: 2px solid var(--accent); }
-tr.place td { color: var(--quiet); font-size: .74rem; padding-top: .35rem; padding-left: 4.2rem; }
+table.code tr.place td { color: var(--quiet); font-size: .74rem; padding: .45rem 0 .1rem .6rem; }
+tr.place code { color: var(--fn); margin-left: 1rem; font-size: inherit; } tr.place .plus { color: var(--good); }
 .fold, details.equal > summary { color: var(--quiet); font-size: .82rem; margin: 0; padding: .2rem .6rem; background: var(--soft); }
 details.equal { margin: 0; }
 a.n { text-decoration-style: dotted; text-underline-offset: 2px; }

@@ -66,7 +66,9 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
         </div>
       </div>
       <dl class="facts">
-        <Fact name={subject.files.length === 1 ? subject.kind : `${subject.kind}s`}>{subject.files.join(", ")}</Fact>
+        <Fact name={subject.kind === "patch" ? "Source patch" : subject.kind === "module" ? "Module file" : "Update"}>
+          {subject.files.join(", ")}
+        </Fact>
         <Fact name="Kernel">{kernel.release}</Fact>
         <Fact name="Build id" isCode>
           {kernel.buildId === "" ? "none" : kernel.buildId}
