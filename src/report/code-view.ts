@@ -21,7 +21,7 @@ export async function codeViewOf(
     const { original: before, patched: after } = aligned[index] as (typeof aligned)[number];
     return { ...row, from: (after ?? before)?.source };
   });
-  return { rows: await texts.withSources(sourced), differing };
+  return { rows: await texts.withSources(sourced, original === undefined), differing };
 }
 
 /** Two codes beside each other, of which no line of the source is known. */

@@ -33,7 +33,8 @@ export function shippedCode(
     image === undefined
       ? ({ offset, length }) => nameByRelocation(target, address + offset, length)
       : (instruction) => nameByNumber(image, instruction, address);
-  return instructions?.map((instruction) => lineOf(instruction, bytes, 0, nameOf));
+  const whole = { bytes, entry: 0, isLinked: image !== undefined };
+  return instructions?.map((instruction) => lineOf(instruction, whole, nameOf));
 }
 
 /** A function of a patch module. Undefined where kmend has no disassembler. */
@@ -53,13 +54,20 @@ export function moduleCode({ arch }: UnitObject, atom: Atom): AlignedInstruction
     if (text !== undefined) return text;
     return symbol === undefined ? inSection(section.name) : named(base, distance - (symbol.value - start));
   };
-  return arch.text?.(atom.bytes).map((instruction) => lineOf(instruction, atom.end - atom.start, entry, nameOf));
+  const whole = { bytes: atom.end - atom.start, entry, isLinked: false };
+  return arch.text?.(atom.bytes).map((instruction) => lineOf(instruction, whole, nameOf));
 }
 
-function lineOf(instruction: TextInstruction, bytes: number, entry: number, nameOf: NameOf): AlignedInstruction {
+function lineOf(
+  instruction: TextInstruction,
+  { bytes, entry, isLinked }: { readonly bytes: number; readonly entry: number; readonly isLinked: boolean },
+  nameOf: NameOf,
+): AlignedInstruction {
   const { offset, text, target } = instruction;
-  const name = nameOf(instruction);
-  const isInside = name === undefined && target !== undefined && target >= 0 && target < bytes;
+  const isNear = target !== undefined && target >= 0 && target < bytes;
+  // Within a function nothing has a name; in a module that is not linked, only a relocation tells where a branch leads.
+  const name = isNear && isLinked ? undefined : nameOf(instruction);
+  const isInside = isNear && name === undefined;
   const bare = name === undefined ? text : text.replace(/(?:-?0x[0-9a-f]+|-?\d+)(?=\(%)|(?<=\$)-?(?:0x)?[0-9a-f]+/, "");
   const isBranch = name !== undefined && target !== undefined;
   const shown = isBranch ? text.replace(/\S+$/, () => name) : bare.replace("$,", "$…,");

@@ -14,7 +14,6 @@ export class SourceTexts {
   readonly #changed: ReadonlyMap<string, ChangedFile>;
   readonly #lines = new Map<string, Promise<readonly string[]>>();
   readonly #added = new Map<string, Map<number, string>>();
-  readonly #removed = new Map<string, Set<number>>();
 
   /** @param tree the kernel's source without the patch. */
   constructor(tree: string, files: readonly ChangedFile[]) {
@@ -22,36 +21,43 @@ export class SourceTexts {
     this.#changed = new Map(files.map((file) => [file.path, file]));
     for (const file of files) {
       const added = new Map<number, string>();
-      const removed = new Set<number>();
       for (const hunk of hunksOf(file, [])) {
         const texts = hunk.lines.filter(({ kind }) => kind === "added").map(({ text }) => text);
         for (const [index, line] of [...hunk.added].entries()) added.set(line, texts[index] ?? "");
-        for (const line of hunk.removed) removed.add(line);
       }
       this.#added.set(file.path, added);
-      this.#removed.set(file.path, removed);
     }
   }
 
-  /** Says at which rows the code of another line begins, and what that line is. */
-  async withSources(rows: readonly (CodeRow & { readonly from: SourceLine | undefined })[]): Promise<CodeRow[]> {
+  /**
+   * Says at which rows the code of another line begins, and what that line is.
+   * @param isNew the function comes with the patch: where a line of it has the number, no other is meant.
+   */
+  async withSources(
+    rows: readonly (CodeRow & { readonly from: SourceLine | undefined })[],
+    isNew: boolean,
+  ): Promise<CodeRow[]> {
     const found: CodeRow[] = [];
     let last = "";
     for (const { from, ...row } of rows) {
       const place = from === undefined ? last : `${from.file}:${from.line}`;
       if (from === undefined || place === last) found.push(row);
-      else found.push({ ...row, source: await this.#sourceOf(from, row.shipped === null || row.differs) });
+      else
+        found.push({
+          ...row,
+          source: await this.#sourceOf(from, isNew ? "new" : row.shipped === null || row.differs ? "both" : "old"),
+        });
       last = place;
     }
     return found;
   }
 
-  async #sourceOf({ file, line }: SourceLine, isNew: boolean): Promise<CodeSource> {
+  async #sourceOf({ file, line }: SourceLine, side: "old" | "new" | "both"): Promise<CodeSource> {
     const path = this.#pathOf(file);
     const lines = await this.#linesOf(path);
-    const isGone = isNew && this.#removed.get(path)?.has(line) === true && this.#added.get(path)?.has(line) === true;
-    const text = isGone ? undefined : lines[line - 1];
-    const added = isNew ? this.#added.get(path)?.get(line) : undefined;
+    const found = side === "old" ? undefined : this.#added.get(path)?.get(line);
+    const added = found?.trim() === "" ? undefined : found;
+    const text = added !== undefined && side === "new" ? undefined : lines[line - 1];
     return {
       place: `${basename(file)}:${line}`,
       text: text === undefined ? null : shortened(text),

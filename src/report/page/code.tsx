@@ -10,9 +10,9 @@ type Names = ReadonlyMap<string, IndexedName>;
 const neighbours = 3;
 
 /** Rows of all functions together from which on unchanged code, which the page would only hold folded, is left out. */
-const mostFoldedRows = 9000;
+const mostFoldedRows = 4000;
 /** Rows of all functions together from which on only the beginning of a difference is shown. */
-const mostOpenRows = 16_000;
+const mostOpenRows = 4000;
 
 /** Each changed function: shipped code and patched code beside each other. */
 export function FunctionsPart({ report, names }: { readonly report: ReviewReport; readonly names: Names }) {
@@ -174,13 +174,21 @@ export function Listing(props: {
   );
 }
 
-function lanesOf(rows: readonly CodeRow[], side: Side): string[] {
+interface Margin {
+  /** By row. */
+  readonly margin: readonly string[];
+  /** Places that a branch leads to. */
+  readonly targets: ReadonlySet<number>;
+}
+
+function lanesOf(rows: readonly CodeRow[], side: Side): Margin {
   const at = new Map(rows.flatMap((row, index) => (row[side] === null ? [] : [[row[side].at, index] as const])));
   const jumps = rows.flatMap((row, from): Jump[] => {
     const to = at.get(row[side]?.jump ?? Number.NaN);
     return to === undefined ? [] : [{ from, to }];
   });
-  return jumpLanes(rows.length, jumps);
+  const targets = new Set(rows.flatMap((row) => row[side]?.jump ?? []));
+  return { margin: jumpLanes(rows.length, jumps), targets };
 }
 
 function Rows(props: {
@@ -190,7 +198,7 @@ function Rows(props: {
   readonly to: number;
   readonly sides: readonly Side[];
   readonly names: Names;
-  readonly lanes: Readonly<Record<Side, readonly string[]>>;
+  readonly lanes: Readonly<Record<Side, Margin>>;
   readonly isOpen: boolean;
   readonly titles: Readonly<Record<Side, string>>;
 }) {
@@ -233,14 +241,14 @@ function Rows(props: {
                     </td>
                   </tr>
                 )}
-                <tr class={row.differs ? "differs" : undefined}>
+                <tr class={classOf(row, sides)}>
                   {sides.map((side) => (
                     <Cells
                       id={`${one.id}-${side[0]}`}
                       line={row[side]}
-                      lane={lanes[side][from + index] ?? ""}
+                      lane={lanes[side].margin[from + index] ?? ""}
+                      isTarget={lanes[side].targets.has(row[side]?.at ?? Number.NaN)}
                       names={names}
-                      mark={row.differs && sides.length > 1 ? side : undefined}
                     />
                   ))}
                 </tr>
@@ -253,36 +261,25 @@ function Rows(props: {
   );
 }
 
+/** What a row is for the eye: `d` differs, `l` and `r` have nothing on that side. The page has many rows, so that words are short. */
+function classOf({ differs, shipped, patched }: CodeRow, sides: readonly Side[]): string | undefined {
+  if (!differs || sides.length === 1) return undefined;
+  return shipped === null ? "d l" : patched === null ? "d r" : "d";
+}
+
 function Cells(props: {
   readonly id: string;
   readonly line: CodeLine | null;
   readonly lane: string;
+  readonly isTarget: boolean;
   readonly names: Names;
-  readonly mark: Side | undefined;
 }) {
-  const { id, line, lane, names, mark } = props;
-  const kind = mark === undefined || line === null ? "" : mark === "shipped" ? " gone" : " fresh";
-  if (line === null)
-    return (
-      <>
-        <td class="at none" />
-        <td class="lane none" aria-hidden="true">
-          {lane}
-        </td>
-        <td class="ins none" />
-      </>
-    );
+  const { id, line, lane, isTarget, names } = props;
   return (
     <>
-      <td class={`at${kind}`} id={`${id}${line.at}`}>
-        {line.at.toString(16)}
-      </td>
-      <td class={`lane${kind}`} aria-hidden="true">
-        {lane}
-      </td>
-      <td class={`ins${kind}`}>
-        <Instruction id={id} line={line} names={names} />
-      </td>
+      <td id={line !== null && isTarget ? `${id}${line.at}` : undefined}>{line?.at.toString(16)}</td>
+      <td aria-hidden="true">{lane}</td>
+      <td>{line !== null && <Instruction id={id} line={line} names={names} />}</td>
     </>
   );
 }

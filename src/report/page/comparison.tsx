@@ -71,7 +71,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
                 ))}
               </ul>
             )}
-            <Table caption="The two modules" heads={["", "old", "new"]} rows={rowsOf(old, fresh)} />
+            <Table caption="The two modules" heads={["what", "old", "new"]} rows={rowsOf(old, fresh)} />
           </Part>
           <Part id="functions">
             <Table

@@ -5,6 +5,10 @@ import { Nothing, Scroll, Section, Table } from "./parts.tsx";
 /** Pixels of a letter of the font that names are set in, and of a box. */
 const letter = 7.3;
 const boxHeight = 40;
+/** Boxes from which on a picture cannot be read. */
+const mostBoxes = 160;
+/** Edges that the table shows. */
+const mostEdges = 1000;
 /** Letters of a name that are shown; all of them are in its title and in the table. */
 const mostLetters = 30;
 
@@ -52,37 +56,52 @@ export function GraphPart({ report }: { readonly report: ReviewReport }) {
         <Nothing>No function is replaced.</Nothing>
       ) : (
         <>
-          <Scroll label="Graph of callers and of what is reached" class="graph">
-            <Svg picture={pictureOf(graph)} count={nodes.length} />
-          </Scroll>
-          <ul class="legend">
-            {(Object.keys(kinds) as ReachNode["kind"][]).map((kind) => (
-              <li>
-                <span class={`key node-${kind}`} /> {kinds[kind]}
-              </li>
-            ))}
-            <li>
-              <span class="key marked" /> notrace or init: keeps the old code
-            </li>
-          </ul>
+          {nodes.length > mostBoxes ? (
+            <Nothing>{nodes.length} functions and variables are too many for a picture: the table has them.</Nothing>
+          ) : (
+            <PictureView graph={graph} />
+          )}
           {leftOut > 0 && <p class="quiet">{leftOut} more callers and reached symbols are left out.</p>}
           <details>
             <summary>The same as a table</summary>
             <Table
               caption="Edges of the graph"
               heads={["from", "object", "does", "to", "object"]}
-              rows={edges.map(({ from, to, kind }) => [
-                <code>{nameOf(from)}</code>,
-                objectText(byId.get(from)),
-                kind === "inlined" ? "is inlined in" : kind,
-                <code>{nameOf(to)}</code>,
-                objectText(byId.get(to)),
-              ])}
+              rows={edges
+                .slice(0, mostEdges)
+                .map(({ from, to, kind }) => [
+                  <code>{nameOf(from)}</code>,
+                  objectText(byId.get(from)),
+                  kind === "inlined" ? "is inlined in" : kind,
+                  <code>{nameOf(to)}</code>,
+                  objectText(byId.get(to)),
+                ])}
             />
+            {edges.length > mostEdges && <p class="nothing">{edges.length - mostEdges} more edges are in the JSON.</p>}
           </details>
         </>
       )}
     </Section>
+  );
+}
+
+function PictureView({ graph }: { readonly graph: ReachGraph }) {
+  return (
+    <>
+      <Scroll label="Graph of callers and of what is reached" class="graph">
+        <Svg picture={pictureOf(graph)} count={graph.nodes.length} />
+      </Scroll>
+      <ul class="legend">
+        {(Object.keys(kinds) as ReachNode["kind"][]).map((kind) => (
+          <li>
+            <span class={`key node-${kind}`} /> {kinds[kind]}
+          </li>
+        ))}
+        <li>
+          <span class="key marked" /> notrace or init: keeps the old code
+        </li>
+      </ul>
+    </>
   );
 }
 

@@ -7,7 +7,7 @@ import { confirmations, type IndexedName } from "./symbol-index.ts";
 type Names = ReadonlyMap<string, IndexedName>;
 
 /** Masked places of all functions together from which on the page shows no more than their number. */
-const mostPlaces = 6000;
+const mostPlaces = 2500;
 
 /** What was compared with the kernel, and what every masked place held. */
 export function ProofPart({ report, names }: { readonly report: ReviewReport; readonly names: Names }) {

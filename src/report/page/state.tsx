@@ -1,3 +1,4 @@
+import { counted } from "../../support/counted.ts";
 import type { Before, ReportedFunction, ReviewReport } from "../report-types.ts";
 import { Badge, Nothing, Section, Table } from "./parts.tsx";
 
@@ -5,6 +6,8 @@ import { Badge, Nothing, Section, Table } from "./parts.tsx";
 export function StatePart({ report }: { readonly report: ReviewReport }) {
   const shown = report.functions.filter(({ state }) => state !== null && all(state).length > 0);
   const isLong = shown.length > 12;
+  // Of many functions, those whose uses change are worth the room.
+  const listed = shown.length > 60 ? shown.filter((one) => changesOf(one) > 0) : shown;
   return (
     <Section
       id="state"
@@ -12,7 +15,12 @@ export function StatePart({ report }: { readonly report: ReviewReport }) {
       lead="What the code takes and releases, and the variables that it reads or writes by their names, before and after. While the patch is applied, tasks run the old and the new code side by side."
     >
       {shown.length === 0 && <Nothing>No changed function uses a lock or a variable by its name.</Nothing>}
-      {shown.map((one) => (
+      {listed.length < shown.length && (
+        <p class="nothing">
+          {counted(shown.length - listed.length, "function")} the same before and after: left out here.
+        </p>
+      )}
+      {listed.map((one) => (
         <StateView one={one} isOpen={!isLong && changesOf(one) > 0} />
       ))}
     </Section>

@@ -72,6 +72,7 @@ button { font: inherit; font-size: .85rem; color: var(--accent); background: non
 .attention ul { margin: 0; padding-left: 1.1rem; }
 details { margin: .6rem 0; }
 summary { cursor: pointer; padding: .15rem 0; overflow-wrap: anywhere; }
+details.function, article.file { content-visibility: auto; contain-intrinsic-size: auto 24rem; }
 details.function { border: 1px solid var(--line); border-radius: 10px; padding: .5rem 1rem; margin: .9rem 0; }
 .scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); border-radius: 8px; margin: .4rem 0 .8rem; background: var(--paper); }
 .listing { margin: 0; border-radius: 0; border-width: 0 0 1px; }
@@ -96,12 +97,13 @@ table.code.single { min-width: 34rem; }
 table.code td { border: 0; padding: 0 .4rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 table.code th { padding: .2rem .5rem; }
 col.at { width: 3.2rem; } col.lane { width: 3.2rem; }
-td.at { text-align: right; color: var(--quiet); user-select: none; }
-td.lane { color: var(--accent); white-space: pre !important; user-select: none; padding: 0 !important; overflow: hidden; line-height: 1.55; }
-td.gone { background: var(--bad-soft); } td.fresh { background: var(--good-soft); } td.none { background: var(--soft); }
-td.at.gone, td.at.fresh { color: var(--ink); }
-td.ins b { font-weight: 600; } td.ins:target, td.at:target { outline: 2px solid var(--accent); }
-table.code tr.place td { color: var(--quiet); font-size: .74rem; padding: .45rem 0 .1rem .6rem; }
+table.code td:nth-child(3n+1) { text-align: right; color: var(--quiet); user-select: none; }
+table.code td:nth-child(3n+2) { color: var(--accent); white-space: pre; user-select: none; padding: 0; overflow: hidden; }
+table.code td:target { outline: 2px solid var(--accent); }
+tr.d td:nth-child(-n+3) { background: var(--bad-soft); } tr.d td:nth-child(n+4) { background: var(--good-soft); }
+tr.d.l td:nth-child(-n+3), tr.d.r td:nth-child(n+4) { background: var(--soft); }
+table.code tr.d td:nth-child(3n+1) { color: var(--ink); }
+table.code tr.place td:first-child { text-align: left; user-select: auto; color: var(--quiet); font-size: .74rem; padding: .45rem 0 .1rem .6rem; }
 tr.place code { color: var(--fn); margin-left: 1rem; font-size: inherit; } tr.place .plus { color: var(--good); }
 .fold, details.equal > summary { color: var(--quiet); font-size: .82rem; margin: 0; padding: .2rem .6rem; background: var(--soft); }
 details.equal { margin: 0; }
@@ -146,6 +148,7 @@ footer { max-width: 1480px; margin: 0 auto; padding: 0 1.25rem 3rem; color: var(
   .frame { display: block; padding: 0; }
   main > section { border: 0; padding: 0; break-before: auto; }
   .scroll { overflow: visible; } table.code { min-width: 0; font-size: 7.5pt; } .graph { max-height: none; } svg { max-width: 100%; height: auto; }
+  details.function, article.file { content-visibility: visible; }
   tr, .card, summary { break-inside: avoid; }
 }
 `;

@@ -23,7 +23,10 @@ export const confirmations: Readonly<Record<Confirmation, string>> = {
   repeated: "all matched code of the unit shows this address for it, and the symbol table lists nothing there",
 };
 
-/** All names in the code of the page, each with an anchor. */
+/** Names from which on a page has no index of them. */
+const mostNames = 1500;
+
+/** All names in the code of the page, each with an anchor; none where there are too many. */
 export function symbolIndex({ functions, symbols }: ReviewReport): ReadonlyMap<string, IndexedName> {
   const used = new Map<string, Set<string>>();
   for (const { name, code } of functions) {
@@ -35,6 +38,7 @@ export function symbolIndex({ functions, symbols }: ReviewReport): ReadonlyMap<s
   }
   const reached = new Map(symbols.map((symbol) => [symbol.name, symbol]));
   const shown = new Map(functions.flatMap(({ proof }) => proof?.masked ?? []).map((place) => [place.symbol, place]));
+  if (used.size > mostNames) return new Map();
   const names = [...used].sort(([a], [b]) => (a < b ? -1 : 1));
   return new Map(
     names.map(([name, users], index) => {
