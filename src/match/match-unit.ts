@@ -133,19 +133,20 @@ class Matcher implements Proof {
     const { target } = this;
     // Without what other functions have shown, so that all that can be is compared here; what only they settle is taken from them.
     for (const comparer of [new AtomComparer(this.#unit, target, nothingKnown), this.#comparer]) {
-      const [plain, stepped] = [new ComparisonRecord(), new ComparisonRecord()];
-      const findings = new Findings(plain);
+      const record = new ComparisonRecord();
+      const findings = new Findings(record);
       findings.atoms.set(atom, address);
       if (comparer.compareFunction(atom, address, findings) === undefined)
-        return plain.of(atom, address, "bytes", target);
-      const room = target.roomAt(address);
-      if (room === undefined) continue;
-      const others = new Findings(stepped);
-      others.atoms.set(atom, address);
-      const problem = await compareLockstep(atom, address, room, target, this.#unit.arch, comparer, others);
-      if (problem === undefined) return stepped.of(atom, address, "instructions", target);
+        return record.of(atom, address, "bytes", target);
     }
-    return undefined;
+    const room = target.roomAt(address);
+    if (room === undefined) return undefined;
+    const record = new ComparisonRecord();
+    const findings = new Findings(record);
+    findings.atoms.set(atom, address);
+    const { arch } = this.#unit;
+    const problem = await compareLockstep(atom, address, room, target, arch, this.#comparer, findings);
+    return problem === undefined ? record.of(atom, address, "instructions", target) : undefined;
   }
 
   owns(atom: Atom): boolean {

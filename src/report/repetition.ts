@@ -21,8 +21,9 @@ export function repetitionOf({ session, result }: BuildFacts): Repetition {
     file === undefined
       ? []
       : [`kmend verify ${quoted(file)}`, `kmend try ${quoted(file)}`, `sha256sum ${quoted(file)}`];
+  // What another command reads a change from is not known here.
   return {
-    commands: [build, ...checks],
+    commands: options.change === undefined ? [build, ...checks] : checks,
     versions: [
       { what: "kmend", version: version() },
       { what: "kernel", version: kernel.release },
@@ -40,7 +41,6 @@ export function repetitionOf({ session, result }: BuildFacts): Repetition {
 function kernelWords({ options, kernel }: BuildFacts["session"]): string[] {
   if (options.source !== undefined) return ["--source", "TREE"];
   if (options.rpms !== undefined) return ["--sourcerpm", "FILE"];
-  if (options.target !== undefined) return ["--source", "TREE"];
   return ["--kernel", quoted(kernel.release)];
 }
 

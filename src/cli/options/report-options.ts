@@ -55,6 +55,7 @@ export async function writeReports(
   tried?: TryResult,
 ): Promise<void> {
   if (file === undefined) return;
+  if (reports.length === 0) context.progress.note("no review report was written: nothing was built or read");
   const { renderReport } = await import("../../report/page/document.tsx");
   const { withTrial } = await import("../../report/collect-build.ts");
   for (const [index, report] of reports.entries()) {

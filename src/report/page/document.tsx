@@ -71,6 +71,9 @@ function titleOf({ subject, verdict }: ReviewReport): string {
   return `${verdictWords(verdict).word}: ${subject.files.join(", ")} for ${verdict.kernel.release}`;
 }
 
+/** Functions from which on the browser lays parts out when they are looked at. */
+const manyFunctions = 60;
+
 function Page({ report }: { readonly report: ReviewReport }) {
   const { subject, verdict } = report;
   const names = symbolIndex(report);
@@ -101,7 +104,7 @@ function Page({ report }: { readonly report: ReviewReport }) {
             ))}
           </ol>
         </nav>
-        <main id="main" tabIndex={-1}>
+        <main id="main" tabIndex={-1} class={report.functions.length > manyFunctions ? "many" : undefined}>
           <VerdictPart report={report} />
           <PatchPart report={report} />
           <FunctionsPart report={report} names={names} />

@@ -72,13 +72,14 @@ button { font: inherit; font-size: .85rem; color: var(--accent); background: non
 .attention ul { margin: 0; padding-left: 1.1rem; }
 details { margin: .6rem 0; }
 summary { cursor: pointer; padding: .15rem 0; overflow-wrap: anywhere; }
-details.function, article.file { content-visibility: auto; contain-intrinsic-size: auto 24rem; }
+.many details.function, .many article.file { content-visibility: auto; contain-intrinsic-size: auto 24rem; }
 details.function { border: 1px solid var(--line); border-radius: 10px; padding: .5rem 1rem; margin: .9rem 0; }
 .scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); border-radius: 8px; margin: .4rem 0 .8rem; background: var(--paper); }
 .listing { margin: 0; border-radius: 0; border-width: 0 0 1px; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th { text-align: left; font-weight: 600; font-size: .8rem; color: var(--quiet); background: var(--soft); padding: .3rem .7rem; white-space: nowrap; }
 td { padding: .28rem .7rem; vertical-align: top; border-top: 1px solid var(--line); }
+td code { overflow-wrap: normal; }
 pre { margin: 0; padding: .7rem 1rem; font-size: .84rem; line-height: 1.5; }
 .fates li { margin: .3rem 0; overflow-wrap: anywhere; }
 .hunk { margin: .9rem 0; }
@@ -148,7 +149,7 @@ footer { max-width: 1480px; margin: 0 auto; padding: 0 1.25rem 3rem; color: var(
   .frame { display: block; padding: 0; }
   main > section { border: 0; padding: 0; break-before: auto; }
   .scroll { overflow: visible; } table.code { min-width: 0; font-size: 7.5pt; } .graph { max-height: none; } svg { max-width: 100%; height: auto; }
-  details.function, article.file { content-visibility: visible; }
+  .many details.function, .many article.file { content-visibility: visible; }
   tr, .card, summary { break-inside: avoid; }
 }
 `;
