@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { sectionIds } from "../../src/report/report-types.ts";
 
 /** Where the pictures go that a person looks at. */
 export const pictures = join(tmpdir(), "kmend-report-pictures");
@@ -58,7 +57,7 @@ export async function inspectPage(browser: Browser, path: string): Promise<PageF
       const height = await page.evaluate<number>("document.documentElement.scrollHeight");
       await page.screenshot({ path: join(pictures, `${name}-${width}-${colorScheme}.png`), fullPage: height < 12_000 });
       if (width === 1400) {
-        if (colorScheme === "light") reached = await walk(page);
+        if (colorScheme === "light") reached = await walk(page, url);
         await openAll(page);
         violations.push(...(await audit(page, colorScheme)));
         text = await page.evaluate("document.body.innerText");
@@ -91,20 +90,59 @@ async function audit(page: Page, scheme: string): Promise<string[]> {
   });
 }
 
-/** Goes through the page by the keyboard alone: the links of the parts, then a step into each of them. */
-async function walk(page: Page): Promise<string[]> {
+/** Goes to each part of the page by the keyboard alone: Tab to the link of the part, and Enter. */
+async function walk(page: Page, url: string): Promise<string[]> {
   const found: string[] = [];
-  for (const id of sectionIds) {
-    await page.evaluate("scrollTo(0, 0); document.activeElement?.blur?.()");
-    // The link to the part is reached by Tab alone, and Enter leads there.
-    const link = `nav a[href='#${id}']`;
-    for (let step = 0; step < 40; step++) {
+  const ids = await page.evaluate<string[]>(
+    "[...document.querySelectorAll('nav a')].map((link) => link.hash.slice(1))",
+  );
+  for (const id of ids) {
+    // Where the last way ended, the next Tab would go on.
+    await page.goto("about:blank");
+    await page.goto(url);
+    for (let step = 0; step <= ids.length + 1; step++) {
       await page.keyboard.press("Tab");
-      if (await page.evaluate<boolean>(`document.activeElement?.matches("${link}") === true`)) break;
+      if (await page.evaluate<boolean>(`document.activeElement.matches("nav a[href='#${id}']")`)) break;
     }
     await page.keyboard.press("Enter");
-    const there = `location.hash === "#${id}" && document.getElementById("${id}").getBoundingClientRect().top < innerHeight`;
-    await page.waitForFunction(there).then(() => found.push(id));
+    const isThere = `location.hash === "#${id}" && document.getElementById("${id}").getBoundingClientRect().top < innerHeight`;
+    for (let look = 0; look < 100 && !found.includes(id); look++) {
+      if (await page.evaluate<boolean>(isThere)) found.push(id);
+      else await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))");
+    }
   }
   return found;
+}
+
+/** What the page does when the first name in its code gets the focus: how many places are marked, and how many have that name. */
+export async function focusName(
+  browser: Browser,
+  path: string,
+): Promise<{ readonly marked: number; readonly same: number }> {
+  const page = await browser.newPage();
+  await page.goto(pathToFileURL(path).href);
+  await page.focus("a.n");
+  const count = (selector: string): Promise<number> =>
+    page.evaluate<number>(`document.querySelectorAll('${selector}').length`);
+  const name = await page.evaluate<string>("document.activeElement.dataset.n");
+  const found = { marked: await count(".lit"), same: await count(`[data-n="${name}"]`) };
+  await page.close();
+  return found;
+}
+
+/** Headings that are seen and folds that open where the browser runs no scripts. */
+export async function withoutScripts(
+  browser: Browser,
+  path: string,
+): Promise<{ readonly headings: readonly string[]; readonly opens: boolean; readonly buttons: number }> {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(pathToFileURL(path).href);
+  const fold = page.locator("#module details").first();
+  await fold.locator("summary").click();
+  const opens = await fold.locator("table").first().isVisible();
+  const headings = await page.locator("h2:visible").allInnerTexts();
+  const buttons = await page.locator("button:visible").count();
+  await context.close();
+  return { headings, opens, buttons };
 }

@@ -4,12 +4,21 @@ import { fileURLToPath } from "node:url";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ModuleComparison } from "../../src/report/compare-modules.ts";
-import { groupsOf } from "../../src/report/page/parts.tsx";
+import { groupsOf, sectionTitles } from "../../src/report/page/parts.tsx";
 import { comparedBytes } from "../../src/report/page/proof.tsx";
 import type { ReviewReport } from "../../src/report/report-types.ts";
 import { sectionIds } from "../../src/report/report-types.ts";
 import { kmend } from "../cli/captured.ts";
-import { inspectPage, type PageFindings, pictures, schemes, startBrowser, widths } from "./report-browser.ts";
+import {
+  focusName,
+  inspectPage,
+  type PageFindings,
+  pictures,
+  schemes,
+  startBrowser,
+  widths,
+  withoutScripts,
+} from "./report-browser.ts";
 import { build, type Edit, replace, Scratch, stockKernel, testedKernel } from "./stock-kernel.ts";
 
 const examples = fileURLToPath(new URL("../../examples", import.meta.url));
@@ -112,11 +121,18 @@ describe.each(readdirSync(examples).filter((file) => file.endsWith(".patch")))("
     expect(hunks.length).toBeGreaterThan(0);
     for (const { fates } of hunks) expect(fates.map(({ kind }) => kind)).not.toEqual([]);
   });
+});
 
-  test("the same patch gives the same page", async () => {
-    const again = await reportOf(file.replace(".patch", ""), join(examples, file), ...forKernel);
-    expect(readFileSync(again.page, "utf8")).toBe(readFileSync(made.page, "utf8"));
-  });
+test("the same patch gives the same page, which needs no scripts and marks the uses of a name with them", async () => {
+  const words = [join(examples, "two-files.patch"), ...forKernel];
+  const [first, second] = [await reportOf("again", ...words), await reportOf("again", ...words)];
+  expect(readFileSync(second.page, "utf8")).toBe(readFileSync(first.page, "utf8"));
+  const { marked, same } = await focusName(browser, first.page);
+  expect(marked).toBe(same);
+  expect(marked).toBeGreaterThan(1);
+  const plain = await withoutScripts(browser, first.page);
+  expect(plain.headings).toEqual(Object.values(sectionTitles));
+  expect(plain).toMatchObject({ opens: true, buttons: 0 });
 });
 
 describe("a refused patch", () => {
@@ -126,7 +142,10 @@ describe("a refused patch", () => {
   beforeAll(async () => {
     const { tree } = await stockKernel();
     const edits: Record<string, Edit> = {
-      "fs/proc/version.c": replace("\treturn 0;\n}\n\nstatic int __init", "\treturn 1;\n}\n\nstatic int __init"),
+      "fs/proc/version.c": replace(
+        "\treturn 0;\n}\n\nstatic int __init",
+        "\treturn m->count > 1;\n}\n\nstatic int __init",
+      ),
       "fs/proc/cmdline.c": replace('proc_create_single("cmdline", 0,', 'proc_create_single("cmdline", 1,'),
     };
     made = await reportOf("refused", scratch.patch(tree.path, edits), ...forKernel);
@@ -143,8 +162,16 @@ describe("a refused patch", () => {
     const hunk = files.find(({ path }) => path === "fs/proc/cmdline.c")?.hunks[0];
     expect(hunk?.fates.map(({ kind }) => kind)).toContain("refused");
     expect(files.find(({ path }) => path === "fs/proc/version.c")?.hunks[0]?.fates[0]?.kind).toBe("edited");
-    expect(found.text).toContain(`INIT_CODE`);
+    expect(found.text).toContain("INIT_CODE");
     expect(found.text).toContain(refusal?.why);
+  });
+
+  test("shows the type of which the change uses a member, as the kernel and as the new code have it", () => {
+    const type = made.report.types.find(({ name }) => name === "struct seq_file");
+    expect(type).toMatchObject({ object: "vmlinux", isChanged: false });
+    expect(type?.size.shipped).toBe(type?.size.patched);
+    expect(type?.rows.filter(({ isUsed }) => isUsed).map(({ patched }) => patched?.text)).toEqual(["size_t count"]);
+    expect(found.text).toContain("struct seq_file");
   });
 
   test("the page is sound", () => {
@@ -205,6 +232,7 @@ describe("a finished module", () => {
     const found = await inspectPage(browser, page);
     expectSound(found);
     expect(found.text).toContain("2 added, 0 changed, 0 dropped, 1 the same");
+    expect(found.reached).toEqual(["summary", "functions", "contents"]);
   });
 });
 
