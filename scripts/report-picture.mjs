@@ -18,7 +18,7 @@ try {
   const words = ["try", "examples/two-files.patch", "--kernel", "newest", "--report", page, ...probes];
   execFileSync(join(root, "bin/kmend"), words, { cwd: root, stdio: "inherit" });
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-  const opened = await browser.newPage({ viewport: { width: 1280, height: 1560 }, colorScheme: "light" });
+  const opened = await browser.newPage({ viewport: { width: 1280, height: 1420 }, colorScheme: "light" });
   await opened.goto(pathToFileURL(page).href);
   await opened.screenshot({ path: picture });
   await browser.close();

@@ -15,7 +15,7 @@ export function verdictWords({ outcome, functions, trial }: Verdict): Words {
   switch (outcome) {
     case "built":
       return isProven
-        ? { word: "Built and proven", kind: "good", sign: "✓" }
+        ? { word: trial === "passed" ? "Built, proven and tried" : "Built and proven", kind: "good", sign: "✓" }
         : { word: "Not proven", kind: "bad", sign: "✗" };
     case "proven":
       return { word: "Proven again", kind: "good", sign: "✓" };
@@ -51,6 +51,7 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
         <div>
           <p class="word">{word}</p>
           <p class="of">
+            {refusals.length > 0 && `${counted(refusals.length, "reason")} against it, and no module was made. `}
             {functions.changed > 0 && (
               <>
                 <strong>
