@@ -1,7 +1,7 @@
 import { counted } from "../../support/counted.ts";
 import type { CodeLine, CodeRow, ReportedFunction, ReviewReport } from "../report-types.ts";
 import { type Jump, jumpLanes } from "./jump-lanes.ts";
-import { Badge, bytesText, groupsOf, Nothing, Scroll, Section } from "./parts.tsx";
+import { addressText, Badge, bytesText, groupsOf, Nothing, Scroll, Section } from "./parts.tsx";
 import { type IndexedName, namesOf } from "./symbol-index.ts";
 
 type Names = ReadonlyMap<string, IndexedName>;
@@ -80,7 +80,8 @@ function FunctionView(props: {
       </summary>
       <p>
         {reason === "" ? "" : `Why: ${reason}. `}
-        {sizes}.{proof !== null && ` In the kernel at ${proof.address}.`}
+        {sizes}.
+        {proof !== null && ` In ${object === "vmlinux" ? "the kernel" : object} at ${addressText(proof.address)}.`}
       </p>
       {inlined.length > 0 && (
         <p class="quiet">

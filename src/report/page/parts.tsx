@@ -108,3 +108,11 @@ export function bytesText(bytes: number): string {
 export function groupsOf(number: number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
+
+/** In a module that is not loaded, an address is the number of a section × 2^36 + an offset in it. */
+export function addressText(address: string): string {
+  const [value, bits] = [BigInt(/^0x[0-9a-f]{1,16}$/.test(address) ? address : "0x0"), 36n];
+  const section = value >> bits;
+  if (value === 0n || section === 0n || section > 0xffffn) return address;
+  return `section ${section} + 0x${(value & ((1n << bits) - 1n)).toString(16)}`;
+}

@@ -1,7 +1,7 @@
 import { counted } from "../../support/counted.ts";
 import type { ReportedFunction, ReviewReport } from "../report-types.ts";
 import { Name } from "./code.tsx";
-import { Badge, bytesText, groupsOf, Nothing, Section, Table } from "./parts.tsx";
+import { addressText, Badge, bytesText, groupsOf, Nothing, Section, Table } from "./parts.tsx";
 import { confirmations, type IndexedName } from "./symbol-index.ts";
 
 type Names = ReadonlyMap<string, IndexedName>;
@@ -9,18 +9,21 @@ type Names = ReadonlyMap<string, IndexedName>;
 /** Masked places of all functions together from which on the page shows no more than their number. */
 const mostPlaces = 2500;
 
+const compared =
+  "The unpatched source, compiled here, was held against the file that the kernel boots from. Each byte is the same, but for the masked places that a linker fills: there, what the kernel holds was read and has to be what the source means.";
+const heldAgain =
+  "The module says which code of the kernel it was proven against. That was looked at again: the bytes of each function that it replaces, what they refer to, what tables say about them, and the place of each symbol.";
+
 /** What was compared with the kernel, and what every masked place held. */
 export function ProofPart({ report, names }: { readonly report: ReviewReport; readonly names: Names }) {
-  const { functions, units } = report;
+  const { functions, units, subject } = report;
+  const isModule = subject.kind !== "patch" && units.length === 0;
   const proven = functions.filter(({ proof }) => proof !== null);
   const places = proven.reduce((sum, { proof }) => sum + (proof?.masked.length ?? 0), 0);
   return (
-    <Section
-      id="proof"
-      canOpen={proven.length > 0}
-      lead="The unpatched source, compiled here, was held against the file that the kernel boots from. Each byte is the same, but for the masked places that a linker fills: there, what the kernel holds was read and has to be what the source means."
-    >
-      {proven.length === 0 && <Nothing>No function was held against the kernel here.</Nothing>}
+    <Section id="proof" canOpen={proven.length > 0} lead={isModule ? heldAgain : compared}>
+      {proven.length === 0 && !isModule && <Nothing>No function was held against the kernel here.</Nothing>}
+      {isModule && <HeldAgain report={report} />}
       {units.length > 0 && (
         <Table
           caption="Units that the patch touches"
@@ -65,7 +68,7 @@ export function ProofPart({ report, names }: { readonly report: ReviewReport; re
                 {name}
               </code>,
               object ?? "",
-              <code>{address ?? ""}</code>,
+              <code>{address === null ? "" : addressText(address)}</code>,
               proof === "" ? "the module's own, or made for it by the loader" : proof,
               usedBy.slice(0, 6).join(", ") + (usedBy.length > 6 ? ` and ${usedBy.length - 6} more` : ""),
             ])}
@@ -73,6 +76,43 @@ export function ProofPart({ report, names }: { readonly report: ReviewReport; re
         </details>
       )}
     </Section>
+  );
+}
+
+/** A finished module against its kernel. */
+function HeldAgain({ report }: { readonly report: ReviewReport }) {
+  const { functions, symbols, verdict } = report;
+  if (verdict.outcome === "unchecked")
+    return (
+      <Nothing>It was not held against its kernel, which was not found here: see the remarks of the verdict.</Nothing>
+    );
+  return (
+    <>
+      <Table
+        caption="Functions that the module replaces"
+        heads={["function", "object", "bytes", "found"]}
+        rows={functions.map(({ id, name, object, bytes, proven, reason }) => [
+          <a href={`#${id}`}>
+            <code>{name}</code>
+          </a>,
+          object,
+          bytes.shipped === null ? "" : groupsOf(bytes.shipped),
+          proven ? <Badge kind="good">as it was proven</Badge> : reason || "not looked at",
+        ])}
+      />
+      {symbols.length > 0 && (
+        <Table
+          caption="Symbols that the module reaches"
+          heads={["symbol", "object", "position", "found"]}
+          rows={symbols.map(({ name, object, sympos, proof }) => [
+            <code>{name}</code>,
+            object,
+            sympos === 0 ? "the only one" : String(sympos),
+            proof,
+          ])}
+        />
+      )}
+    </>
   );
 }
 
@@ -120,7 +160,7 @@ function Places({ one, names }: { readonly one: ReportedFunction; readonly names
           <code>+0x{offset.toString(16)}</code>,
           String(width),
           <Name name={symbol} names={names} />,
-          <code>{address ?? ""}</code>,
+          <code>{address === null ? "" : addressText(address)}</code>,
           <>
             <Badge kind="good">{confirmed}</Badge> {confirmations[confirmed]}
           </>,
