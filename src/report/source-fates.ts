@@ -65,6 +65,7 @@ class FateTeller {
     fates.push(...refused.map(refusedFate));
     const holders = this.#holders(path, hunk);
     const told = new Set<string>();
+    const inlined = new Set<string>();
     for (const change of holders) {
       const name = nameInSource(change.atom.name);
       if (told.has(name)) continue;
@@ -73,6 +74,7 @@ class FateTeller {
       if (!around.has(name)) {
         const from = around.size === 0 ? "the code" : [...around].join(", ");
         const text = `${from} is part of ${name}, which is replaced`;
+        for (const source of around) inlined.add(source);
         fates.push({ kind: "inlined", text, source: [...around], functions: names });
       } else if (change.original === undefined)
         fates.push({ kind: "new", text: `${name} is new and comes with the module`, source: [name], functions: names });
@@ -80,7 +82,12 @@ class FateTeller {
     }
     fates.push(...this.#carriedData(hunk));
     for (const name of around) {
-      if (told.has(name) || refused.some((refusal) => refusal.what === name || refusal.function === name)) continue;
+      if (
+        told.has(name) ||
+        inlined.has(name) ||
+        refused.some((refusal) => refusal.what === name || refusal.function === name)
+      )
+        continue;
       fates.push(...this.#ofFunction(name, holders));
     }
     if (fates.length > 0) return fates;

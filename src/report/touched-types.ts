@@ -1,3 +1,5 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { diffArrays } from "diff";
 import type { BuildFacts } from "../build/build-types.ts";
 import type { UnitPlan } from "../build/resolve/plan.ts";
@@ -32,7 +34,10 @@ async function typesOfUnit(plan: UnitPlan, { session, examination }: BuildFacts)
   const { pair } = plan;
   const { folder, signal } = session.context;
   const kernel = await examination.types.of(pair.object).catch(withoutTypes);
-  const encoded = await encodeUnitTypes(pair.patchedPath, folder, signal).catch(withoutTypes);
+  // The object's own file is gone once the module is linked.
+  const object = join(folder, "reported-unit.o");
+  await writeFile(object, plan.patched.elf.file);
+  const encoded = await encodeUnitTypes(object, folder, signal).catch(withoutTypes);
   if (encoded === undefined) return [];
   try {
     const patched = new Btf(encoded, pair.source);

@@ -19,7 +19,7 @@ import {
   widths,
   withoutScripts,
 } from "./report-browser.ts";
-import { build, type Edit, replace, Scratch, stockKernel, testedKernel } from "./stock-kernel.ts";
+import { all, build, type Edit, replace, Scratch, stockKernel, testedKernel } from "./stock-kernel.ts";
 
 const examples = fileURLToPath(new URL("../../examples", import.meta.url));
 const scratch = new Scratch();
@@ -133,6 +133,70 @@ test("the same patch gives the same page, which needs no scripts and marks the u
   const plain = await withoutScripts(browser, first.page);
   expect(plain.headings).toEqual(Object.values(sectionTitles));
   expect(plain).toMatchObject({ opens: true, buttons: 0 });
+});
+
+describe("a patch of several kinds", () => {
+  let report: ReviewReport;
+
+  beforeAll(async () => {
+    const { tree } = await stockKernel();
+    const edits: Record<string, Edit> = {
+      // It is inlined in meminfo_proc_show.
+      "fs/proc/meminfo.c": replace("m, s, num << (PAGE_SHIFT - 10), 8", "m, s, (num | 1) << (PAGE_SHIFT - 10), 8"),
+      // parameq() is called while the kernel boots; in param_attr_show() two members are used.
+      "kernel/params.c": all(
+        replace("return parameqn(a, b, strlen(a)+1);", "return parameqn(a, b, strlen(a) + 1) && *b;"),
+        replace(
+          "kernel_param_lock(mk->mod);\n\tcount =",
+          "if (attribute->param->perm == 0777)\n\t\treturn -EPERM;\n\tkernel_param_lock(mk->mod);\n\tcount =",
+        ),
+        replace("bool parameqn(", "/* Dashes count as underscores. */\nbool parameqn("),
+      ),
+    };
+    ({ report } = await reportOf("kinds", scratch.patch(tree.path, edits), ...forKernel));
+  });
+
+  test("each hunk says what became of it", () => {
+    const fates = report.files.flatMap(({ hunks }) =>
+      hunks.map((hunk) => hunk.fates.map(({ kind, functions }) => [kind, ...functions])),
+    );
+    expect(fates).toEqual([
+      [["inlined", "meminfo_proc_show"]],
+      [["lines"]],
+      [["edited", "parameq"]],
+      [["edited", "param_attr_show"]],
+    ]);
+  });
+
+  test("the graph has callers of the image, marked where they ran at boot, and the function that was inlined", () => {
+    const { nodes, edges } = report.graph;
+    expect(nodes).toContainEqual({
+      id: "vmlinux:do_early_param",
+      name: "do_early_param",
+      object: "vmlinux",
+      kind: "caller",
+      mark: "init",
+    });
+    expect(edges).toContainEqual({ from: "vmlinux:do_early_param", to: "vmlinux:parameq", kind: "calls" });
+    expect(edges).toContainEqual({ from: "source:show_val_kb", to: "vmlinux:meminfo_proc_show", kind: "inlined" });
+  });
+
+  test("members that the changed lines use are found along their chain", () => {
+    const used = report.types.map(({ name, rows }) => [
+      name,
+      rows.flatMap(({ isUsed, patched }) => (isUsed ? [/(\w+)$/.exec(patched?.text ?? "")?.[1]] : [])),
+    ]);
+    expect(used).toEqual([
+      ["struct kernel_param", ["perm"]],
+      ["struct param_attribute", ["param"]],
+    ]);
+  });
+
+  test("locks are named before and after", () => {
+    const locks = report.functions.find(({ name }) => name === "param_attr_show")?.state?.locks ?? [];
+    expect(locks.map(({ what }) => what.split(" ")[0])).toEqual(["mutex_lock", "mutex_unlock"]);
+    expect(locks.every(({ before, after }) => before && after)).toBe(true);
+  });
 });
 
 describe("a refused patch", () => {

@@ -113,7 +113,7 @@ a.n { text-decoration-style: dotted; text-underline-offset: 2px; }
 table.numbers td:nth-child(n+2) { font-variant-numeric: tabular-nums; }
 table.layout tr.used td { background: var(--note-soft); } table.layout tr.differs td { background: var(--warn-soft); } table.layout tr.hole td { color: var(--quiet); }
 table.layout tr.used .no, table.layout tr.differs .no { color: var(--ink); }
-.graph { padding: .5rem; max-height: 46rem; overflow: auto; }
+.graph { padding: .5rem; }
 svg { display: block; }
 .node rect { fill: var(--paper); stroke: var(--line); stroke-width: 1.4; }
 .node text { text-anchor: middle; fill: var(--ink); }
@@ -148,7 +148,7 @@ footer { max-width: 1480px; margin: 0 auto; padding: 0 1.25rem 3rem; color: var(
   nav, button, .skip { display: none !important; }
   .frame { display: block; padding: 0; }
   main > section { border: 0; padding: 0; break-before: auto; }
-  .scroll { overflow: visible; } table.code { min-width: 0; font-size: 7.5pt; } .graph { max-height: none; } svg { max-width: 100%; height: auto; }
+  .scroll { overflow: visible; } table.code { min-width: 0; font-size: 7.5pt; } svg { max-width: 100%; height: auto; }
   .many details.function, .many article.file { content-visibility: visible; }
   tr, .card, summary { break-inside: avoid; }
 }
