@@ -4,7 +4,6 @@ import type { TargetKernel } from "../kernel/find.ts";
 import type { KernelChoice } from "../kernel/kernel-choice.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
-import type { Examination, Session } from "./examination.ts";
 import type { ExternalRequest } from "./external-module.ts";
 import type { Warning } from "./warnings/find-warnings.ts";
 
@@ -67,17 +66,8 @@ export interface BuildOptions extends KernelChoice {
   readonly earlier?: EarlierUpdates | undefined;
   /** Called with the objects of each unit before they are gone. */
   readonly onObjects?: ((objects: readonly KeptObject[]) => void) | undefined;
-  /** Called with all that the build found out, before its files are gone. */
-  readonly onFacts?: ((facts: BuildFacts) => Promise<void>) | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** All that a build found out. */
-export interface BuildFacts {
-  readonly session: Session;
-  readonly examination: Examination;
-  readonly result: BuildResult;
 }
 
 /** A function that the patch module replaces (`changed`) or adds (`new`). */

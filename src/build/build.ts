@@ -2,8 +2,9 @@ import { readFile } from "node:fs/promises";
 import { adaptChange, adaptHint } from "./adapted/adapt-change.ts";
 import { adaptedPatchText, assumptionText } from "./adapted/adapted-patch.ts";
 import { assemble } from "./assemble/assemble.ts";
+import type { BuildFacts, BuildRequest } from "./build-facts.ts";
 import { resultOf } from "./build-result.ts";
-import type { AdaptedParts, BuildOptions, BuildResult } from "./build-types.ts";
+import type { AdaptedParts, BuildResult } from "./build-types.ts";
 import { explainUnproven, type KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { type Examination, examineChange, type Session } from "./examination.ts";
 import { isFromElsewhere } from "./foreign-types.ts";
@@ -21,11 +22,15 @@ import type { Warning } from "./warnings/find-warnings.ts";
  * @returns outcome `built`, `unchanged` (nothing that this kernel runs changes) or `refused` (with all reasons).
  * @throws KmendError for everything that keeps it from finding out: a patch that does not apply, a missing kernel, a compiler error.
  */
-export async function build(options: BuildOptions): Promise<BuildResult> {
-  return withSession(options, buildChange);
+export async function build(options: BuildRequest): Promise<BuildResult> {
+  return withSession(options, async (session) => {
+    const facts = await buildChange(session);
+    await options.onFacts?.(facts);
+    return facts.result;
+  });
 }
 
-async function buildChange(asked: Session): Promise<BuildResult> {
+async function buildChange(asked: Session): Promise<BuildFacts> {
   const refused = await examineChange(asked);
   const isRewritten = asked.options.adapt === true && refused.refusals.length > 0;
   const rewritten = isRewritten ? await adaptChange(asked, refused) : [];
@@ -45,10 +50,8 @@ async function buildExamined(
   session: Session,
   examination: Examination,
   adaptation?: AdaptedParts,
-): Promise<BuildResult> {
-  const result = await finish(session, examination, adaptation);
-  await session.options.onFacts?.({ session, examination, result });
-  return result;
+): Promise<BuildFacts> {
+  return { session, examination, result: await finish(session, examination, adaptation) };
 }
 
 async function finish(session: Session, examination: Examination, adaptation?: AdaptedParts): Promise<BuildResult> {

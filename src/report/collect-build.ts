@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
-import type { BuildFacts, BuiltFunction } from "../build/build-types.ts";
+import type { BuildFacts } from "../build/build-facts.ts";
+import type { BuiltFunction } from "../build/build-types.ts";
 import type { UnitPlan } from "../build/resolve/plan.ts";
 import type { FunctionChange } from "../diff/changes.ts";
 import { inlinedFunctions } from "../diff/inlined-functions.ts";

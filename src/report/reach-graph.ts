@@ -1,4 +1,4 @@
-import type { BuildFacts } from "../build/build-types.ts";
+import type { BuildFacts } from "../build/build-facts.ts";
 import type { ResolvedUnit } from "../build/resolve/plan.ts";
 import { ownerOf } from "../build/resolve/resolve.ts";
 import { baseName, coldParent } from "../diff/names.ts";

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { BuildFacts } from "../build/build-types.ts";
+import type { BuildFacts } from "../build/build-facts.ts";
 import { version } from "../support/version.ts";
 import type { Repetition } from "./report-types.ts";
 

@@ -1,4 +1,4 @@
-import type { BuildFacts } from "../build/build-types.ts";
+import type { BuildFacts } from "../build/build-facts.ts";
 import type { ChangedFile } from "../change/change-set.ts";
 import { sourceFunctions } from "../change/source-functions.ts";
 import type { FunctionChange } from "../diff/changes.ts";

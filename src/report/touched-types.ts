@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { diffArrays } from "diff";
-import type { BuildFacts } from "../build/build-types.ts";
+import type { BuildFacts } from "../build/build-facts.ts";
 import type { UnitPlan } from "../build/resolve/plan.ts";
 import { type FlatMember, flatMembers } from "../diff/layout/members.ts";
 import { encodeUnitTypes } from "../diff/layout/unit-btf.ts";

@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { build } from "../build/build.ts";
-import type { BuildOptions, BuildResult, KeptObject } from "../build/build-types.ts";
+import type { BuildRequest } from "../build/build-facts.ts";
+import type { BuildResult, KeptObject } from "../build/build-types.ts";
 import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
@@ -50,8 +51,8 @@ export interface CreateOptions {
   readonly debug?: boolean | undefined;
   /** Folder for the archive; default the current one. */
   readonly output?: string | undefined;
-  /** See `BuildOptions`. */
-  readonly onFacts?: BuildOptions["onFacts"];
+  /** See `BuildRequest`. */
+  readonly onFacts?: BuildRequest["onFacts"];
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }

@@ -1,3 +1,4 @@
+import type { BuildRequest } from "../../build/build-facts.ts";
 import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
@@ -125,7 +126,7 @@ export async function runBuild(
   options: OptionValues,
   needs: readonly ("build" | "try")[],
   output: string | undefined,
-  further: Partial<BuildOptions> = {},
+  further: Partial<BuildRequest> = {},
 ): Promise<BuildResult> {
   const { ensureRequirements } = await import("../../support/requirements.ts");
   const { progress, signal } = context;

@@ -1,4 +1,4 @@
-import type { BuildFacts } from "../../build/build-types.ts";
+import type { BuildFacts } from "../../build/build-facts.ts";
 import type { ReviewReport } from "../../report/report-types.ts";
 import type { TryResult } from "../../vm/try-types.ts";
 import type { CommandContext, OptionDefinition } from "../command.ts";
