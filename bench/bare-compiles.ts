@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { moduleTemplate, recordedStep } from "../src/build/assemble/kbuild-template.ts";
 import { applyPatches, readPatchFile } from "../src/change/patch-files.ts";
 import { compareCompiler, toolchainFolder } from "../src/kernel/compiler.ts";
-import type { TargetKernel } from "../src/kernel/find.ts";
+import type { TargetKernel } from "../src/kernel/target-kernel.ts";
 import { compileUnit, UnitCache } from "../src/kernel/tree/compile.ts";
 import { plainEnvironment } from "../src/kernel/tree/kbuild.ts";
 import { type PreparedTree, prepareTree } from "../src/kernel/tree/prepare.ts";

@@ -2,8 +2,6 @@
  * kmend as a library: what the commands do, without printing.
  * @packageDocumentation
  */
-
-export type { Manifest } from "./build/assemble/manifest.ts";
 export { build } from "./build/build.ts";
 export type { BuildOptions, BuildResult, BuiltFunction } from "./build/build-types.ts";
 export type { DiffResult } from "./build/compare-objects.ts";
@@ -18,13 +16,15 @@ export { type ForceOptions, type ForceResult, force } from "./host/load/force.ts
 export { type ChangeOptions, type LoadOptions, type LoadResult, load, replace } from "./host/load/load.ts";
 export { type UnloadOptions, type UnloadResult, unload } from "./host/load/unload.ts";
 export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./host/status/status.ts";
-export type { FindOptions, TargetKernel } from "./kernel/find.ts";
 export { findTargetKernel } from "./kernel/find.ts";
+export type { FindOptions, TargetKernel } from "./kernel/target-kernel.ts";
 export { type OrderOptions, type OrderOutcome, planOrder } from "./matrix/plan-order.ts";
 export type { PackageOrder } from "./package/package-order.ts";
 export type { PackageChoices, PackagePlan } from "./package/package-plan.ts";
-export { type RepositoryRequest, type RepositoryResult, updateRepository } from "./package/repository/repository.ts";
+export { type RepositoryResult, updateRepository } from "./package/repository/repository.ts";
+export type { RepositoryRequest } from "./package/repository/repository-format.ts";
 export { type PackageFormat, type WriteOptions, type WrittenPackage, writePackage } from "./package/write-package.ts";
+export type { Manifest } from "./patch-module/manifest.ts";
 export type { ErrorDetails } from "./support/errors.ts";
 export { ExitCode, KmendError } from "./support/errors.ts";
 export { type Progress, SilentProgress } from "./support/progress.ts";

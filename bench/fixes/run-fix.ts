@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { build } from "../../src/build/build.ts";
 import type { BuildResult } from "../../src/build/build-types.ts";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import type { UnitCache } from "../../src/kernel/tree/compile.ts";
 import { exists, sha256, writeFileAtomically } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";

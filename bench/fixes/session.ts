@@ -1,8 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { compareCompiler, toolchainFolder } from "../../src/kernel/compiler.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { UnitCache } from "../../src/kernel/tree/compile.ts";
 import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
 import { cacheRoot, sha256 } from "../../src/support/cache.ts";

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { moduleName } from "../../src/support/module-file-name.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";
 import { indexModules, type ModuleIndex, resolveModules } from "../../src/vm/module-dependencies.ts";

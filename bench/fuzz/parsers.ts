@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { compareObjects } from "../../src/build/compare-objects.ts";
+import { repeatRun } from "../../src/build/repro/repeat.ts";
 import { cItems, cTokens, definedNames } from "../../src/change/c-tokens.ts";
 import { readPatchFile } from "../../src/change/patch-files.ts";
 import { sourceFunctions } from "../../src/change/source-functions.ts";
@@ -25,6 +26,7 @@ import { readSymbolTable } from "../../src/match/symbol-table.ts";
 import { readManifest } from "../../src/package/package-manifest.ts";
 import { parseManifestNote } from "../../src/patch-module/manifest-note.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
+import { sha256 } from "../../src/support/cache.ts";
 import { readTarball } from "../../src/update/tar-reader.ts";
 import { type RecordFacts, recordText } from "../../test/cve/record-text.ts";
 import { tinyKernel } from "../../test/kernel/tiny-kernel.ts";
@@ -209,12 +211,21 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
       const image = await KernelImage.open(inFile(input, scratch, "vmlinuz"), join(scratch, "cache"));
       try {
         await image.readBanner(join(scratch, "cache"));
-        const { kallsyms } = image;
+        const kallsyms = image.kallsyms();
         for (const index of kallsyms.indicesOf("t_show")) kallsyms.addressOf(index);
         if (image.btf !== undefined) new Btf(image.btf, "image");
       } finally {
         rmSync(join(scratch, "cache"), { recursive: true, force: true });
       }
+    },
+  },
+  repros: {
+    seeds: () => [Buffer.from(JSON.stringify(reproRecord()))],
+    read: (input, scratch) => {
+      inFile(compiled4(), scratch, "original-a.o");
+      inFile(compiled4(), scratch, "patched-b.o");
+      inFile(input, scratch, "repro.json");
+      return repeatRun({ folder: scratch });
     },
   },
   symvers: {
@@ -257,6 +268,18 @@ export const parsers: Readonly<Record<string, FuzzedParser>> = {
     read: (input, scratch) => readManifest(inFile(input, scratch, "fleet.yaml")),
   },
 };
+
+/** What `diff --save-repro` writes of two equal objects. */
+function reproRecord(): object {
+  const digest = sha256(compiled4());
+  return {
+    ...{ schema: 1, command: "diff", kmend: "0.1.0", error: null },
+    options: { original: "original-a.o", patched: "patched-b.o", layouts: "ignore", allowLayout: [] },
+    called: { "original-a.o": "a.o", "patched-b.o": "b.o" },
+    result: { schema: 1, outcome: "unchanged" },
+    files: { "original-a.o": digest, "patched-b.o": digest },
+  };
+}
 
 let known: Buffer | undefined;
 function compiled4(): Buffer {

@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
-import { type EntrySizes, readUnitObject } from "../../src/diff/unit-object.ts";
+import type { EntrySizes } from "../../src/diff/tables.ts";
+import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";
@@ -26,7 +27,7 @@ export async function measureImage(path: string, cache: string): Promise<ImageMe
   const started = performance.now();
   const image = await KernelImage.open(path, cache);
   const opened = performance.now();
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const [schedule] = kallsyms.indicesOf("schedule");
   const btf = new Btf(image.btf ?? new Uint8Array(0), path);
   const task = btf.find(BtfKind.struct, "task_struct").length;

@@ -1,7 +1,8 @@
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { compareCompiler } from "../../src/kernel/compiler.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { compileUnit } from "../../src/kernel/tree/compile.ts";
 import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
 import { createShadow, foldersOf } from "../../src/kernel/tree/shadow.ts";

@@ -2,7 +2,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { build } from "../../src/build/build.ts";
 import type { BuildResult, KeptObject } from "../../src/build/build-types.ts";
 import { changedFile } from "../../src/change/change-set.ts";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { sourceTree } from "../../src/kernel/tree-kernel.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { KmendError } from "../../src/support/errors.ts";

@@ -2,9 +2,10 @@ import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import type { UnitCache } from "../kernel/tree/compile.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
-import type { KbuildQuestion } from "../kernel/tree/units.ts";
+import type { UnitCommand } from "../kernel/tree/unit-command.ts";
+import type { KbuildQuestion, Membership } from "../kernel/tree/units.ts";
 import type { Progress } from "../support/progress.ts";
-import type { ForeseenQuestion } from "./pairs/ask-kbuild.ts";
+import type { Early, Prefetch } from "./prefetch.ts";
 
 /** Where and how units are compiled. */
 export interface BuildContext {
@@ -24,6 +25,8 @@ export interface BuildContext {
   readonly logFile: string;
   readonly progress: Progress;
   readonly signal: AbortSignal | undefined;
+  /** What is begun early, for the whole build. */
+  readonly prefetch: Prefetch;
   /** What Kbuild is being asked since before the patch was applied. */
   readonly foreseen?: ForeseenQuestion | undefined;
 }
@@ -36,4 +39,19 @@ export function kbuildOf({ tree, folder, toolchainFolder }: BuildContext): Kbuil
     scratch: folder,
     kept: join(toolchainFolder, "lists"),
   };
+}
+
+/** What Kbuild says of source files that were not compiled before. */
+export interface KbuildAnswer {
+  /** By source path. */
+  readonly membership: ReadonlyMap<string, Membership>;
+  /** By object as Kbuild names it; not of all. */
+  readonly commands: ReadonlyMap<string, UnitCommand>;
+}
+
+/** A question that was put to Kbuild before the patch was applied. */
+export interface ForeseenQuestion {
+  /** Source paths, sorted. */
+  readonly sources: readonly string[];
+  readonly answer: Early<KbuildAnswer>;
 }

@@ -1,7 +1,7 @@
 import type { Assumption, RewrittenPart } from "../adapt/adaptation.ts";
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
-import type { TargetKernel } from "../kernel/find.ts";
 import type { KernelChoice } from "../kernel/kernel-choice.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { Progress } from "../support/progress.ts";
 import type { Refusal } from "../support/refusals.ts";
 import type { ExternalRequest } from "./external-module.ts";
@@ -64,6 +64,8 @@ export interface BuildOptions extends KernelChoice {
   readonly target?: TargetKernel | undefined;
   /** Updates that are in force, on top of which this one goes; the module then does not replace any. */
   readonly earlier?: EarlierUpdates | undefined;
+  /** Folder that gets all that the run reads, so that it can be repeated elsewhere; it must not have anything in it. */
+  readonly saveRepro?: string | undefined;
   /** Called with the objects of each unit before they are gone. */
   readonly onObjects?: ((objects: readonly KeptObject[]) => void) | undefined;
   readonly progress?: Progress | undefined;

@@ -10,6 +10,8 @@ import { type Examination, examineChange, type Session } from "./examination.ts"
 import { isFromElsewhere } from "./foreign-types.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
 import type { CompiledUnits } from "./pairs/unit-pairs.ts";
+import { RecordedQuestions } from "./repro/questions.ts";
+import { requireReproFolder, saveBuildRepro } from "./repro/save-repro.ts";
 import { describeFunctions } from "./resolve/describe-functions.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import { withSession } from "./session.ts";
@@ -23,11 +25,33 @@ import type { Warning } from "./warnings/find-warnings.ts";
  * @throws KmendError for everything that keeps it from finding out: a patch that does not apply, a missing kernel, a compiler error.
  */
 export async function build(options: BuildRequest): Promise<BuildResult> {
-  return withSession(options, async (session) => {
-    const facts = await buildChange(session);
-    await options.onFacts?.(facts);
-    return facts.result;
-  });
+  const { saveRepro, onFacts } = options;
+  if (saveRepro === undefined) return withSession(options, (session) => buildOf(session, onFacts));
+  await requireReproFolder(saveRepro);
+  return withSession(options, (session) => buildAndSave(session, saveRepro, onFacts));
+}
+
+/** @param folder that gets what the build read, also when it ends with an error. */
+async function buildAndSave(asked: Session, folder: string, onFacts: BuildRequest["onFacts"]): Promise<BuildResult> {
+  const questions = new RecordedQuestions();
+  const { external } = asked;
+  const recorded = external && { ...external, symvers: questions.symbols(external.symvers) };
+  const session = { ...asked, questions, external: recorded };
+  try {
+    const result = await buildOf(session, onFacts);
+    await saveBuildRepro(folder, session, questions, { result });
+    return result;
+  } catch (error) {
+    if (!asked.context.signal?.aborted) await saveBuildRepro(folder, session, questions, { error });
+    throw error;
+  }
+}
+
+/** A build whose patch has been applied: examines the change, and makes the module. @param onFacts see {@link BuildRequest}. */
+export async function buildOf(asked: Session, onFacts?: BuildRequest["onFacts"]): Promise<BuildResult> {
+  const facts = await buildChange(asked);
+  await onFacts?.(facts);
+  return facts.result;
 }
 
 async function buildChange(asked: Session): Promise<BuildFacts> {
@@ -74,10 +98,15 @@ async function finish(session: Session, examination: Examination, adaptation?: A
     const changed = resolved.map(({ plan }) => plan.pair);
     await requireKernelTypes(changed, examination.types, session.kernel.release, context);
   }
-  // Nobody looks into the shadows any more, and the linker leaves time to remove their thousands of links.
+  if (session.isRepeated === true) {
+    const kept = await addressesKept(session, resolved, examination.types);
+    return resultOf(session, "built", { units, notes, functions, resolved, kept });
+  }
+  // Nobody but a repro looks into the shadows any more, and the linker leaves time to remove their thousands of links.
+  const emptied = session.options.saveRepro === undefined ? removeShadows(context.folder) : undefined;
   const kept = await addressesKept(session, resolved, examination.types);
   const request = { ...session, keptAddresses: kept };
-  const [module] = await Promise.all([assemble(request, resolved, symvers), removeShadows(context.folder)]);
+  const [module] = await Promise.all([assemble(request, resolved, symvers), emptied]);
   const adapted = adaptation && { parts: adaptation.parts, assumptions: adaptation.assumptions };
   return resultOf(session, "built", { units, notes, functions, resolved, module, kept, adapted });
 }
@@ -91,7 +120,7 @@ async function addressesKept(
   const objects = new Set(resolved.map(({ plan }) => plan.pair.object));
   const known = new Map(await Promise.all([...objects].map(async (name) => [name, await types.of(name)] as const)));
   return keptAddresses(resolved, {
-    hasLockdep: kernel.image.kallsyms.indicesOf("lock_acquire").length > 0,
+    hasLockdep: kernel.image.kallsyms().indicesOf("lock_acquire").length > 0,
     typesOf: (object) => known.get(object),
   });
 }

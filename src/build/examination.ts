@@ -27,6 +27,7 @@ import { refusedByText } from "./pairs/refused-by-text.ts";
 import { sortFiles } from "./pairs/sort-files.ts";
 import { type CompiledUnits, compileUnits } from "./pairs/unit-pairs.ts";
 import { refusePerCpuMisuse } from "./per-cpu-use.ts";
+import type { Questions } from "./repro/questions.ts";
 import { definesOthers, judgeDefinitions, newExportsOf, reasonsOfLoss } from "./resolve/global-definitions.ts";
 import { refuseLost } from "./resolve/other-users.ts";
 import {
@@ -51,6 +52,10 @@ export interface Session extends AssemblyRequest {
   readonly compiler: CompilerComparison;
   readonly progress: Progress;
   readonly started: number;
+  /** Asks what a repetition cannot find out again. */
+  readonly questions: Questions;
+  /** A run that is repeated makes no module. */
+  readonly isRepeated?: boolean | undefined;
 }
 
 /** All that compiling, comparing and proving tells about a change. */
@@ -70,13 +75,19 @@ export async function examineChange(session: Session): Promise<Examination> {
 }
 
 async function examineAll(session: Session): Promise<Examination> {
-  const followed = await headersToFollow(session.change.files, session.context);
+  const followed = await session.questions.ask("headers", () => headersToFollow(session.change.files, session.context));
   return (await refusedEarly(followed, session)) ?? (await examine(followed, session));
 }
 
 /** @returns undefined unless the text of the change alone shows that it is impossible. */
-async function refusedUncompiled({ change, context, kernel, external }: Session): Promise<Examination | undefined> {
-  const refusals = await refusedByText(change.files, context);
+async function refusedUncompiled({
+  change,
+  context,
+  kernel,
+  external,
+  questions,
+}: Session): Promise<Examination | undefined> {
+  const refusals = await questions.ask("text", () => refusedByText(change.files, context));
   if (refusals.length === 0) return undefined;
   const units = { pairs: [], refusals, notes: [], notBuilt: [] };
   const notes = [...change.notes, "nothing was compiled, since the change is refused for what its text says"];
@@ -94,12 +105,14 @@ async function refusedEarly(followed: readonly string[], session: Session): Prom
   const { sources } = sortFiles(change.files);
   if (followed.length === 0 || sources.length === 0 || !mayChangeTypes(change.files)) return undefined;
   const { tree, kernelFolder, signal } = context;
-  const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment), signal);
-  const reached = graph.unitsThatMaySee(followed).length;
+  const reached = await session.questions.ask("reached", async () => {
+    const graph = await includeGraph(tree.path, kernelFolder, foldersLeftOut(tree.environment), signal);
+    return graph.unitsThatMaySee(followed).length;
+  });
   if (reached < sources.length + manyUnits) return undefined;
   const folder = join(context.folder, "early");
   await mkdir(folder).catch(rethrowDiskErrors);
-  const early = await examine([], { ...session, context: { ...context, folder } });
+  const early = await examine([], { ...session, context: { ...context, folder } }, "early ");
   if (!early.refusals.some(({ code }) => code === "LAYOUT_CHANGED")) return undefined;
   const others = `${followed.join(", ")}: ${reached} source files may include it; they were not looked at, since the change is refused without them`;
   return { ...early, notes: [...early.notes, others] };
@@ -108,19 +121,25 @@ async function refusedEarly(followed: readonly string[], session: Session): Prom
 /** From how many further source files on a header is worth a look at the touched ones alone. */
 const manyUnits = 12;
 
-/** @param followed changed headers whose units are looked at as well. */
-async function examine(followed: readonly string[], session: Session): Promise<Examination> {
-  const { progress, context, kernel, change, external } = session;
+/**
+ * @param followed changed headers whose units are looked at as well.
+ * @param label tells the questions of two examinations apart.
+ */
+async function examine(followed: readonly string[], session: Session, label = ""): Promise<Examination> {
+  const { progress, context, kernel, change, external, questions } = session;
   const objects = new TargetObjects(kernel, patchesInForce(session.options.earlier), external);
-  const entrySizes = await entrySizesOf(kernel, tableStructs);
-  const ahead = new ReadAhead(kernel, objects, entrySizes, external?.symvers);
+  questions.watch(objects);
+  const entrySizes = await questions.ask(`${label}entry sizes`, () => entrySizesOf(kernel, tableStructs));
+  const ahead = new ReadAhead(kernel, objects, context.prefetch, entrySizes, external?.symvers);
   const types = new KernelTypes(kernel, external);
   let isAboutTypes: boolean | undefined;
-  const units = await compileUnits(change, followed, context, (all, known) => {
-    ahead.start(all, known);
-    session.template().catch(() => {});
-    isAboutTypes = mayChangeTypes(change.files);
-  });
+  const units = await questions.ask(`${label}units`, () =>
+    compileUnits(change, followed, context, (all, known) => {
+      ahead.start(all, known);
+      session.template.begin();
+      isAboutTypes = mayChangeTypes(change.files);
+    }),
+  );
   const notBuilt = units.notBuilt.map((path) => `${path} is not built for this kernel`);
   const compiledNotes = [...change.notes, ...units.notes, ...notBuilt];
   const symvers = await ahead.symvers();
@@ -135,13 +154,18 @@ async function examine(followed: readonly string[], session: Session): Promise<E
     progress.phase("diff", "Compare and prove", () =>
       planUnits(units, change.files, objects, ahead, { entrySizes, isSameLine, calls }),
     ),
-    checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes !== false }),
+    checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes ?? mayChangeTypes(change.files) }),
   ]);
-  const layouts = await acceptPadding(compared, change, context);
+  const isPadded = (compared.filled?.size ?? 0) > 0;
+  const layouts = isPadded
+    ? await questions.ask(`${label}padding`, () => acceptPadding(compared, change, context))
+    : compared;
   const definitions = judgeDefinitions(planned);
   const { plans } = definitions;
   const changedFiles = change.files.map(({ path }) => path);
-  const goneForOthers = await refuseLost(definitions.lost, units.pairs, changedFiles, symvers, context);
+  const goneForOthers = await questions.ask(`${label}lost`, () =>
+    refuseLost(definitions.lost, units.pairs, changedFiles, symvers, context),
+  );
   const newGlobals = new Map(
     plans.flatMap((plan) => newGlobalsOf(plan).map((symbol) => [symbol, plan.pair.object] as const)),
   );
@@ -154,9 +178,12 @@ async function examine(followed: readonly string[], session: Session): Promise<E
   let resolved = changed.map((plan) => resolveUnit(plan, facts));
   const ambiguous = resolved.flatMap((unit) => unit.ambiguous);
   if (ambiguous.length > 0) {
-    const settled = await progress.phase("settle", "Look into the units that define ambiguous symbols", () =>
-      settleAmbiguous(ambiguous, context, (object) => objects.open(object)),
+    const entries = await progress.phase("settle", "Look into the units that define ambiguous symbols", () =>
+      questions.ask(`${label}ambiguous`, async () => [
+        ...(await settleAmbiguous(ambiguous, context, (object) => objects.open(object))),
+      ]),
     );
+    const settled = new Map(entries);
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
   const constants = checkConstants(session);

@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
-import type { TargetKernel } from "../kernel/find.ts";
 import {
   buildFolderOf,
   type ExternalModule,
@@ -10,6 +9,7 @@ import {
 } from "../kernel/modules/external-module.ts";
 import type { ExportedSymbols } from "../kernel/modules/symvers.ts";
 import { readModuleSourceState } from "../kernel/sources/tree-state.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { prepareExternal } from "../kernel/tree/external-tree.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { sha256 } from "../support/cache.ts";

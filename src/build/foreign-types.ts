@@ -1,7 +1,7 @@
 import type { ChangeSet } from "../change/change-set.ts";
 import { type ExchangedConstant, exchangedConstants } from "../change/exchanged-constants.ts";
 import type { LayoutFindings } from "../diff/layout.ts";
-import type { TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { sourceTree } from "../kernel/tree-kernel.ts";
 import { refuse } from "../support/refusals.ts";
 import type { BuildContext } from "./build-context.ts";

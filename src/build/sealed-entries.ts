@@ -1,9 +1,9 @@
 import { sealRule } from "../diff/special-sections.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { addressOf } from "./assemble/manifest.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import type { Reach } from "./resolve/resolve.ts";
+import { addressOf } from "./resolve/target-places.ts";
 
 /**
  * Refuses new code that takes the address of a function whose address nothing took when the kernel was linked: at boot, the kernel overwrites the landing

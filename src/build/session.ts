@@ -13,13 +13,15 @@ import { sweepTemporaries, temporaryBeside } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
 import { SilentProgress } from "../support/progress.ts";
-import { type ModuleTemplate, moduleTemplate } from "./assemble/kbuild-template.ts";
+import { moduleTemplate } from "./assemble/kbuild-template.ts";
 import type { BuildContext } from "./build-context.ts";
 import type { BuildOptions } from "./build-types.ts";
 import type { Session } from "./examination.ts";
 import { changeIn, externalPlace, type OpenedExternal, openExternal } from "./external-module.ts";
-import { type ForeseenQuestion, foreseeQuestion } from "./pairs/ask-kbuild.ts";
+import { foreseeQuestion } from "./pairs/ask-kbuild.ts";
 import { removeShadows } from "./pairs/build-shadows.ts";
+import { anyOf, Prefetch } from "./prefetch.ts";
+import { askOnly } from "./repro/questions.ts";
 import { workOn } from "./stacked-updates.ts";
 
 /**
@@ -64,14 +66,12 @@ export async function withSession<Result>(
   const tree = await reserveTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });
   // One log per process: another build of the same kernel may be running. It stays when the build fails.
   const logFile = join(kernel.folder, `build-${process.pid}.log`);
-  let foreseen: ForeseenQuestion | undefined;
-  let known: Promise<ModuleTemplate> | undefined;
-  const template = (): Promise<ModuleTemplate> => {
-    known ??= progress.phase("template", "Ask Kbuild how it builds modules", () =>
-      moduleTemplate(tree, toolchainFolder(kernel.folder, compiler), signal),
-    );
-    return known;
-  };
+  const prefetch = new Prefetch();
+  const template = prefetch.of((dropped) =>
+    progress.phase("template", "Ask Kbuild how it builds modules", () =>
+      moduleTemplate(tree, toolchainFolder(kernel.folder, compiler), anyOf(dropped, signal)),
+    ),
+  );
   try {
     await rm(logFile, { force: true });
     const place =
@@ -90,8 +90,9 @@ export async function withSession<Result>(
       logFile,
       progress,
       signal,
+      prefetch,
     };
-    foreseen = options.change === undefined ? await foreseeQuestion(patches, bench) : undefined;
+    const foreseen = options.change === undefined ? await foreseeQuestion(patches, bench) : undefined;
     const context = { ...bench, foreseen };
     await sweepTemporaries(kernel.folder);
     const readChange = options.change ?? ((path, work) => applyPatches(patches, path, work));
@@ -99,11 +100,11 @@ export async function withSession<Result>(
       changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
     const facts = { options, name, output, kernel, compiler, tree, context, template, change, external };
-    const result = await work({ ...facts, progress, started });
+    const result = await work({ ...facts, progress, started, questions: askOnly });
     await rm(logFile, { force: true });
     return result;
   } finally {
-    await Promise.allSettled([foreseen?.answer, known]);
+    await prefetch.stop();
     await removeShadows(folder);
     await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
   }

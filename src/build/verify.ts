@@ -1,18 +1,21 @@
 import { formatAddress } from "../elf/bytes.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
-import { findTargetKernel, type TargetKernel } from "../kernel/find.ts";
+import { findTargetKernel } from "../kernel/find.ts";
 import { KernelImage } from "../kernel/image/kernel-image.ts";
 import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
 import { type ExternalModule, readExternalModule } from "../kernel/modules/external-module.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { functionsInForce } from "../match/stacked-object.ts";
+import type { Manifest } from "../patch-module/manifest.ts";
+import { readManifest } from "../patch-module/manifest-note.ts";
+import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { sealOf } from "../patch-module/seal.ts";
 import { cacheRoot } from "../support/cache.ts";
-import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
-import { readInputFile } from "../support/input-file.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
-import { addressOf, digestAround, digestAt, type Manifest, readManifest } from "./assemble/manifest.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
+import { addressOf, digestAround, digestAt } from "./resolve/target-places.ts";
 
 /** What `verify` is asked to do; the kernel is by default the one that the module was built for. */
 export interface VerifyOptions extends Omit<KernelChoice, "source"> {
@@ -57,15 +60,7 @@ export interface VerifyResult {
  * @throws KmendError `NOT_A_PATCH_MODULE`, `NO_MANIFEST`, and the errors of finding the kernel.
  */
 export async function verifyModule(options: VerifyOptions): Promise<VerifyResult> {
-  const file = await readInputFile(options.module).catch((error: unknown) => {
-    throw new KmendError({
-      code: "NOT_A_PATCH_MODULE",
-      message: `cannot read ${options.module}: ${messageOf(error)}`,
-      hint: "give the path of a module that kmend built",
-      exitCode: ExitCode.usage,
-      cause: error,
-    });
-  });
+  const file = await readPatchModuleFile(options.module);
   const elf = readModule(file, options.module);
   const manifest = readManifest(elf);
   if (manifest === undefined) {

@@ -14,6 +14,7 @@ import { installCommand, uninstallCommand } from "./commands/install.ts";
 import { listCommand } from "./commands/list.ts";
 import { loadCommand } from "./commands/load.ts";
 import { packageCommand } from "./commands/package.ts";
+import { repeatCommand } from "./commands/repeat.ts";
 import { replaceCommand } from "./commands/replace.ts";
 import { repoCommand } from "./commands/repo.ts";
 import { reportCommand } from "./commands/report.ts";
@@ -38,6 +39,7 @@ export const commands: readonly CommandDefinition[] = [
   undoCommand,
   viewCommand,
   diffCommand,
+  repeatCommand,
   loadCommand,
   unloadCommand,
   replaceCommand,

@@ -63,6 +63,8 @@ export interface CommandContext {
   printJson(value: object): void;
   /** Shows a failure, or a refusal, on standard error. */
   printProblem(problem: Problem): void;
+  /** Shows something that the author of a patch has to look at, on standard error; the same once. */
+  printWarning(text: string): void;
   readonly json: boolean;
   /** How lines of the result may look. */
   readonly style: Style;

@@ -31,14 +31,16 @@ export async function runCommandLine(args: readonly string[], io: CommandIo): Pr
     }
     json = request.options.flag("json");
     verbosity = verbosityOf(request.options);
-    reporter = new Reporter(stderr, verbosity);
+    const shown = new Reporter(stderr, verbosity);
+    reporter = shown;
     const context: CommandContext = {
       print: (line) => void stdout.write(`${line}\n`),
       printJson: (value) => void stdout.write(`${sanitiseJson(value)}\n`),
       printProblem: (problem) => void stderr.write(formatProblem(problem, styleFor(stderr))),
+      printWarning: (text) => shown.warning(text),
       json,
       style: styleFor(stdout),
-      progress: reporter,
+      progress: shown,
       signal,
     };
     return await request.command.run(context, request.operands, request.options);

@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { build } from "../build/build.ts";
 import type { BuildRequest } from "../build/build-facts.ts";
 import type { BuildResult } from "../build/build-types.ts";
-import type { TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";

@@ -2,7 +2,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isOutsideKernel } from "../change/outside-kernel.ts";
 import { compareCompiler, toolchainFolder } from "../kernel/compiler.ts";
-import type { TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
 import { membershipOf } from "../kernel/tree/units.ts";

@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import type { TargetKernel } from "../kernel/find.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 
 /** Largest changelog that is read, unpacked, in bytes. */
 const limit = 256 * 1024 * 1024;

@@ -6,7 +6,9 @@ import type { Architecture } from "./arch/arch.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
 import { fixedEntrySize } from "./special-sections.ts";
-import type { EntrySizes } from "./unit-object.ts";
+
+/** Bytes per entry of the special tables, by section name; those that are missing are worked out from the object. */
+export type EntrySizes = Readonly<Record<string, number>>;
 
 /** One entry of a special table. */
 export interface TableEntry {

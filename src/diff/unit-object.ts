@@ -9,10 +9,7 @@ import { Descriptors } from "./descriptors.ts";
 import { refuseBitcode, requireMachineCode } from "./machine-code.ts";
 import { classOf } from "./section-classes.ts";
 import { effectiveOffset, splitIntoAtoms } from "./split.ts";
-import { readTables, type Table } from "./tables.ts";
-
-/** Bytes per entry of the special tables, by section name; those that are missing are worked out from the object. */
-export type EntrySizes = Readonly<Record<string, number>>;
+import { type EntrySizes, readTables, type Table } from "./tables.ts";
 
 /** One compiled translation unit, cut into atoms that know what they refer to. */
 export interface UnitObject {

@@ -13,32 +13,8 @@ import type {
   KernelRequest,
 } from "./sources/distribution/distribution.ts";
 import { RpmKernels } from "./sources/rpm/rpm-kernels.ts";
-import { findInTree, type MakeImage } from "./tree-kernel.ts";
-
-/** The kernel that is to be patched, with its files; none of them is ever changed. */
-export interface TargetKernel extends KernelFiles {
-  /** Name of the distribution that it comes from, for example `debian`. */
-  readonly distribution: string;
-  /** The opened image: sections, banner, kallsyms, BTF. */
-  readonly image: KernelImage;
-  /** GNU build id, lower case hexadecimal. */
-  readonly buildId: string;
-  /** Folder of the cache for everything that belongs to this kernel build. */
-  readonly folder: string;
-}
-
-/** A choice, and how it is carried out. */
-export interface FindOptions extends KernelChoice {
-  readonly progress?: Progress | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Cache folder; default {@link cacheRoot}. */
-  readonly cache?: string | undefined;
-  readonly distribution?: Distribution | undefined;
-  /** Compilers at once when an image is built; default all cores. */
-  readonly jobs?: number | undefined;
-  /** Builds the image of `source` when there is none; default {@link buildImage}. False: that is an error, since it takes long. */
-  readonly makeImage?: MakeImage | false | undefined;
-}
+import type { FindOptions, TargetKernel } from "./target-kernel.ts";
+import { findInTree } from "./tree-kernel.ts";
 
 /**
  * The one front door: finds the target kernel and its files, from packages or from a source tree of the user's, downloads or builds what is missing, and opens
@@ -48,7 +24,7 @@ export interface FindOptions extends KernelChoice {
  */
 export async function findTargetKernel(options: FindOptions = {}): Promise<TargetKernel> {
   const progress = options.progress ?? new SilentProgress();
-  const cache = options.cache ?? cacheRoot();
+  const cache = cacheRoot();
   if (options.source !== undefined) return findInTree(options.source, options, cache, progress);
   const distribution =
     options.distribution ??

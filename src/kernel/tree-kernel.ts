@@ -6,7 +6,6 @@ import { ExitCode, KmendError } from "../support/errors.ts";
 import { isInUse, keepRecent, retireFolder } from "../support/kept-folders.ts";
 import type { Progress } from "../support/progress.ts";
 import { run } from "../support/run.ts";
-import type { FindOptions, TargetKernel } from "./find.ts";
 import { KernelImage } from "./image/kernel-image.ts";
 import { requireSameConfig } from "./image/same-config.ts";
 import type { KernelSource } from "./sources/distribution/distribution.ts";
@@ -21,26 +20,11 @@ import {
   type SourceTreeRequest,
 } from "./sources/source-tree.ts";
 import { readTreeState, type TreeState } from "./sources/tree-state.ts";
+import type { FindOptions, TargetKernel } from "./target-kernel.ts";
 import { buildImage } from "./tree/build-image.ts";
 
 /** What a kernel from a tree of the user's has in the place of a distribution's name. */
 export const sourceTree = "source tree";
-
-/** What {@link MakeImage} is asked for. */
-export interface ImageRequest {
-  readonly source: KernelSource;
-  readonly configPath: string;
-  /** Folder of the cache for what is built from exactly this source and configuration. */
-  readonly folder: string;
-  readonly makeFlags?: readonly string[] | undefined;
-  /** Compilers at once; default all cores. */
-  readonly jobs?: number | undefined;
-  readonly progress: Progress;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Builds a whole kernel, or finds the one that it built before. */
-export type MakeImage = (request: ImageRequest) => Promise<CompanionFiles & { readonly imagePath: string }>;
 
 /**
  * The kernel of a source tree of the user's. The tree is only read: what is made of it lies in a folder of the cache for its present state, so that it

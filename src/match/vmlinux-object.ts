@@ -28,8 +28,8 @@ export class VmlinuxObject implements TargetObject {
     this.source = source;
     this.#tables = new LinkedTables({
       addressOf: (name) => {
-        const [index] = image.kallsyms.indicesOf(name);
-        return index === undefined ? undefined : image.kallsyms.addressOf(index);
+        const [index] = image.kallsyms().indicesOf(name);
+        return index === undefined ? undefined : image.kallsyms().addressOf(index);
       },
       sections: image.loaded,
       bytesAt: (address, length) => image.bytesAt(address, length),
@@ -37,7 +37,7 @@ export class VmlinuxObject implements TargetObject {
   }
 
   symbolsNamed(name: string): readonly TargetSymbol[] {
-    const { kallsyms } = this.#image;
+    const kallsyms = this.#image.kallsyms();
     const indices = kallsyms.indicesOf(name);
     // kallsyms is in address order, which is how kallsyms_on_each_symbol() counts for vmlinux (kernel/livepatch/core.c, 6.1 and 6.12).
     return indices.map((index, at) => ({
@@ -49,15 +49,15 @@ export class VmlinuxObject implements TargetObject {
   }
 
   symbolsAt(address: number): readonly TargetSymbol[] {
-    const { kallsyms } = this.#image;
+    const kallsyms = this.#image.kallsyms();
     return kallsyms
       .symbolsAt(address)
       .flatMap((index) => this.symbolsNamed(kallsyms.nameOf(index)).filter((symbol) => symbol.address === address));
   }
 
   roomAt(address: number): number | undefined {
-    const index = this.#image.kallsyms.symbolsAt(address)[0];
-    return index === undefined ? undefined : this.#image.kallsyms.sizeOf(index);
+    const index = this.#image.kallsyms().symbolsAt(address)[0];
+    return index === undefined ? undefined : this.#image.kallsyms().sizeOf(index);
   }
 
   accessesOf(address: number): Accesses | undefined {
@@ -72,7 +72,7 @@ export class VmlinuxObject implements TargetObject {
   }
 
   #functionAt(place: number): CodeAt | undefined {
-    const { kallsyms } = this.#image;
+    const kallsyms = this.#image.kallsyms();
     const index = kallsyms.firstAbove(place) - 1;
     if (index < 0) return undefined;
     const address = kallsyms.addressOf(index);
@@ -86,7 +86,7 @@ export class VmlinuxObject implements TargetObject {
   }
 
   *namesBetween(from: number, to: number): Iterable<string> {
-    const { kallsyms } = this.#image;
+    const kallsyms = this.#image.kallsyms();
     for (let index = kallsyms.firstAbove(from); index < kallsyms.count; index++) {
       if (compareAddresses(kallsyms.addressOf(index), to) >= 0) return;
       yield kallsyms.nameOf(index);

@@ -190,5 +190,12 @@ async function namedRelease(kernel: string | undefined, options: OrderOptions): 
   if (kernel === undefined) return runningRelease();
   const isFromArchive = choices?.source === undefined && choices?.rpms === undefined;
   if (!isFromArchive || (kernelsOnOffer !== true && kernel !== "newest")) return kernel;
-  return kernelOfPackage(kernel, { archive: choices?.archive, series: choices?.series, progress, signal });
+  return kernelOfPackage(kernel, {
+    archive: choices?.archive,
+    series: choices?.series,
+    // A build that begins now says this itself, and may have what it needs in its cache.
+    toBuild: !options.buildNow,
+    progress,
+    signal,
+  });
 }

@@ -13,6 +13,8 @@ export interface KernelArchive {
   readonly archive?: ArchiveChoice | undefined;
   /** Of which series `newest` is; default the one that the distribution installs. */
   readonly series?: string | undefined;
+  /** Whether something is to be built for the kernel later, so that its packages and source have to be on offer. */
+  readonly toBuild?: boolean | undefined;
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -20,10 +22,10 @@ export interface KernelArchive {
 /**
  * The release of a kernel (or `newest`) that a package is to be built for: whole, also when the user left out its architecture. What no archive that is known here can
  * have stays as it is.
- * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) when there is no such kernel.
+ * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) when there is no such kernel, `PACKAGE_NOT_OFFERED` or `SOURCE_NOT_OFFERED` (exit 5) when it cannot be built any more.
  */
 export async function kernelOfPackage(kernel: string, options: KernelArchive): Promise<string> {
-  const { archive, series, progress, signal } = options;
+  const { archive, series, toBuild, progress, signal } = options;
   if (elsewhere.test(kernel)) return kernel;
   let distribution: Distribution;
   try {
@@ -33,5 +35,7 @@ export async function kernelOfPackage(kernel: string, options: KernelArchive): P
     throw error;
   }
   const context = { cache: cacheRoot(), progress: progress ?? new SilentProgress(), signal };
-  return kernel === "newest" ? distribution.newest(context, series) : distribution.releaseNamed(kernel, context);
+  return kernel === "newest"
+    ? distribution.newest(context, series)
+    : distribution.releaseNamed(kernel, context, toBuild);
 }

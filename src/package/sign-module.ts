@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isSigned, signatureMagic } from "../patch-module/module-signature.ts";
 import { exists } from "../support/cache.ts";
+import { environmentVariable } from "../support/environment.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { run } from "../support/run.ts";
 
@@ -38,7 +39,7 @@ export async function signModule(module: Uint8Array, signer: ModuleSigner, signa
     const output = join(folder, "signature");
     await writeFile(input, module);
     const words = ["cms", "-sign", "-binary", "-noattr", "-nocerts", "-md", signer.hash ?? "sha256", "-outform", "DER"];
-    const pin = process.env["KBUILD_SIGN_PIN"] === undefined ? [] : ["-passin", "env:KBUILD_SIGN_PIN"];
+    const pin = environmentVariable("KBUILD_SIGN_PIN") === undefined ? [] : ["-passin", "env:KBUILD_SIGN_PIN"];
     const key = await keyWords(signer.key, signal);
     await run("openssl", [...words, "-signer", signer.certificate, ...key, ...pin, "-in", input, "-out", output], {
       signal,

@@ -1,11 +1,5 @@
 import * as z from "zod/mini";
-import type {
-  Manifest,
-  ManifestAdaptation,
-  ManifestFunction,
-  ManifestModule,
-  ManifestSymbol,
-} from "./manifest-note.ts";
+import type { Manifest, ManifestAdaptation, ManifestFunction, ManifestModule, ManifestSymbol } from "./manifest.ts";
 
 /** `vmlinux`, or a module's name, which is also part of paths in sysfs. */
 const object = z.string().check(z.regex(/^[\w-]{1,64}$/));

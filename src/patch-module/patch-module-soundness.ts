@@ -3,7 +3,8 @@ import { ElfFormatError } from "../elf/format-error.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { functionsInForce } from "./functions-in-force.ts";
-import { type Manifest, manifestSectionName, readManifest } from "./manifest-note.ts";
+import type { Manifest } from "./manifest.ts";
+import { manifestSectionName, readManifest } from "./manifest-note.ts";
 import { type Seal, sealOfModule } from "./seal.ts";
 
 /**

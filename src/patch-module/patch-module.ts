@@ -2,7 +2,7 @@ import { ElfFormatError } from "../elf/format-error.ts";
 import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
 import { sanitiseLine } from "../support/sanitise.ts";
-import type { Manifest } from "./manifest-note.ts";
+import type { Manifest } from "./manifest.ts";
 import { readModinfo } from "./modinfo.ts";
 import { isSigned } from "./module-signature.ts";
 import { notAPatchModule } from "./patch-module-file.ts";

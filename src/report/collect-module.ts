@@ -7,7 +7,7 @@ import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import { kernelChoice } from "../kernel/kernel-choice.ts";
 import { readExternalModule } from "../kernel/modules/external-module.ts";
 import { functionsInForce } from "../patch-module/functions-in-force.ts";
-import type { Manifest, ManifestFunction } from "../patch-module/manifest-note.ts";
+import type { Manifest, ManifestFunction } from "../patch-module/manifest.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { KmendError } from "../support/errors.ts";

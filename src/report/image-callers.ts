@@ -32,7 +32,7 @@ export async function imageCallers(image: KernelImage, wanted: ReadonlySet<numbe
   const arch = architectureOf(image.machine);
   if (wanted.size === 0 || arch.name !== "x86_64") return [];
   await arch.loadDisassembler();
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const addressOf = (name: string): number | undefined => {
     const [index] = kallsyms.indicesOf(name);
     return index === undefined ? undefined : kallsyms.addressOf(index);

@@ -132,7 +132,7 @@ function nameByNumber(
 }
 
 function nameAt(image: KernelImage, address: number, within: number): string | undefined {
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const index = kallsyms.containing(address);
   const distance = index === undefined ? Number.POSITIVE_INFINITY : address - kallsyms.addressOf(index);
   if (index !== undefined && distance === 0) return named(kallsyms.nameOf(index), 0);

@@ -1,7 +1,8 @@
 import { specialSections } from "../diff/special-sections.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
-import { type Manifest, readManifest, staysInMemory } from "../patch-module/manifest-note.ts";
+import type { Manifest } from "../patch-module/manifest.ts";
+import { readManifest, staysInMemory } from "../patch-module/manifest-note.ts";
 import { readModinfo } from "../patch-module/modinfo.ts";
 import { isSigned } from "../patch-module/module-signature.ts";
 

@@ -4,8 +4,9 @@ import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { requireTrustedCache } from "./cache-trust.ts";
+import { environmentVariable } from "./environment.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
-import { ownIdentity, startTime, whetherAlive } from "./process-identity.ts";
+import { isRunning, ownIdentity, whetherAlive } from "./process-identity.ts";
 
 /**
  * The cache folder: `$KMEND_CACHE`, else `$XDG_CACHE_HOME/kmend`, else `~/.cache/kmend`.
@@ -19,9 +20,9 @@ export function cacheRoot(): string {
 
 /** The same, for messages. */
 export function cachePath(): string {
-  const own = process.env["KMEND_CACHE"];
+  const own = environmentVariable("KMEND_CACHE");
   if (own !== undefined && own !== "") return resolve(own);
-  const xdg = process.env["XDG_CACHE_HOME"];
+  const xdg = environmentVariable("XDG_CACHE_HOME");
   return resolve(xdg !== undefined && xdg !== "" ? xdg : join(homedir(), ".cache"), "kmend");
 }
 
@@ -224,7 +225,7 @@ async function stealLock(path: string, deadOwner: string): Promise<void> {
  */
 export async function sweepTemporaries(folder: string): Promise<void> {
   for (const { name, pid } of await temporariesIn(folder)) {
-    if ((await startTime(pid)) === "gone") {
+    if (!(await isRunning(pid))) {
       await rm(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }).catch(() => {});
     }
   }
@@ -234,7 +235,7 @@ export async function sweepTemporaries(folder: string): Promise<void> {
 export async function otherUsers(folder: string): Promise<number[]> {
   const users: number[] = [];
   for (const { pid } of await temporariesIn(folder)) {
-    if (pid !== process.pid && (await startTime(pid)) !== "gone") users.push(pid);
+    if (pid !== process.pid && (await isRunning(pid))) users.push(pid);
   }
   return users;
 }

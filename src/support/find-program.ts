@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, readFile, stat } from "node:fs/promises";
 import { delimiter, join } from "node:path";
+import { environmentVariable } from "./environment.ts";
 import { ExitCode, KmendError } from "./errors.ts";
 
 /** Folders that hold programs for administrators and are missing from many users' PATH. */
@@ -11,7 +12,7 @@ export async function findProgram(
   name: string,
   accept: (path: string) => Promise<boolean> = async () => true,
 ): Promise<string | undefined> {
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter).filter(Boolean), ...administratorFolders];
+  const folders = [...(environmentVariable("PATH") ?? "").split(delimiter).filter(Boolean), ...administratorFolders];
   for (const folder of folders) {
     const candidate = join(folder, name);
     if ((await isExecutable(candidate)) && (await accept(candidate))) return candidate;

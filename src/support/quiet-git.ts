@@ -1,3 +1,4 @@
+import { environmentOf } from "./environment.ts";
 import { run } from "./run.ts";
 
 /**
@@ -33,7 +34,7 @@ export async function quietGitEnvironment(tree: string, signal?: AbortSignal): P
 }
 
 function environmentWith(config: readonly (readonly [string, string])[]): Record<string, string> {
-  const { PATH = "", HOME = "" } = process.env;
+  const { PATH = "", HOME = "" } = environmentOf(["PATH", "HOME"]);
   return {
     ...{ PATH, HOME, GIT_OPTIONAL_LOCKS: "0", GIT_NO_REPLACE_OBJECTS: "1", GIT_NO_LAZY_FETCH: "1" },
     ...{ GIT_TERMINAL_PROMPT: "0", GIT_CONFIG_COUNT: String(config.length) },

@@ -44,6 +44,18 @@ export interface ProgramMessage {
 /** Tells each program that is run, as {@link ProgramMessage}, for a person who wants to see what is done. */
 export const programs = channel("kmend:programs");
 
+/** Waits until this process starts a program. */
+export function programStarted(): Promise<void> {
+  return new Promise((resolve) => {
+    const listen = (message: unknown): void => {
+      if ((message as ProgramMessage).result !== undefined) return;
+      programs.unsubscribe(listen);
+      resolve();
+    };
+    programs.subscribe(listen);
+  });
+}
+
 /** How many of a program's last lines an error repeats. */
 const tailLines = 20;
 
@@ -67,10 +79,10 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
   } satisfies ExecaOptions;
   const words = [file, ...args];
-  programs.publish({ words } satisfies ProgramMessage);
   // Loaded with the first program: many commands run none, and start faster.
   const { execa } = await import("execa");
   const running = execa(file, [...args], settings);
+  programs.publish({ words } satisfies ProgramMessage);
   const { onOutput } = options;
   if (onOutput !== undefined) running.all.on("data", (piece: Uint8Array | string) => onOutput(piece.toString()));
   const result = await running;

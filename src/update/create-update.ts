@@ -11,7 +11,7 @@ import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { type PatchOptions, readPatchOptions } from "../change/patch-options.ts";
 import { readOriginalConfig } from "../kernel/sources/original-config.ts";
 import { readTreeVersion } from "../kernel/sources/source-tree.ts";
-import { sourceDate } from "../package/source-date.ts";
+import { sourceDate, sourceDateEpoch } from "../package/source-date.ts";
 import { rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
@@ -260,8 +260,7 @@ function debugFiles(objects: readonly KeptObject[]): [string, Uint8Array][] {
 
 /** Time of the newest thing that the change was read from, or SOURCE_DATE_EPOCH; the time of a commit is its own. */
 async function timeOf(options: CreateOptions, found: TextualChange, commit: string | undefined): Promise<number> {
-  const given = process.env["SOURCE_DATE_EPOCH"];
-  if (commit === undefined || (given !== undefined && given !== "")) return sourceDate(found.inputs);
+  if (commit === undefined || sourceDateEpoch() !== undefined) return sourceDate(found.inputs);
   return (await GitTree.open(options.source, options.signal)).timeOf(commit);
 }
 

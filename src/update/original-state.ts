@@ -2,9 +2,9 @@ import { statSync } from "node:fs";
 import { copyFile, mkdir, readFile, realpath, rm, utimes } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
-import type { TargetKernel } from "../kernel/find.ts";
 import { KernelImage } from "../kernel/image/kernel-image.ts";
 import { readTreeState } from "../kernel/sources/tree-state.ts";
+import type { TargetKernel } from "../kernel/target-kernel.ts";
 import {
   cacheRoot,
   exists,

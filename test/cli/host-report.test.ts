@@ -15,6 +15,7 @@ function report(modules: Result["modules"], dryRun = false): { lines: string[]; 
     print: (line) => void lines.push(line),
     printJson: () => {},
     printProblem: (problem) => void problems.push(problem),
+    printWarning: () => {},
     json: false,
     style: (_format, text) => text,
     progress,

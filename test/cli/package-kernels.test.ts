@@ -69,6 +69,14 @@ test("it writes no spec for a kernel that does not exist", async () => {
   }
 });
 
+test("it writes no spec for a kernel whose source or packages are gone: rpmbuild could not build it", async () => {
+  await archive.offerKernel("6.1.0-8-amd64", "6.1.8-1", false);
+  const { exitCode, stdout, stderr } = await builder("-k", "6.1.0-8", "-o", "-", patch);
+  expect([exitCode, stdout]).toEqual([5, ""]);
+  expect(stderr).toContain("error[SOURCE_NOT_OFFERED]: the archive does not offer the source of kernel 6.1.0-8-amd64");
+  expect(stderr).toContain(release);
+});
+
 test("a manifest may leave the architecture out too", async () => {
   const text = "packages:\n  - name: fix\n    patches: [{filename: fix.patch, kernels: [6.1.0-9]}]\n";
   const manifest = join(patch, "..", "fleet.yaml");

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../src/support/cache.ts";
@@ -175,29 +175,6 @@ describe("a spec that builds the module", () => {
     const { exitCode, stderr } = await kmend(...words, "--format", format, "-o", scratch.folder(), ...options, patch());
     expect(exitCode, stderr).toBe(2);
     expect(stderr).toMatch(/^error\[USAGE\]: (a package of format s\w+ is built elsewhere|gpg signs RPMs)/);
-  });
-});
-
-describe.each(["rpm", "srpm", "deb", "tar"])("a package of format %s", (format) => {
-  test("is the same byte for byte for the same SOURCE_DATE_EPOCH", async () => {
-    vi.stubEnv("SOURCE_DATE_EPOCH", "1700000000");
-    const first = readFileSync(await packaged(format, "--profile", "kpatch-patch", module));
-    utimesSync(module, 1_600_000_000, 1_600_000_000);
-    process.umask(0o077);
-    try {
-      const second = readFileSync(await packaged(format, "--profile", "kpatch-patch", module));
-      expect(second.equals(first)).toBe(true);
-    } finally {
-      process.umask(0o022);
-    }
-    vi.stubEnv("SOURCE_DATE_EPOCH", "1700000001");
-    expect(readFileSync(await packaged(format, "--profile", "kpatch-patch", module)).equals(first)).toBe(false);
-  });
-
-  test("is that of its module's time without", async () => {
-    utimesSync(module, 1_650_000_000, 1_650_000_000);
-    const first = readFileSync(await packaged(format, module));
-    expect(readFileSync(await packaged(format, module)).equals(first)).toBe(true);
   });
 });
 

@@ -12,16 +12,18 @@ function capture(json = false) {
   const lines: string[] = [];
   const objects: object[] = [];
   const problems: Problem[] = [];
+  const warnings: string[] = [];
   const context: CommandContext = {
     print: (line) => lines.push(line),
     printJson: (value) => objects.push(value),
     printProblem: (problem) => problems.push(problem),
+    printWarning: (text) => warnings.push(text),
     json,
     style: (_format, text) => text,
     progress: new SilentProgress(),
     signal: new AbortController().signal,
   };
-  return { context, lines, objects, problems };
+  return { context, lines, objects, problems, warnings };
 }
 
 const passed: TryResult = {
@@ -133,6 +135,13 @@ test("a built module is shown with its functions and symbols, and why", () => {
     "  si_swapinfo  vmlinux  read from the original",
   ]);
   expect((context.progress as SilentProgress).notes).toEqual(["hunk 1 applied with fuzz 1"]);
+});
+
+test("a warning says where, why, and what helps", () => {
+  const { context, warnings } = capture();
+  const warning = { code: "NEW_STATE", function: "v", unit: "fs/a.c", why: "it is new", hint: "look" } as const;
+  reportBuild(context, { ...built, warnings: [warning, { ...warning, place: "fs/a.c:7" }] });
+  expect(warnings).toEqual(["v (fs/a.c): it is new; look", "v (fs/a.c:7): it is new; look"]);
 });
 
 test("every refusal is shown", () => {

@@ -2,8 +2,8 @@ import type { Atom, Reference } from "../../src/diff/atoms.ts";
 import { findChanges, type UnitChanges } from "../../src/diff/changes.ts";
 import { type Correlation, correlate } from "../../src/diff/correlate.ts";
 import { type CallChoice, type Route, type Selection, selectCarried } from "../../src/diff/select.ts";
-import type { TableEntry } from "../../src/diff/tables.ts";
-import { type EntrySizes, readUnitObject, type UnitObject } from "../../src/diff/unit-object.ts";
+import type { EntrySizes, TableEntry } from "../../src/diff/tables.ts";
+import { readUnitObject, type UnitObject } from "../../src/diff/unit-object.ts";
 import { compileC } from "../fixtures/compile.ts";
 
 /** The diff of two builds of a unit, and what a test asks about it. */

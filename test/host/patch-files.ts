@@ -12,7 +12,8 @@ import {
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { type Manifest, type ManifestFunction, readManifest } from "../../src/patch-module/manifest-note.ts";
+import type { Manifest, ManifestFunction } from "../../src/patch-module/manifest.ts";
+import { readManifest } from "../../src/patch-module/manifest-note.ts";
 import { signatureMagic } from "../../src/patch-module/module-signature.ts";
 import { sealModule, unsealed } from "../../src/patch-module/seal.ts";
 import { assemble } from "../fixtures/compile.ts";

@@ -1,5 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -52,6 +62,13 @@ async function waitedFor(wait: OrphanWait = {}, onWait: () => void = () => {}): 
   expect(await withHostLock(root, async () => "done", { ...wait, onWait: tell })).toBe("done");
   return programs;
 }
+
+test("what a killed kmend had copied for the kernel is gone before anything else is done", async () => {
+  const copies = join(root, "run/kmend/insert");
+  mkdirSync(copies, { recursive: true });
+  writeFileSync(join(copies, "livepatch_fix.ko"), "");
+  await withHostLock(root, async () => expect(existsSync(copies)).toBe(false));
+});
 
 test("what a killed kmend had started has ended before anything else is done", async () => {
   const child = await orphan();

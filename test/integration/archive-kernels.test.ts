@@ -2,10 +2,11 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cvesInChangelog } from "../../src/cve/changelog.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { readSymvers } from "../../src/kernel/modules/symvers.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { Scratch } from "./stock-kernel.ts";
@@ -45,10 +46,10 @@ describe.skipIf(newest === undefined)("the newest kernel of another suite, split
     expect(release).toBe(newest);
     expect(image.banner.release).toBe(release);
     expect(readFileSync(kernel.configPath, "utf8")).toContain(`\nCONFIG_BUILD_SALT="${release}"\n`);
-    expect(image.kallsyms.count).toBeGreaterThan(80_000);
+    expect(image.kallsyms().count).toBeGreaterThan(80_000);
     const symvers = await readSymvers(kernel.symversPath);
     const exported = [...symvers.names()].filter((name) => symvers.get(name)?.owner === "vmlinux");
-    expect(exported.filter((name) => image.kallsyms.indicesOf(name).length === 0)).toEqual([]);
+    expect(exported.filter((name) => image.kallsyms().indicesOf(name).length === 0)).toEqual([]);
     const modules = await ShippedModules.open(kernel.modulesDir);
     expect(modules.find("ext4")).toBeDefined();
     expect(readdirSync(kernel.modulesDir ?? "")).toEqual(

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { BuildResult } from "../../src/build/build-types.ts";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 import { kmend } from "../cli/captured.ts";
 import { readPatchModule } from "./patch-module.ts";
@@ -178,7 +178,7 @@ test("a new file that a Makefile lists becomes part of the patch", async () => {
 
 test("a symbol that several units have, used by new code only, is the one that is not static", async () => {
   const name = "calipso_doi_putdef";
-  const { kallsyms } = kernel.image;
+  const kallsyms = kernel.image.kallsyms();
   const entries = [...kallsyms.indicesOf(name)].sort((a, b) => kallsyms.addressOf(a) - kallsyms.addressOf(b));
   const position = entries.findIndex((index) => kallsyms.typeOf(index) === "T") + 1;
   expect(entries.length).toBeGreaterThan(1);

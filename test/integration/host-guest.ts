@@ -4,7 +4,7 @@ import { copyFileSync, cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSyn
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { findAlarm } from "../../src/vm/guest-log.ts";
 import { guestOpening } from "../../src/vm/guest-script.ts";
 import { chooseAccelerator } from "../../src/vm/kvm-probe.ts";

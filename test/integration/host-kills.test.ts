@@ -84,11 +84,11 @@ const same = (path, as) => existsSync(path) && readFileSync(path).equals(readFil
 const patched = () => readFileSync("/proc/meminfo", "utf8").includes("MemFREE");
 
 async function well(result, ...allowed) {
-  const { exitCode, ...rest } = await result;
-  if (exitCode !== 0 && !allowed.includes(exitCode)) fail("ends with " + exitCode + ": " + JSON.stringify(rest));
+  const ended = await result;
+  if (ended.outcome !== "done" && !allowed.includes(ended.outcome)) fail("ends with " + JSON.stringify(ended));
 }
 const loadIt = () => well(load({ operands: [file] }));
-const unloadIt = () => well(unload({ operands: ["livepatch_fix"] }), 3);
+const unloadIt = () => well(unload({ operands: ["livepatch_fix"] }), "unchanged");
 const installIt = () => well(install({ operands: [file] }));
 
 function clean({ loaded = false, there = false }) {
@@ -157,7 +157,7 @@ const verbs = [
       mkdirSync(dirname(record), { recursive: true });
       writeFileSync(record, "boot=earlier\\n");
     },
-    recover: () => well(uninstall({ operands: ["livepatch-fix"] }), 3),
+    recover: () => well(uninstall({ operands: ["livepatch-fix"] }), "unchanged"),
     end: {},
   },
 ];
@@ -247,8 +247,8 @@ step killed node program.mjs`,
     expect(result.counts).toHaveLength(8);
     expect(Math.min(...result.counts), result.points.join("\n")).toBeGreaterThan(2);
     for (const call of [
-      "started /bin/insmod",
-      "started /bin/rmmod",
+      // By which the program holds the lock.
+      "started sh",
       "writeFile /sys/kernel/livepatch",
       "rename /var",
     ]) {

@@ -97,17 +97,17 @@ describe("the ELF file itself", () => {
     const opened = await KernelImage.open(path, scratch.folder());
     expect(opened.buildId).toBe(stock.kernel.buildId);
     expect(opened.btf?.length).toBe(stock.kernel.image.btf?.length);
-    return opened.kallsyms.count;
+    return opened.kallsyms().count;
   }
 
   test("stripped, and with a symbol table", async () => {
     const stripped = join(scratch.folder(), "vmlinux");
     execFileSync("strip", ["-s", "-o", stripped, stock.kernel.image.unpacked.path]);
-    expect(await symbolsOf(stripped)).toBe(stock.kernel.image.kallsyms.count);
+    expect(await symbolsOf(stripped)).toBe(stock.kernel.image.kallsyms().count);
     const full = join(scratch.folder(), "vmlinux");
     execFileSync("objcopy", ["--add-symbol", "kmend_test=.text:0x10,function", stripped, full]);
     expect(execFileSync("readelf", ["-sW", full], { encoding: "latin1" })).toContain("kmend_test");
-    expect(await symbolsOf(full)).toBe(stock.kernel.image.kallsyms.count);
+    expect(await symbolsOf(full)).toBe(stock.kernel.image.kallsyms().count);
   });
 
   test.each([
@@ -117,7 +117,7 @@ describe("the ELF file itself", () => {
   ])("%s is one clear error", async (_, change) => {
     const path = scratch.file("vmlinux", change(Buffer.from(kernel)));
     const error = await KernelImage.open(path, scratch.folder())
-      .then((opened) => opened.kallsyms)
+      .then((opened) => opened.kallsyms())
       .catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
       code: expect.stringMatching(/^(IMAGE|KALLSYMS)_/),

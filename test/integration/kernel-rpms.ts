@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, linkSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { TargetKernel } from "../../src/kernel/find.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
 
 /** RPMs of a kernel, with the names and the layout of Fedora's. */

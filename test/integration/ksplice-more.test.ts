@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import type { UpdateChangeResult } from "../../src/update/apply-undo.ts";
 import type { HostRun } from "./host-guest.ts";
 import { edits, KspliceTree, runUpdates } from "./ksplice-tree.ts";

@@ -1,7 +1,8 @@
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import type { RunResult } from "../../src/support/run.ts";
 import { readUpdate } from "../../src/update/update-bundle.ts";

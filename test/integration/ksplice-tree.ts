@@ -13,8 +13,8 @@ import {
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import type { TargetKernel } from "../../src/kernel/find.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { type RunResult, run } from "../../src/support/run.ts";
 import { readUpdate, type UpdateBundle } from "../../src/update/update-bundle.ts";
@@ -174,7 +174,7 @@ export class KspliceTree {
 
 /** What `nm` would say of the kernel's vmlinux: the packages have no more than a stub of the file. */
 function systemMap({ image }: TargetKernel): string {
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   const lines: string[] = [];
   for (let index = 0; index < kallsyms.count; index++) {
     const address = BigInt.asUintN(64, BigInt(kallsyms.addressOf(index)));

@@ -11,7 +11,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { readHeader, readPlaces } from "../../src/kernel/types/btf-sections.ts";
@@ -37,8 +37,8 @@ describe("a tampered kernel image", () => {
 
   /** Offset in the image file of a byte of a function. */
   function placeOf(name: string, offset: number): number {
-    const [index] = kernel.image.kallsyms.indicesOf(name);
-    const address = kernel.image.kallsyms.addressOf(index as number) + offset;
+    const [index] = kernel.image.kallsyms().indicesOf(name);
+    const address = kernel.image.kallsyms().addressOf(index as number) + offset;
     const section = kernel.image.sectionAt(address);
     if (section === undefined) throw new Error(`the image has no section for ${name}`);
     return section.offset + (address - section.address);

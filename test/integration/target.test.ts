@@ -5,13 +5,14 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compareCompiler } from "../../src/kernel/compiler.ts";
-import { findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { findNameTables } from "../../src/kernel/image/kallsyms-tables.ts";
 import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
 import { LazyFile } from "../../src/kernel/image/lazy-file.ts";
 import { type ShippedModule, ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { readSymvers } from "../../src/kernel/modules/symvers.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { runKbuild } from "../../src/kernel/tree/kbuild.ts";
 import { type PreparedTree, prepareTree } from "../../src/kernel/tree/prepare.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
@@ -43,7 +44,7 @@ describe.each(releases)("stock kernel %s", (release) => {
   afterAll(() => rm(scratch, { recursive: true, force: true }));
 
   test("symbols, exports and modules fit together", async () => {
-    const { kallsyms } = kernel.image;
+    const kallsyms = kernel.image.kallsyms();
     expect(kallsyms.count).toBeGreaterThan(80_000);
     expect(kernel.image.banner.release).toBe(release);
     expect(kernel.image.btf?.length).toBeGreaterThan(1_000_000);
@@ -61,7 +62,7 @@ describe.each(releases)("stock kernel %s", (release) => {
     const section = kernel.image.sections.find(({ name }) => name === ".rodata");
     const tables = findNameTables(file.subarray(section?.offset, (section?.offset ?? 0) + (section?.size ?? 0)), true);
     if (section === undefined || typeof tables !== "object") throw new Error("the image has no symbol tables");
-    const { kallsyms } = kernel.image;
+    const kallsyms = kernel.image.kallsyms();
     const { names, tokenTable, tokenIndex, count } = tables;
     const offsets = [
       names + 100,
@@ -83,7 +84,7 @@ describe.each(releases)("stock kernel %s", (release) => {
       });
       let wrong = 0;
       try {
-        const found = image.kallsyms;
+        const found = image.kallsyms();
         expect(found.count).toBe(count);
         for (let index = 0; index < count; index++) {
           const same =
@@ -120,7 +121,7 @@ describe.each(releases)("stock kernel %s", (release) => {
     const unpacked = kernel.image.unpacked.path;
     const before = statSync(unpacked);
     const again = await findTargetKernel({ kernel: release });
-    expect(again.image.kallsyms.indicesOf("schedule").length).toBe(1);
+    expect(again.image.kallsyms().indicesOf("schedule").length).toBe(1);
     expect(again.image.unpacked.path).toBe(unpacked);
     const after = statSync(unpacked);
     expect([after.ino, after.mtimeMs]).toEqual([before.ino, before.mtimeMs]);
@@ -133,7 +134,7 @@ describe.each([newest(/-cloud-amd64$/), newest(/-rt-amd64$/)].filter((release) =
     test("its files are found and its symbols decoded", async () => {
       const kernel = await findTargetKernel({ kernel: release });
       expect(kernel.image.banner.release).toBe(release);
-      expect(kernel.image.kallsyms.indicesOf("schedule").length).toBe(1);
+      expect(kernel.image.kallsyms().indicesOf("schedule").length).toBe(1);
       expect(await readdir(kernel.modulesDir ?? "")).toContain("modules.order");
       expect((await readSymvers(kernel.symversPath)).size).toBeGreaterThan(5_000);
     });

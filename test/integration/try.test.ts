@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { TargetKernel } from "../../src/kernel/find.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { run } from "../../src/support/run.ts";
 import { tryModule } from "../../src/vm/try.ts";
 import type { TryOptions, TryResult } from "../../src/vm/try-types.ts";

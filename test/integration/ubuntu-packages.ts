@@ -2,8 +2,8 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, linkSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { TargetKernel } from "../../src/kernel/find.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { indexModules, resolveModules } from "../../src/vm/module-dependencies.ts";
 
 /** What a deb holds: files by path, copied from others. */

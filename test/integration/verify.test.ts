@@ -144,7 +144,7 @@ describe("an image of which one byte is another", () => {
   });
 
   function placeOf(name: string, offset: number): number {
-    const { kallsyms } = stock.kernel.image;
+    const kallsyms = stock.kernel.image.kallsyms();
     const address = kallsyms.addressOf(kallsyms.indicesOf(name)[0] as number) + offset;
     const section = stock.kernel.image.sectionAt(address);
     return (section?.offset ?? 0) + address - (section?.address ?? 0);

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { findTargetKernel } from "../../src/kernel/find.ts";
 import { Debian } from "../../src/kernel/sources/distribution/debian.ts";
 import type { Distribution, KernelFiles, KernelRequest } from "../../src/kernel/sources/distribution/distribution.ts";
@@ -28,7 +28,9 @@ beforeAll(async () => {
   await writeFile(join(root, "vmlinuz"), gzipSync(tinyKernel()));
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
+afterEach(() => vi.unstubAllEnvs());
 beforeEach(() => {
+  vi.stubEnv("KMEND_CACHE", join(root, "cache"));
   requests = [];
   files = {
     release: "6.1.0-9-amd64",
@@ -41,8 +43,7 @@ beforeEach(() => {
   };
 });
 
-const find = (options: { kernel?: string; image?: string }) =>
-  findTargetKernel({ ...options, cache: join(root, "cache"), distribution });
+const find = (options: { kernel?: string; image?: string }) => findTargetKernel({ ...options, distribution });
 
 test("a kernel is known by the build id of its image", async () => {
   const kernel = await find({ kernel: "6.1.0-9-amd64" });
@@ -53,7 +54,7 @@ test("a kernel is known by the build id of its image", async () => {
     folder: join(root, "cache/kernels", buildId),
     imagePath: join(root, "vmlinuz"),
   });
-  expect(kernel.image.kallsyms.indicesOf("_text")).toHaveLength(1);
+  expect(kernel.image.kallsyms().indicesOf("_text")).toHaveLength(1);
 });
 
 test("requests: newest, a release, the running kernel, and the kernel of an image", async () => {

@@ -48,7 +48,7 @@ test("what is between the marks of init memory is freed; the marks are no memory
 });
 
 test("the letter tells who may refer to a symbol, except for those of the per-CPU area", () => {
-  const { kallsyms } = image();
+  const kallsyms = image().kallsyms();
   const found = symbols.map(({ name }) => [name, bindingOf(kallsyms, kallsyms.indicesOf(name)[0] ?? 0)]);
   expect(Object.fromEntries(found)).toMatchObject({
     ...{ a_counter: undefined, kept: "global", only_here: "local", default_one: "weak", command_line: "global" },

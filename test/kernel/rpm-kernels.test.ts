@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { findTargetKernel } from "../../src/kernel/find.ts";
 import { chooseKernelPackages } from "../../src/kernel/sources/rpm/dnf.ts";
 import type { RpmRequest } from "../../src/kernel/sources/rpm/rpm-kernels.ts";
@@ -39,12 +39,14 @@ beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), "kmend-rpms-"));
   rpms = smallRpms(root, { packages: { core, modules, devel: headers } });
 });
+afterEach(() => vi.unstubAllEnvs());
 beforeEach(() => {
   cache = mkdtempSync(join(root, "cache-"));
+  vi.stubEnv("KMEND_CACHE", cache);
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-const find = (request: RpmRequest, kernel?: string) => findTargetKernel({ cache, kernel, rpms: request });
+const find = (request: RpmRequest, kernel?: string) => findTargetKernel({ kernel, rpms: request });
 const packages = (made: SmallRpms, ...parts: readonly string[]): string[] =>
   parts.map((part) => made.packages[part] as string);
 const everything = (made = rpms): RpmRequest => ({

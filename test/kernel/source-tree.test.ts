@@ -2,12 +2,13 @@ import { execFileSync } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type FindOptions, findTargetKernel, type TargetKernel } from "../../src/kernel/find.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { parseBanner } from "../../src/kernel/image/banner.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
 import { acquireSource } from "../../src/kernel/sources/fetch-source.ts";
 import { requireSameVersion } from "../../src/kernel/sources/source-tree.ts";
+import type { FindOptions, TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { exists } from "../../src/support/cache.ts";
 import { buildId, tinyKernel } from "./tiny-kernel.ts";
 
@@ -34,6 +35,7 @@ beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "kmend-source-tree-"));
   tree = join(root, "tree");
   cache = join(root, "cache");
+  vi.stubEnv("KMEND_CACHE", cache);
   await write({
     "tree/Makefile": makefile(9),
     "tree/Kbuild": "",
@@ -41,13 +43,15 @@ beforeEach(async () => {
     "tree/kernel/fork.c": "int fork;\n",
   });
 });
-afterEach(() => rm(root, { recursive: true, force: true }));
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(root, { recursive: true, force: true });
+});
 
 const find = (options: FindOptions = {}, given: { config?: string; symvers?: string } = {}): Promise<TargetKernel> =>
   findTargetKernel({
     makeImage: false,
     ...options,
-    cache,
     source: { path: tree, root: join(root, "machine"), ...given },
   });
 

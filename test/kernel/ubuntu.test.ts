@@ -9,6 +9,7 @@ import { Ubuntu } from "../../src/kernel/sources/distribution/ubuntu.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { expectInterruptibleWait } from "../support/held-lock.ts";
 import { FakeArchive } from "./fake-archive.ts";
+import { offerUbuntuKernel, type UbuntuKernel } from "./ubuntu-kernels.ts";
 
 let root: string;
 let archive: FakeArchive;
@@ -30,56 +31,9 @@ afterEach(() => {
 const ubuntu = (): Ubuntu => new Ubuntu({ root: join(root, "machine") }, "amd64");
 const asked = (release: string): KernelRequest => ({ kind: "release", release });
 
-interface Kernel {
-  readonly release: string;
-  readonly version: string;
-  readonly source?: string;
-  readonly image?: readonly ("signed" | "unsigned")[];
-  readonly extra?: boolean;
-  readonly sourcePackage?: boolean;
-}
+const offer = (kernel: UbuntuKernel): Promise<void> => offerUbuntuKernel(archive, kernel);
 
-/** Offers a kernel in the packages that Ubuntu makes of it. */
-async function offer(kernel: Kernel): Promise<void> {
-  const { release, version, source = "linux", image = ["signed", "unsigned"], extra = true } = kernel;
-  const modules = `lib/modules/${release}`;
-  const vmlinuz = { [`boot/vmlinuz-${release}`]: `image of ${version}` };
-  if (image.includes("signed")) {
-    const fields = { Source: source.replace("linux", "linux-signed") };
-    await archive.offer({ name: `linux-image-${release}`, version, fields, files: vmlinuz });
-  }
-  if (image.includes("unsigned")) {
-    await archive.offer({
-      name: `linux-image-unsigned-${release}`,
-      version,
-      fields: { Source: source },
-      files: vmlinuz,
-    });
-  }
-  await archive.offer({
-    name: `linux-modules-${release}`,
-    version,
-    fields: source === "linux" ? { Source: "linux" } : { Source: source },
-    files: {
-      [`boot/config-${release}`]: `config of ${version}`,
-      [`${modules}/modules.order`]: "kernel/fs/fuse/fuse.ko\nkernel/drivers/block/zram/zram.ko\n",
-      [`${modules}/kernel/fs/fuse/fuse.ko.zst`]: "fuse",
-    },
-  });
-  if (extra) {
-    const files = { [`${modules}/kernel/drivers/block/zram/zram.ko.zst`]: "zram" };
-    await archive.offer({ name: `linux-modules-extra-${release}`, version, files });
-  }
-  const headers = { [`usr/src/linux-headers-${release}/Module.symvers`]: `symvers of ${version}` };
-  await archive.offer({ name: `linux-headers-${release}`, version, files: headers });
-  await archive.offer({ name: `linux-headers-${release.replace(/-[a-z]+$/, "")}`, version });
-  await archive.offer({ name: `linux-image-unsigned-${release}-dbgsym`, version });
-  if (kernel.sourcePackage === false) return;
-  const name = `${source}-source-${version.split("-")[0]}`;
-  await archive.offer({ name, version, files: { [`usr/src/${name}/${name}.tar.bz2`]: `source of ${version}` } });
-}
-
-const jammy: Kernel = { release: "5.15.0-91-generic", version: "5.15.0-91.101" };
+const jammy: UbuntuKernel = { release: "5.15.0-91-generic", version: "5.15.0-91.101" };
 
 describe("a kernel of Ubuntu", () => {
   test("is put together from its packages", async () => {

@@ -7,7 +7,8 @@ import { type DraftSection, draftOf, draftSection, draftSymbol, type ObjectDraft
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { writeObject } from "../../src/elf/writer.ts";
-import { type Manifest, readManifest } from "../../src/patch-module/manifest-note.ts";
+import type { Manifest } from "../../src/patch-module/manifest.ts";
+import { readManifest } from "../../src/patch-module/manifest-note.ts";
 import { readPatchModule } from "../../src/patch-module/patch-module.ts";
 import { sealModule, unsealed } from "../../src/patch-module/seal.ts";
 import { KmendError } from "../../src/support/errors.ts";

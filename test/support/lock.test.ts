@@ -81,6 +81,7 @@ test.each<[string, Record<number, string>, "taken" | "waited"]>([
   ["the same, and its process is gone", { 0: "999999999", 2: "renamed" }, "taken"],
   ["another machine", { 2: "elsewhere", 3: boot }, "waited"],
   ["another container of this machine", { 0: "7", 2: "container", 4: "pid:[1]" }, "waited"],
+  ["a process that had no /proc to tell by", { 1: "gone", 3: "-", 4: "-" }, "waited"],
 ])("a fresh lock of %s", async (_, changes, outcome) => {
   writeFileSync(lock, await identity(changes));
   expect(await take()).toBe(outcome);
@@ -90,6 +91,7 @@ test.each<[string, Record<number, string>, "taken" | "waited"]>([
   ["a process that runs", {}, "waited"],
   ["another machine", { 2: "elsewhere", 3: boot }, "taken"],
   ["another container", { 0: "7", 2: "container", 4: "pid:[1]" }, "taken"],
+  ["a process that had no /proc to tell by", { 1: "gone", 3: "-", 4: "-" }, "taken"],
 ])("a lock that nobody has touched for long, of %s", async (_, changes, outcome) => {
   writeFileSync(lock, await identity(changes));
   utimesSync(lock, new Date(0), new Date(0));

@@ -1,16 +1,18 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../../change/change-set.ts";
-import type { TargetKernel } from "../../kernel/find.ts";
 import type { ExternalModule } from "../../kernel/modules/external-module.ts";
 import { shippedLoaderFacts } from "../../kernel/modules/loader-facts.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
 import type { PreparedTree } from "../../kernel/tree/prepare.ts";
+import type { Manifest } from "../../patch-module/manifest.ts";
 import { sealModule } from "../../patch-module/seal.ts";
 import { sha256, writeFileAtomically } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
 import { version } from "../../support/version.ts";
 import type { BuildContext } from "../build-context.ts";
 import type { BuildOptions, BuildResult } from "../build-types.ts";
+import type { Early } from "../prefetch.ts";
 import { patchedModules } from "../resolve/patched-modules.ts";
 import type { ResolvedUnit, ResolveFacts } from "../resolve/plan.ts";
 import type { Warning } from "../warnings/find-warnings.ts";
@@ -19,7 +21,7 @@ import type { ModuleTemplate } from "./kbuild-template.ts";
 import { kernelIdentity } from "./kernel-identity.ts";
 import { addKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
-import { type Manifest, makeManifest } from "./manifest.ts";
+import { makeManifest } from "./manifest.ts";
 import { patchTable } from "./patch-table.ts";
 import { selfCheck } from "./self-check.ts";
 import { inLinkOrder, jumpsOf } from "./stack-check-order.ts";
@@ -35,7 +37,7 @@ export interface AssemblyRequest {
   readonly tree: PreparedTree;
   readonly context: BuildContext;
   /** How this kernel's Kbuild makes modules; found out once. */
-  readonly template: () => Promise<ModuleTemplate>;
+  readonly template: Early<ModuleTemplate>;
   readonly change: ChangeSet;
   readonly external?: ExternalModule | undefined;
   /** How the change was rewritten before. */
@@ -57,7 +59,7 @@ export async function assemble(
   const { signal, progress } = context;
   const resolved = inLinkOrder(units);
   const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
-  const template = await request.template();
+  const template = await request.template.result();
   const file = await progress.phase("link", "Link the patch module", async () => {
     const jumps = jumpsOf(resolved, !staysInMemory);
     const extracts = resolved.map((unit, number) =>

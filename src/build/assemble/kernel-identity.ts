@@ -3,7 +3,7 @@ import { type DraftSection, type DraftSymbol, draftSection, draftSymbol, type Ob
 import { formatAddress } from "../../elf/bytes.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../elf/constants.ts";
 import type { KernelImage } from "../../kernel/image/kernel-image.ts";
-import type { ManifestSymbol } from "../../patch-module/manifest-note.ts";
+import type { ManifestSymbol } from "../../patch-module/manifest.ts";
 import { type KlpRelocation, placesSection } from "./extract.ts";
 
 /** Bounds of the running kernel's notes (NOTES of include/asm-generic/vmlinux.lds.h), which modules cannot link against. */
@@ -24,7 +24,8 @@ export interface KernelIdentity {
  * image where that is not so; only those who load the module compare the build then.
  */
 export function kernelIdentity(image: KernelImage): KernelIdentity | undefined {
-  const { kallsyms, buildId, littleEndian } = image;
+  const { buildId, littleEndian } = image;
+  const kallsyms = image.kallsyms();
   const found = bounds.map((name) => kallsyms.indicesOf(name));
   const [start, stop] = found.map((indices) => (indices.length === 1 ? kallsyms.addressOf(indices[0] as number) : 0));
   if (start === undefined || stop === undefined || start === 0 || stop <= start) return undefined;

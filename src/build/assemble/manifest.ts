@@ -1,22 +1,13 @@
 import { type DraftSection, draftSection } from "../../elf/builder.ts";
 import { formatAddress } from "../../elf/bytes.ts";
 import { SectionFlag, SectionType } from "../../elf/constants.ts";
-import { surroundingsOf } from "../../match/surroundings.ts";
-import type { TargetObject } from "../../match/target-object.ts";
-import {
-  type Manifest,
-  type ManifestFunction,
-  type ManifestSymbol,
-  manifestOwner,
-  manifestSectionName,
-} from "../../patch-module/manifest-note.ts";
+import type { Manifest, ManifestFunction, ManifestSymbol } from "../../patch-module/manifest.ts";
+import { manifestOwner, manifestSectionName } from "../../patch-module/manifest-note.ts";
 import { unsealed } from "../../patch-module/seal.ts";
-import { sha256 } from "../../support/cache.ts";
 import { version } from "../../support/version.ts";
 import type { ResolvedUnit } from "../resolve/plan.ts";
+import { addressOf, digestAround, digestAt } from "../resolve/target-places.ts";
 import { calledDirectly } from "./direct-calls.ts";
-
-export { type Manifest, readManifest } from "../../patch-module/manifest-note.ts";
 
 /** Collects the manifest from resolved units. */
 export function makeManifest(
@@ -65,23 +56,6 @@ export function makeManifest(
     }
   }
   return { schema: 1, kmend: version(), seal: unsealed, ...facts, functions, symbols: [...symbols.values(), ...own] };
-}
-
-/** SHA-256 of bytes of the target, or undefined when it does not hold them. */
-export function digestAt(target: TargetObject, address: number, size: number): string | undefined {
-  const bytes = target.bytesAt(address, size);
-  return bytes === undefined ? undefined : sha256(bytes);
-}
-
-/** SHA-256 of what relocations and tables of the target say about bytes of it. */
-export function digestAround(target: TargetObject, address: number, size: number): string {
-  return sha256(Buffer.from(surroundingsOf(target, address, size)));
-}
-
-/** Address of the symbol at a position, as the kernel would find it; undefined when it would not. */
-export function addressOf(target: TargetObject, name: string, sympos: number): number | undefined {
-  const named = target.symbolsNamed(name);
-  return sympos === 0 ? (named.length === 1 ? named[0]?.address : undefined) : named[sympos - 1]?.address;
 }
 
 /** The manifest as an ELF note (gABI chapter 5, "Note Section"): sizes, type 1, owner, JSON. */

@@ -2,10 +2,11 @@ import { draftSection, draftSymbol, emptyDraft } from "../../elf/builder.ts";
 import { Binding, RelocationX86, SectionFlag, SectionType, SymbolType } from "../../elf/constants.ts";
 import type { ElfReader } from "../../elf/reader.ts";
 import { writeObject } from "../../elf/writer.ts";
+import type { Manifest } from "../../patch-module/manifest.ts";
 import { staysInMemory } from "../../patch-module/manifest-note.ts";
 import type { KlpRelocation } from "./extract.ts";
 import { addKernelIdentity, type KernelIdentity } from "./kernel-identity.ts";
-import { type Manifest, manifestSection } from "./manifest.ts";
+import { manifestSection } from "./manifest.ts";
 import { callbackTableName, functionTableName } from "./table-names.ts";
 
 /** Offset of `kmend_units`: the three words are before it. */

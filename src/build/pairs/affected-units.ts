@@ -1,24 +1,12 @@
 import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { foldersLeftOut, includeGraph } from "../../kernel/tree/include-graph.ts";
-import type { UnitCommand } from "../../kernel/tree/unit-command.ts";
-import { type Membership, membershipOf } from "../../kernel/tree/units.ts";
+import { membershipOf } from "../../kernel/tree/units.ts";
 import { counted } from "../../support/counted.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
+import type { AffectedUnit, BuiltUnit } from "./affected-unit.ts";
 import { type IncludedChange, unitsWithDifference } from "./differing-units.ts";
-
-/** A unit of this kernel. */
-export interface BuiltUnit {
-  readonly source: string;
-  readonly member: Exclude<Membership, { kind: "not-built" }>;
-}
-
-/** A unit that sees a changed file that it includes. */
-export interface AffectedUnit extends BuiltUnit {
-  /** Undefined where it is not known yet. */
-  readonly command: UnitCommand | undefined;
-}
 
 /**
  * Finds the units that this kernel builds and whose text a changed header (or an included C file) changes: by the #include lines of the sources, then

@@ -1,24 +1,10 @@
 import { dirname, join } from "node:path";
 import type { PatchFile } from "../../change/patch-files.ts";
 import { createShadow } from "../../kernel/tree/shadow.ts";
-import { objectPath, type UnitCommand, unitCommands } from "../../kernel/tree/unit-command.ts";
-import { type KbuildQuestion, type Membership, membershipOf, UnitLists } from "../../kernel/tree/units.ts";
-import { type BuildContext, kbuildOf } from "../build-context.ts";
-
-/** What Kbuild says of source files that were not compiled before. */
-export interface KbuildAnswer {
-  /** By source path. */
-  readonly membership: ReadonlyMap<string, Membership>;
-  /** By object as Kbuild names it; not of all. */
-  readonly commands: ReadonlyMap<string, UnitCommand>;
-}
-
-/** A question that was put to Kbuild before the patch was applied. */
-export interface ForeseenQuestion {
-  /** Source paths, sorted. */
-  readonly sources: readonly string[];
-  readonly answer: Promise<KbuildAnswer>;
-}
+import { objectPath, unitCommands } from "../../kernel/tree/unit-command.ts";
+import { type KbuildQuestion, membershipOf, UnitLists } from "../../kernel/tree/units.ts";
+import { type BuildContext, type ForeseenQuestion, type KbuildAnswer, kbuildOf } from "../build-context.ts";
+import { anyOf } from "../prefetch.ts";
 
 /** Up to how many units their commands are asked for before it is known whether they are built. */
 const fewUnits = 8;
@@ -44,9 +30,10 @@ export async function foreseeQuestion(
   const known = await Promise.all(named.map((path) => context.cache.command(path)));
   const sources = named.filter((_, index) => known[index] === undefined).sort();
   if (sources.length === 0 || sources.length > fewUnits) return undefined;
-  const answer = askPreparedTree(sources, context);
-  // Whoever needs the answer gets its error; a patch that does not apply needs none.
-  answer.catch(() => {});
+  const answer = context.prefetch.of((dropped) => {
+    return askPreparedTree(sources, { ...context, signal: anyOf(dropped, context.signal) });
+  });
+  answer.begin();
   return { sources, answer };
 }
 
@@ -54,7 +41,8 @@ export async function foreseeQuestion(
 export async function askPreparedTree(sources: readonly string[], context: BuildContext): Promise<KbuildAnswer> {
   if (sources.length === 0) return { membership: new Map(), commands: new Map() };
   const { foreseen } = context;
-  if (foreseen !== undefined && foreseen.sources.join("\n") === [...sources].sort().join("\n")) return foreseen.answer;
+  if (foreseen !== undefined && foreseen.sources.join("\n") === [...sources].sort().join("\n"))
+    return foreseen.answer.result();
   return ask(sources, likelyObjects(sources), kbuildOf(context), context);
 }
 

@@ -7,7 +7,7 @@ import { dependencyCommand, preprocessedPath, type UnitCommand, unitCommands } f
 import { counted } from "../../support/counted.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
 import type { BuildContext } from "../build-context.ts";
-import type { AffectedUnit, BuiltUnit } from "./affected-units.ts";
+import type { AffectedUnit, BuiltUnit } from "./affected-unit.ts";
 
 /** Changed files that units include. */
 export interface IncludedChange {

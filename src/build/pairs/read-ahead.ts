@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
-import { type EntrySizes, readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
-import type { TargetKernel } from "../../kernel/find.ts";
+import type { EntrySizes } from "../../diff/tables.ts";
+import { readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../../kernel/modules/symvers.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
 import { matchUnit, type Proof } from "../../match/match-unit.ts";
+import type { Early, Prefetch } from "../prefetch.ts";
 import type { TargetObjects } from "../resolve/target-objects.ts";
 import type { OriginalUnit } from "./unit-pairs.ts";
 
@@ -30,26 +32,27 @@ const limit = 8;
  * {@link start}, and errors come out where the result is asked for.
  */
 export class ReadAhead {
-  readonly #kernel: KernelExports;
-  readonly #further: ExportedSymbols;
   readonly #objects: TargetObjects;
   readonly #entrySizes: EntrySizes;
-  readonly #originals = new Map<string, Promise<ProvenOriginal>>();
-  #symvers: Promise<ExportedSymbols> | undefined;
+  readonly #prefetch: Prefetch;
+  readonly #originals = new Map<string, Early<ProvenOriginal>>();
+  readonly #symvers: Early<ExportedSymbols>;
 
   /**
    * @param kernel whose exports are read once, also for several builds.
+   * @param prefetch of the build, which ends what nobody asks for.
    * @param entrySizes of the target's special tables.
    * @param further exports of modules that are not the kernel's own.
    */
   constructor(
     kernel: KernelExports,
     objects: TargetObjects,
+    prefetch: Prefetch,
     entrySizes: EntrySizes,
     further: ExportedSymbols = new Map(),
   ) {
-    this.#kernel = kernel;
-    this.#further = further;
+    this.#prefetch = prefetch;
+    this.#symvers = prefetch.of(async () => joinSymbols([await exportsOf(kernel), further]));
     this.#entrySizes = entrySizes;
     this.#objects = objects;
   }
@@ -59,21 +62,20 @@ export class ReadAhead {
    * @param known those of them whose originals are there already.
    */
   start(units: readonly OriginalUnit[], known: readonly OriginalUnit[]): void {
-    quietly(this.symvers());
-    quietly(this.#objects.symbols());
-    for (const { object } of units.slice(0, limit)) quietly(this.#objects.open(object));
+    this.#symvers.begin();
+    this.#prefetch.of(() => this.#objects.symbols()).begin();
+    for (const { object } of units.slice(0, limit)) this.#prefetch.of(() => this.#objects.open(object)).begin();
     for (const { originalPath, object } of known.slice(0, limit)) {
       if (originalPath === undefined) continue;
-      const original = this.#prove(originalPath, object);
-      quietly(original);
+      const original = this.#prefetch.of(() => this.#prove(originalPath, object));
+      original.begin();
       this.#originals.set(`${object} ${originalPath}`, original);
     }
   }
 
   /** Exported symbols of the target kernel. @throws KmendError `SYMVERS_DAMAGED` */
   symvers(): Promise<ExportedSymbols> {
-    this.#symvers ??= exportsOf(this.#kernel).then((own) => joinSymbols([own, this.#further]));
-    return this.#symvers;
+    return this.#symvers.result();
   }
 
   /** The original of a unit; undefined for a unit that the patch adds. */
@@ -82,16 +84,11 @@ export class ReadAhead {
     const key = `${object} ${originalPath}`;
     const known = this.#originals.get(key);
     this.#originals.delete(key);
-    return known ?? this.#prove(originalPath, object);
+    return known?.result() ?? this.#prove(originalPath, object);
   }
 
   async #prove(path: string, object: string): Promise<ProvenOriginal> {
     const unit = await readUnitObject(await readFile(path), this.#entrySizes);
     return { unit, proof: await matchUnit(unit, await this.#objects.open(object)) };
   }
-}
-
-/** Keeps an early error from ending the process; whoever awaits the promise still gets it. */
-function quietly(promise: Promise<unknown>): void {
-  promise.catch(() => {});
 }

@@ -12,7 +12,7 @@ import { exists } from "../../support/cache.ts";
 import { counted } from "../../support/counted.ts";
 import { packageResource } from "../../support/own-files.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
-import { mapConcurrently } from "../../support/run.ts";
+import { mapConcurrently, programStarted } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 import { isOutsideOfVmlinux } from "../image-parts/image-parts.ts";
 import { refuseForRules } from "../image-parts/made-by-rules.ts";
@@ -183,17 +183,17 @@ async function unitsThatThePatchDrops(
   return new Set(paths.filter((path) => before.get(path)?.kind !== "not-built"));
 }
 
-/** Does work of this process's own while others answer. It has ended when this does, also when the answer is an error. @param isNew the question was put just now. */
+/**
+ * Does work of this process's own while a program answers: it begins when that has been started, since nothing is started meanwhile. It has ended when this does, also
+ * when the answer is an error.
+ * @param isNew the question was put just now.
+ */
 async function runAlongside<Answer>(answer: Promise<Answer>, isNew: boolean, work: () => void): Promise<Answer> {
-  const [answered, worked] = await Promise.allSettled([answer, (isNew ? headStart() : Promise.resolve()).then(work)]);
+  const isAsked = isNew ? Promise.race([programStarted(), Promise.allSettled([answer])]) : Promise.resolve();
+  const [answered, worked] = await Promise.allSettled([answer, isAsked.then(work)]);
   if (answered.status === "rejected") throw answered.reason;
   if (worked.status === "rejected") throw worked.reason;
   return answered.value;
-}
-
-/** In milliseconds: programs of which the answer comes are started by then, which takes some reading first. */
-function headStart(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 5));
 }
 
 /**

@@ -1,8 +1,8 @@
 import type { Atom, Reference } from "../../diff/atoms.ts";
 import type { TargetObject } from "../../match/target-object.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
-import { addressOf } from "../assemble/manifest.ts";
 import type { Reach } from "./resolve.ts";
+import { addressOf } from "./target-places.ts";
 
 /** A use of something in the running kernel by carried code. */
 export interface KernelUse {

@@ -1,9 +1,9 @@
 import { gnuBuildId } from "../../elf/build-id.ts";
 import { ElfReader } from "../../elf/reader.ts";
-import type { TargetKernel } from "../../kernel/find.ts";
 import type { ExternalModule } from "../../kernel/modules/external-module.ts";
 import { ShippedModules } from "../../kernel/modules/shipped-module.ts";
-import type { ManifestModule } from "../../patch-module/manifest-note.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
+import type { ManifestModule } from "../../patch-module/manifest.ts";
 import { readModinfo } from "../../patch-module/modinfo.ts";
 import { cacheRoot } from "../../support/cache.ts";
 

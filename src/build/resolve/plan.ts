@@ -6,8 +6,8 @@ import { compareDefinitions, type DefinitionChanges } from "../../diff/definitio
 import { coldParent } from "../../diff/names.ts";
 import { classOf } from "../../diff/section-classes.ts";
 import { type CallChoice, type Route, type Selection, selectCarried } from "../../diff/select.ts";
-import type { TableEntry } from "../../diff/tables.ts";
-import { type EntrySizes, readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
+import type { EntrySizes, TableEntry } from "../../diff/tables.ts";
+import { readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
 import { formatAddress } from "../../elf/bytes.ts";
 import type { CompilerComparison } from "../../kernel/compiler.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
-import type { TargetKernel } from "../../kernel/find.ts";
 import type { Kallsyms } from "../../kernel/image/kallsyms.ts";
 import type { ExternalModule } from "../../kernel/modules/external-module.ts";
 import { ShippedModules } from "../../kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../kernel/target-kernel.ts";
 import { ModuleObject } from "../../match/module-object.ts";
 import { type PatchInForce, StackedObject } from "../../match/stacked-object.ts";
 import type { TargetObject } from "../../match/target-object.ts";
@@ -45,9 +45,14 @@ export class TargetObjects {
     return opened;
   }
 
+  /** Names of all that {@link open} was asked for. */
+  opened(): readonly string[] {
+    return [...this.#opened.keys()];
+  }
+
   /** The kernel's symbol table, which every object is resolved against. @throws KmendError `KALLSYMS_…` */
   async symbols(): Promise<Kallsyms> {
-    return this.#kernel.image.kallsyms;
+    return this.#kernel.image.kallsyms();
   }
 
   async #read(object: string): Promise<TargetObject> {

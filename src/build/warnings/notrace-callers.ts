@@ -26,8 +26,8 @@ export function notraceCallers(units: readonly ResolvedUnit[], image: KernelImag
   for (const range of places.size === 0 ? [] : untracedRanges) {
     for (const { from, to } of branchesOf(image, range)) {
       if (!places.has(to)) continue;
-      const symbol = image.kallsyms.containing(from);
-      const name = symbol === undefined ? formatAddress(from) : image.kallsyms.nameOf(symbol);
+      const symbol = image.kallsyms().containing(from);
+      const name = symbol === undefined ? formatAddress(from) : image.kallsyms().nameOf(symbol);
       callers.set(to, (callers.get(to) ?? new Set()).add(name));
     }
   }
@@ -49,8 +49,8 @@ export function notraceCallers(units: readonly ResolvedUnit[], image: KernelImag
 /** Calls and jumps in the code between two symbols; some of them may be other bytes that look like one. */
 function branchesOf(image: KernelImage, [start, end]: readonly [string, string]): { from: number; to: number }[] {
   const [first, last] = [start, end].map((name) => {
-    const index = image.kallsyms.indicesOf(name)[0];
-    return index === undefined ? undefined : image.kallsyms.addressOf(index);
+    const index = image.kallsyms().indicesOf(name)[0];
+    return index === undefined ? undefined : image.kallsyms().addressOf(index);
   });
   const section = first === undefined ? undefined : image.sectionAt(first);
   if (first === undefined || last === undefined || section === undefined) return [];

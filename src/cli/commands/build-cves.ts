@@ -2,6 +2,7 @@ import type { CveBuildResult } from "../../cve/build-cves.ts";
 import type { ChosenFix } from "../../cve/chosen-fixes.ts";
 import type { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, OptionValues } from "../command.ts";
+import { buildExitCodes, requestOf } from "../options/build-request.ts";
 import {
   type CveSubject,
   cveFilterOf,
@@ -15,7 +16,6 @@ import { type ReportSink, reportSink, requireReportFolder, writeReports } from "
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 import { cveOutcomeLines } from "../report/cve-report.ts";
-import { buildExitCodes, requestOf } from "./build.ts";
 
 /** `kmend build --cve` and `--all-cves`: from numbers to one module. */
 export async function buildByCve(

@@ -1,11 +1,13 @@
 import type { BuildRequest } from "../../build/build-facts.ts";
-import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
+import type { BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { buildExitCodes, requestOf } from "../options/build-request.ts";
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
-import { externalOf, externalOptions } from "../options/external-options.ts";
-import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { externalOptions } from "../options/external-options.ts";
+import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
 import { reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
+import { saveReproOption } from "../options/repro-option.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 
@@ -62,6 +64,7 @@ export const buildCommand: CommandDefinition = {
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
     reportOption,
     ...buildOptions,
+    saveReproOption,
     {
       flags: "--cve <ID>",
       description: "build the fix of this vulnerability, by its number (repeatable)",
@@ -101,6 +104,11 @@ export const buildCommand: CommandDefinition = {
       return buildByCve(context, operands, options);
     }
     if (operands.length === 0) throw usageError("kmend build", "a patch is missing, or --cve or --all-cves");
+    if (options.flag("adapt") && options.text("saveRepro") !== undefined)
+      throw usageError(
+        "kmend build",
+        "--save-repro and --adapt exclude each other; save the patch that kmend adapt writes",
+      );
     const page = options.text("report");
     await requireReportFolder(page);
     const sink = reportSink({ kind: "patch", files: operands }, page !== undefined);
@@ -109,14 +117,6 @@ export const buildCommand: CommandDefinition = {
     reportBuild(context, result);
     return buildExitCodes[result.outcome];
   },
-};
-
-/** Exit code of each outcome. */
-export const buildExitCodes: Readonly<Record<BuildResult["outcome"], ExitCode>> = {
-  built: ExitCode.done,
-  unchanged: ExitCode.unchanged,
-  refused: ExitCode.refused,
-  failed: ExitCode.failure,
 };
 
 /** Checks the requirements and builds; shared with `try`, which puts the module into a folder of its own. */
@@ -138,27 +138,4 @@ export async function runBuild(
   });
   const { build } = await import("../../build/build.ts");
   return build({ ...requestOf(context, options, output), ...further, patches });
-}
-
-/** What the options ask of a build, but for the patches. */
-export function requestOf(
-  { progress, signal }: CommandContext,
-  options: OptionValues,
-  output: string | undefined,
-): Omit<BuildOptions, "patches"> {
-  return {
-    ...kernelOf(options),
-    ...externalOf(options),
-    output,
-    name: options.text("name"),
-    replace: options.flag("replace"),
-    jobs: options.integer("jobs"),
-    maxUnits: options.integer("maxUnits"),
-    allowLayout: options.list("allowLayout"),
-    adapt: options.flag("adapt"),
-    removable: options.flag("removable"),
-    skipCompilerCheck: options.flag("skipGccCheck"),
-    progress,
-    signal,
-  };
 }

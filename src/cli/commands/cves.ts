@@ -3,6 +3,7 @@ import type { CveCoverage, CvePlan } from "../../cve/coverage.ts";
 import type { KernelCve } from "../../cve/kernel-cves.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { requestOf } from "../options/build-request.ts";
 import {
   type CveSubject,
   cveDataOption,
@@ -17,7 +18,7 @@ import {
 import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
 import { cveLines } from "../report/cve-report.ts";
-import { limitOptions, requestOf } from "./build.ts";
+import { limitOptions } from "./build.ts";
 
 export const cvesCommand: CommandDefinition = {
   name: "cves",

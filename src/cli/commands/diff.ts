@@ -1,9 +1,10 @@
 import type { DiffResult } from "../../build/compare-objects.ts";
-import type { DiffKnowledge } from "../../build/diff-objects.ts";
+import type { DiffKnowledge, DiffOptions } from "../../build/diff-objects.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { optimiseLate } from "../../support/optimise-late.ts";
 import { sanitiseJson } from "../../support/sanitise.ts";
 import type { CommandContext, CommandDefinition } from "../command.ts";
+import { saveReproOption } from "../options/repro-option.ts";
 import { formatExplanation } from "../report/explanation.ts";
 import { asKmendError, errorToJson } from "../report/problem.ts";
 import { formatTable } from "../terminal/table.ts";
@@ -59,6 +60,7 @@ export const diffCommand: CommandDefinition = {
       description:
         "compare the pairs of a list, lines of ORIGINAL PATCHED [OUT] (- reads standard input), and print one JSON object for each",
     },
+    saveReproOption,
   ],
   examples: [
     { command: "kmend diff a.o b.o -o extract.o --symtab System.map", description: "extract the changed functions" },
@@ -81,8 +83,10 @@ export const diffCommand: CommandDefinition = {
       allowLayout: options.list("allowLayout"),
     };
     const [batch, functionName, output] = [options.text("batch"), options.text("explain"), options.text("output")];
+    const saved = options.text("saveRepro");
+    const saveRepro = saved === undefined ? undefined : "--save-repro";
     if (batch !== undefined) {
-      requireOnly("--batch", [...operands, output, functionName]);
+      requireOnly("--batch", [...operands, output, functionName, saveRepro]);
       return runBatch(context, batch, known);
     }
     const [original, patched] = operands;
@@ -90,19 +94,38 @@ export const diffCommand: CommandDefinition = {
     if (patched === undefined) throw usage("missing required argument 'PATCHED.o'");
     if (operands.length > 2) throw usage(`too many arguments: ${operands.slice(2).join(" ")}`);
     if (functionName !== undefined) {
-      requireOnly("--explain", [output, known.symtab, known.symvers]);
+      requireOnly("--explain", [output, known.symtab, known.symvers, saveRepro]);
       const { explain } = await import("../../build/explain/explain.ts");
       const explanation = await explain({ original, patched, functionName, lines: known.lines });
       if (context.json) context.printJson(explanation);
       else for (const line of formatExplanation(explanation, context.style)) context.print(line);
       return explanation.reason === null ? ExitCode.unchanged : ExitCode.done;
     }
-    const { diffObjects } = await import("../../build/diff-objects.ts");
-    const result = await diffObjects({ ...known, layouts: known.layouts ?? "compare", original, patched, output });
+    const asked = { ...known, layouts: known.layouts ?? "compare", original, patched, output } as const;
+    const result = saved === undefined ? await compare(asked) : await compareAndSave(asked, saved);
     report(context, result);
     return exitCodes[result.outcome];
   },
 };
+
+async function compare(asked: DiffOptions): Promise<DiffResult> {
+  const { diffObjects } = await import("../../build/diff-objects.ts");
+  return diffObjects(asked);
+}
+
+/** @param folder that gets the objects, also when they cannot be compared. */
+async function compareAndSave(asked: DiffOptions, folder: string): Promise<DiffResult> {
+  const { requireReproFolder, saveDiffRepro } = await import("../../build/repro/save-repro.ts");
+  await requireReproFolder(folder);
+  try {
+    const result = await compare(asked);
+    await saveDiffRepro(folder, asked, { result });
+    return result;
+  } catch (error) {
+    await saveDiffRepro(folder, asked, { error });
+    throw error;
+  }
+}
 
 /** Prints one line of JSON for each pair. @returns `failure` when one of them could not be compared. */
 async function runBatch(context: CommandContext, path: string, known: DiffKnowledge): Promise<ExitCode> {

@@ -10,12 +10,13 @@ import type { ReviewReport } from "../../report/report-types.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import { buildExitCodes } from "../options/build-request.ts";
 import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
 import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
-import { buildExitCodes, buildOptions } from "./build.ts";
+import { buildOptions } from "./build.ts";
 
 /** Options that say who signs modules. */
 const signOptions: readonly OptionDefinition[] = [

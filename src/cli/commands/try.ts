@@ -4,12 +4,13 @@ import { join } from "node:path";
 import { ExitCode } from "../../support/errors.ts";
 import type { TryResult } from "../../vm/try-types.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { buildExitCodes } from "../options/build-request.ts";
 import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
 import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
-import { buildExitCodes, buildOptions, runBuild } from "./build.ts";
+import { buildOptions, runBuild } from "./build.ts";
 
 export const tryCommand: CommandDefinition = {
   name: "try",

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
+import { environmentVariable } from "../../support/environment.ts";
 import { ExitCode } from "../../support/errors.ts";
 import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
@@ -170,7 +171,9 @@ function buildRequest(choices: Choices, patches: readonly string[]): BuildOption
 
 /** The files that Kbuild, and kpatch-build with it, takes from the environment (Documentation/kbuild/modules.rst). */
 function furtherSymvers(ootModule: string | undefined): string[] {
-  return ootModule === undefined ? [] : (process.env["KBUILD_EXTRA_SYMBOLS"] ?? "").split(/\s+/).filter(Boolean);
+  return ootModule === undefined
+    ? []
+    : (environmentVariable("KBUILD_EXTRA_SYMBOLS") ?? "").split(/\s+/).filter(Boolean);
 }
 
 /** Says what came out in the words that scripts around kpatch-build look for. */

@@ -11,7 +11,7 @@ import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";
-import { buildExitCodes } from "../commands/build.ts";
+import { buildExitCodes } from "../options/build-request.ts";
 import { usageError } from "../options/usage.ts";
 import { formatProblem } from "../report/problem.ts";
 import type { CommandIo } from "../run-command-line.ts";

@@ -21,8 +21,10 @@ export const kspliceCreate: KspliceProgram = {
     const result = await runCreate(this.name, { progress: reporter, signal }, operand, given);
     reporter.stop();
     const { build, notes, outcome } = result;
-    const told = [...notes, ...(build === null ? [] : [...build.notes, ...warningLines(build)])];
-    if (!raw && verbosity >= 0) for (const note of told) reporter.note(note);
+    if (!raw && verbosity >= 0) {
+      for (const note of [...notes, ...(build?.notes ?? [])]) reporter.note(note);
+      for (const line of build === null ? [] : warningLines(build)) reporter.warning(line);
+    }
     for (const refusal of build?.refusals ?? []) {
       const { code, what, where, why } = refusal;
       const hint = hintIn(refusal, ({ name, value, effect }) => `--${name}=${value} ${effect}`);

@@ -1,3 +1,4 @@
+import { environmentVariable } from "../../support/environment.ts";
 import type { CreateOptions, UpdateChange } from "../../update/create-update.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 import { limitOptions, removableOption } from "../commands/build.ts";
@@ -63,7 +64,7 @@ export function createRequest(
     id: options.text("id"),
     description: options.text("description"),
     config: options.text("config"),
-    jobs: options.integer("jobs") ?? concurrencyLevel(program, process.env["CONCURRENCY_LEVEL"]),
+    jobs: options.integer("jobs") ?? concurrencyLevel(program, environmentVariable("CONCURRENCY_LEVEL")),
     buildModules: options.flag("buildModules"),
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),

@@ -13,7 +13,7 @@ export function reportBuild(context: CommandContext, result: BuildResult): void 
   for (const { code, what, where, why, hint } of result.refusals) {
     context.printProblem({ kind: "refused", code, message: what, where, why, hint });
   }
-  for (const line of warningLines(result)) context.progress.note(line);
+  for (const line of warningLines(result)) context.printWarning(line);
   const { style } = context;
   const summary = summaryOf(result);
   context.print(style("bold", summary));
@@ -50,9 +50,7 @@ const staysText = "stays in memory until the next boot once it was enabled: addr
 
 /** What the author of a patch should look at, one line for each warning. */
 export function warningLines({ warnings }: BuildResult): string[] {
-  return warnings.map(
-    ({ function: name, unit, place, why, hint }) => `warning: ${name} (${place ?? unit}): ${why}; ${hint}`,
-  );
+  return warnings.map(({ function: name, unit, place, why, hint }) => `${name} (${place ?? unit}): ${why}; ${hint}`);
 }
 
 function summaryOf(result: BuildResult): string {

@@ -1,3 +1,4 @@
+import { environmentVariable } from "../../support/environment.ts";
 import type { Progress } from "../../support/progress.ts";
 import { type ProgramMessage, programs } from "../../support/run.ts";
 import { type StreamTraits, type Style, styleFor } from "./style.ts";
@@ -46,7 +47,7 @@ export class Reporter implements Progress {
     this.#stream = terminal(stream);
     this.#verbosity = verbosity;
     this.#style = styleFor(stream);
-    this.#live = stream.isTTY === true && process.env["TERM"] !== "dumb";
+    this.#live = stream.isTTY === true && environmentVariable("TERM") !== "dumb";
     if (verbosity >= 2) programs.subscribe(this.#showProgram);
   }
 
@@ -80,9 +81,18 @@ export class Reporter implements Progress {
   }
 
   note(text: string): void {
+    this.#remark("note", text);
+  }
+
+  /** Something that the author of a patch has to look at. */
+  warning(text: string): void {
+    this.#remark("warning", text);
+  }
+
+  #remark(kind: "note" | "warning", text: string): void {
     if (this.notes.has(text)) return;
     this.notes.add(text);
-    this.#say(`${this.#style("yellow", "note:")} ${text}`);
+    this.#say(`${this.#style("yellow", `${kind}:`)} ${text}`);
   }
 
   /** Clears the live list, so that other text can follow. */

@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import { environmentOf } from "../../support/environment.ts";
 import { ownEscape } from "./terminal.ts";
 
 type Format = Parameters<typeof styleText>[0];
@@ -12,7 +13,7 @@ export interface StreamTraits {
 }
 
 /** Decides itself, as styleText() would only look at the real standard output. Follows https://no-color.org, FORCE_COLOR and TERM=dumb; otherwise colours are for terminals. */
-export function styleFor(stream: StreamTraits, env: NodeJS.ProcessEnv = process.env): Style {
+export function styleFor(stream: StreamTraits, env = environmentOf(["NO_COLOR", "FORCE_COLOR", "TERM"])): Style {
   const forced = env["FORCE_COLOR"] !== undefined && env["FORCE_COLOR"] !== "0";
   const forbidden = (env["NO_COLOR"] ?? "") !== "" || env["FORCE_COLOR"] === "0";
   const coloured = !forbidden && (forced || (stream.isTTY === true && env["TERM"] !== "dumb"));

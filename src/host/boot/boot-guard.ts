@@ -4,7 +4,7 @@ import type { Host } from "../kernel/host.ts";
 import { type HostRefusal, refuseOnHost } from "../kernel/host-refusals.ts";
 import type { Steps } from "../kernel/steps.ts";
 import { readLoadedPatch } from "../kernel/sysfs.ts";
-import type { LoadedModule } from "../load/load.ts";
+import type { LoadedModule } from "../load/loaded-module.ts";
 import type { PatchFile } from "../load/patch-file.ts";
 import {
   bootRecordsOf,

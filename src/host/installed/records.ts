@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { sweepTemporaries, withLock, writeFileAtomically } from "../../support/cache.ts";
 import { namesIn, readState } from "../kernel/host.ts";
 import { type OrphanWait, orphansEnd } from "../kernel/orphaned-programs.ts";
-import { lockFile, prepareRunFolder, runFolder } from "../kernel/run-folder.ts";
+import { insertFolder, lockFile, prepareRunFolder, runFolder } from "../kernel/run-folder.ts";
 import { isModuleLoaded } from "../kernel/sysfs.ts";
 
 const loadedFolder = join(runFolder, "loaded");
@@ -62,11 +62,12 @@ export async function withHostLock<Result>(
 }
 
 /**
- * Removes what killed processes left behind: half-written files, and records of modules that are gone. Such a record would give its time and file to a module
+ * Removes what killed processes left behind: half-written files, copies of modules, and records of modules that are gone. Such a record would give its time and file to a module
  * of that name which something else loads later.
  */
 async function sweepRecords(root: string): Promise<void> {
   await sweepTemporaries(join(root, runFolder));
+  await rm(join(root, insertFolder), { recursive: true, force: true });
   await sweepTemporaries(join(root, loadedFolder));
   for (const file of await namesIn(root, loadedFolder)) {
     if (!file.startsWith(".") && !(await isModuleLoaded(root, file.replace(/\.json$/, "")))) {

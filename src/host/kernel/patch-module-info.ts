@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Manifest } from "../../patch-module/manifest-note.ts";
+import type { Manifest } from "../../patch-module/manifest.ts";
 import { exists } from "../../support/cache.ts";
 import { kernelModuleName } from "../installed/installed.ts";
 import { openOperand } from "../load/load.ts";

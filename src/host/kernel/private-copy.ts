@@ -4,7 +4,7 @@ import { exists, rethrowDiskErrors } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
 import { run } from "../../support/run.ts";
 import type { PatchFile } from "../load/patch-file.ts";
-import { runFolder } from "./run-folder.ts";
+import { insertFolder } from "./run-folder.ts";
 
 /** Security modules that look at a file's attributes before the kernel may read a module from it: its type, or its own signature. */
 const attributeReaders = ["/sys/fs/selinux/enforce", "/sys/kernel/security/ima"];
@@ -18,7 +18,7 @@ export async function withPrivateCopy<Result>(
   file: PatchFile,
   work: (copy: string) => Promise<Result>,
 ): Promise<Result> {
-  const folder = join(root, runFolder, "insert");
+  const folder = join(root, insertFolder);
   const copy = join(folder, `${file.name}.ko`);
   try {
     await rm(folder, { recursive: true, force: true });

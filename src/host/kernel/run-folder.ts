@@ -9,6 +9,9 @@ export const runFolder = "/run/kmend";
 /** Held by whoever changes the system, and kept open by each program that it starts for that. */
 export const lockFile: string = join(runFolder, "lock");
 
+/** Holds the copy of a module while the kernel reads it. */
+export const insertFolder: string = join(runFolder, "insert");
+
 /**
  * Makes the folder with mode 755, whatever the umask is: who can write there could hold every change up, or tell kmend what is loaded.
  * @throws KmendError `NOT_WRITABLE`, `RUN_FOLDER` (exit 5) when it is another user's or no folder.

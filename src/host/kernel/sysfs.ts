@@ -1,11 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  type Manifest,
-  manifestSectionName,
-  parseManifestNote,
-  staysInMemory,
-} from "../../patch-module/manifest-note.ts";
+import type { Manifest } from "../../patch-module/manifest.ts";
+import { manifestSectionName, parseManifestNote, staysInMemory } from "../../patch-module/manifest-note.ts";
 import { messageOf } from "../../support/errors.ts";
 import { namesIn, readState, readSwitch } from "./host.ts";
 

@@ -5,7 +5,8 @@ import { thisHost } from "../kernel/host.ts";
 import { kernelVersion } from "../kernel/kernel-facts.ts";
 import { Steps } from "../kernel/steps.ts";
 import { type LoadedPatch, livepatchFolder, readLoadedPatch } from "../kernel/sysfs.ts";
-import { type ChangeOptions, type LoadedModule, requireRoot } from "./load.ts";
+import { type ChangeOptions, requireRoot } from "./load.ts";
+import type { LoadedModule } from "./loaded-module.ts";
 import { inTransition, whoHoldsUp } from "./transition.ts";
 
 /** What {@link force} is asked to do. */

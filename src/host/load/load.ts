@@ -6,10 +6,9 @@ import { guardByHand, type LoadGuard } from "../boot/boot-guard.ts";
 import { findInstalled, installedModules } from "../installed/installed.ts";
 import { withHostLock } from "../installed/records.ts";
 import { type Host, thisHost } from "../kernel/host.ts";
-import type { HostRefusal } from "../kernel/host-refusals.ts";
 import { Steps } from "../kernel/steps.ts";
-import type { PendingTask } from "../kernel/tasks.ts";
 import { type LoadedOutcome, loadModule, unloadLeftovers } from "./load-module.ts";
+import type { LoadedModule } from "./loaded-module.ts";
 import { type PatchFile, readPatchFile } from "./patch-file.ts";
 import { preflight } from "./preflight.ts";
 
@@ -33,27 +32,6 @@ export interface LoadOptions extends ChangeOptions {
   readonly all?: boolean | undefined;
   /** What is done around each load; default is what a load by hand needs. */
   readonly guard?: LoadGuard | undefined;
-}
-
-/** What became of one module. */
-export interface LoadedModule {
-  readonly name: string;
-  readonly file: string;
-  readonly outcome: "loaded" | "already" | "planned" | "refused" | "stalled" | "failed";
-  /** From the load to the end of the transition; null when there was none, or it never ended. */
-  readonly milliseconds: number | null;
-  /** Patch modules that this one put out of force, and that were unloaded. */
-  readonly replaced: readonly string[];
-  readonly refusals: readonly HostRefusal[];
-  readonly error: {
-    readonly code: string;
-    readonly message: string;
-    readonly why: string;
-    readonly hint: string;
-  } | null;
-  /** Tasks that held the transition up. */
-  readonly stalledTasks: readonly PendingTask[];
-  readonly notes: readonly string[];
 }
 
 /** The stable `--json` of `kmend load` and `kmend replace`. */

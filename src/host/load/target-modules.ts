@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { gnuBuildId } from "../../elf/build-id.ts";
 import { ElfFormatError } from "../../elf/format-error.ts";
 import { ElfReader } from "../../elf/reader.ts";
-import type { ManifestModule } from "../../patch-module/manifest-note.ts";
+import type { ManifestModule } from "../../patch-module/manifest.ts";
 import { readModinfo } from "../../patch-module/modinfo.ts";
 import { compressionOf, decompress } from "../../support/decompress.ts";
 import { KmendError } from "../../support/errors.ts";

@@ -17,7 +17,8 @@ import {
   readLoadedPatch,
   readLoadedPatches,
 } from "../kernel/sysfs.ts";
-import { type ChangeOptions, detailsOf, interrupted, type LoadedModule, requireRoot } from "./load.ts";
+import { type ChangeOptions, detailsOf, interrupted, requireRoot } from "./load.ts";
+import type { LoadedModule } from "./loaded-module.ts";
 import { readModuleName } from "./patch-file.ts";
 import {
   defaultTimeoutSeconds,

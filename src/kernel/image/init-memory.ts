@@ -33,7 +33,8 @@ export class InitMemory {
   readonly #kept: readonly Range[];
 
   constructor(image: Pick<KernelImage, "kallsyms" | "sections">) {
-    const { kallsyms, sections } = image;
+    const { sections } = image;
+    const kallsyms = image.kallsyms();
     // `.init.scratch` lies behind the end of the kernel, where memory is free from the beginning (arch/x86/kernel/vmlinux.lds.S).
     const named = sections.filter(
       ({ name, address, size }) => /^\.(init|exit)\./.test(name) && address !== 0 && size > 0,

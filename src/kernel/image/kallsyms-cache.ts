@@ -3,27 +3,23 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { rethrowDiskErrors, temporaryBeside } from "../../support/cache.ts";
 import { Kallsyms, type KallsymsData } from "./kallsyms.ts";
-import { decodeKallsyms } from "./kallsyms-decode.ts";
-import type { KernelImage } from "./kernel-image.ts";
+import type { SectionPlace } from "./kallsyms-check.ts";
+import { decodeKallsyms, type KallsymsSource } from "./kallsyms-decode.ts";
 
 /** First word of the file; its last digits change with the format. */
 const magic = "kmendks2";
 /** Magic, and five u32: symbols, bytes of text, hash buckets, CRC-32 of what follows the header, and one spare. */
 const headerSize = 32;
 
-/** The kernel's symbols: from the cache when they were decoded before, else decoded and kept beside the unpacked image. */
-export function loadKallsyms(image: KernelImage): Kallsyms {
-  const { folder, path } = image.unpacked;
+/**
+ * The kernel's symbols: from the cache when they were decoded before, else decoded and kept beside the unpacked image.
+ * @param folder of the cache, of this image.
+ */
+export function loadKallsyms<Section extends SectionPlace>(image: KallsymsSource<Section>, folder: string): Kallsyms {
   const file = join(folder, "kallsyms.bin");
   const known = readCached(file);
   if (known !== undefined) return known;
-  const kallsyms = decodeKallsyms({
-    path,
-    littleEndian: image.littleEndian,
-    sections: image.loaded,
-    contentOf: (section) => image.contentOf(section),
-    bytesAt: (address, length) => image.bytesAt(address, length),
-  });
+  const kallsyms = decodeKallsyms(image);
   writeCached(file, folder, kallsyms.data);
   return kallsyms;
 }

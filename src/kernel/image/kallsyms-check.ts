@@ -1,6 +1,5 @@
 import { Bytes } from "../../elf/bytes.ts";
 import type { Kallsyms } from "./kallsyms.ts";
-import type { SectionPlace } from "./kallsyms-decode.ts";
 
 /** The part of an image that the checks look at. */
 export interface CheckedImage<Section extends SectionPlace = SectionPlace> {
@@ -144,4 +143,10 @@ function readExports(bytes: Bytes, address: number, names: Buffer, namesAddress:
     if (found.length === bytes.length / size) return found;
   }
   return undefined;
+}
+
+/** Name and place of a section of an image. */
+export interface SectionPlace {
+  readonly name: string;
+  readonly address: number;
 }

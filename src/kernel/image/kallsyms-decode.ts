@@ -1,6 +1,6 @@
 import { KmendError } from "../../support/errors.ts";
 import { compareAddresses, hashName, Kallsyms, type KallsymsData } from "./kallsyms.ts";
-import { type CheckedImage, findContradiction } from "./kallsyms-check.ts";
+import { type CheckedImage, findContradiction, type SectionPlace } from "./kallsyms-check.ts";
 import {
   type AddressTable,
   addressTables,
@@ -11,12 +11,6 @@ import {
   readTokens,
   sequencesOf,
 } from "./kallsyms-tables.ts";
-
-/** Name and place of a section of an image. */
-export interface SectionPlace {
-  readonly name: string;
-  readonly address: number;
-}
 
 /** What decoding needs to know of a kernel image. */
 export interface KallsymsSource<Section extends SectionPlace = SectionPlace> extends CheckedImage<Section> {

@@ -127,8 +127,17 @@ export class KernelImage {
    * The kernel's symbol table, decoded on the first call and kept in the cache.
    * @throws KmendError `KALLSYMS_…`
    */
-  get kallsyms(): Kallsyms {
-    this.#kallsyms ??= loadKallsyms(this);
+  kallsyms(): Kallsyms {
+    this.#kallsyms ??= loadKallsyms(
+      {
+        path: this.unpacked.path,
+        littleEndian: this.littleEndian,
+        sections: this.loaded,
+        contentOf: (section) => this.contentOf(section),
+        bytesAt: (address, length) => this.bytesAt(address, length),
+      },
+      this.unpacked.folder,
+    );
     return this.#kallsyms;
   }
 
@@ -148,7 +157,7 @@ export class KernelImage {
   }
 
   #findBanner(): string {
-    const { kallsyms } = this;
+    const kallsyms = this.kallsyms();
     const symbol = kallsyms.indicesOf("linux_banner")[0];
     const address = symbol === undefined ? undefined : kallsyms.addressOf(symbol);
     const section = address === undefined ? undefined : this.sectionAt(address);

@@ -53,7 +53,8 @@ export async function requireSameConfig(configPath: string, image: KernelImage):
 
 function differencesOf(config: string, image: KernelImage): string[] {
   const options = optionsOf(config);
-  const mayCarry = options.get("CONFIG_IKCONFIG") === "y" || image.kallsyms.indicesOf("kernel_config_data").length > 0;
+  const mayCarry =
+    options.get("CONFIG_IKCONFIG") === "y" || image.kallsyms().indicesOf("kernel_config_data").length > 0;
   const embedded = mayCarry ? embeddedConfig(image) : undefined;
   if (embedded !== undefined) return compareOptions(options, optionsOf(embedded));
   const words = new Set(image.banner.version.split(" "));
@@ -62,7 +63,7 @@ function differencesOf(config: string, image: KernelImage): string[] {
       ? [`its version says ${word}, and the configuration has no ${any.join(" or ")}`]
       : [],
   );
-  const has = (name: string): boolean => image.kallsyms.indicesOf(name).length > 0;
+  const has = (name: string): boolean => image.kallsyms().indicesOf(name).length > 0;
   const more = functionsByOption.filter(([option, name]) => options.get(option) !== "y" && has(name));
   const less = functionsByOption.filter(([option, name]) => options.get(option) === "y" && !has(name));
   return [

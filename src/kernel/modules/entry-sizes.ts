@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeOnce, sha256, writeFileAtomically } from "../../support/cache.ts";
-import type { TargetKernel } from "../find.ts";
+import type { TargetKernel } from "../target-kernel.ts";
 import { Btf } from "../types/btf.ts";
 import { BtfKind } from "../types/btf-format.ts";
 

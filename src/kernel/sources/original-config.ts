@@ -110,7 +110,7 @@ const leastSymbols = 100;
  * @throws KmendError `BAD_SYSTEM_MAP`
  */
 export async function checkSystemMap(path: string, image: KernelImage): Promise<string | undefined> {
-  const { kallsyms } = image;
+  const kallsyms = image.kallsyms();
   let compared = 0;
   for (const [, address = "", name = ""] of (await readFile(path, "latin1")).matchAll(
     /^([0-9a-f]{16}) [tT] (\S+)$/gm,

@@ -1,5 +1,6 @@
 import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { environmentVariable } from "../../support/environment.ts";
 import { findProgram } from "../../support/find-program.ts";
 
 /** How a recorded compile command is run through ccache(1). */
@@ -22,7 +23,7 @@ export async function findCompilerCache(
   added: readonly string[],
   folder: string,
 ): Promise<CompilerCache | undefined> {
-  if (process.env["CCACHE_DISABLE"] !== undefined) return undefined;
+  if (environmentVariable("CCACHE_DISABLE") !== undefined) return undefined;
   const program = await findProgram("ccache");
   if (program === undefined) return undefined;
   const made = await stat(`${tree}.json`).catch(() => undefined);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { environmentOf } from "../../support/environment.ts";
 import { type RunResult, run } from "../../support/run.ts";
 
 /** What Kbuild's top Makefile hands down to the makes that it starts, for one prepared tree. */
@@ -73,12 +74,7 @@ export async function recordEnvironment(
  * The environment for every make of a kernel tree: nothing of the user's, so that a stray CFLAGS, ARCH or O in their shell cannot change what is built.
  */
 export function plainEnvironment(): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const name of ["PATH", "HOME", "TMPDIR", "CCACHE_DIR"]) {
-    const value = process.env[name];
-    if (value !== undefined) kept[name] = value;
-  }
-  return kept;
+  return environmentOf(["PATH", "HOME", "TMPDIR", "CCACHE_DIR"]);
 }
 
 /**

@@ -58,6 +58,12 @@ interface Finished {
   readonly environment: KbuildEnvironment;
 }
 
+/**
+ * What modules_prepare makes besides, and no compilation needs: the program that writes BTF identifiers into a linked vmlinux takes a third of the processor time
+ * that preparing takes. `make -o` counts it as made.
+ */
+const unneeded = ["tools/bpf/resolve_btfids"];
+
 /** Bump when trees of an older kmend must be made anew. */
 const format = 2;
 
@@ -190,7 +196,11 @@ async function makeTree(
     };
     await make("olddefconfig");
     await requirePatchedSource(inputs.configPath, path, release);
-    await make(`-j${options.jobs ?? availableParallelism()}`, "modules_prepare");
+    await make(
+      `-j${options.jobs ?? availableParallelism()}`,
+      ...unneeded.flatMap((goal) => ["-o", goal]),
+      "modules_prepare",
+    );
     const rust = await restoreRustOptions(inputs.configPath, path);
     if (rust.length > 0) progress.note(`the tree is prepared without Rust; C code is compiled as with it`);
     await copyFile(inputs.symversPath, join(path, "Module.symvers")).catch(rethrowDiskErrors);

@@ -182,12 +182,16 @@ class MembershipQuery {
     const object = source.replace(/\.[cS]$/, ".o");
     const folders = foldersAbove(dirname(source)).filter((folder) => this.#mayBeAsked(folder));
     // Nearly always all of these are asked in the end, and each takes a make of its own.
-    for (const folder of [...folders, this.#top]) this.#ask(folder).catch(() => {});
-    return (
-      (await this.#listedIn(folders, object)) ??
-      (await this.#listedIn(await this.#siblings(folders), object)) ??
-      notBuilt
-    );
+    const all = Promise.allSettled([...folders, this.#top].map((folder) => this.#ask(folder)));
+    try {
+      return (
+        (await this.#listedIn(folders, object)) ??
+        (await this.#listedIn(await this.#siblings(folders), object)) ??
+        notBuilt
+      );
+    } finally {
+      await all;
+    }
   }
 
   async #listedIn(folders: readonly string[], object: string): Promise<Membership | undefined> {

@@ -7,7 +7,8 @@ import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/ca
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { run } from "../../support/run.ts";
 import { checked } from "../package-name.ts";
-import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository.ts";
+import { sourceDateEpoch } from "../source-date.ts";
+import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository-format.ts";
 
 /** A repository of debs: `deb [signed-by=…] URL SUITE main`. */
 export const apt: RepositoryFormat = {
@@ -76,8 +77,8 @@ async function stanza(folder: string, { file }: RepositoryPackage): Promise<stri
 }
 
 function releaseFile(suite: string, architectures: readonly string[], index: ReadonlyMap<string, Uint8Array>): string {
-  const given = process.env["SOURCE_DATE_EPOCH"];
-  const date = given !== undefined && /^\d{1,11}$/.test(given) ? new Date(Number(given) * 1000) : new Date();
+  const given = sourceDateEpoch();
+  const date = given === undefined ? new Date() : new Date(given * 1000);
   const files = [...index].map(([name, content]) => ` ${sha256(content)} ${content.length} ${name}`);
   return [
     "Origin: kmend",

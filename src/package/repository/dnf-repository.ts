@@ -18,7 +18,7 @@ import { rethrowDiskErrors, temporaryBeside } from "../../support/cache.ts";
 import { ExitCode, KmendError, systemErrorCode } from "../../support/errors.ts";
 import { run } from "../../support/run.ts";
 import { compareRpmVersions } from "../formats/rpm-version.ts";
-import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository.ts";
+import type { RepositoryFormat, RepositoryPackage, RepositoryRequest } from "./repository-format.ts";
 import { readUpdate, updateInfo } from "./update-info.ts";
 
 /** A repository of RPMs, as createrepo_c(8) makes it. */

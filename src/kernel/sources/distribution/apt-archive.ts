@@ -1,6 +1,7 @@
 import { mkdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../../../support/cache.ts";
+import { environmentVariable } from "../../../support/environment.ts";
 import { ExitCode, KmendError, messageOf } from "../../../support/errors.ts";
 import { run } from "../../../support/run.ts";
 import type { DistributionContext } from "./distribution.ts";
@@ -41,7 +42,7 @@ export async function machineArchive(): Promise<AptArchive> {
     list: "/etc/apt/sources.list",
     parts: "/etc/apt/sources.list.d",
   };
-  const found = { ...usual, ...((process.env["APT_CONFIG"] ?? "") === "" ? {} : await configuredPlaces()) };
+  const found = { ...usual, ...((environmentVariable("APT_CONFIG") ?? "") === "" ? {} : await configuredPlaces()) };
   return {
     key: "",
     file: undefined,

@@ -104,12 +104,25 @@ export class AptKernels implements Distribution {
     return this.#newest(await readCatalog(this.#names.catalog, context), series, context.apt);
   }
 
-  async releaseNamed(name: string, context: DistributionContext): Promise<string> {
+  async releaseNamed(name: string, context: DistributionContext, toBuild = false): Promise<string> {
     const catalog = await readCatalog(this.#names.catalog, await this.#withArchive(context));
     const whole = `${name}${this.#names.architectureSuffix ?? ""}`;
     const found = [name, whole].find((release) => (catalog.images[release] ?? []).length > 0);
-    if (found !== undefined) return found;
-    throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
+    if (found === undefined) throw notOffered(catalog, name, { kind: "release", release: name }, this.#names);
+    if (toBuild) await this.#requireBuildable(catalog, found);
+    return found;
+  }
+
+  /** Makes sure, as far as the archive's lists tell, that {@link fetch} and its source would succeed. */
+  async #requireBuildable(catalog: Catalog, release: string): Promise<void> {
+    const image = chooseImage(catalog, release, { kind: "release", release }, this.#names);
+    if (!image.installed) this.#requireOffered(catalog, image.package ?? `linux-image-${release}`, image);
+    // A source package, which some distributions have beside the binary one, is known only by asking for it.
+    if (this.#names.sourceElsewhere !== undefined) return;
+    const spec = this.#names.sourcePackage(catalog, release, image);
+    if (isOffered(catalog, spec.name, spec.version) || (await this.#installedSource(catalog, spec)) !== undefined)
+      return;
+    throw this.#sourceNotOffered(catalog, release, spec);
   }
 
   async fetch(request: KernelRequest, outer: DistributionContext): Promise<KernelFiles> {
@@ -212,33 +225,43 @@ export class AptKernels implements Distribution {
 
   async #sourceArchive(catalog: Catalog, release: string, image: CatalogVersion, context: AptContext): Promise<string> {
     const spec = this.#names.sourcePackage(catalog, release, image);
-    const archives = this.#names.sourceArchives(spec.name);
-    for (const path of archives) {
-      const installed = await this.#installedFile(catalog, spec, path);
-      if (installed !== undefined) return unpackable(installed);
-    }
-    const versions = catalog.packages[spec.name] ?? [];
-    if (!versions.some(({ version, offered }) => offered && version === spec.version)) {
+    const installed = await this.#installedSource(catalog, spec);
+    if (installed !== undefined) return unpackable(installed);
+    if (!isOffered(catalog, spec.name, spec.version)) {
       const elsewhere = await this.#names.sourceElsewhere?.(catalog, release, image, context);
       if (elsewhere !== undefined) return elsewhere;
-      const offered = versions.filter((version) => version.offered).map(({ version }) => version);
-      const usable = listKernels(catalog, this.#names).filter((kernel) => kernel.hasSource);
-      throw new KmendError({
-        code: "SOURCE_NOT_OFFERED",
-        message: `the archive does not offer the source of kernel ${release}: ${spec.name} in version ${spec.version}`,
-        why: `the source must have exactly the version of the image; offered are ${offered.join(", ") || "none"}`,
-        hint:
-          `choose a kernel whose source is on offer, for example:\n${nearest(usable, release, this.#names)}\n` +
-          `or install ${spec.name}=${spec.version} from ${this.#names.history}`,
-        exitCode: ExitCode.environment,
-      });
+      throw this.#sourceNotOffered(catalog, release, spec);
     }
     const [folder] = await context.progress.phase("source", "Fetch kernel source", (status) =>
       unpackedPackages([spec], context, status),
     );
+    const archives = this.#names.sourceArchives(spec.name);
     for (const path of archives.map((name) => join(folder as string, name)))
       if (await exists(path)) return unpackable(path);
     throw new Error(`${spec.name} ${spec.version} has none of ${archives.join(", ")}`);
+  }
+
+  async #installedSource(catalog: Catalog, spec: PackageVersion): Promise<string | undefined> {
+    for (const path of this.#names.sourceArchives(spec.name)) {
+      const installed = await this.#installedFile(catalog, spec, path);
+      if (installed !== undefined) return installed;
+    }
+    return undefined;
+  }
+
+  #sourceNotOffered(catalog: Catalog, release: string, spec: PackageVersion): KmendError {
+    const versions = catalog.packages[spec.name] ?? [];
+    const offered = versions.filter((version) => version.offered).map(({ version }) => version);
+    const usable = listKernels(catalog, this.#names).filter((kernel) => kernel.hasSource);
+    return new KmendError({
+      code: "SOURCE_NOT_OFFERED",
+      message: `the archive does not offer the source of kernel ${release}: ${spec.name} in version ${spec.version}`,
+      why: `the source must have exactly the version of the image; offered are ${offered.join(", ") || "none"}`,
+      hint:
+        `choose a kernel whose source is on offer, for example:\n${nearest(usable, release, this.#names)}\n` +
+        `or install ${spec.name}=${spec.version} from ${this.#names.history}`,
+      exitCode: ExitCode.environment,
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, sha256, writeFileAtomically } from "../../../support/cache.ts";
+import { environmentVariable } from "../../../support/environment.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import {
   describeCandidate,
@@ -169,7 +170,7 @@ async function stateOfPackageSystem({ lists, settings }: AptArchive): Promise<st
       return state === undefined ? `${path} -` : `${path} ${state.size} ${state.mtimeMs}`;
     }),
   );
-  return sha256([`format ${format}`, process.env["PATH"] ?? "", ...states.sort()].join("\n"));
+  return sha256([`format ${format}`, environmentVariable("PATH") ?? "", ...states.sort()].join("\n"));
 }
 
 async function askPackageSystem(names: CatalogNames, context: AptContext): Promise<Catalog> {

@@ -88,9 +88,10 @@ export interface Distribution {
   newest(context: DistributionContext, series?: string): Promise<string>;
   /**
    * The release that a user's word names: whole, or without the architecture at its end.
-   * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the nearest releases on offer.
+   * @param toBuild whether something is to be built for it later: its packages and its source have to be on offer, or installed.
+   * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the nearest releases on offer, `PACKAGE_NOT_OFFERED` or `SOURCE_NOT_OFFERED` (exit 5).
    */
-  releaseNamed(name: string, context: DistributionContext): Promise<string>;
+  releaseNamed(name: string, context: DistributionContext, toBuild?: boolean): Promise<string>;
   /**
    * Image, config, modules and symvers of a kernel, installed ones where they match, else downloaded into the cache without root.
    * @throws KmendError `KERNEL_NOT_OFFERED` (exit 2) with the releases on offer, or why a download failed (exit 5).

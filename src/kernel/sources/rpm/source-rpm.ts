@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../../../support/cache.ts";
+import { environmentVariable } from "../../../support/environment.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
 import { type RunResult, run } from "../../../support/run.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
@@ -109,7 +110,7 @@ async function runPrep(
   const settings = {
     cwd: top,
     // Nothing of the user's, whose ~/.rpmmacros could change what is made; %prep may leave a ~/.gitconfig.
-    env: { PATH: process.env["PATH"] ?? "", HOME: join(top, "home"), TMPDIR: join(top, "tmp") },
+    env: { PATH: environmentVariable("PATH") ?? "", HOME: join(top, "home"), TMPDIR: join(top, "tmp") },
     cleanEnv: true,
     signal: context.signal,
     allowFailure: true,
