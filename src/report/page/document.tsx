@@ -71,9 +71,6 @@ function titleOf({ subject, verdict }: ReviewReport): string {
   return `${verdictWords(verdict).word}: ${subject.files.join(", ")} for ${verdict.kernel.release}`;
 }
 
-/** Functions from which on the browser lays parts out when they are looked at. */
-const manyFunctions = 60;
-
 function Page({ report }: { readonly report: ReviewReport }) {
   const { subject, verdict } = report;
   const names = symbolIndex(report);
@@ -104,7 +101,7 @@ function Page({ report }: { readonly report: ReviewReport }) {
             ))}
           </ol>
         </nav>
-        <main id="main" tabIndex={-1} class={report.functions.length > manyFunctions ? "many" : undefined}>
+        <main id="main" tabIndex={-1}>
           <VerdictPart report={report} />
           <PatchPart report={report} />
           <FunctionsPart report={report} names={names} />

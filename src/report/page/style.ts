@@ -72,7 +72,6 @@ button { font: inherit; font-size: .85rem; color: var(--accent); background: non
 .attention ul { margin: 0; padding-left: 1.1rem; }
 details { margin: .6rem 0; }
 summary { cursor: pointer; padding: .15rem 0; overflow-wrap: anywhere; }
-.many details.function, .many article.file { content-visibility: auto; contain-intrinsic-size: auto 24rem; }
 details.function { border: 1px solid var(--line); border-radius: 10px; padding: .5rem 1rem; margin: .9rem 0; }
 .scroll { overflow-x: auto; max-width: 100%; border: 1px solid var(--line); border-radius: 8px; margin: .4rem 0 .8rem; background: var(--paper); }
 .listing { margin: 0; border-radius: 0; border-width: 0 0 1px; }
@@ -149,7 +148,6 @@ footer { max-width: 1480px; margin: 0 auto; padding: 0 1.25rem 3rem; color: var(
   .frame { display: block; padding: 0; }
   main > section { border: 0; padding: 0; break-before: auto; }
   .scroll { overflow: visible; } table.code { min-width: 0; font-size: 7.5pt; } svg { max-width: 100%; height: auto; }
-  .many details.function, .many article.file { content-visibility: visible; }
   tr, .card, summary { break-inside: avoid; }
 }
 `;
