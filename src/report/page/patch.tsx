@@ -16,9 +16,13 @@ const fateWords: Readonly<
   refused: { word: "refused", kind: "bad" },
 };
 
+/** Hunks from which on those of a file are folded. */
+const mostOpenHunks = 60;
+
 /** The source patch, with what became of each hunk. */
 export function PatchPart({ report }: { readonly report: ReviewReport }) {
   const { files, subject, functions } = report;
+  const isLong = files.reduce((sum, { hunks }) => sum + hunks.length, 0) > mostOpenHunks;
   const anchors = new Map(functions.map(({ name, id }) => [name, id]));
   return (
     <Section id="patch" lead="Each part of the change, and what became of it in this kernel.">
@@ -30,7 +34,7 @@ export function PatchPart({ report }: { readonly report: ReviewReport }) {
         </Nothing>
       )}
       {files.map((file) => (
-        <File file={file} anchors={anchors} />
+        <File file={file} anchors={anchors} isFolded={isLong} />
       ))}
     </Section>
   );
@@ -38,17 +42,24 @@ export function PatchPart({ report }: { readonly report: ReviewReport }) {
 
 type Anchors = ReadonlyMap<string, string>;
 
-function File({ file, anchors }: { readonly file: SourceChange; readonly anchors: Anchors }) {
+function File(props: { readonly file: SourceChange; readonly anchors: Anchors; readonly isFolded: boolean }) {
+  const { file, anchors, isFolded } = props;
   const { path, kind, hunks, fates } = file;
+  const shown = hunks.map((hunk) => <HunkView hunk={hunk} path={path} anchors={anchors} />);
   return (
     <article class="file">
       <h3>
         <code>{path}</code> {kind !== "modified" && <Badge kind="note">{kind}</Badge>}
       </h3>
       <Fates fates={fates} anchors={anchors} />
-      {hunks.map((hunk) => (
-        <HunkView hunk={hunk} path={path} anchors={anchors} />
-      ))}
+      {isFolded ? (
+        <details>
+          <summary>{counted(hunks.length, "hunk")}</summary>
+          {shown}
+        </details>
+      ) : (
+        shown
+      )}
     </article>
   );
 }
