@@ -8,6 +8,7 @@ const longest = [
   "source-tree",
   "ksplice",
   "benchmarks",
+  "report",
   "cold-cache",
   "target",
   "host-verbs",

@@ -18,6 +18,7 @@ const programs: Readonly<Record<string, (args: readonly string[]) => Promise<voi
   "fuzz-parser": async (args) => (await import("./fuzz/run-parser.ts")).runParser(args),
   fixes: async (args) => (await import("./fixes.ts")).fixes(args),
   cves: async (args) => (await import("./cves.ts")).cves(args),
+  report: async (args) => (await import("./report-page.ts")).reportPages(args),
   mutants: async (args) => (await import("./mutants.ts")).mutants(args, root()),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
@@ -37,6 +38,7 @@ const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- fixes [OPTIONS]
        npm run bench -- cves --table FILE [OPTIONS]
        npm run bench -- mutants [OPTIONS]
+       npm run bench -- report PAGE...
        npm run bench -- fuzz [PARSER] [COUNT]
 
 Prints tables of times and memory; judges nothing. Without a name, the first three are run.
@@ -50,6 +52,7 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   fixes          the kernel's own fixes as patches; takes hours, see fixes --help
   cves           fixes of published vulnerabilities, told apart by their files; takes hours, see cves --help
   mutants        sources that differ from the kernel's, and modules that differ from what was built, in one place; see mutants --help
+  report         how long Chromium takes to open pages that kmend report made
   fuzz           damaged inputs for every parser, see fuzz --help
   --short        each of them once, over as little as it can
   -vv            with an error, where in the program it happened

@@ -1,6 +1,7 @@
 // Bundles the command line, the library, the benchmarks and the making of packages into dist/, and writes the type declarations of the library.
 // Dependencies are bundled too: opening the hundred files of some of them takes longer than running them. Chunks are split so that a command loads
-// only what it uses. The disassembler stays outside, since it looks for its WebAssembly file beside itself, and so does esbuild for its program.
+// only what it uses. The disassembler stays outside, since it looks for its WebAssembly file beside itself, so does esbuild for its program, and playwright-core
+// serves benchmarks only.
 import { execFileSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -28,7 +29,7 @@ await build({
   format: "esm",
   platform: "node",
   target: "node20",
-  external: ["iced-x86", "esbuild"],
+  external: ["iced-x86", "esbuild", "playwright-core"],
   // Some dependencies are CommonJS modules that load parts of Node.
   banner: {
     js: 'import { createRequire as requireOfBundle } from "node:module"; const require = requireOfBundle(import.meta.url);',

@@ -2,8 +2,9 @@ import { readFile } from "node:fs/promises";
 import { adaptChange, adaptHint } from "./adapted/adapt-change.ts";
 import { adaptedPatchText, assumptionText } from "./adapted/adapted-patch.ts";
 import { assemble } from "./assemble/assemble.ts";
+import type { BuildFacts, BuildRequest } from "./build-facts.ts";
 import { resultOf } from "./build-result.ts";
-import type { AdaptedParts, BuildOptions, BuildResult } from "./build-types.ts";
+import type { AdaptedParts, BuildResult } from "./build-types.ts";
 import { explainUnproven, type KernelTypes, requireKernelTypes } from "./check-layouts.ts";
 import { type Examination, examineChange, type Session } from "./examination.ts";
 import { isFromElsewhere } from "./foreign-types.ts";
@@ -23,21 +24,21 @@ import type { Warning } from "./warnings/find-warnings.ts";
  * @returns outcome `built`, `unchanged` (nothing that this kernel runs changes) or `refused` (with all reasons).
  * @throws KmendError for everything that keeps it from finding out: a patch that does not apply, a missing kernel, a compiler error.
  */
-export async function build(options: BuildOptions): Promise<BuildResult> {
-  const { saveRepro } = options;
-  if (saveRepro === undefined) return withSession(options, buildOf);
+export async function build(options: BuildRequest): Promise<BuildResult> {
+  const { saveRepro, onFacts } = options;
+  if (saveRepro === undefined) return withSession(options, (session) => buildOf(session, onFacts));
   await requireReproFolder(saveRepro);
-  return withSession(options, (session) => buildAndSave(session, saveRepro));
+  return withSession(options, (session) => buildAndSave(session, saveRepro, onFacts));
 }
 
 /** @param folder that gets what the build read, also when it ends with an error. */
-async function buildAndSave(asked: Session, folder: string): Promise<BuildResult> {
+async function buildAndSave(asked: Session, folder: string, onFacts: BuildRequest["onFacts"]): Promise<BuildResult> {
   const questions = new RecordedQuestions();
   const { external } = asked;
   const recorded = external && { ...external, symvers: questions.symbols(external.symvers) };
   const session = { ...asked, questions, external: recorded };
   try {
-    const result = await buildOf(session);
+    const result = await buildOf(session, onFacts);
     await saveBuildRepro(folder, session, questions, { result });
     return result;
   } catch (error) {
@@ -46,8 +47,14 @@ async function buildAndSave(asked: Session, folder: string): Promise<BuildResult
   }
 }
 
-/** A build whose patch has been applied: examines the change, and makes the module. */
-export async function buildOf(asked: Session): Promise<BuildResult> {
+/** A build whose patch has been applied: examines the change, and makes the module. @param onFacts see {@link BuildRequest}. */
+export async function buildOf(asked: Session, onFacts?: BuildRequest["onFacts"]): Promise<BuildResult> {
+  const facts = await buildChange(asked);
+  await onFacts?.(facts);
+  return facts.result;
+}
+
+async function buildChange(asked: Session): Promise<BuildFacts> {
   const refused = await examineChange(asked);
   const isRewritten = asked.options.adapt === true && refused.refusals.length > 0;
   const rewritten = isRewritten ? await adaptChange(asked, refused) : [];
@@ -67,7 +74,11 @@ async function buildExamined(
   session: Session,
   examination: Examination,
   adaptation?: AdaptedParts,
-): Promise<BuildResult> {
+): Promise<BuildFacts> {
+  return { session, examination, result: await finish(session, examination, adaptation) };
+}
+
+async function finish(session: Session, examination: Examination, adaptation?: AdaptedParts): Promise<BuildResult> {
   const { context } = session;
   const { units, plans, resolved, refusals, notes, symvers } = examination;
   await tellObjects(session, units);

@@ -17,6 +17,7 @@ import { packageCommand } from "./commands/package.ts";
 import { repeatCommand } from "./commands/repeat.ts";
 import { replaceCommand } from "./commands/replace.ts";
 import { repoCommand } from "./commands/repo.ts";
+import { reportCommand } from "./commands/report.ts";
 import { signalCommand } from "./commands/signal.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tryCommand } from "./commands/try.ts";
@@ -29,6 +30,7 @@ export const commands: readonly CommandDefinition[] = [
   adaptCommand,
   tryCommand,
   verifyCommand,
+  reportCommand,
   cvesCommand,
   packageCommand,
   repoCommand,

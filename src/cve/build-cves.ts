@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { build } from "../build/build.ts";
-import type { BuildOptions, BuildResult } from "../build/build-types.ts";
+import type { BuildRequest } from "../build/build-facts.ts";
+import type { BuildResult } from "../build/build-types.ts";
 import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { writeFileAtomically } from "../support/cache.ts";
@@ -44,7 +45,7 @@ export interface CveBuildRequest {
   readonly source: FixSource;
   /** Commits that are to be applied as well, before or between the fixes by their history. */
   readonly with: readonly string[];
-  readonly options: Omit<BuildOptions, "patches" | "target" | "cves">;
+  readonly options: Omit<BuildRequest, "patches" | "target" | "cves">;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }

@@ -8,7 +8,7 @@ import { StringTable } from "./strings.ts";
 
 /** A place in the source that code was compiled from. */
 export interface SourceLine {
-  /** Path as the compiler was given it. */
+  /** Name as the line table has it: mostly the last part of the path, unless folders are asked for. */
   readonly file: string;
   readonly line: number;
 }
@@ -28,9 +28,14 @@ interface Pointer {
 /**
  * Finds the source lines of places in a relocatable object, from its DWARF line tables (versions 2 to 5, chapter 6.2). Without line information, and
  * with information that cannot be read, nothing is found.
+ * @param withFolders names of files get the folder that the compiler found them in, unless it is the one that it ran in.
  * @returns one entry per place, in order.
  */
-export function sourceLines(elf: ElfReader, places: readonly CodePlace[]): (SourceLine | undefined)[] {
+export function sourceLines(
+  elf: ElfReader,
+  places: readonly CodePlace[],
+  { withFolders = false } = {},
+): (SourceLine | undefined)[] {
   const found: (SourceLine | undefined)[] = places.map(() => undefined);
   if (places.length === 0) return found;
   const wanted = new WantedLines(places, found);
@@ -41,7 +46,7 @@ export function sourceLines(elf: ElfReader, places: readonly CodePlace[]): (Sour
       const bytes = debugContent(elf, section);
       size += bytes.length;
       if (size > lineTableLimit) throw new ElfFormatError("line tables without end", section.offset, size);
-      new LineProgramReader(elf, section, bytes, wanted).run();
+      new LineProgramReader(elf, section, bytes, wanted, withFolders).run();
     }
   } catch (error) {
     // The comparison does not depend on it: damaged line information is as good as none.
@@ -111,6 +116,7 @@ class LineProgramReader {
   readonly #bytes: Bytes;
   readonly #pointers = new Map<number, Pointer>();
   readonly #wanted: WantedLines;
+  readonly #withFolders: boolean;
   readonly #texts = new Map<Section, StringTable>();
   #at = 0;
   /** Where the table that is read ends. */
@@ -118,8 +124,9 @@ class LineProgramReader {
   #header: ProgramHeader | undefined;
   #offsetSize = 4;
 
-  constructor(elf: ElfReader, section: Section, bytes: Bytes, wanted: WantedLines) {
+  constructor(elf: ElfReader, section: Section, bytes: Bytes, wanted: WantedLines, withFolders: boolean) {
     this.#elf = elf;
+    this.#withFolders = withFolders;
     this.#wanted = wanted;
     this.#bytes = bytes;
     for (const { offset, symbol: index, addend } of elf.relocationsFor(section.index)) {
@@ -173,11 +180,12 @@ class LineProgramReader {
   }
 
   #filesOfVersion2(): string[] {
-    while (this.#text() !== "");
+    const folders = [""];
+    for (let name = this.#text(); name !== ""; name = this.#text()) folders.push(name);
     const files = [""];
     for (let name = this.#text(); name !== ""; name = this.#text()) {
-      files.push(name);
-      for (let field = 0; field < 3; field++) this.#uleb();
+      files.push(this.#inFolder(name, this.#uleb(), folders));
+      for (let field = 1; field < 3; field++) this.#uleb();
     }
     return files;
   }
@@ -186,6 +194,7 @@ class LineProgramReader {
   #filesOfVersion5(): string[] {
     let names: string[] = [];
     for (let table = 0; table < 2; table++) {
+      const folders = names;
       const formats = Array.from({ length: this.#u8() }, () => ({ content: this.#uleb(), form: this.#uleb() }));
       const count = this.#uleb();
       // Each field of an entry takes a byte at least.
@@ -193,20 +202,29 @@ class LineProgramReader {
         throw new ElfFormatError("absurd number of files", this.#at, count);
       names = [];
       for (let entry = 0; entry < count; entry++) {
-        let name = "";
+        let [name, folder] = ["", 0];
         for (const { content, form } of formats) {
           const value = this.#form(form);
-          // DW_LNCT_path
-          if (content === 1) name = value;
+          // DW_LNCT_path and DW_LNCT_directory_index
+          if (content === 1) name = String(value);
+          else if (content === 2) folder = Number(value);
         }
-        names.push(name);
+        names.push(this.#inFolder(name, table === 0 ? 0 : folder, folders));
       }
     }
     return names;
   }
 
-  /** Reads one field; only text is of interest. */
-  #form(form: number): string {
+  /** Folder 0 is the one that the compiler ran in. */
+  #inFolder(name: string, folder: number, folders: readonly string[]): string {
+    const parent = folders[folder];
+    return !this.#withFolders || folder === 0 || parent === undefined || name.startsWith("/")
+      ? name
+      : `${parent}/${name}`;
+  }
+
+  /** Reads one field: a text, or a number of up to two bytes or of any length; others are of no interest. */
+  #form(form: number): string | number {
     switch (form) {
       case 0x08: // DW_FORM_string
         return this.#text();
@@ -214,11 +232,9 @@ class LineProgramReader {
       case 0x1f: // DW_FORM_line_strp
         return this.#pointedText(form === 0x0e ? ".debug_str" : ".debug_line_str");
       case 0x0b: // DW_FORM_data1
-        this.#at += 1;
-        return "";
+        return this.#u8();
       case 0x05: // DW_FORM_data2
-        this.#at += 2;
-        return "";
+        return this.#u16();
       case 0x06: // DW_FORM_data4
         this.#at += 4;
         return "";
@@ -229,8 +245,7 @@ class LineProgramReader {
         this.#at += 16;
         return "";
       case 0x0f: // DW_FORM_udata
-        this.#uleb();
-        return "";
+        return this.#uleb();
       default:
         throw new ElfFormatError("unknown form in a line table", this.#at, form);
     }

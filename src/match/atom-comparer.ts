@@ -6,6 +6,7 @@ import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
 import { candidatesOf, describeAddress } from "./candidates.ts";
 import { homeProblem, isContentMeaningful, meaningfulBits } from "./data-proof.ts";
+import { entryOffset } from "./entry-offset.ts";
 import { Findings, type Mismatch } from "./findings.ts";
 import { linkerName } from "./linker-names.ts";
 import type { BehindPadding } from "./orc-proof.ts";
@@ -106,13 +107,7 @@ export class AtomComparer {
       const different = firstDifference(ours, theirs, at, reference.offset, bits);
       if (different !== undefined) return different;
       if (width > 0) {
-        const problem = this.#referenceProblem(
-          reference,
-          start + reference.offset,
-          width,
-          this.tailOf(atom, reference),
-          findings,
-        );
+        const problem = this.#referenceProblem(atom, reference, start + reference.offset, width, findings);
         if (problem !== undefined) return { offset: reference.offset, text: problem };
       }
       at = Math.max(at, reference.offset + width);
@@ -121,15 +116,16 @@ export class AtomComparer {
   }
 
   #referenceProblem(
+    atom: Atom,
     reference: Reference,
     place: number,
     width: number,
-    tail: number,
     findings: Findings,
   ): string | undefined {
     const value = this.#target.valueAt(place, width, this.#unit.arch.isPcRelative(reference.type));
     if (value === undefined) return "nothing is referred to here in the target";
-    return this.checkTarget(reference, value, tail, findings);
+    findings.record?.place(atom, reference, value, width);
+    return this.checkTarget(reference, value, this.tailOf(atom, reference), findings);
   }
 
   /** What the addend of a reference leaves out: on x86 the bytes from its place to the end of the instruction. */
@@ -313,6 +309,7 @@ export class AtomComparer {
 
   #checkContent(atom: Atom, address: number, findings: Findings): string | undefined {
     if (!isContentMeaningful(atom) || !findings.visit(atom, address)) return undefined;
+    findings.record?.content(atom);
     if (atom.kind === "string") {
       const theirs = this.#target.bytesAt(address, atom.bytes.length);
       if (theirs !== undefined && Buffer.compare(theirs, atom.bytes) === 0) return undefined;
@@ -334,11 +331,6 @@ function modulo(value: number, divisor: number): number {
 
 function isCode({ kind }: Atom): boolean {
   return kind === "function" || kind === "code";
-}
-
-/** Bytes of a prefix (`__pfx_`, padding) before the symbol that names the atom. */
-export function entryOffset(atom: Atom): number {
-  return atom.symbol === undefined ? 0 : atom.symbol.value - atom.start;
 }
 
 function firstDifference(

@@ -1,4 +1,5 @@
 import type { Atom } from "../diff/atoms.ts";
+import type { ComparisonRecord } from "./comparison-record.ts";
 import type { PlaceValue } from "./target-object.ts";
 
 /** Why a function of the original is not the code of the target. */
@@ -23,6 +24,12 @@ export class Findings {
   /** Content that was compared, by the address that it was compared at. */
   readonly visited = new Map<Atom, Set<number>>();
   moved: MovedFunction | undefined;
+  /** Told of all that is compared, where somebody asks. */
+  readonly record: ComparisonRecord | undefined;
+
+  constructor(record?: ComparisonRecord) {
+    this.record = record;
+  }
 
   /** @returns false when the atom was compared at this address before. */
   visit(atom: Atom, address: number): boolean {

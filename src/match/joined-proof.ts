@@ -1,4 +1,5 @@
 import type { Atom } from "../diff/atoms.ts";
+import type { FunctionRecord } from "./comparison-record.ts";
 import type { Mismatch, Proof } from "./match-unit.ts";
 import type { PlaceValue, TargetObject } from "./target-object.ts";
 
@@ -35,6 +36,10 @@ export class JoinedProof implements Proof {
 
   reachProblem(atom: Atom): Mismatch | undefined {
     return this.#proofs.find((proof) => proof.owns(atom))?.reachProblem(atom);
+  }
+
+  recordOf(atom: Atom): Promise<FunctionRecord | undefined> {
+    return this.#proofs.find((proof) => proof.isMatched(atom))?.recordOf(atom) ?? Promise.resolve(undefined);
   }
 
   owns(atom: Atom): boolean {

@@ -97,6 +97,7 @@ export function listedProof(
     mismatchOf: (atom) =>
       addressOf(atom) === undefined ? { offset: 0, text: `no single symbol ${atom.name} fits` } : undefined,
     reachProblem: () => undefined,
+    recordOf: async () => undefined,
     owns: (atom) => unit.atoms.includes(atom),
     matchedCount: functions.filter((atom) => addressOf(atom) !== undefined).length,
     functionCount: functions.length,

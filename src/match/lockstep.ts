@@ -1,6 +1,7 @@
 import type { Architecture, DecodedInstruction } from "../diff/arch/arch.ts";
 import type { Atom, Reference } from "../diff/atoms.ts";
-import { type AtomComparer, entryOffset } from "./atom-comparer.ts";
+import type { AtomComparer } from "./atom-comparer.ts";
+import { entryOffset } from "./entry-offset.ts";
 import type { Findings, Mismatch, MovedFunction } from "./findings.ts";
 import type { TargetObject } from "./target-object.ts";
 
@@ -131,6 +132,7 @@ function sameInstruction(a: DecodedInstruction, b: DecodedInstruction, step: Ste
   }
   const value = target.valueAt(place, b.branch.width, true);
   if (value === undefined) return false;
+  findings.record?.place(atom, reference, value, b.branch.width);
   // Addends count from the end of the distance field: −4 for a long branch, −1 for a short one.
   const adjusted =
     value.kind === "address" ? { ...value, address: value.address + b.branch.width - a.branch.width } : value;
@@ -146,6 +148,7 @@ function sameBytes(a: DecodedInstruction, b: DecodedInstruction, step: Step): bo
       const value = target.valueAt(start + b.offset + at, width, arch.isPcRelative(reference.type));
       const tail = comparer.tailOf(atom, reference);
       if (value === undefined || comparer.checkTarget(reference, value, tail, findings) !== undefined) return false;
+      findings.record?.place(atom, reference, value, width);
       at += width;
     } else {
       if (atom.bytes[a.offset + at] !== bytes[b.offset + at]) return false;

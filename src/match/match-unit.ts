@@ -3,8 +3,10 @@ import { isOutlinedPart } from "../diff/names.ts";
 import { classOf } from "../diff/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { Binding } from "../elf/constants.ts";
-import { AtomComparer, entryOffset } from "./atom-comparer.ts";
+import { AtomComparer, type Known } from "./atom-comparer.ts";
 import { candidatesOf, renumberedCandidates } from "./candidates.ts";
+import { ComparisonRecord, type FunctionRecord } from "./comparison-record.ts";
+import { entryOffset } from "./entry-offset.ts";
 import { Findings, type Mismatch } from "./findings.ts";
 import { anotherSymbol } from "./linker-names.ts";
 import { compareLockstep } from "./lockstep.ts";
@@ -29,6 +31,8 @@ export interface Proof {
    * or where another unit's is in force.
    */
   reachProblem(atom: Atom): Mismatch | undefined;
+  /** Compares a matched function once more, and tells what was compared and how each masked place was confirmed; undefined for one that is not matched. */
+  recordOf(atom: Atom): Promise<FunctionRecord | undefined>;
   /** True for the atoms of the unit that was matched. */
   owns(atom: Atom): boolean;
   readonly matchedCount: number;
@@ -121,6 +125,28 @@ class Matcher implements Proof {
     const { symbol } = atom;
     const text = content ?? (symbol === undefined ? undefined : sizeProblem(symbol.size, address, this.target));
     return text === undefined ? undefined : { offset: 0, text };
+  }
+
+  async recordOf(atom: Atom): Promise<FunctionRecord | undefined> {
+    const address = this.#atoms.get(atom);
+    if (address === undefined || !this.#matched.has(atom)) return undefined;
+    const { target } = this;
+    // Without what other functions have shown, so that all that can be is compared here; what only they settle is taken from them.
+    for (const comparer of [new AtomComparer(this.#unit, target, nothingKnown), this.#comparer]) {
+      const record = new ComparisonRecord();
+      const findings = new Findings(record);
+      findings.atoms.set(atom, address);
+      if (comparer.compareFunction(atom, address, findings) === undefined)
+        return record.of(atom, address, "bytes", target);
+    }
+    const room = target.roomAt(address);
+    if (room === undefined) return undefined;
+    const record = new ComparisonRecord();
+    const findings = new Findings(record);
+    findings.atoms.set(atom, address);
+    const { arch } = this.#unit;
+    const problem = await compareLockstep(atom, address, room, target, arch, this.#comparer, findings);
+    return problem === undefined ? record.of(atom, address, "instructions", target) : undefined;
   }
 
   owns(atom: Atom): boolean {
@@ -261,6 +287,8 @@ class Matcher implements Proof {
     else this.#mismatches.set(atom, mismatch);
   }
 }
+
+const nothingKnown: Known = { atoms: new Map(), externals: new Map() };
 
 /** True for a weak definition in whose place the target has another unit's strong one, or has one of which its symbol table does not tell. */
 function isOverridden({ symbol, name }: Atom, target: TargetObject): boolean {

@@ -78,6 +78,11 @@ export class OrcProof {
     return undefined;
   }
 
+  /** How many entries the original has for an atom. */
+  entriesOf(atom: Atom): number {
+    return this.#states.get(atom)?.length ?? 0;
+  }
+
   #statesThere(start: number, length: number): State[] | undefined {
     const inside = this.#target.tableEntries?.(orcRule, undefined, start, start + length);
     if (inside === undefined) return undefined;

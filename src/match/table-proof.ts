@@ -1,5 +1,5 @@
 import type { Atom, Reference } from "../diff/atoms.ts";
-import { hasKey, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
+import { hasKey, orcRule, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
 import { entriesByAtom, type TableEntry } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
@@ -52,7 +52,9 @@ export class TableProof {
       const here = this.#entriesOf(rule.table).get(atom) ?? [];
       const mismatch = this.#compareEntries(rule, here, there, start, theirs, findings);
       if (mismatch !== undefined) return mismatch;
+      findings.record?.entries(rule.table, here.length);
     }
+    findings.record?.entries(orcRule.table, this.#orc.entriesOf(atom));
     return this.#orc.compare(atom, start, length, theirs, behind);
   }
 

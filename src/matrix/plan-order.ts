@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { release as runningRelease, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { build } from "../build/build.ts";
+import type { BuildRequest } from "../build/build-facts.ts";
 import type { BuildOptions, BuildResult } from "../build/build-types.ts";
 import { readPatchFile } from "../change/patch-files.ts";
 import { findTargetKernel } from "../kernel/find.ts";
@@ -19,7 +20,7 @@ export interface OrderOptions extends Pick<BuildOptions, "progress" | "signal"> 
   /** Program that the description names. */
   readonly program: string;
   /** Options of the builds. */
-  readonly build?: Partial<BuildOptions> | undefined;
+  readonly build?: Partial<BuildRequest> | undefined;
   readonly signer?: ModuleSigner | undefined;
   /** Kernels may be named without their architecture, and have to be on offer also for a spec, which is usually built where it is written. */
   readonly kernelsOnOffer?: boolean | undefined;

@@ -138,6 +138,8 @@ export const requirements: readonly Requirement[] = [
   program("mandoc", ["test"], "checks the manual pages", "mandoc"),
   program("zsh", ["test"], "completes command lines of kmend", "zsh"),
   program("fish", ["test"], "completes command lines of kmend", "fish"),
+  // 400 MB installed.
+  program("chromium", ["test"], "opens the review report", "chromium"),
   program("softhsm2-util", ["test"], "is the token in the test of signing with one", "softhsm2"),
   {
     name: "OpenSSL's way to tokens",

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { build } from "../build/build.ts";
+import type { BuildRequest } from "../build/build-facts.ts";
 import type { BuildResult, KeptObject } from "../build/build-types.ts";
 import { readExtension, requireExtension, type TextualChange } from "../change/extension.ts";
 import { GitTree, originalRef } from "../change/git.ts";
@@ -50,6 +51,8 @@ export interface CreateOptions {
   readonly debug?: boolean | undefined;
   /** Folder for the archive; default the current one. */
   readonly output?: string | undefined;
+  /** See `BuildRequest`. */
+  readonly onFacts?: BuildRequest["onFacts"];
   readonly progress?: Progress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -178,6 +181,7 @@ async function buildUpdate(
       maxUnits: options.maxUnits,
       allowLayout: options.allowLayout,
       removable: options.removable,
+      onFacts: options.onFacts,
       ...(options.debug === true ? { onObjects: (more: readonly KeptObject[]) => void objects.push(...more) } : {}),
       progress,
       signal,

@@ -154,3 +154,14 @@ test("a list of files that goes beyond its table, or has entries without bytes, 
   const empty = [".byte 0, 0", ".byte 0, 2"];
   expect(firstLine(withLineTable(5, empty, overEverything))).toEqual([undefined]);
 });
+
+test("names of files get their folders where these are asked for", () => {
+  const elf = new ElfReader(compileC(source, ["-g"]));
+  const text = elf.section(".text.first") ?? elf.section(".text");
+  if (text === undefined) throw new Error("no code");
+  const places = Array.from({ length: text.size }, (_, offset): CodePlace => ({ section: text.index, offset }));
+  const names = (withFolders: boolean): Set<string | undefined> =>
+    new Set(sourceLines(elf, places, { withFolders }).map((line) => line?.file));
+  expect(names(true)).toEqual(new Set(["fs/unit.c", "/src/include/helper.h"]));
+  expect([...names(false)].map((name) => basename(name ?? "")).sort()).toEqual(["helper.h", "unit.c"]);
+});

@@ -20,7 +20,7 @@ export function read(path: string): string {
 
 /** TypeScript files below a folder. */
 export function typeScriptFiles(folder: string): string[] {
-  return repositoryFiles().filter((path) => path.startsWith(`${folder}/`) && path.endsWith(".ts"));
+  return repositoryFiles().filter((path) => path.startsWith(`${folder}/`) && /\.tsx?$/.test(path));
 }
 
 /** What a file imports at its start so that its code is loaded too, as it is written there; types vanish when it is compiled. */

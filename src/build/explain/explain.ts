@@ -6,7 +6,7 @@ import { Comparison, describeTarget } from "../../diff/compare.ts";
 import { correlate } from "../../diff/correlate.ts";
 import { LineMoves, type LineRule } from "../../diff/lines/line-moves.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
-import { sourceLines } from "../../elf/line-table.ts";
+import { type SourceLine, sourceLines } from "../../elf/line-table.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { requireComparable } from "../comparable.ts";
 import { readUnit } from "../compare-objects.ts";
@@ -79,37 +79,56 @@ export async function explain(options: ExplainOptions): Promise<Explanation> {
   const comparison = new Comparison(original, patched, correlation, lines);
   const difference = before === undefined || after === undefined ? null : comparison.difference(before, after);
   const [left, right] = await Promise.all([
-    sideOf(original, before, options.original),
-    sideOf(patched, after, options.patched),
+    instructionsOf(original, before, options.original),
+    instructionsOf(patched, after, options.patched),
   ]);
   const moved = before === undefined || after === undefined ? undefined : lines?.bitsOf(before, after);
-  const rows = align(left, right, (offset) => moved?.has(offset) === true);
+  const rows = alignInstructions(left, right, (offset) => moved?.has(offset) === true);
   const marked = rows.findIndex((row) => row.difference === "changed");
   return {
     schema: 1,
     original: before?.name ?? null,
     patched: after?.name ?? null,
     reason: difference?.text ?? (before === undefined ? "new in this unit" : after === undefined ? "gone" : null),
-    rows: rows.map((row, at) => ({ ...row, isFirst: at === marked })),
+    rows: rows.map(({ original: first, patched: second, difference: kind }, at) => ({
+      original: first?.shown ?? null,
+      patched: second?.shown ?? null,
+      difference: kind,
+      isFirst: at === marked,
+    })),
   };
 }
 
 /** An instruction, and what it has to have in common with another to be the same. */
-interface Side {
+export interface AlignedInstruction {
   readonly shown: ExplainedInstruction;
   /** Offset in the atom. */
   readonly place: number;
   /** Equal for instructions that do the same. */
   readonly key: string;
+  /** Where a branch within the function leads to, from its symbol; null for every other instruction. */
+  readonly jump: number | null;
+  /** Undefined without line information. */
+  readonly source: SourceLine | undefined;
 }
 
-async function sideOf(unit: UnitObject, atom: Atom | undefined, path: string): Promise<Side[]> {
+/**
+ * The instructions of one build of a function, with the names of what they refer to and the lines of the source.
+ * @param path of the object.
+ * @returns none for a function that is not there.
+ */
+export async function instructionsOf(
+  unit: UnitObject,
+  atom: Atom | undefined,
+  path: string,
+): Promise<AlignedInstruction[]> {
   if (atom === undefined) return [];
   const instructions = await disassemble(unit, atom, path);
   const entry = (atom.symbol?.value ?? atom.start) - atom.start;
   const lines = sourceLines(
     unit.elf,
     instructions.map(({ offset }) => ({ section: atom.section.index, offset: atom.start + offset })),
+    { withFolders: true },
   );
   return instructions.map((instruction, at) => {
     const source = lines[at];
@@ -124,8 +143,14 @@ async function sideOf(unit: UnitObject, atom: Atom | undefined, path: string): P
       shown: { offset: instruction.offset - entry, text, symbols: isNamed ? [] : symbols, line },
       place: instruction.offset,
       key: `${textWithoutPlaces(instruction, symbols)} ${symbols.join(" ")}`,
+      source,
+      jump: symbols.length > 0 || !isWithin(instruction.target, atom) ? null : instruction.target - entry,
     };
   });
+}
+
+function isWithin(target: number | undefined, { start, end }: Atom): target is number {
+  return target !== undefined && target >= 0 && target < end - start;
 }
 
 const numberAtEnd = /(0x)?[0-9a-f]+$/;
@@ -136,17 +161,29 @@ function textWithoutPlaces({ text, target }: TextInstruction, symbols: readonly 
   return symbols.length > 0 ? text.replace(/-?(0x)?[0-9a-f]+(?=\(%rip\))/, "") : text;
 }
 
-type OpenRow = Omit<ExplainedRow, "isFirst">;
+/** Both builds of a place. */
+export interface AlignedRow extends Pick<ExplainedRow, "difference"> {
+  readonly original: AlignedInstruction | null;
+  readonly patched: AlignedInstruction | null;
+}
 
-function align(left: readonly Side[], right: readonly Side[], isLine: (offset: number) => boolean): OpenRow[] {
+/**
+ * Puts the instructions of two builds beside each other.
+ * @param isLine true for an offset where only the number of a line that moved differs.
+ */
+export function alignInstructions(
+  left: readonly AlignedInstruction[],
+  right: readonly AlignedInstruction[],
+  isLine: (offset: number) => boolean = () => false,
+): AlignedRow[] {
   const parts = diffArrays([...left], [...right], { comparator: (a, b) => a.key === b.key });
-  const rows: OpenRow[] = [];
+  const rows: AlignedRow[] = [];
   let [at, other] = [0, 0];
   for (let part = 0; part < parts.length; part++) {
     const { added, removed, count } = parts[part] as (typeof parts)[number];
     if (!added && !removed) {
       for (let index = 0; index < count; index++)
-        rows.push({ original: left[at++]?.shown ?? null, patched: right[other++]?.shown ?? null, difference: "none" });
+        rows.push({ original: left[at++] ?? null, patched: right[other++] ?? null, difference: "none" });
       continue;
     }
     // What was taken out and what was put in for it stand beside each other.
@@ -154,17 +191,10 @@ function align(left: readonly Side[], right: readonly Side[], isLine: (offset: n
     const isReplaced = removed && next?.added === true;
     const [gone, fresh] = [removed ? count : 0, added ? count : isReplaced ? next.count : 0];
     for (let index = 0; index < Math.max(gone, fresh); index++) {
-      const [before, after] = [
-        index < gone ? left[at + index] : undefined,
-        index < fresh ? right[other + index] : undefined,
-      ];
-      const isMoved =
-        before !== undefined && after !== undefined && before.place === after.place && isLine(after.place);
-      rows.push({
-        original: before?.shown ?? null,
-        patched: after?.shown ?? null,
-        difference: isMoved ? "line" : "changed",
-      });
+      const before = (index < gone ? left[at + index] : undefined) ?? null;
+      const after = (index < fresh ? right[other + index] : undefined) ?? null;
+      const isMoved = before !== null && after !== null && before.place === after.place && isLine(after.place);
+      rows.push({ original: before, patched: after, difference: isMoved ? "line" : "changed" });
     }
     at += gone;
     other += fresh;

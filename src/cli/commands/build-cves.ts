@@ -12,6 +12,7 @@ import {
   openRecords,
 } from "../options/cve-options.ts";
 import { kernelNeeds } from "../options/kernel-options.ts";
+import { type ReportSink, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 import { cveOutcomeLines } from "../report/cve-report.ts";
@@ -22,7 +23,13 @@ export async function buildByCve(
   operands: readonly string[],
   options: OptionValues,
 ): Promise<ExitCode> {
-  const result = await buildOf(context, operands, options);
+  const page = options.text("report");
+  await requireReportFolder(page);
+  const sink = reportSink({ kind: "patch", files: [] }, page !== undefined);
+  const result = await buildOf(context, operands, options, sink.build);
+  // Fixes are tried before and beside: the page is that of the module which came of it.
+  const own = sink.reports.findLast(({ verdict }) => verdict.module?.sha256 === result.module?.sha256);
+  await writeReports(context, page, own === undefined ? sink.reports.slice(-1) : [own]);
   reportBuild(context, result);
   if (!context.json) for (const line of ["", ...cveOutcomeLines(result.cves, context.style)]) context.print(line);
   return buildExitCodes[result.outcome];
@@ -32,6 +39,7 @@ async function buildOf(
   context: CommandContext,
   operands: readonly string[],
   options: OptionValues,
+  further: ReportSink["build"],
 ): Promise<CveBuildResult> {
   const all = options.flag("allCves");
   const ids = options.list("cve");
@@ -46,7 +54,7 @@ async function buildOf(
   await requireOutputFolder(options.text("output") ?? ".");
   const source = await fixSourceOf(options, signal);
   const { requireCommitName } = await import("../../cve/fix-patch.ts");
-  const further = options.list("with").map(requireCommitName);
+  const commits = options.list("with").map(requireCommitName);
   const subject = await cveSubject(context, options, await openRecords(context, options));
   const { fixesOf } = await import("../../cve/chosen-fixes.ts");
   const { withTree } = await import("../../cve/built-files.ts");
@@ -57,8 +65,8 @@ async function buildOf(
     : fixesOf(ids, subject.data, version, subject.changelog);
   return withTree(kernel, { jobs: options.integer("jobs"), progress, signal }, ({ tree }) => {
     const request = {
-      ...{ kernel, version: version.text, tree, source, with: further, progress, signal },
-      options: requestOf(context, options, options.text("output")),
+      ...{ kernel, version: version.text, tree, source, with: commits, progress, signal },
+      options: { ...requestOf(context, options, options.text("output")), ...further },
     };
     return all ? buildAllThatCanBe(fixes, request) : buildFixes(fixes, request);
   });

@@ -1,3 +1,4 @@
+import type { BuildRequest } from "../../build/build-facts.ts";
 import type { BuildResult } from "../../build/build-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
@@ -5,6 +6,7 @@ import { buildExitCodes, requestOf } from "../options/build-request.ts";
 import { cveDataOption, cveFilterOptions, fixSourceOptions } from "../options/cve-options.ts";
 import { externalOptions } from "../options/external-options.ts";
 import { kernelNeeds, kernelOptions } from "../options/kernel-options.ts";
+import { reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { saveReproOption } from "../options/repro-option.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
@@ -63,6 +65,7 @@ export const buildCommand: CommandDefinition = {
   ],
   options: [
     { flags: "-o, --output <DIR>", description: "folder for the module (default: the current one)" },
+    reportOption,
     ...buildOptions,
     saveReproOption,
     {
@@ -118,7 +121,11 @@ export const buildCommand: CommandDefinition = {
         "kmend build",
         "--save-repro and --adapt exclude each other; save the patch that kmend adapt writes",
       );
-    const result = await runBuild(context, operands, options, ["build"], options.text("output"));
+    const page = options.text("report");
+    await requireReportFolder(page);
+    const sink = reportSink({ kind: "patch", files: operands }, page !== undefined);
+    const result = await runBuild(context, operands, options, ["build"], options.text("output"), sink.build);
+    await writeReports(context, page, sink.reports);
     reportBuild(context, result);
     return buildExitCodes[result.outcome];
   },
@@ -131,6 +138,7 @@ export async function runBuild(
   options: OptionValues,
   needs: readonly ("build" | "try")[],
   output: string | undefined,
+  further: Partial<BuildRequest> = {},
 ): Promise<BuildResult> {
   const { ensureRequirements } = await import("../../support/requirements.ts");
   const { progress, signal } = context;
@@ -141,5 +149,5 @@ export async function runBuild(
     signal,
   });
   const { build } = await import("../../build/build.ts");
-  return build({ ...requestOf(context, options, output), patches });
+  return build({ ...requestOf(context, options, output), ...further, patches });
 }

@@ -2,6 +2,13 @@ import { ExitCode } from "../../support/errors.ts";
 import type { CreateResult } from "../../update/create-update.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import { createOptions, createRequest } from "../options/create-options.ts";
+import {
+  type ReportSink,
+  reportOption,
+  reportSink,
+  requireReportFolder,
+  writeReports,
+} from "../options/report-options.ts";
 import { reportBuild } from "../report/build-report.ts";
 
 export const createCommand: CommandDefinition = {
@@ -10,7 +17,7 @@ export const createCommand: CommandDefinition = {
   description:
     "Makes ksplice-ID.tar.gz: the patch, the proven patch module, and a manifest with the digest of every file. The source tree and its git repository are only read.",
   arguments: [{ name: "KERNEL_SOURCE", description: "source tree of the running kernel", offers: [{ files: ["/"] }] }],
-  options: [...createOptions, { flags: "--no-install", description: "never install missing packages" }],
+  options: [...createOptions, reportOption, { flags: "--no-install", description: "never install missing packages" }],
   examples: [
     { command: "kmend create --patch=fix.patch ~/linux", description: "make an update from a patch" },
     {
@@ -25,7 +32,11 @@ export const createCommand: CommandDefinition = {
     [ExitCode.environment]: "the environment is not ready",
   },
   async run(context, operands, options) {
-    const result = await runCreate("kmend create", context, operands[0] as string, options);
+    const page = options.text("report");
+    await requireReportFolder(page);
+    const sink = reportSink({ kind: "update", files: [] }, page !== undefined);
+    const result = await runCreate("kmend create", context, operands[0] as string, options, sink.build);
+    await writeReports(context, page, sink.reports);
     reportCreate(context, result);
     if (result.outcome === "refused") return ExitCode.refused;
     return result.outcome === "unchanged" ? ExitCode.unchanged : ExitCode.done;
@@ -38,12 +49,13 @@ export async function runCreate(
   { progress, signal }: Pick<CommandContext, "progress" | "signal">,
   source: string,
   options: OptionValues,
+  further: ReportSink["build"] = {},
 ): Promise<CreateResult> {
   const request = createRequest(program, source, options);
   const { ensureRequirements } = await import("../../support/requirements.ts");
   await ensureRequirements({ needs: ["build"], install: options.flag("install"), progress, signal });
   const { createUpdate } = await import("../../update/create-update.ts");
-  return createUpdate({ ...request, progress, signal });
+  return createUpdate({ ...request, ...further, progress, signal });
 }
 
 function reportCreate(context: CommandContext, result: CreateResult): void {

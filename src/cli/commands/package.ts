@@ -6,12 +6,14 @@ import type { PackageOrder } from "../../package/package-order.ts";
 import type { PackageChoices, Severity } from "../../package/package-plan.ts";
 import type { ModuleSigner } from "../../package/sign-module.ts";
 import type { PackageFormat, WrittenPackage } from "../../package/write-package.ts";
+import type { ReviewReport } from "../../report/report-types.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
 import { buildExitCodes } from "../options/build-request.ts";
 import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
+import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 import { buildOptions } from "./build.ts";
@@ -66,6 +68,7 @@ export const packageCommand: CommandDefinition = {
       flags: "--empty <RELEASE>",
       description: "make a package without a module, which subscribes to live patches of this kernel",
     },
+    reportOption,
     ...signOptions,
     { flags: "--require-signature", description: "refuse unsigned modules" },
     { flags: "--gpg-sign", description: "sign RPMs with the key of your rpm settings (%_gpg_name)" },
@@ -95,6 +98,7 @@ export const packageCommand: CommandDefinition = {
       await prepare(context, options, format, orders);
       const { requireOutputFolder } = await import("../../support/output-folder.ts");
       await requireOutputFolder(options.text("output") ?? ".");
+      await requireReportFolder(options.text("report"));
       return await packageAll(context, options, format, orders);
     } finally {
       await rm(folder, { recursive: true, force: true });
@@ -287,11 +291,14 @@ async function packageAll(
   const { writePackage } = await import("../../package/write-package.ts");
   const { progress, signal } = context;
   const signer = signerFrom(options);
+  const page = options.text("report");
+  const sink = reportSink({ kind: "patch", files: [] }, page !== undefined);
   const outcomes = [];
   for (const order of orders) {
     const shared = { program: "kmend", buildNow: buildsNow(format), progress, signal, signer };
-    outcomes.push(await planOrder(order, { ...shared, build: buildChoices(options) }));
+    outcomes.push(await planOrder(order, { ...shared, build: { ...buildChoices(options), ...sink.build } }));
   }
+  await writeReports(context, page, [...sink.reports, ...(await finishedReports(context, orders, page))]);
   const stopped = outcomes.flatMap((outcome) => (outcome.outcome === "stopped" ? outcome.results : []));
   const worst = stopped.find(({ outcome }) => outcome !== "built");
   if (worst !== undefined) {
@@ -309,6 +316,22 @@ async function packageAll(
   }
   report(context, written);
   return ExitCode.done;
+}
+
+/** Reports of the finished modules that are packaged as they are. */
+async function finishedReports(
+  { progress, signal }: CommandContext,
+  orders: readonly PackageOrder[],
+  page: string | undefined,
+): Promise<ReviewReport[]> {
+  if (page === undefined) return [];
+  const { collectModuleReport } = await import("../../report/collect-module.ts");
+  const reports: ReviewReport[] = [];
+  for (const module of orders.flatMap(({ files }) => files)) {
+    const subject = { kind: "module", files: [baseNameOf(module)] } as const;
+    reports.push(await collectModuleReport({ module, subject, progress, signal }));
+  }
+  return reports;
 }
 
 function buildChoices(options: OptionValues): Partial<BuildOptions> {

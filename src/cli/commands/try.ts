@@ -2,10 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ExitCode } from "../../support/errors.ts";
+import type { TryResult } from "../../vm/try-types.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import { buildExitCodes } from "../options/build-request.ts";
 import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
+import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 import { buildOptions, runBuild } from "./build.ts";
@@ -35,6 +37,7 @@ export const tryCommand: CommandDefinition = {
       repeatable: true,
     },
     { flags: "--timeout <S>", description: "seconds that the virtual machine may take (default: 120)", minimum: 10 },
+    reportOption,
     ...buildOptions,
   ],
   examples: [
@@ -49,8 +52,9 @@ export const tryCommand: CommandDefinition = {
     [ExitCode.stalled]: "the verdict is `failed`",
   },
   async run(context, operands, options) {
+    await requireReportFolder(options.text("report"));
     const { withModuleFiles } = await import("../../update/update-bundle.ts");
-    return withModuleFiles(operands, (files) => tryFiles(context, files, options));
+    return withModuleFiles(operands, (files) => tryFiles(context, files, options, operands.map(baseNameOf)));
   },
 };
 
@@ -58,6 +62,7 @@ async function tryFiles(
   context: CommandContext,
   operands: readonly string[],
   options: OptionValues,
+  given: readonly string[],
 ): Promise<ExitCode> {
   const modules = operands.filter((file) => /\.ko$/.test(file));
   if (modules.length === 0) return tryPatches(context, operands, options);
@@ -77,7 +82,10 @@ async function tryFiles(
     signal,
   });
   const earlier = modules.slice(0, -1);
-  return boot(context, options, { release, module, earlier, files: external === undefined ? [] : [external] });
+  const subject = { release, module, earlier, files: external === undefined ? [] : [external] };
+  const result = await boot(context, options, subject);
+  await reportModule(context, options, { module, file: given.at(-1) ?? "" }, result);
+  return shown(context, result);
 }
 
 async function tryPatches(
@@ -87,8 +95,11 @@ async function tryPatches(
 ): Promise<ExitCode> {
   const folder = await mkdtemp(join(tmpdir(), "kmend-build-"));
   try {
-    const result = await runBuild(context, patches, options, ["build", "try"], folder);
+    const page = options.text("report");
+    const sink = reportSink({ kind: "patch", files: patches }, page !== undefined);
+    const result = await runBuild(context, patches, options, ["build", "try"], folder, sink.build);
     if (result.outcome !== "built" || result.module === null) {
+      await writeReports(context, page, sink.reports);
       reportBuild(context, result);
       return buildExitCodes[result.outcome];
     }
@@ -96,7 +107,9 @@ async function tryPatches(
     const { release } = result.kernel;
     const { external } = externalOf(options);
     const files = external === undefined ? [] : [external.module];
-    return await boot(context, options, { release, module: result.module.path, earlier: [], files });
+    const tried = await boot(context, options, { release, module: result.module.path, earlier: [], files });
+    await writeReports(context, page, sink.reports, tried);
+    return await shown(context, tried);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -111,7 +124,33 @@ interface Subject {
   readonly files: readonly string[];
 }
 
-async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<ExitCode> {
+/** The page of a finished module with its trial. */
+async function reportModule(
+  context: CommandContext,
+  options: OptionValues,
+  { module, file }: { readonly module: string; readonly file: string },
+  tried: TryResult,
+): Promise<void> {
+  const page = options.text("report");
+  if (page === undefined) return;
+  const { collectModuleReport } = await import("../../report/collect-module.ts");
+  const { progress, signal } = context;
+  const { kernel, image, archive, rpms } = kernelOf(options);
+  const kind = file.endsWith(".ko") ? "module" : "update";
+  const subject = { kind, files: [file] } as const;
+  const external = options.text("ootModule");
+  const question = { module, subject, kernel, image, archive, rpms, external, progress, signal };
+  await writeReports(context, page, [await collectModuleReport(question)], tried);
+}
+
+/** Prints the verdict of a trial. */
+async function shown(context: CommandContext, result: TryResult): Promise<ExitCode> {
+  const { reportTry } = await import("../report/try-report.ts");
+  reportTry(context, result);
+  return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
+}
+
+async function boot(context: CommandContext, options: OptionValues, subject: Subject): Promise<TryResult> {
   const { progress, signal } = context;
   const { findTargetKernel } = await import("../../kernel/find.ts");
   const { tryModule } = await import("../../vm/try.ts");
@@ -121,7 +160,7 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
       ? { kernel: subject.release, archive: asked.archive }
       : asked;
   const kernel = await findTargetKernel({ ...wanted, progress, signal });
-  const result = await tryModule({
+  return tryModule({
     kernel,
     modulePath: subject.module,
     probes: options.list("probe"),
@@ -132,7 +171,4 @@ async function boot(context: CommandContext, options: OptionValues, subject: Sub
     progress,
     signal,
   });
-  const { reportTry } = await import("../report/try-report.ts");
-  reportTry(context, result);
-  return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
 }

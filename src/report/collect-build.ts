@@ -1,0 +1,161 @@
+import { readFile } from "node:fs/promises";
+import type { BuildFacts } from "../build/build-facts.ts";
+import type { BuiltFunction } from "../build/build-types.ts";
+import type { UnitPlan } from "../build/resolve/plan.ts";
+import type { FunctionChange } from "../diff/changes.ts";
+import { inlinedFunctions } from "../diff/inlined-functions.ts";
+import { baseName } from "../diff/names.ts";
+import type { TryResult } from "../vm/try-types.ts";
+import { attentionOf } from "./attention.ts";
+import { codeViewOf } from "./code-view.ts";
+import { type ModuleMap, moduleMapOf } from "./module-map.ts";
+import { reachGraphOf } from "./reach-graph.ts";
+import { repetitionOf } from "./repetition.ts";
+import type { ReportedFunction, ReviewReport, Trial } from "./report-types.ts";
+import { sourceChangesOf } from "./source-fates.ts";
+import { SourceTexts } from "./source-texts.ts";
+import { StateReader } from "./state-changes.ts";
+import { touchedTypesOf } from "./touched-types.ts";
+
+/**
+ * Collects the report of a build, before its files are gone: everything in it is what the build found out, or follows from the objects that it compared.
+ * @param subject what was given.
+ */
+export async function collectBuildReport(facts: BuildFacts, subject: ReviewReport["subject"]): Promise<ReviewReport> {
+  const { session, examination, result } = facts;
+  const files = sourceChangesOf(facts);
+  const functions = await functionsOf(facts);
+  const content = result.module === null ? undefined : await readFile(result.module.path);
+  const module = content === undefined ? null : moduleMapOf(content);
+  const adapted = result.adapted && {
+    parts: result.adapted.parts.map(({ what, how }) => `${what}: ${how}`),
+    assumptions: result.adapted.assumptions.map(({ what, text }) => `${what}: ${text}`),
+  };
+  const report: ReviewReport = {
+    schema: 1,
+    subject,
+    verdict: {
+      outcome: result.outcome === "failed" ? "refused" : result.outcome,
+      kernel: result.kernel,
+      module:
+        result.module === null
+          ? null
+          : { name: result.module.name, sha256: result.module.sha256, bytes: result.module.bytes },
+      cves: session.options.cves ?? [],
+      functions: countsOf(functions),
+      trial: "none",
+      refusals: result.refusals,
+      warnings: result.warnings,
+      notes: result.notes,
+      attention: [],
+      adapted: adapted ?? null,
+    },
+    files,
+    functions,
+    units: examination.plans.map(({ pair, proof }) => ({
+      path: pair.source,
+      object: pair.object,
+      matched: proof.matchedCount,
+      functions: proof.functionCount,
+    })),
+    symbols: result.symbols,
+    graph: await reachGraphOf(facts, files),
+    types: await touchedTypesOf(facts),
+    module,
+    trial: null,
+    repeat: repetitionOf(facts),
+  };
+  return withAttention(report, {
+    allowedLayouts: session.options.allowLayout ?? [],
+    sameCompiler: session.compiler.same,
+  });
+}
+
+/** The report with a trial of its module. */
+export function withTrial(report: ReviewReport, tried: TryResult): ReviewReport {
+  const { milliseconds: _here, schema: _one, ...trial } = tried;
+  const shown: Trial = trial;
+  const verdict = { ...report.verdict, trial: tried.verdict };
+  const attention = report.verdict.attention.filter(({ section }) => section !== "trial");
+  const failed = attentionOf({
+    ...verdict,
+    outcome: "built",
+    warnings: [],
+    refusals: [],
+    adapted: null,
+    ...nothingMore,
+  }).filter(({ section }) => section === "trial");
+  return { ...report, trial: shown, verdict: { ...verdict, attention: [...failed, ...attention] } };
+}
+
+const nothingMore = { signed: undefined, keptAddresses: 0, allowedLayouts: [], sameCompiler: undefined } as const;
+
+/** Fills in who has to look at what. */
+export function withAttention(
+  report: ReviewReport,
+  further: { readonly allowedLayouts: readonly string[]; readonly sameCompiler: boolean | undefined },
+): ReviewReport {
+  const { verdict, module } = report;
+  const attention = attentionOf({ ...verdict, ...further, ...ofModule(module) });
+  return { ...report, verdict: { ...verdict, attention } };
+}
+
+function ofModule(module: ModuleMap | null): { readonly signed: boolean | undefined; readonly keptAddresses: number } {
+  return { signed: module?.signed, keptAddresses: module?.keptAddresses.length ?? 0 };
+}
+
+/** How many functions change and how many of them are proven. */
+export function countsOf(functions: readonly ReportedFunction[]): ReviewReport["verdict"]["functions"] {
+  const changed = functions.filter(({ change }) => change === "changed");
+  return {
+    changed: changed.length,
+    new: functions.length - changed.length,
+    proven: changed.filter(({ proven }) => proven).length,
+  };
+}
+
+async function functionsOf({ session, examination, result }: BuildFacts): Promise<ReportedFunction[]> {
+  const texts = new SourceTexts(session.context.tree.path, session.change.files);
+  const functions: ReportedFunction[] = [];
+  for (const plan of examination.plans) {
+    const reader = new StateReader(plan);
+    const carried = new Set(plan.selection.atoms);
+    for (const change of plan.changes.functions.values()) {
+      if (!carried.has(change.atom)) continue;
+      const built = result.functions.find(
+        ({ name, unit, object }) =>
+          name === change.atom.name && unit === plan.pair.source && object === plan.pair.object,
+      );
+      if (built !== undefined) functions.push(await reported(change, plan, built, reader, texts, functions.length));
+    }
+  }
+  return functions;
+}
+
+async function reported(
+  change: FunctionChange,
+  plan: UnitPlan,
+  built: BuiltFunction,
+  reader: StateReader,
+  texts: SourceTexts,
+  number: number,
+): Promise<ReportedFunction> {
+  const { atom, original } = change;
+  const { object, sympos, change: kind, proven, reason } = built;
+  const inlined = [...(inlinedFunctions(plan.patched).get(baseName(atom.name)) ?? [])].sort();
+  return {
+    id: `fn-${number + 1}`,
+    name: atom.name,
+    object,
+    unit: built.unit,
+    sympos,
+    change: kind,
+    proven,
+    reason,
+    bytes: { shipped: original === undefined ? null : original.end - original.start, patched: atom.end - atom.start },
+    code: await codeViewOf(change, plan, texts),
+    proof: original === undefined ? null : ((await plan.proof.recordOf(original)) ?? null),
+    inlined,
+    state: reader.stateOf(change),
+  };
+}

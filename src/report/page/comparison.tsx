@@ -1,0 +1,182 @@
+import { counted } from "../../support/counted.ts";
+import type { ComparedFunction, ComparedModule, ModuleComparison } from "../compare-modules.ts";
+import type { Before, ReportedFunction } from "../report-types.ts";
+import { Listing } from "./code.tsx";
+import { pageOf } from "./document.tsx";
+import { Badge, bytesText, groupsOf, Nothing, Table } from "./parts.tsx";
+import { visibleTexts } from "./visible.ts";
+
+/** The page of two modules beside each other; it is made as that of a report. */
+export function renderComparison(comparison: ModuleComparison): string {
+  const shown = visibleTexts(comparison);
+  return pageOf(<Page comparison={shown} />, `${shown.old.file} and ${shown.new.file} compared`);
+}
+
+const kinds: Readonly<
+  Record<ComparedFunction["kind"], { readonly word: string; readonly kind: "good" | "bad" | "warn" | "plain" }>
+> = {
+  added: { word: "added", kind: "good" },
+  changed: { word: "changed", kind: "warn" },
+  dropped: { word: "dropped", kind: "bad" },
+  same: { word: "same code", kind: "plain" },
+};
+
+const order: readonly ComparedFunction["kind"][] = ["dropped", "changed", "added", "same"];
+
+function Page({ comparison }: { readonly comparison: ModuleComparison }) {
+  const { old, new: fresh, functions, patches, cves, symbols, sections, remarks, sameKernel } = comparison;
+  const count = (kind: ComparedFunction["kind"]): number => functions.filter((one) => one.kind === kind).length;
+  const sorted = [...functions].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  const changed = functions.filter(({ code }) => code !== null);
+  return (
+    <>
+      <a class="skip" href="#main">
+        Skip to the comparison
+      </a>
+      <header class="top">
+        <p>kmend review report: two modules</p>
+        <h1>
+          {old.file} → {fresh.file}
+        </h1>
+      </header>
+      <div class="frame">
+        <nav aria-label="Parts of the comparison">
+          <ol>
+            {Object.entries(parts).map(([id, title]) => (
+              <li>
+                <a href={`#${id}`}>{title}</a>
+              </li>
+            ))}
+          </ol>
+        </nav>
+        <main id="main" tabIndex={-1}>
+          <Part id="summary">
+            <div class={`verdict ${sameKernel ? "good" : "bad"}`}>
+              <div>
+                <p class="word">
+                  {count("added")} added, {count("changed")} changed, {count("dropped")} dropped, {count("same")} the
+                  same
+                </p>
+                <p class="of">
+                  {sameKernel
+                    ? `Both are for ${fresh.kernel.release}.`
+                    : `${old.kernel.release} and ${fresh.kernel.release} are different kernels.`}
+                </p>
+              </div>
+            </div>
+            {remarks.length > 0 && (
+              <ul>
+                {remarks.map((remark) => (
+                  <li>{remark}</li>
+                ))}
+              </ul>
+            )}
+            <Table caption="The two modules" heads={["what", "old", "new"]} rows={rowsOf(old, fresh)} />
+          </Part>
+          <Part id="functions">
+            <Table
+              caption="Functions"
+              heads={["function", "object", "unit", "what"]}
+              rows={sorted.map(({ name, object, unit, kind }) => [
+                <code>{name}</code>,
+                object,
+                unit,
+                <Badge kind={kinds[kind].kind}>{kinds[kind].word}</Badge>,
+              ])}
+            />
+            {changed.map((one, index) => (
+              <details class="function" open={changed.length <= 12}>
+                <summary>
+                  <h3>
+                    <code>{one.name}</code>
+                  </h3>{" "}
+                  <span class="quiet">{counted(one.code?.differing ?? 0, "row")} differ</span>
+                </summary>
+                <Listing
+                  one={asFunction(one, index)}
+                  rows={one.code?.rows ?? []}
+                  names={new Map()}
+                  limits={everything}
+                  titles={titles}
+                />
+              </details>
+            ))}
+          </Part>
+          <Part id="contents">
+            <Uses title="Source patches" uses={patches} />
+            <Uses title="Vulnerabilities" uses={cves} />
+            <Uses title="Symbols of the kernel that are reached" uses={symbols} />
+            <h3>Sections whose size differs</h3>
+            {sections.length === 0 ? (
+              <Nothing>None.</Nothing>
+            ) : (
+              <Table
+                caption="Sections whose size differs"
+                heads={["section", "bytes before", "bytes after"]}
+                class="numbers"
+                rows={sections.map((one) => [<code>{one.name}</code>, groupsOf(one.old), groupsOf(one.new)])}
+              />
+            )}
+          </Part>
+        </main>
+      </div>
+    </>
+  );
+}
+
+const parts = { summary: "Summary", functions: "Functions", contents: "Contents" } as const;
+
+const titles = { shipped: "old module", patched: "new module" } as const;
+
+const everything = { showsEqual: true, mostOpen: 16_000 };
+
+function Part(props: { readonly id: keyof typeof parts; readonly children: preact.ComponentChildren }) {
+  return (
+    <section id={props.id} aria-labelledby={`${props.id}-title`}>
+      <h2 id={`${props.id}-title`}>{parts[props.id]}</h2>
+      {props.children}
+    </section>
+  );
+}
+
+function asFunction({ name, object, unit, code }: ComparedFunction, index: number): ReportedFunction {
+  return {
+    ...{ id: `fn-${index + 1}`, name, object, unit, sympos: 0, change: "changed", proven: false, reason: "" },
+    ...{ bytes: { shipped: null, patched: null }, code, proof: null, inlined: [], state: null },
+  };
+}
+
+function rowsOf(old: ComparedModule, fresh: ComparedModule): preact.ComponentChildren[][] {
+  const row = (what: string, of: (module: ComparedModule) => preact.ComponentChildren) => [what, of(old), of(fresh)];
+  return [
+    row("name", ({ name }) => name),
+    row("kernel", ({ kernel }) => kernel.release),
+    row("build id", ({ kernel }) => <code>{kernel.buildId}</code>),
+    row("SHA-256", ({ sha256 }) => <code>{sha256}</code>),
+    row("file", ({ bytes }) => bytesText(bytes)),
+    row("memory while loaded", ({ memory }) => bytesText(memory)),
+    row("signature", ({ signed }) => (signed ? "signed" : "none")),
+    row("kind", ({ replacesAll }) => (replacesAll === null ? "not known" : replacesAll ? "cumulative" : "stacked")),
+    row("left after unload", ({ afterUnload }) => afterUnload),
+  ];
+}
+
+function Uses({ title, uses }: { readonly title: string; readonly uses: readonly Before[] }) {
+  return (
+    <>
+      <h3>{title}</h3>
+      {uses.length === 0 ? (
+        <Nothing>None in either module.</Nothing>
+      ) : (
+        <Table
+          caption={title}
+          heads={["what", "difference"]}
+          rows={uses.map(({ what, before, after }) => [
+            <code>{what}</code>,
+            before === after ? "in both" : <Badge kind={after ? "good" : "bad"}>{after ? "added" : "dropped"}</Badge>,
+          ])}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,52 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { collectModuleReport } from "../../src/report/collect-module.ts";
+import { compareModules } from "../../src/report/compare-modules.ts";
+import { renderReport } from "../../src/report/page/document.tsx";
+import type { ReviewReport } from "../../src/report/report-types.ts";
+import { kmend } from "../cli/captured.ts";
+import { patchFile } from "../host/patch-files.ts";
+import { sampleUpdate } from "../update/sample-update.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "kmend-report-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** No kernel is there: the proof cannot be repeated. */
+const image = join(folder, "no-image");
+
+test("a module whose kernel is not found is shown as not held against it", async () => {
+  const module = patchFile(folder, { name: "livepatch-a", functions: ["foo", "ext4:bar"] });
+  const subject = { kind: "module", files: ["livepatch-a.ko"] } as const;
+  const report = await collectModuleReport({ module, subject, image });
+  expect(report.verdict).toMatchObject({
+    ...{ outcome: "unchecked", functions: { changed: 2, new: 0, proven: 0 } },
+    module: { name: "livepatch_a" },
+  });
+  expect(report.functions.map(({ name, object }) => `${object}:${name}`).sort()).toEqual(["ext4:bar", "vmlinux:foo"]);
+  expect(report.verdict.notes.join()).toContain("the proof was not repeated");
+  expect(report.verdict.attention.map(({ who }) => who)).toContain("reviewer");
+  expect(report.module?.modinfo).toContainEqual({ key: "livepatch", value: "Y" });
+  const html = renderReport(report);
+  expect(html).toContain("Not held against its kernel");
+  expect(renderReport(await collectModuleReport({ module, subject, image }))).toBe(html);
+});
+
+test("an update is shown with the patch that it carries", async () => {
+  const { path } = await sampleUpdate(folder, { id: "abc" });
+  const { exitCode, stdout, stderr } = await kmend("report", path, "--image", image, "--json");
+  expect(exitCode, stderr).toBe(0);
+  const report = JSON.parse(stdout) as ReviewReport;
+  expect(report.subject).toEqual({ kind: "update", files: ["ksplice-abc.tar.gz"] });
+  expect(report.functions.map(({ name }) => name)).toEqual(["foo"]);
+});
+
+test("two modules are compared by the functions that they put in force", async () => {
+  const old = patchFile(mkdtempSync(join(folder, "old-")), { name: "livepatch-1", functions: ["foo", "bar"] });
+  const fresh = patchFile(mkdtempSync(join(folder, "new-")), { name: "livepatch-2", functions: ["foo", "baz"] });
+  const { functions, remarks } = await compareModules(old, fresh, ["livepatch-1.ko", "livepatch-2.ko"]);
+  const kinds = Object.fromEntries(functions.map(({ name, kind }) => [name, kind]));
+  expect(kinds).toMatchObject({ bar: "dropped", baz: "added" });
+  expect(remarks.join()).toContain("the kernel's own code runs again for bar");
+});

@@ -1,0 +1,123 @@
+import { createHash } from "node:crypto";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { renderReport } from "../../src/report/page/document.tsx";
+import { jumpLanes } from "../../src/report/page/jump-lanes.ts";
+import { comparedBytes } from "../../src/report/page/proof.tsx";
+import { visibleText } from "../../src/report/page/visible.ts";
+import type { ReportedFunction } from "../../src/report/report-types.ts";
+import { sectionIds } from "../../src/report/report-types.ts";
+import { sampleReport, sampleWith } from "./sample-report.ts";
+
+/** Tags of a page, as a parser of HTML sees them: what is in quotes is part of the tag that it is in. */
+function tagsOf(html: string): string[] {
+  const body = html.replace(/<(style|script)>[\s\S]*?<\/\1>/g, "<$1></$1>");
+  return [...body.matchAll(/<(\/?[a-zA-Z][\w-]*)((?:\s+[\w:-]+(?:="[^"]*")?)*)\s*\/?>/g)].map(([tag]) => tag);
+}
+
+/** Names of elements, and of their attributes. */
+function shapeOf(html: string): string[] {
+  return tagsOf(html).map((tag) => tag.replace(/="[^"]*"/g, ""));
+}
+
+const markup = `</td></script><script>alert(1)</script><img src=x onerror=alert(1)>"'onfocus='x' &amp;<!--`;
+const controls = "\u0000\u0007\u001b[31m\u007f\u0085\u202e\u2066\u200b\ufeff\ud800";
+
+describe("values from outside", () => {
+  test("markup stays text wherever it stands", () => {
+    const html = renderReport(sampleWith(markup));
+    expect(html).not.toContain("<img");
+    expect(html).not.toContain("<!--");
+    expect(html.match(/<script/g)).toHaveLength(1);
+    expect(html).toContain("&lt;script>alert(1)&lt;/script>");
+    const handlers = tagsOf(html).filter((tag) => /\son\w+=/.test(tag.replace(/="[^"]*"/g, "=")));
+    expect(handlers).toEqual([]);
+    // Nothing but the tags that the library made: each sign that could begin one is escaped.
+    const rest = html.replace(/<(style|script)>[\s\S]*?<\/\1>/g, "").replace("<!doctype html>", "");
+    expect(rest.split("<").length - 1).toBe(tagsOf(rest).length);
+  });
+
+  test("what cannot be seen is shown", () => {
+    const html = renderReport(sampleWith(controls));
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be there
+    expect(html).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2066-\u2069\ufeff]/);
+    expect(Buffer.from(html).toString()).toBe(html);
+    expect(html).toContain("\u2400\u2407\u241b[31m\u2421\u27e8U+0085\u27e9\u27e8U+202E\u27e9");
+    expect(visibleText("a\r\nb\tc")).toBe("a\nb\tc");
+  });
+
+  test("no text brings elements or attributes of its own", () => {
+    const known = new Set([...shapeOf(renderReport(sampleReport)), ...shapeOf(renderReport(sampleWith(" x")))]);
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
+        const html = renderReport(sampleWith(text));
+        expect(shapeOf(html).filter((shape) => !known.has(shape))).toEqual([]);
+        const rest = html.replace(/<(style|script)>[\s\S]*?<\/\1>/g, "<$1></$1>").replace("<!doctype html>", "");
+        expect(rest.split("<").length - 1).toBe(tagsOf(html).length);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe("the page", () => {
+  const html = renderReport(sampleReport);
+
+  test("is the same for the same report", () => {
+    expect(renderReport(structuredClone(sampleReport))).toBe(html);
+  });
+
+  test("allows its own style and script and nothing else", () => {
+    const policy =
+      /http-equiv="Content-Security-Policy" content="([^"]*)"/.exec(html)?.[1]?.replaceAll("&#39;", "'") ?? "";
+    const digest = (tag: string): string => {
+      const text = new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`).exec(html)?.[1] ?? "";
+      return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+    };
+    expect(policy.split("; ")).toEqual([
+      "default-src 'none'",
+      `style-src '${digest("style")}'`,
+      `script-src '${digest("script")}'`,
+      "base-uri 'none'",
+      "form-action 'none'",
+    ]);
+    expect(html).not.toMatch(/\sstyle="/);
+    expect(html.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(/(?:src|href)="(?!#)/);
+    expect(html.replaceAll("http://www.w3.org/2000/svg", "")).not.toContain("://");
+  });
+
+  test("has the ten parts in their order, each with its heading", () => {
+    const found = [...html.matchAll(/<section id="([\w-]+)" aria-labelledby="([\w-]+)"/g)];
+    expect(found.map(([, id]) => id)).toEqual([...sectionIds]);
+    for (const [, , title] of found) expect(html).toContain(`<h2 id="${title}">`);
+  });
+
+  test("every link leads to something in the page", () => {
+    const targets = [...html.matchAll(/href="#([^"]*)"/g)].map(([, target]) => target as string);
+    const ids = [...html.matchAll(/\sid="([^"]*)"/g)].map(([, id]) => id as string);
+    expect(targets.length).toBeGreaterThan(15);
+    expect(targets.filter((target) => !ids.includes(target))).toEqual([]);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test("bytes that were compared and bytes that are masked are all bytes", () => {
+    const [first] = sampleReport.functions as readonly [ReportedFunction, ...ReportedFunction[]];
+    expect(comparedBytes(first)).toEqual({ compared: 12, masked: 8 });
+    expect(html).toContain("1 of 1 changed function");
+  });
+});
+
+describe("arrows of branches", () => {
+  test("a short one is next to the code, and one around it further out", () => {
+    expect(
+      jumpLanes(5, [
+        { from: 0, to: 4 },
+        { from: 1, to: 3 },
+      ]),
+    ).toEqual(["╭──", "│╭─", "││ ", "│╰▸", "╰─▸"]);
+  });
+
+  test("without branches there is no margin", () => {
+    expect(jumpLanes(2, [])).toEqual(["", ""]);
+  });
+});
