@@ -2,10 +2,26 @@ import { stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { formatTable } from "../src/cli/terminal/table.ts";
-import { ExitCode, KmendError } from "../src/support/errors.ts";
+import { ExitCode, KmendError, messageOf } from "../src/support/errors.ts";
+import { requireInputFile } from "../src/support/input-file.ts";
 import { median, seconds } from "./benchmark.ts";
 
 const runs = 5;
+
+async function requirePage(file: string): Promise<void> {
+  try {
+    await requireInputFile(file);
+  } catch (error) {
+    if (error instanceof KmendError) throw error;
+    throw new KmendError({
+      code: "USAGE",
+      message: messageOf(error),
+      hint: "give pages that kmend report has made",
+      exitCode: ExitCode.usage,
+      cause: error,
+    });
+  }
+}
 
 /** Opens pages of the review report in the archive's Chromium, and prints how long that takes until everything in them is there. */
 export async function reportPages(files: readonly string[]): Promise<void> {
@@ -17,6 +33,7 @@ export async function reportPages(files: readonly string[]): Promise<void> {
       exitCode: ExitCode.usage,
     });
   }
+  for (const file of files) await requirePage(file);
   const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
   const rows: string[][] = [["page", "size", "elements", "first", "median"]];

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { upstreamVersion } from "../../src/kernel/sources/distribution/debian-version.ts";
+import { kmend } from "../cli/captured.ts";
 import { type Ended, runProgram } from "./fresh-root.ts";
 import { Scratch, stockKernel } from "./stock-kernel.ts";
 import { pairOfVersions } from "./version-pair.ts";
@@ -64,10 +65,20 @@ test("no source and no module that differs in one place goes unseen", () => {
   expect(exitCode, output).toBe(0);
 });
 
+test("report opens a page in the browser", async () => {
+  const { kernel } = await stockKernel();
+  const page = join(scratch.folder(), "page.html");
+  const patch = fileURLToPath(new URL("../../examples/meminfo-string.patch", import.meta.url));
+  expect((await kmend("report", patch, "--kernel", kernel.release, "-o", page)).exitCode).toBe(0);
+  const { exitCode, output } = bench("report", page);
+  expect(exitCode, output).toBe(0);
+  expect(output).toMatch(/^ {2}page\.html +\d+ KiB +\d{3,} +\d+\.\d\d s +\d+\.\d\d s$/m);
+});
+
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "fuzz"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "report", "fuzz"]);
 });
 
 test("fuzz finds nothing in a few hundred inputs of each parser", () => {
@@ -87,6 +98,7 @@ test("fuzz finds nothing in a few hundred inputs of each parser", () => {
       "mails",
       "tarballs",
       "images",
+      "repros",
       "symvers",
       "symbols",
       "patches",
@@ -98,6 +110,8 @@ test("fuzz finds nothing in a few hundred inputs of each parser", () => {
 test.each([
   ["a parser that does not exist", ["fuzz", "nonsense"], 2, "error[USAGE]: no parser is named nonsense"],
   ["a table that is not there", ["cves", "--table", "/nowhere/table"], 2, "error[USAGE]: ENOENT"],
+  ["no page", ["report"], 2, "error[USAGE]: no page was given"],
+  ["a page that is not there", ["report", "/nowhere/page.html"], 2, "error[USAGE]: ENOENT"],
   ["no table", ["cves"], 2, "error[USAGE]: --table FILE is missing"],
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],
