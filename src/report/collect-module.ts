@@ -40,14 +40,17 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
   const shown = await functionsOf(module, verified === undefined ? undefined : await kernelOf(question, module));
   const functions = shown.map((one): ReportedFunction => {
     const item = verified?.items.find(
-      ({ kind, name, object }) => kind === "function" && name === one.name && object === one.object,
+      ({ kind, name, object, sympos }) =>
+        kind === "function" && name === one.name && object === one.object && sympos === one.sympos,
     );
     const reason = item?.problem ?? "";
-    return { ...one, proven: item !== undefined && item.problem === null, reason };
+    return { ...one, proven: verified === undefined ? null : item?.problem === null, reason };
   });
   const file = question.subject.files[0] ?? "";
   const symbols = (manifest?.symbols ?? []).map(({ name, object, sympos }) => {
-    const item = verified?.items.find((each) => each.kind === "symbol" && each.name === name && each.object === object);
+    const item = verified?.items.find(
+      (each) => each.kind === "symbol" && each.name === name && each.object === object && each.sympos === sympos,
+    );
     const proof = item === undefined ? "not looked at" : (item.problem ?? "found again where it was");
     return { name, object, sympos, proof };
   });
@@ -58,13 +61,14 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
       outcome: verified === undefined ? "unchecked" : verified.outcome,
       kernel: manifest?.kernel ?? { release: module.release, buildId: "" },
       module: { name: module.name, sha256: module.sha256, bytes: content.length },
+      file: manifest === null ? "unsealed" : module.seal,
       cves: manifest?.cves ?? [],
       functions: countsOf(functions),
       trial: "none",
       refusals: [],
       warnings: [],
       notes: [
-        ...(problem === undefined ? [] : [problem]),
+        ...(problem === undefined || manifest === null ? [] : [`the proof was not repeated: ${problem}`]),
         ...(manifest === null
           ? ["the module has no manifest: another tool made it, and nothing says what it was built from"]
           : []),
@@ -95,7 +99,11 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
       ],
     },
   };
-  return withAttention(report, { allowedLayouts: manifest?.allowedLayouts ?? [], sameCompiler: undefined });
+  return withAttention(report, {
+    allowedLayouts: manifest?.allowedLayouts ?? [],
+    sameCompiler: undefined,
+    unchecked: problem,
+  });
 }
 
 /** The proof once more; without its kernel there is none, and the report says so. */
@@ -103,13 +111,13 @@ async function verifiedAgain(
   { subject: _subject, patch: _patch, ...question }: ModuleQuestion,
   manifest: Manifest | null,
 ): Promise<{ readonly verified?: VerifyResult; readonly problem?: string }> {
-  if (manifest === null) return {};
+  if (manifest === null) return { problem: "the module has no manifest that it could be repeated from" };
   try {
     return { verified: await verifyModule(question) };
   } catch (error) {
     question.signal?.throwIfAborted();
     if (!(error instanceof KmendError)) throw error;
-    return { problem: `the proof was not repeated: ${error.message}` };
+    return { problem: error.message };
   }
 }
 
@@ -161,7 +169,7 @@ async function functionsOf(
       unit: listed?.unit ?? "",
       sympos,
       change: "changed",
-      proven: false,
+      proven: null,
       reason: "",
       bytes: { shipped: listed?.bytes ?? null, patched: atom === undefined ? null : atom.end - atom.start },
       code: unit === undefined ? null : await codeOf(unit, atom, listed, kernel),

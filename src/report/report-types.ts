@@ -46,6 +46,8 @@ export interface Verdict {
   readonly outcome: "built" | "unchanged" | "refused" | "proven" | "failed" | "unchecked";
   readonly kernel: { readonly release: string; readonly buildId: string };
   readonly module: { readonly name: string; readonly sha256: string; readonly bytes: number } | null;
+  /** Whether the file of the module is as it was built: `unsealed` where nothing shows it; null when there is no module. */
+  readonly file: "intact" | "unsealed" | null;
   readonly cves: readonly string[];
   readonly functions: {
     readonly changed: number;
@@ -138,7 +140,8 @@ export interface ReportedFunction {
   readonly unit: string;
   readonly sympos: number;
   readonly change: "changed" | "new";
-  readonly proven: boolean;
+  /** Whether the original is the kernel's; null where it was not looked at, and for a new function, which has none. */
+  readonly proven: boolean | null;
   readonly reason: string;
   /** Bytes of the code in the kernel, and in the module. */
   readonly bytes: { readonly shipped: number | null; readonly patched: number | null };

@@ -33,6 +33,26 @@ test("a module whose kernel is not found is shown as not held against it", async
   expect(renderReport(await collectModuleReport({ module, subject, image }))).toBe(html);
 });
 
+test("a module whose digest was cut out is altered, and one of an old version is not vouched for", async () => {
+  const subject = { kind: "module", files: ["livepatch-a.ko"] } as const;
+  const made = (kmend: string) =>
+    patchFile(mkdtempSync(join(folder, "cut-")), { name: "livepatch-a", kmend, sealed: false });
+  await expect(collectModuleReport({ module: made("0.1.0"), subject, image })).rejects.toMatchObject({
+    code: "MODULE_ALTERED",
+  });
+  const { verdict } = await collectModuleReport({ module: made("0.0.9"), subject, image });
+  expect(verdict.file).toBe("unsealed");
+  expect(verdict.attention.map(({ section }) => section)).toContain("module");
+});
+
+test("a module of another tool was not looked for in a kernel", async () => {
+  const module = patchFile(mkdtempSync(join(folder, "other-")), { name: "livepatch-a", manifest: false });
+  const { verdict } = await collectModuleReport({ module, subject: { kind: "module", files: ["a.ko"] }, image });
+  const texts = verdict.attention.map(({ what }) => what).join();
+  expect(texts).toContain("no manifest");
+  expect(texts).not.toContain("not found");
+});
+
 test("an update is shown with the patch that it carries", async () => {
   const { path } = await sampleUpdate(folder, { id: "abc" });
   const { exitCode, stdout, stderr } = await kmend("report", path, "--image", image, "--json");

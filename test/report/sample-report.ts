@@ -8,6 +8,7 @@ export const sampleReport: ReviewReport = {
     outcome: "built",
     kernel: { release: "6.1.0-9-amd64", buildId: "00ff" },
     module: { name: "livepatch-fix", sha256: "ab".repeat(32), bytes: 23_456 },
+    file: "intact",
     cves: ["CVE-2026-12345"],
     functions: { changed: 1, new: 1, proven: 1 },
     trial: "passed",
@@ -91,7 +92,7 @@ export const sampleReport: ReviewReport = {
       },
     },
     {
-      ...{ id: "fn-2", name: "a_new", object: "vmlinux", unit: "fs/a.c", sympos: 0, change: "new", proven: true },
+      ...{ id: "fn-2", name: "a_new", object: "vmlinux", unit: "fs/a.c", sympos: 0, change: "new", proven: null },
       ...{ reason: "new in this unit", bytes: { shipped: null, patched: 3 }, inlined: [], proof: null, state: null },
       code: {
         differing: 1,
