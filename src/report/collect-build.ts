@@ -25,8 +25,9 @@ import { touchedTypesOf } from "./touched-types.ts";
  */
 export async function collectBuildReport(facts: BuildFacts, subject: ReviewReport["subject"]): Promise<ReviewReport> {
   const { session, examination, result } = facts;
-  const files = sourceChangesOf(facts);
-  const functions = await functionsOf(facts);
+  const shown = await functionsOf(facts);
+  const functions = [...shown.values()];
+  const files = sourceChangesOf(facts, (change) => shown.get(change)?.id ?? null);
   const content = result.module === null ? undefined : await readFile(result.module.path);
   const module = content === undefined ? null : moduleMapOf(content);
   const adapted = result.adapted && {
@@ -154,9 +155,13 @@ export function countsOf(functions: readonly ReportedFunction[]): ReviewReport["
   };
 }
 
-async function functionsOf({ session, examination, result }: BuildFacts): Promise<ReportedFunction[]> {
+async function functionsOf({
+  session,
+  examination,
+  result,
+}: BuildFacts): Promise<Map<FunctionChange, ReportedFunction>> {
   const texts = new SourceTexts(session.context.tree.path, session.change.files);
-  const functions: ReportedFunction[] = [];
+  const functions = new Map<FunctionChange, ReportedFunction>();
   for (const plan of examination.plans) {
     const reader = new StateReader(plan);
     const carried = new Set(plan.selection.atoms);
@@ -166,7 +171,8 @@ async function functionsOf({ session, examination, result }: BuildFacts): Promis
         ({ name, unit, object }) =>
           name === change.atom.name && unit === plan.pair.source && object === plan.pair.object,
       );
-      if (built !== undefined) functions.push(await reported(change, plan, built, reader, texts, functions.length));
+      if (built !== undefined)
+        functions.set(change, await reported(change, plan, built, reader, texts, functions.size));
     }
   }
   return functions;

@@ -121,14 +121,20 @@ export interface Fate {
   /**
    * `edited`: a function of the kernel is replaced; `new`: the module brings a function; `inlined`: its code is in these functions, which are replaced; `carried`:
    * data goes into the module; `lines`: only comments or numbers of lines; `left-out`: this kernel has no code of it; `unchanged`: the code is the same;
-   * `refused`.
+   * `unknown`: what the build found out does not tell; `refused`. Of a refused patch, `edited`, `new`, `inlined` and `carried` say what would be.
    */
-  readonly kind: "edited" | "new" | "inlined" | "carried" | "lines" | "left-out" | "unchanged" | "refused";
+  readonly kind: "edited" | "new" | "inlined" | "carried" | "lines" | "left-out" | "unchanged" | "unknown" | "refused";
   readonly text: string;
   /** Functions of the source that it is about. */
   readonly source: readonly string[];
-  /** Names of the {@link ReviewReport.functions} that it leads to. */
-  readonly functions: readonly string[];
+  /** The functions that it leads to. */
+  readonly functions: readonly FateFunction[];
+}
+
+/** A function that the page may show. */
+export interface FateFunction extends Pick<ReportedFunction, "name" | "object" | "unit"> {
+  /** Its anchor, {@link ReportedFunction.id}; null where the page does not show it. */
+  readonly id: string | null;
 }
 
 /** A function that the module replaces or brings. */

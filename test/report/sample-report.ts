@@ -50,7 +50,14 @@ export const sampleReport: ReviewReport = {
             { kind: "removed", old: 4, new: null, text: '\tputs("old");', refused: [] },
             { kind: "added", old: null, new: 4, text: '\tputs("new");', refused: ["DATA_CHANGED: limit: it is live"] },
           ],
-          fates: [{ kind: "edited", text: "a_show is replaced", source: ["a_show"], functions: ["a_show"] }],
+          fates: [
+            {
+              kind: "edited",
+              text: "a_show is replaced",
+              source: ["a_show"],
+              functions: [{ id: "fn-1", name: "a_show", object: "vmlinux", unit: "fs/a.c" }],
+            },
+          ],
         },
       ],
     },
