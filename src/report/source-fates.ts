@@ -79,7 +79,13 @@ class FateTeller {
     }
     fates.push(...this.#carriedData(path, hunk, lines));
     if (fates.length > 0) return fates;
-    return this.#byLines(path, hunk) ?? [ofDeclarations(path, hunk, lines)];
+    const byLines = this.#byLines(path, hunk);
+    if (byLines !== undefined) return byLines;
+    if (names.size === 0) return [ofDeclarations(path, hunk, lines)];
+    const list = [...names].join(", ");
+    return [
+      plain("unknown", `nothing named ${list} is in the units that were compared: not built, or made by a macro`),
+    ];
   }
 
   /** Units that the code of a file may be in: its own, or any for a file that others include. */
@@ -111,7 +117,9 @@ class FateTeller {
       fates.push(this.#fate("new", `${name} is new and ${comes} with the module`, [name], brought));
     }
     if (users.length > 0) fates.push(...this.#inlinedIn(`${name} is part of`, name, users));
-    return fates.length > 0 ? fates : [this.#withoutChange(path, name)];
+    if (fates.length > 0) return fates;
+    const other = this.#withoutChange(path, name);
+    return other === undefined ? [] : [other];
   }
 
   /** Changed functions into which the compiler has put one of the source. */
@@ -147,7 +155,7 @@ class FateTeller {
   }
 
   /** A function of which no changed code tells. */
-  #withoutChange(path: string, name: string): Fate {
+  #withoutChange(path: string, name: string): Fate | undefined {
     const plans = this.#plansOf(path);
     for (const { changes } of plans) {
       const section = changes.ranAtBoot.get(name);
@@ -160,11 +168,8 @@ class FateTeller {
         ) || [original, patched].some((unit) => [...inlinedFunctions(unit).values()].some((set) => set.has(name))),
     );
     if (isThere) return plain("unchanged", `${name} has the same code as before in this kernel`, name);
-    if (plans.length === 0) return plain("unknown", `nothing was compiled, so it is not known what becomes of ${name}`);
-    const isKnown = plans.some(({ patched }) => inlinedFunctions(patched).size > 0);
-    return isKnown
-      ? plain("unchanged", `no code of this kernel is made of ${name} in the units that were compared`, name)
-      : plain("unknown", `the objects do not tell where the code of ${name} is`, name);
+    // A macro makes functions of other names, and what is not configured is not there.
+    return undefined;
   }
 
   /** Lines that are in no function that can be seen in the source, such as one that a macro makes: their numbers in the objects tell. */

@@ -122,6 +122,19 @@ describe("new functions", () => {
   });
 });
 
+test("a function with a name of capitals is one, and what a macro makes is not told by its head", async () => {
+  const capitals = (extra: string): string => `static inline int *PART(int *v)\n{\n${extra}\treturn v + 1;\n}\n`;
+  const user = show("\tv += *PART(&v);\n\ttake(v);\n");
+  const inlined = await fatesOf([
+    { path: "fs/a.c", before: capitals("") + user, after: capitals("\ttake(*v);\n") + user },
+  ]);
+  expect(textsOf(inlined, "fs/a.c")).toEqual(["inlined: PART is part of show, which is replaced"]);
+  const made = (body: string): string =>
+    `#define define_it(name) int name##_made(int v)\ndefine_it(it)\n{\n\t${body}\n\treturn v;\n}\n`;
+  const changes = await fatesOf([{ path: "fs/b.c", before: made("take(v);"), after: made("take(v + 4);") }]);
+  expect(textsOf(changes, "fs/b.c")).toEqual(["edited: code of these lines is in it_made, which is replaced"]);
+});
+
 test("a function that the patch deletes is not said to be in force", async () => {
   const gone = "static inline int gone(int v)\n{\n\treturn take(v * 3);\n}\n\n";
   const before = gone + gap + show("\tv += gone(v);\n");
