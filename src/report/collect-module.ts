@@ -1,5 +1,6 @@
 import { TargetObjects } from "../build/resolve/target-objects.ts";
 import { type VerifyOptions, type VerifyResult, verifyModule } from "../build/verify.ts";
+import { coldParent } from "../diff/names.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { findTargetKernel } from "../kernel/find.ts";
@@ -14,6 +15,7 @@ import { KmendError } from "../support/errors.ts";
 import { codeViewOfLines } from "./code-view.ts";
 import { countsOf, withAttention } from "./collect-build.ts";
 import { moduleCode, shippedCode } from "./linked-code.ts";
+import { broughtItems, ContentReader } from "./module-contents.ts";
 import { moduleMapOf } from "./module-map.ts";
 import { patchHunksOf } from "./patch-text.ts";
 import { quoted } from "./repetition.ts";
@@ -39,6 +41,7 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
   const { verified, problem } = await verifiedAgain(question, manifest);
   const shown = await functionsOf(module, verified === undefined ? undefined : await kernelOf(question, module));
   const functions = shown.map((one): ReportedFunction => {
+    if (one.change === "new") return one;
     const item = verified?.items.find(
       ({ kind, name, object, sympos }) =>
         kind === "function" && name === one.name && object === one.object && sympos === one.sympos,
@@ -155,6 +158,7 @@ async function functionsOf(
   });
   await unit?.arch.loadDisassembler();
   const functions: ReportedFunction[] = [];
+  const replacing = new Set<UnitObject["atoms"][number]>();
   for (const [index, { object, name, sympos, section, offset }] of functionsInForce(elf).entries()) {
     const listed = manifest?.functions.find(
       (one) => one.name === name && one.object === object && one.sympos === sympos,
@@ -162,6 +166,7 @@ async function functionsOf(
     const atom = unit?.atoms.find(
       (one) => one.section.index === section && offset >= one.start && offset < one.end && one.kind === "function",
     );
+    if (atom !== undefined) replacing.add(atom);
     functions.push({
       id: `fn-${index + 1}`,
       name,
@@ -176,6 +181,17 @@ async function functionsOf(
       proof: null,
       inlined: [],
       state: null,
+    });
+  }
+  const brought = unit === undefined || manifest === null ? [] : broughtItems(unit, new ContentReader(unit));
+  for (const { name, what, atom, isOfGlue } of brought) {
+    if (what !== "function" || isOfGlue || replacing.has(atom) || coldParent(name) !== undefined) continue;
+    const lines = unit === undefined ? undefined : moduleCode(unit, atom);
+    functions.push({
+      ...{ id: `fn-${functions.length + 1}`, name, object: "this module", unit: "", sympos: 0, change: "new" },
+      ...{ proven: null, reason: "", bytes: { shipped: null, patched: atom.end - atom.start } },
+      code: lines === undefined ? null : codeViewOfLines([], lines),
+      ...{ proof: null, inlined: [], state: null },
     });
   }
   return functions;
@@ -201,7 +217,7 @@ async function codeOf(
 
 function graphOf(functions: readonly ReportedFunction[], symbols: ReviewReport["symbols"]): ReviewReport["graph"] {
   const changed = functions.map(
-    ({ name, object }) => ({ id: `${object}:${name}`, name, object, kind: "changed", mark: null }) as const,
+    ({ name, object, change }) => ({ id: `${object}:${name}`, name, object, kind: change, mark: null }) as const,
   );
   const named = new Set(changed.map(({ id }) => id));
   const reached = symbols

@@ -53,6 +53,18 @@ test("a module of another tool was not looked for in a kernel", async () => {
   expect(texts).not.toContain("not found");
 });
 
+test("functions that a module brings itself are shown as new", async () => {
+  const brings = [{ name: "helper", kind: "function" as const, bytes: [0x90, 0xc3] }];
+  const module = patchFile(mkdtempSync(join(folder, "own-")), { name: "livepatch-a", brings });
+  const { verdict, functions } = await collectModuleReport({
+    ...{ module, subject: { kind: "module", files: ["a.ko"] }, image },
+  });
+  expect(verdict.functions).toEqual({ changed: 1, new: 1, proven: 0 });
+  expect(functions.find(({ name }) => name === "helper")).toMatchObject({
+    ...{ change: "new", proven: null, object: "this module", bytes: { shipped: null, patched: 2 } },
+  });
+});
+
 test("an update is shown with the patch that it carries", async () => {
   const { path } = await sampleUpdate(folder, { id: "abc" });
   const { exitCode, stdout, stderr } = await kmend("report", path, "--image", image, "--json");
