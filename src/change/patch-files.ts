@@ -138,13 +138,16 @@ export async function applyPatches(
       for (const path of [file.old, file.new])
         if (path !== null) await copyFromTree(path, touched, tree, work, earlier);
     }
+    const before = await Promise.all(patch.files.map((file) => anyThere(file, work)));
     try {
       notes.push(...(await applyOne(patch, work, options)));
     } catch (error) {
       throw (await wrongStripLevel(error, patch, tree)) ?? error;
     }
-    for (const file of patch.files)
+    for (const [index, file] of patch.files.entries()) {
       for (const path of [file.old, file.new]) if (path !== null) await requirePlain(work, path, "the patch");
+      if (before[index] === false && !(await anyThere(file, work))) throw otherName(patch.name, file);
+    }
   }
   const files: ChangedFile[] = [];
   for (const path of [...touched].sort()) {
@@ -158,6 +161,24 @@ export async function applyPatches(
     patches: patches.map(({ name, content }) => ({ name: basename(name), sha256: sha256(content) })),
     notes,
   };
+}
+
+type NamesOfFile = PatchFile["files"][number];
+
+function anyThere({ old, new: fresh }: NamesOfFile, folder: string): Promise<boolean> {
+  const there = [old, fresh].map((path) => path !== null && exists(join(folder, path)));
+  return Promise.all(there).then((found) => found.includes(true));
+}
+
+/** patch(1) ends the name of a file at a blank, so it makes another file than the one that the patch names. */
+function otherName(patch: string, { old, new: fresh }: NamesOfFile): KmendError {
+  return new KmendError({
+    code: "PATCH_PATH",
+    message: `the patch adds ${fresh ?? old}, and patch(1) made no file of that name`,
+    where: patch,
+    why: "it reads a name only up to the first blank, so what the patch says of this file would be lost",
+    hint: "give the file a name without blanks, or leave it out of the patch",
+  });
 }
 
 async function copyFromTree(

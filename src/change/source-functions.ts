@@ -33,13 +33,20 @@ export function sourceFunctions(text: string): SourceFunction[] {
     const name = [...head.matchAll(/(\w+)\s*\(/g)]
       .map(([, word]) => word as string)
       .find((word) => !attributes.test(word));
-    if (name !== undefined && /[a-z]/.test(name)) {
+    if (name !== undefined && (/[a-z]/.test(name) || isTyped(head, name))) {
       found.push({ name, first: first + 1, last: last + 1, text: lines.slice(first, last + 1).join("\n") });
     }
     behind = last + 1;
     at = last;
   }
   return found;
+}
+
+/** A macro makes what has a name of capitals alone, unless a type stands before it. */
+function isTyped(head: string, name: string): boolean {
+  return new RegExp(`(\\*|\\b(void|int|long|bool|char|unsigned|[su](8|16|32|64)|size_t)\\s)\\s*${name}\\s*\\(`).test(
+    head,
+  );
 }
 
 /** The functions of a file before the change whose text the change touches. */

@@ -26,10 +26,14 @@ export function checkedManifest(
     if (lost !== undefined) throw altered(path, lost);
     return { manifest: null, seal: "unsealed" };
   }
-  const seal = sealOfModule(elf, manifest.seal);
+  const seal = sealOfModule(elf, manifest);
   const problem = lost ?? differentFunctions(elf, manifest);
   if (problem !== undefined) throw altered(path, problem);
-  if (seal === "altered") throw altered(path, "its bytes do not have the digest that its manifest gives them");
+  if (seal === "altered") {
+    const missing = `its manifest has no digest of it, and kmend ${manifest.kmend} writes one`;
+    const wrong = "its bytes do not have the digest that its manifest gives them";
+    throw altered(path, manifest.seal === undefined ? missing : wrong);
+  }
   return { manifest, seal };
 }
 

@@ -1,5 +1,6 @@
 import { ElfReader } from "../elf/reader.ts";
 import { sha256 } from "../support/cache.ts";
+import type { Manifest } from "./manifest.ts";
 import { manifestSectionName, readManifest } from "./manifest-note.ts";
 import { signatureMagic } from "./module-signature.ts";
 
@@ -24,17 +25,25 @@ export function sealModule(module: Uint8Array): Uint8Array {
 /** Whether a module file, signed or not, is as it was built. @throws KmendError `MANIFEST_DAMAGED` */
 export function sealOf(file: Uint8Array): Seal {
   const elf = new ElfReader(file);
-  return sealOfModule(elf, readManifest(elf)?.seal);
+  return sealOfModule(elf, readManifest(elf));
 }
 
-/** {@link sealOf} of a module that is read already, with the digest that its manifest gives. */
-export function sealOfModule(elf: ElfReader, seal: string | undefined): Seal {
-  if (seal === undefined) return "unsealed";
+/** {@link sealOf} of a module that is read already, with its manifest. */
+export function sealOfModule(elf: ElfReader, manifest: Pick<Manifest, "seal" | "kmend"> | undefined): Seal {
+  const seal = manifest?.seal;
+  // Whoever changes a module could cut the digest out.
+  if (seal === undefined) return manifest !== undefined && writesSeal(manifest.kmend) ? "altered" : "unsealed";
   const place = sealPlace(elf, seal);
   const module = Uint8Array.from(withoutSignature(elf.file));
   if (place === undefined || place + unsealed.length > module.length) return "altered";
   module.set(Buffer.from(unsealed, "latin1"), place);
   return sha256(module) === seal ? "intact" : "altered";
+}
+
+/** Whether a version of kmend notes the digest of each module that it builds: all from 0.1 on do. */
+function writesSeal(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > 0 || minor >= 1;
 }
 
 /** Offset in the file of the digest's characters. */

@@ -17,10 +17,13 @@ const askedBy: Readonly<Record<Warning["code"], { readonly who: Attention["who"]
 };
 
 /** What attention depends on besides the verdict. */
-export interface AttentionFacts extends Pick<Verdict, "outcome" | "refusals" | "warnings" | "trial" | "adapted"> {
+export interface AttentionFacts
+  extends Pick<Verdict, "outcome" | "file" | "refusals" | "warnings" | "trial" | "adapted"> {
   /** Undefined when there is no module. */
   readonly signed: boolean | undefined;
   readonly keptAddresses: number;
+  /** Why the proof was not repeated. */
+  readonly unchecked?: string | undefined;
   readonly allowedLayouts: readonly string[];
   /** False when the compiler is not the kernel's; undefined when it was not asked. */
   readonly sameCompiler: boolean | undefined;
@@ -33,7 +36,18 @@ export function attentionOf(facts: AttentionFacts): Attention[] {
   const add = (who: Attention["who"], section: SectionId, what: string): void => void list.push({ who, section, what });
   if (refusals.length > 0) add("author", "verdict", `${counted(refusals.length, "refusal")}: change the patch`);
   if (outcome === "failed") add("operator", "verdict", "the module does not fit this kernel: do not load it");
-  if (outcome === "unchecked") add("reviewer", "proof", "the proof was not repeated: the kernel was not found");
+  if (outcome === "unchecked")
+    add(
+      "reviewer",
+      "proof",
+      `the proof was not repeated${facts.unchecked === undefined ? "" : `: ${facts.unchecked}`}`,
+    );
+  if (facts.file === "unsealed")
+    add(
+      "reviewer",
+      "module",
+      "nothing shows whether the file is as it was built: build it again, or compare its digest",
+    );
   if (facts.trial === "failed") add("author", "trial", "the trial failed: find out why before anything else");
   for (const { code, function: name, why } of warnings) {
     const { who, section } = askedBy[code];
@@ -44,7 +58,11 @@ export function attentionOf(facts: AttentionFacts): Attention[] {
   for (const name of facts.allowedLayouts)
     add("reviewer", "types", `the changed layout of ${name} was accepted by hand`);
   if (facts.keptAddresses > 0 && !warnings.some(({ code }) => code === "ADDRESS_KEPT"))
-    add("operator", "module", `${facts.keptAddresses} address(es)} of the module may be kept: it stays in memory`);
+    add(
+      "operator",
+      "module",
+      `${facts.keptAddresses === 1 ? "1 address" : `${facts.keptAddresses} addresses`} of the module may be kept: it stays in memory`,
+    );
   if (facts.sameCompiler === false)
     add("reviewer", "repeat", "the compiler is not the one that built the kernel: only the proof speaks for the code");
   if (facts.signed !== undefined && facts.trial === "none")

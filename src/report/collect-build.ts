@@ -5,6 +5,8 @@ import type { UnitPlan } from "../build/resolve/plan.ts";
 import type { FunctionChange } from "../diff/changes.ts";
 import { inlinedFunctions } from "../diff/inlined-functions.ts";
 import { baseName } from "../diff/names.ts";
+import { sealOf } from "../patch-module/seal.ts";
+import { ExitCode, KmendError } from "../support/errors.ts";
 import type { TryResult } from "../vm/try-types.ts";
 import { attentionOf } from "./attention.ts";
 import { codeViewOf } from "./code-view.ts";
@@ -23,8 +25,9 @@ import { touchedTypesOf } from "./touched-types.ts";
  */
 export async function collectBuildReport(facts: BuildFacts, subject: ReviewReport["subject"]): Promise<ReviewReport> {
   const { session, examination, result } = facts;
-  const files = sourceChangesOf(facts);
-  const functions = await functionsOf(facts);
+  const shown = await functionsOf(facts);
+  const functions = [...shown.values()];
+  const files = sourceChangesOf(facts, (change) => shown.get(change)?.id ?? null);
   const content = result.module === null ? undefined : await readFile(result.module.path);
   const module = content === undefined ? null : moduleMapOf(content);
   const adapted = result.adapted && {
@@ -41,6 +44,7 @@ export async function collectBuildReport(facts: BuildFacts, subject: ReviewRepor
         result.module === null
           ? null
           : { name: result.module.name, sha256: result.module.sha256, bytes: result.module.bytes },
+      file: content === undefined ? null : sealOf(content) === "intact" ? "intact" : "unsealed",
       cves: session.options.cves ?? [],
       functions: countsOf(functions),
       trial: "none",
@@ -71,10 +75,12 @@ export async function collectBuildReport(facts: BuildFacts, subject: ReviewRepor
   });
 }
 
-/** The report with a trial of its module. */
+/** The report with a trial of its module. @throws KmendError `TRIAL_OF_OTHER` (exit 2) for a trial of another module or on another kernel. */
 export function withTrial(report: ReviewReport, tried: TryResult): ReviewReport {
+  requireSameModule(report.verdict, tried);
   const { milliseconds: _here, schema: _one, ...trial } = tried;
-  const shown: Trial = trial;
+  const remarks = tried.sha256 === undefined ? [...trial.remarks, noDigest] : trial.remarks;
+  const shown: Trial = { ...trial, remarks };
   const verdict = { ...report.verdict, trial: tried.verdict };
   const attention = report.verdict.attention.filter(({ section }) => section !== "trial");
   const failed = attentionOf({
@@ -88,12 +94,47 @@ export function withTrial(report: ReviewReport, tried: TryResult): ReviewReport 
   return { ...report, trial: shown, verdict: { ...verdict, attention: [...failed, ...attention] } };
 }
 
-const nothingMore = { signed: undefined, keptAddresses: 0, allowedLayouts: [], sameCompiler: undefined } as const;
+const noDigest =
+  "the trial does not tell the digest of what was tried: it may be another build of a module of this name";
+
+function requireSameModule({ module, kernel }: ReviewReport["verdict"], tried: TryResult): void {
+  const underscored = (name: string): string => name.replaceAll("-", "_");
+  const problem =
+    module === null
+      ? "no module was made"
+      : underscored(tried.module) !== underscored(module.name)
+        ? `the trial is of ${tried.module}, the report of ${module.name}`
+        : tried.kernel !== kernel.release
+          ? `the trial ran on ${tried.kernel}, and the module is for ${kernel.release}`
+          : tried.sha256 !== undefined && tried.sha256 !== module.sha256
+            ? "the module that was tried has another digest"
+            : undefined;
+  if (problem === undefined) return;
+  throw new KmendError({
+    code: "TRIAL_OF_OTHER",
+    message: `the trial is not one of this module: ${problem}`,
+    why: "its verdict says nothing about what the report shows",
+    hint: "kmend try MODULE --json > trial.json tries the very module",
+    exitCode: ExitCode.usage,
+  });
+}
+
+const nothingMore = {
+  signed: undefined,
+  keptAddresses: 0,
+  unchecked: undefined,
+  allowedLayouts: [],
+  sameCompiler: undefined,
+} as const;
 
 /** Fills in who has to look at what. */
 export function withAttention(
   report: ReviewReport,
-  further: { readonly allowedLayouts: readonly string[]; readonly sameCompiler: boolean | undefined },
+  further: {
+    readonly allowedLayouts: readonly string[];
+    readonly sameCompiler: boolean | undefined;
+    readonly unchecked?: string | undefined;
+  },
 ): ReviewReport {
   const { verdict, module } = report;
   const attention = attentionOf({ ...verdict, ...further, ...ofModule(module) });
@@ -110,13 +151,17 @@ export function countsOf(functions: readonly ReportedFunction[]): ReviewReport["
   return {
     changed: changed.length,
     new: functions.length - changed.length,
-    proven: changed.filter(({ proven }) => proven).length,
+    proven: changed.filter(({ proven }) => proven === true).length,
   };
 }
 
-async function functionsOf({ session, examination, result }: BuildFacts): Promise<ReportedFunction[]> {
+async function functionsOf({
+  session,
+  examination,
+  result,
+}: BuildFacts): Promise<Map<FunctionChange, ReportedFunction>> {
   const texts = new SourceTexts(session.context.tree.path, session.change.files);
-  const functions: ReportedFunction[] = [];
+  const functions = new Map<FunctionChange, ReportedFunction>();
   for (const plan of examination.plans) {
     const reader = new StateReader(plan);
     const carried = new Set(plan.selection.atoms);
@@ -126,7 +171,8 @@ async function functionsOf({ session, examination, result }: BuildFacts): Promis
         ({ name, unit, object }) =>
           name === change.atom.name && unit === plan.pair.source && object === plan.pair.object,
       );
-      if (built !== undefined) functions.push(await reported(change, plan, built, reader, texts, functions.length));
+      if (built !== undefined)
+        functions.set(change, await reported(change, plan, built, reader, texts, functions.size));
     }
   }
   return functions;
@@ -150,7 +196,7 @@ async function reported(
     unit: built.unit,
     sympos,
     change: kind,
-    proven,
+    proven: kind === "new" ? null : proven,
     reason,
     bytes: { shipped: original === undefined ? null : original.end - original.start, patched: atom.end - atom.start },
     code: await codeViewOf(change, plan, texts),

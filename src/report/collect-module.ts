@@ -1,5 +1,6 @@
 import { TargetObjects } from "../build/resolve/target-objects.ts";
 import { type VerifyOptions, type VerifyResult, verifyModule } from "../build/verify.ts";
+import { coldParent } from "../diff/names.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { ElfFormatError } from "../elf/format-error.ts";
 import { findTargetKernel } from "../kernel/find.ts";
@@ -14,6 +15,7 @@ import { KmendError } from "../support/errors.ts";
 import { codeViewOfLines } from "./code-view.ts";
 import { countsOf, withAttention } from "./collect-build.ts";
 import { moduleCode, shippedCode } from "./linked-code.ts";
+import { broughtItems, ContentReader } from "./module-contents.ts";
 import { moduleMapOf } from "./module-map.ts";
 import { patchHunksOf } from "./patch-text.ts";
 import { quoted } from "./repetition.ts";
@@ -39,15 +41,19 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
   const { verified, problem } = await verifiedAgain(question, manifest);
   const shown = await functionsOf(module, verified === undefined ? undefined : await kernelOf(question, module));
   const functions = shown.map((one): ReportedFunction => {
+    if (one.change === "new") return one;
     const item = verified?.items.find(
-      ({ kind, name, object }) => kind === "function" && name === one.name && object === one.object,
+      ({ kind, name, object, sympos }) =>
+        kind === "function" && name === one.name && object === one.object && sympos === one.sympos,
     );
     const reason = item?.problem ?? "";
-    return { ...one, proven: item !== undefined && item.problem === null, reason };
+    return { ...one, proven: verified === undefined ? null : item?.problem === null, reason };
   });
   const file = question.subject.files[0] ?? "";
   const symbols = (manifest?.symbols ?? []).map(({ name, object, sympos }) => {
-    const item = verified?.items.find((each) => each.kind === "symbol" && each.name === name && each.object === object);
+    const item = verified?.items.find(
+      (each) => each.kind === "symbol" && each.name === name && each.object === object && each.sympos === sympos,
+    );
     const proof = item === undefined ? "not looked at" : (item.problem ?? "found again where it was");
     return { name, object, sympos, proof };
   });
@@ -58,13 +64,14 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
       outcome: verified === undefined ? "unchecked" : verified.outcome,
       kernel: manifest?.kernel ?? { release: module.release, buildId: "" },
       module: { name: module.name, sha256: module.sha256, bytes: content.length },
+      file: manifest === null ? "unsealed" : module.seal,
       cves: manifest?.cves ?? [],
       functions: countsOf(functions),
       trial: "none",
       refusals: [],
       warnings: [],
       notes: [
-        ...(problem === undefined ? [] : [problem]),
+        ...(problem === undefined || manifest === null ? [] : [`the proof was not repeated: ${problem}`]),
         ...(manifest === null
           ? ["the module has no manifest: another tool made it, and nothing says what it was built from"]
           : []),
@@ -95,7 +102,11 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
       ],
     },
   };
-  return withAttention(report, { allowedLayouts: manifest?.allowedLayouts ?? [], sameCompiler: undefined });
+  return withAttention(report, {
+    allowedLayouts: manifest?.allowedLayouts ?? [],
+    sameCompiler: undefined,
+    unchecked: problem,
+  });
 }
 
 /** The proof once more; without its kernel there is none, and the report says so. */
@@ -103,13 +114,13 @@ async function verifiedAgain(
   { subject: _subject, patch: _patch, ...question }: ModuleQuestion,
   manifest: Manifest | null,
 ): Promise<{ readonly verified?: VerifyResult; readonly problem?: string }> {
-  if (manifest === null) return {};
+  if (manifest === null) return { problem: "the module has no manifest that it could be repeated from" };
   try {
     return { verified: await verifyModule(question) };
   } catch (error) {
     question.signal?.throwIfAborted();
     if (!(error instanceof KmendError)) throw error;
-    return { problem: `the proof was not repeated: ${error.message}` };
+    return { problem: error.message };
   }
 }
 
@@ -147,6 +158,7 @@ async function functionsOf(
   });
   await unit?.arch.loadDisassembler();
   const functions: ReportedFunction[] = [];
+  const replacing = new Set<UnitObject["atoms"][number]>();
   for (const [index, { object, name, sympos, section, offset }] of functionsInForce(elf).entries()) {
     const listed = manifest?.functions.find(
       (one) => one.name === name && one.object === object && one.sympos === sympos,
@@ -154,6 +166,7 @@ async function functionsOf(
     const atom = unit?.atoms.find(
       (one) => one.section.index === section && offset >= one.start && offset < one.end && one.kind === "function",
     );
+    if (atom !== undefined) replacing.add(atom);
     functions.push({
       id: `fn-${index + 1}`,
       name,
@@ -161,13 +174,24 @@ async function functionsOf(
       unit: listed?.unit ?? "",
       sympos,
       change: "changed",
-      proven: false,
+      proven: null,
       reason: "",
       bytes: { shipped: listed?.bytes ?? null, patched: atom === undefined ? null : atom.end - atom.start },
       code: unit === undefined ? null : await codeOf(unit, atom, listed, kernel),
       proof: null,
       inlined: [],
       state: null,
+    });
+  }
+  const brought = unit === undefined || manifest === null ? [] : broughtItems(unit, new ContentReader(unit));
+  for (const { name, what, atom, isOfGlue } of brought) {
+    if (what !== "function" || isOfGlue || replacing.has(atom) || coldParent(name) !== undefined) continue;
+    const lines = unit === undefined ? undefined : moduleCode(unit, atom);
+    functions.push({
+      ...{ id: `fn-${functions.length + 1}`, name, object: "this module", unit: "", sympos: 0, change: "new" },
+      ...{ proven: null, reason: "", bytes: { shipped: null, patched: atom.end - atom.start } },
+      code: lines === undefined ? null : codeViewOfLines([], lines),
+      ...{ proof: null, inlined: [], state: null },
     });
   }
   return functions;
@@ -193,7 +217,7 @@ async function codeOf(
 
 function graphOf(functions: readonly ReportedFunction[], symbols: ReviewReport["symbols"]): ReviewReport["graph"] {
   const changed = functions.map(
-    ({ name, object }) => ({ id: `${object}:${name}`, name, object, kind: "changed", mark: null }) as const,
+    ({ name, object, change }) => ({ id: `${object}:${name}`, name, object, kind: change, mark: null }) as const,
   );
   const named = new Set(changed.map(({ id }) => id));
   const reached = symbols

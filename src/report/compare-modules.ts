@@ -1,10 +1,13 @@
 import { type AlignedInstruction, instructionsOf } from "../build/explain/explain.ts";
+import type { Atom } from "../diff/atoms.ts";
+import { specialSections } from "../diff/special-sections.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
-import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
+import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { codeViewOfLines } from "./code-view.ts";
 import { moduleCode } from "./linked-code.ts";
+import { type BroughtItem, broughtItems, ContentReader, isDescription, sectionContents } from "./module-contents.ts";
 import { type ModuleMap, moduleMapOf } from "./module-map.ts";
 import type { Before, CodeView } from "./report-types.ts";
 
@@ -13,13 +16,17 @@ export interface ModuleComparison {
   readonly schema: 1;
   readonly old: ComparedModule;
   readonly new: ComparedModule;
-  readonly sameKernel: boolean;
+  /** Null where one of them does not say for which build it was made. */
+  readonly sameKernel: boolean | null;
   readonly functions: readonly ComparedFunction[];
+  /** Variables and constants that the modules bring. */
+  readonly data: readonly ComparedData[];
   /** Source patches, by digest. */
   readonly patches: readonly Before[];
   readonly cves: readonly Before[];
   /** Symbols of the kernel that are reached by livepatch relocations. */
   readonly symbols: readonly Before[];
+  /** Loaded sections whose content differs, with what their relocations name; bytes in each module. */
   readonly sections: readonly { readonly name: string; readonly old: number; readonly new: number }[];
   /** What the person who replaces the one by the other should know. */
   readonly remarks: readonly string[];
@@ -37,18 +44,29 @@ export interface ComparedModule {
   readonly afterUnload: string;
 }
 
-/** `added`: only the new module replaces it; `dropped`: only the old one does; `changed`: both do, by different code. */
+/** `added`: only the new module has it; `dropped`: only the old one does; `changed`: both do, with different content. */
 export interface ComparedFunction {
   readonly name: string;
+  /** `vmlinux`, a module, or `this module` for a function that it brings. */
   readonly object: string;
   readonly unit: string;
+  /** Whether it stands in place of one of the kernel's, or only others of the module use it. */
+  readonly role: "replaces" | "brings";
   readonly kind: "added" | "dropped" | "changed" | "same";
   /** Old code and new code of what changed. */
   readonly code: CodeView | null;
 }
 
+/** A variable or constant with a name. */
+export interface ComparedData {
+  readonly name: string;
+  readonly what: "variable" | "constant";
+  readonly section: string;
+  readonly kind: ComparedFunction["kind"];
+}
+
 /**
- * Compares two patch modules function by function.
+ * Compares two patch modules: functions that they put in force, everything else that they bring by name, and the content of their loaded sections.
  * @param files their names, for the page.
  * @throws KmendError `NOT_A_PATCH_MODULE`, `MANIFEST_DAMAGED`, `MODULE_ALTERED`.
  */
@@ -58,33 +76,48 @@ export async function compareModules(
   files: readonly [string, string],
 ): Promise<ModuleComparison> {
   const [old, fresh] = [await open(before), await open(after)];
+  const pairs = pairsOf(old, fresh);
   const functions: ComparedFunction[] = [];
-  const names = new Map([...old.functions, ...fresh.functions]);
-  for (const key of [...names.keys()].sort()) {
-    const [was, is] = [old.functions.get(key), fresh.functions.get(key)];
-    const { name, object } = names.get(key) as InForce;
-    const manifest = is === undefined ? old.module.manifest : fresh.module.manifest;
-    const unit = manifest?.functions.find((one) => one.name === name && one.object === object)?.unit ?? "";
-    if (was === undefined || is === undefined) {
-      functions.push({ name, object, unit, kind: was === undefined ? "added" : "dropped", code: null });
+  const data: ComparedData[] = [];
+  const told = new Set<string>();
+  for (const { was, is } of pairs) {
+    const { name, what, atom, inForce } = (is ?? was) as Item;
+    const kind = was === undefined ? "added" : is === undefined ? "dropped" : undefined;
+    const isSame = was?.content === is?.content;
+    if (kind !== undefined || !isSame)
+      for (const one of [was, is]) if (one !== undefined) told.add(one.atom.section.name);
+    if (what !== "function") {
+      data.push({ name, what, section: atom.section.name, kind: kind ?? (isSame ? "same" : "changed") });
       continue;
     }
-    const code = codeViewOfLines(await linesOf(old, was, before), await linesOf(fresh, is, after));
+    const code =
+      was === undefined || is === undefined
+        ? null
+        : codeViewOfLines(await linesOf(old, was, before), await linesOf(fresh, is, after));
+    const isChanged = !isSame || (code?.differing ?? 0) > 0;
     functions.push({
-      name,
-      object,
-      unit,
-      kind: code.differing > 0 ? "changed" : "same",
-      code: code.differing > 0 ? code : null,
+      name: inForce?.name ?? name,
+      object: inForce?.object ?? "this module",
+      unit: unitOf(is === undefined ? old : fresh, inForce),
+      role: inForce === undefined ? "brings" : "replaces",
+      kind: kind ?? (isChanged ? "changed" : "same"),
+      code: isChanged ? code : null,
     });
   }
   const [left, right] = [describe(old, files[0]), describe(fresh, files[1])];
+  const sections = sectionsOf(old, fresh);
+  // Tables about the code follow it.
+  const following = new Set(functions.some(({ kind }) => kind !== "same") ? tables : []);
+  const unexplained = sections
+    .map(({ name }) => name)
+    .filter((name) => !told.has(name) && !isDescription(name) && !following.has(name));
   return {
     schema: 1,
     old: left,
     new: right,
-    sameKernel: left.kernel.release === right.kernel.release && left.kernel.buildId === right.kernel.buildId,
+    sameKernel: sameKernel(left, right),
     functions,
+    data,
     patches: beside(old, fresh, ({ module }) =>
       (module.manifest?.patches ?? []).map(({ name, sha256 }) => `${name} (${sha256.slice(0, 12)})`),
     ),
@@ -92,16 +125,59 @@ export async function compareModules(
     symbols: beside(old, fresh, ({ map }) =>
       map.relocations.flatMap(({ object, symbols }) => symbols.map((name) => `${object}: ${name}`)),
     ),
-    sections: sectionsOf(old.map, fresh.map),
-    remarks: remarksOf(left, right, functions),
+    sections,
+    remarks: remarksOf(left, right, functions, unexplained),
   };
+}
+
+function sameKernel({ kernel: old }: ComparedModule, { kernel: fresh }: ComparedModule): boolean | null {
+  if (old.release !== fresh.release) return false;
+  return old.buildId === "" || fresh.buildId === "" ? null : old.buildId === fresh.buildId;
+}
+
+const tables = specialSections.map(({ table }) => table);
+
+/** Something of a module that is compared. */
+interface Item extends BroughtItem {
+  readonly inForce: InForce | undefined;
+}
+
+interface Pair {
+  readonly was: Item | undefined;
+  readonly is: Item | undefined;
+}
+
+/** What stands for the same thing in both modules: of several with one name those of equal content first, and the others in their order. */
+function pairsOf(old: Opened, fresh: Opened): Pair[] {
+  const names = [...new Set([...old.items.keys(), ...fresh.items.keys()])].sort();
+  return names.flatMap((name): Pair[] => {
+    const rest = [...(fresh.items.get(name) ?? [])];
+    const take = (index: number): Item | undefined => (index < 0 ? undefined : rest.splice(index, 1)[0]);
+    const pairs = (old.items.get(name) ?? []).map((was) => ({
+      was,
+      is: take(rest.findIndex(({ content }) => content === was.content)),
+    }));
+    const whole = pairs.map(({ was, is }) => ({ was, is: is ?? take(0) }));
+    return [...whole, ...rest.map((is) => ({ was: undefined, is }))].filter(
+      ({ was, is }) => !(was?.content === is?.content && (is ?? was)?.isOfGlue === true),
+    );
+  });
+}
+
+function unitOf({ module }: Opened, inForce: InForce | undefined): string {
+  if (inForce === undefined) return "";
+  const { name, object, sympos } = inForce;
+  const listed = module.manifest?.functions ?? [];
+  return listed.find((one) => one.name === name && one.object === object && one.sympos === sympos)?.unit ?? "";
 }
 
 interface Opened {
   readonly module: PatchModule;
   readonly map: ModuleMap;
   readonly unit: UnitObject;
-  readonly functions: ReadonlyMap<string, InForce>;
+  /** By what tells which of them stand for the same. */
+  readonly items: ReadonlyMap<string, readonly Item[]>;
+  readonly contents: ReadonlyMap<string, string>;
 }
 
 async function open(path: string): Promise<Opened> {
@@ -109,19 +185,29 @@ async function open(path: string): Promise<Opened> {
   const module = readPatchModule(path, content);
   const unit = await readUnitObject(content);
   await unit.arch.loadDisassembler();
-  const functions = functionsInForce(module.elf).map(
-    (one) => [`${one.object} ${one.name} ${one.sympos}`, one] as const,
-  );
-  return { module, map: moduleMapOf(content), unit, functions: new Map(functions) };
+  const items = new Map<string, Item[]>();
+  const add = (key: string, item: Item): void => void items.set(key, [...(items.get(key) ?? []), item]);
+  const reader = new ContentReader(unit);
+  const placed = new Set<Atom>();
+  for (const inForce of functionsInForce(module.elf)) {
+    const { object, name, sympos, section, offset } = inForce;
+    const holds = ({ section: { index }, start, end }: Atom): boolean =>
+      index === section && offset >= start && offset < end;
+    const here = unit.atoms.filter(holds);
+    const atom = here.find(({ kind }) => kind === "function") ?? here[0];
+    if (atom === undefined) throw notAPatchModule(path, `there is no code where its table has ${name}`);
+    placed.add(atom);
+    const content = reader.contentOf(atom);
+    add(`1 ${object} ${name} ${sympos}`, { name, what: "function", atom, content, isOfGlue: false, inForce });
+  }
+  for (const item of broughtItems(unit, reader))
+    if (!placed.has(item.atom)) add(`2 ${item.what} ${item.name}`, { ...item, inForce: undefined });
+  return { module, map: moduleMapOf(content), unit, items, contents: sectionContents(module.elf) };
 }
 
-async function linesOf({ unit }: Opened, { section, offset }: InForce, path: string): Promise<AlignedInstruction[]> {
-  const atom = unit.atoms.find(
-    (one) => one.kind === "function" && one.section.index === section && offset >= one.start && offset < one.end,
-  );
+async function linesOf({ unit }: Opened, { atom }: Item, path: string): Promise<AlignedInstruction[]> {
   // What kmend disassembles itself goes by the names that the kernel finds; those of livepatch symbols have positions.
-  const own = atom === undefined ? undefined : moduleCode(unit, atom);
-  return own ?? instructionsOf(unit, atom, path);
+  return moduleCode(unit, atom) ?? instructionsOf(unit, atom, path);
 }
 
 function describe({ module, map }: Opened, file: string): ComparedModule {
@@ -138,28 +224,40 @@ function beside(old: Opened, fresh: Opened, list: (of: Opened) => readonly strin
     .map((what) => ({ what, before: left.has(what), after: right.has(what) }));
 }
 
-function sectionsOf(old: ModuleMap, fresh: ModuleMap): ModuleComparison["sections"] {
+function sectionsOf(old: Opened, fresh: Opened): ModuleComparison["sections"] {
   const sizes = ({ sections }: ModuleMap): Map<string, number> => {
     const map = new Map<string, number>();
     for (const { name, bytes, isLoaded } of sections) if (isLoaded) map.set(name, (map.get(name) ?? 0) + bytes);
     return map;
   };
-  const [left, right] = [sizes(old), sizes(fresh)];
-  return [...new Set([...left.keys(), ...right.keys()])]
-    .map((name) => ({ name, old: left.get(name) ?? 0, new: right.get(name) ?? 0 }))
-    .filter((one) => one.old !== one.new);
+  const [left, right] = [sizes(old.map), sizes(fresh.map)];
+  return [...new Set([...old.contents.keys(), ...fresh.contents.keys()])]
+    .filter((name) => old.contents.get(name) !== fresh.contents.get(name))
+    .map((name) => ({ name, old: left.get(name) ?? 0, new: right.get(name) ?? 0 }));
 }
 
-function remarksOf(old: ComparedModule, fresh: ComparedModule, functions: readonly ComparedFunction[]): string[] {
-  const dropped = functions.filter(({ kind }) => kind === "dropped").map(({ name }) => name);
+function remarksOf(
+  old: ComparedModule,
+  fresh: ComparedModule,
+  functions: readonly ComparedFunction[],
+  unexplained: readonly string[],
+): string[] {
+  const dropped = functions
+    .filter(({ kind, role }) => kind === "dropped" && role === "replaces")
+    .map(({ name }) => name);
+  const same = sameKernel(old, fresh);
   return [
-    ...(old.kernel.buildId === fresh.kernel.buildId
-      ? []
-      : ["they are for different builds of the kernel: the one cannot replace the other"]),
+    ...(same === false ? ["they are for different builds of the kernel: the one cannot replace the other"] : []),
+    ...(same === null
+      ? ["one of them does not say for which build of the kernel it was made: whether it is the same is not known"]
+      : []),
+    ...(unexplained.length > 0
+      ? [`content differs that no function or variable listed here explains, in ${unexplained.join(", ")}`]
+      : []),
     ...(fresh.replacesAll === false ? ["the new module is stacked: it leaves the old one active"] : []),
     ...(fresh.replacesAll === true && dropped.length > 0
       ? [`with the new module the kernel's own code runs again for ${dropped.join(", ")}`]
       : []),
-    ...(old.signed && !fresh.signed ? ["the old module is signed, and the new one is not"] : []),
+    ...(old.signed && !fresh.signed ? ["the old module has a signature attached, and the new one has none"] : []),
   ];
 }

@@ -48,7 +48,8 @@ function addChanged(graph: GraphDraft, { plan, selection }: ResolvedUnit): void 
 }
 
 function addInlined(graph: GraphDraft, { source, functions }: Fate): void {
-  for (const name of source) for (const holder of functions) graph.inlined(name, coldParent(holder) ?? holder);
+  for (const name of source)
+    for (const holder of functions) graph.inlined(name, coldParent(holder.name) ?? holder.name, holder.object);
 }
 
 /** Functions of the same unit with calls of the changed ones. */
@@ -115,8 +116,8 @@ class GraphDraft {
     this.#edge(this.node(name, object, "caller", mark), to, "calls");
   }
 
-  inlined(name: string, holder: string): void {
-    const to = [...this.#nodes.values()].find((node) => node.name === holder)?.id;
+  inlined(name: string, holder: string, object: string): void {
+    const to = this.#changed(holder, object);
     if (to === undefined) return;
     this.#edge(this.node(name, "source", "inlined", null), to, "inlined");
   }

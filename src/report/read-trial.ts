@@ -10,6 +10,7 @@ const shape = {
   verdict: z.enum(["passed", "failed"]),
   kernel: z.string(),
   module: z.string(),
+  sha256: z.optional(z.string().check(z.regex(/^[0-9a-f]{64}$/))),
   staysInMemory: z.boolean(),
   transitionMilliseconds: z.nullable(z.number()),
   probes: z.array(

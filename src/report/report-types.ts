@@ -46,6 +46,8 @@ export interface Verdict {
   readonly outcome: "built" | "unchanged" | "refused" | "proven" | "failed" | "unchecked";
   readonly kernel: { readonly release: string; readonly buildId: string };
   readonly module: { readonly name: string; readonly sha256: string; readonly bytes: number } | null;
+  /** Whether the file of the module is as it was built: `unsealed` where nothing shows it; null when there is no module. */
+  readonly file: "intact" | "unsealed" | null;
   readonly cves: readonly string[];
   readonly functions: {
     readonly changed: number;
@@ -119,14 +121,20 @@ export interface Fate {
   /**
    * `edited`: a function of the kernel is replaced; `new`: the module brings a function; `inlined`: its code is in these functions, which are replaced; `carried`:
    * data goes into the module; `lines`: only comments or numbers of lines; `left-out`: this kernel has no code of it; `unchanged`: the code is the same;
-   * `refused`.
+   * `unknown`: what the build found out does not tell; `refused`. Of a refused patch, `edited`, `new`, `inlined` and `carried` say what would be.
    */
-  readonly kind: "edited" | "new" | "inlined" | "carried" | "lines" | "left-out" | "unchanged" | "refused";
+  readonly kind: "edited" | "new" | "inlined" | "carried" | "lines" | "left-out" | "unchanged" | "unknown" | "refused";
   readonly text: string;
   /** Functions of the source that it is about. */
   readonly source: readonly string[];
-  /** Names of the {@link ReviewReport.functions} that it leads to. */
-  readonly functions: readonly string[];
+  /** The functions that it leads to. */
+  readonly functions: readonly FateFunction[];
+}
+
+/** A function that the page may show. */
+export interface FateFunction extends Pick<ReportedFunction, "name" | "object" | "unit"> {
+  /** Its anchor, {@link ReportedFunction.id}; null where the page does not show it. */
+  readonly id: string | null;
 }
 
 /** A function that the module replaces or brings. */
@@ -138,7 +146,8 @@ export interface ReportedFunction {
   readonly unit: string;
   readonly sympos: number;
   readonly change: "changed" | "new";
-  readonly proven: boolean;
+  /** Whether the original is the kernel's; null where it was not looked at, and for a new function, which has none. */
+  readonly proven: boolean | null;
   readonly reason: string;
   /** Bytes of the code in the kernel, and in the module. */
   readonly bytes: { readonly shipped: number | null; readonly patched: number | null };

@@ -15,6 +15,8 @@ export interface OpenHunk {
   readonly removed: ReadonlySet<number>;
   /** Numbers that the added lines have in the patched build, whose unchanged lines keep their old ones (src/change/line-marks.ts). */
   readonly added: ReadonlySet<number>;
+  /** Those of {@link added} that an unchanged line has as well: code of such a number may be of the one or of the other. */
+  readonly shared: ReadonlySet<number>;
 }
 
 /** Text of a source file: UTF-8 where it is, else each byte for itself. */
@@ -31,7 +33,7 @@ export function sourceText(content: Uint8Array | null): string {
 export function hunksOf({ path, original, patched }: ChangedFile, refusals: readonly Refusal[]): OpenHunk[] {
   const { hunks } = structuredPatch(path, path, sourceText(original), sourceText(patched), "", "", { context });
   const refused = refusedLines(path, refusals);
-  return hunks.map(({ oldStart, newStart, lines }) => {
+  const open = hunks.map(({ oldStart, newStart, lines }) => {
     const shown: HunkLine[] = [];
     const [removed, added] = [new Set<number>(), new Set<number>()];
     let [before, after, compiled] = [oldStart, newStart, oldStart];
@@ -55,14 +57,18 @@ export function hunksOf({ path, original, patched }: ChangedFile, refusals: read
     }
     return { oldStart, newStart, lines: shown, removed, added };
   });
+  const gone = new Set(open.flatMap(({ removed }) => [...removed]));
+  return open.map((hunk) => ({ ...hunk, shared: new Set([...hunk.added].filter((line) => !gone.has(line))) }));
 }
 
 /** By number of a line of the patched file, what is refused there. */
 function refusedLines(path: string, refusals: readonly Refusal[]): Map<number, string[]> {
   const found = new Map<number, string[]>();
-  for (const { code, what, where, why } of refusals) {
+  for (const { code, what, where, why, unit } of refusals) {
     for (const [, file = "", line = ""] of where.matchAll(/([\w./+-]+\.[chS]):(\d+)/g)) {
       if (file !== path && !path.endsWith(`/${file}`)) continue;
+      // The last part of a path may be that of several files.
+      if (file !== path && unit !== undefined && unit !== path && unit.endsWith(`/${file}`)) continue;
       const number = Number(line);
       found.set(number, [...(found.get(number) ?? []), `${code}: ${what}: ${why}`]);
     }

@@ -10,6 +10,7 @@ import { BtfFormatError } from "../kernel/types/btf-format.ts";
 import { KmendError } from "../support/errors.ts";
 import type { TouchedType, TypeMember, TypeRow } from "./report-types.ts";
 import { hunksOf, sourceText } from "./source-hunks.ts";
+import { sourceTypes } from "./source-lines.ts";
 import { findAggregate, type UsedMembers, usedMembers } from "./used-members.ts";
 
 /** Types that a page shows. */
@@ -73,7 +74,6 @@ function withoutTypes(error: unknown): undefined {
 function rewrittenTypes(file: BuildFacts["session"]["change"]["files"][number]): string[] {
   const names = new Set<string>();
   for (const side of ["original", "patched"] as const) {
-    const lines = sourceText(file[side]).split("\n");
     const changed = new Set(
       hunksOf(file, []).flatMap((hunk) =>
         hunk.lines.flatMap((line) => {
@@ -82,11 +82,9 @@ function rewrittenTypes(file: BuildFacts["session"]["change"]["files"][number]):
         }),
       ),
     );
-    let open: string | undefined;
-    for (const [index, line] of lines.entries()) {
-      open ??= /^(?:typedef )?((?:struct|union) \w+)\s*\{/.exec(line)?.[1];
-      if (open !== undefined && changed.has(index + 1)) names.add(open);
-      if (line.startsWith("}")) open = undefined;
+    for (const { name, first, last } of sourceTypes(sourceText(file[side]))) {
+      const isTouched = [...changed].some((line) => line >= first && line <= last);
+      if (isTouched && !name.startsWith("enum ")) names.add(name);
     }
   }
   return [...names];

@@ -55,6 +55,8 @@ export interface TryResult {
   readonly kernel: string;
   /** Name of the patch module as the kernel knows it. */
   readonly module: string;
+  /** SHA-256 of its file; missing in results of older versions. */
+  readonly sha256?: string | undefined;
   /** True when the module holds itself in memory until the next boot: it was taken out of force, and not unloaded. */
   readonly staysInMemory: boolean;
   /** From the start of the transition to its end; null when it never ended. */

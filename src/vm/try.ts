@@ -100,7 +100,16 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
     });
     const { release } = options.kernel;
     const milliseconds = { ...progress.milliseconds };
-    return { schema: 1, verdict, kernel: release, staysInMemory, ...findings, accelerator, milliseconds };
+    return {
+      schema: 1,
+      verdict,
+      kernel: release,
+      sha256: patch.sha256,
+      staysInMemory,
+      ...findings,
+      accelerator,
+      milliseconds,
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

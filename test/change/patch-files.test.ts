@@ -284,3 +284,8 @@ test("several patches build on each other, and a file that ends as it began is n
   const undone = await apply(plain, plain.replace("-two", "-TWO").replace("+TWO", "+two"));
   expect(undone.files).toEqual([]);
 });
+
+test("a new file whose name patch(1) reads otherwise is not lost", async () => {
+  const added = (path: string): string => `--- /dev/null\n+++ b/${path}\n@@ -0,0 +1 @@\n+int x;\n`;
+  await expect(apply(added("fs/a b.c"))).rejects.toMatchObject({ code: "PATCH_PATH" });
+});

@@ -47,10 +47,21 @@ export interface Wanted {
   readonly cves?: Manifest["cves"];
   /** Lets two builds of one module differ. */
   readonly build?: string;
+  /** Functions, variables and constants that it brings. */
+  readonly brings?: readonly Brought[];
+  /** Version of kmend that its manifest names. */
+  readonly kmend?: string;
   /** Its build id note. */
   readonly note?: Uint8Array;
   /** The modules that it changes, as they were proven. */
   readonly modules?: Manifest["modules"];
+}
+
+/** Something that a patch module brings by name, in a section of its own. */
+export interface Brought {
+  readonly name: string;
+  readonly kind: "function" | "variable" | "constant" | "unnamed";
+  readonly bytes: readonly number[];
 }
 
 /** Writes a patch module that has what a host looks at. @returns its path. */
@@ -74,7 +85,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
   add(".note.gnu.build-id", SectionType.note, note);
   const manifest: Manifest = {
     schema: 1,
-    kmend: "0",
+    kmend: wanted.kmend ?? "0",
     ...(wanted.sealed === false ? {} : { seal: unsealed }),
     kernel: { release: made, buildId: wanted.buildId ?? buildId },
     replace,
@@ -90,6 +101,7 @@ export function patchFile(folder: string, wanted: Wanted): string {
     ...(wanted.removable === undefined ? {} : { removable: wanted.removable }),
     symbols: [],
   };
+  for (const one of wanted.brings ?? []) addBrought(draft, one);
   if (wanted.manifest !== false) {
     draft.sections.push(manifestSection(manifest, true));
     addFunctionTable(draft, manifest.functions);
@@ -99,6 +111,19 @@ export function patchFile(folder: string, wanted: Wanted): string {
   const content = wanted.manifest === false || wanted.sealed === false ? written : sealModule(written);
   writeFileSync(path, wanted.signed ? Buffer.concat([content, Buffer.alloc(12), signatureMagic]) : content);
   return path;
+}
+
+const flagsOf = { function: SectionFlag.execinstr, variable: SectionFlag.write, constant: 0, unnamed: 0 } as const;
+
+function addBrought(draft: ObjectDraft, { name, kind, bytes }: Brought): void {
+  const section = draftSection({
+    ...{ name: `.${kind}.${name}`, type: SectionType.progbits, alignment: 8 },
+    ...{ flags: SectionFlag.alloc | flagsOf[kind], data: Uint8Array.from(bytes) },
+  });
+  draft.sections.push(section);
+  if (kind === "unnamed") return;
+  const type = kind === "function" ? SymbolType.func : SymbolType.object;
+  draft.symbols.push(draftSymbol({ name, section, type, size: bytes.length, binding: Binding.global }));
 }
 
 /** A module that was changed, with a digest as if it had been built so. */

@@ -158,7 +158,7 @@ describe("a patch of several kinds", () => {
 
   test("each hunk says what became of it", () => {
     const fates = report.files.flatMap(({ hunks }) =>
-      hunks.map((hunk) => hunk.fates.map(({ kind, functions }) => [kind, ...functions])),
+      hunks.map((hunk) => hunk.fates.map(({ kind, functions }) => [kind, ...functions.map(({ name }) => name)])),
     );
     expect(fates).toEqual([
       [["inlined", "meminfo_proc_show"]],

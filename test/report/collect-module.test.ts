@@ -1,13 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { collectModuleReport } from "../../src/report/collect-module.ts";
 import { compareModules } from "../../src/report/compare-modules.ts";
 import { renderReport } from "../../src/report/page/document.tsx";
 import type { ReviewReport } from "../../src/report/report-types.ts";
 import { kmend } from "../cli/captured.ts";
-import { patchFile } from "../host/patch-files.ts";
+import { patchFile, type Wanted } from "../host/patch-files.ts";
 import { sampleUpdate } from "../update/sample-update.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-report-"));
@@ -33,6 +33,38 @@ test("a module whose kernel is not found is shown as not held against it", async
   expect(renderReport(await collectModuleReport({ module, subject, image }))).toBe(html);
 });
 
+test("a module whose digest was cut out is altered, and one of an old version is not vouched for", async () => {
+  const subject = { kind: "module", files: ["livepatch-a.ko"] } as const;
+  const made = (kmend: string) =>
+    patchFile(mkdtempSync(join(folder, "cut-")), { name: "livepatch-a", kmend, sealed: false });
+  await expect(collectModuleReport({ module: made("0.1.0"), subject, image })).rejects.toMatchObject({
+    code: "MODULE_ALTERED",
+  });
+  const { verdict } = await collectModuleReport({ module: made("0.0.9"), subject, image });
+  expect(verdict.file).toBe("unsealed");
+  expect(verdict.attention.map(({ section }) => section)).toContain("module");
+});
+
+test("a module of another tool was not looked for in a kernel", async () => {
+  const module = patchFile(mkdtempSync(join(folder, "other-")), { name: "livepatch-a", manifest: false });
+  const { verdict } = await collectModuleReport({ module, subject: { kind: "module", files: ["a.ko"] }, image });
+  const texts = verdict.attention.map(({ what }) => what).join();
+  expect(texts).toContain("no manifest");
+  expect(texts).not.toContain("not found");
+});
+
+test("functions that a module brings itself are shown as new", async () => {
+  const brings = [{ name: "helper", kind: "function" as const, bytes: [0x90, 0xc3] }];
+  const module = patchFile(mkdtempSync(join(folder, "own-")), { name: "livepatch-a", brings });
+  const { verdict, functions } = await collectModuleReport({
+    ...{ module, subject: { kind: "module", files: ["a.ko"] }, image },
+  });
+  expect(verdict.functions).toEqual({ changed: 1, new: 1, proven: 0 });
+  expect(functions.find(({ name }) => name === "helper")).toMatchObject({
+    ...{ change: "new", proven: null, object: "this module", bytes: { shipped: null, patched: 2 } },
+  });
+});
+
 test("an update is shown with the patch that it carries", async () => {
   const { path } = await sampleUpdate(folder, { id: "abc" });
   const { exitCode, stdout, stderr } = await kmend("report", path, "--image", image, "--json");
@@ -49,4 +81,43 @@ test("two modules are compared by the functions that they put in force", async (
   const kinds = Object.fromEntries(functions.map(({ name, kind }) => [name, kind]));
   expect(kinds).toMatchObject({ bar: "dropped", baz: "added" });
   expect(remarks.join()).toContain("the kernel's own code runs again for bar");
+});
+
+describe("two modules whose redirected functions have the same code", () => {
+  const kinds = ["function", "variable", "constant"] as const;
+  const compared = async (before: Wanted["brings"], after: Wanted["brings"], further: Partial<Wanted> = {}) => {
+    const wanted = { name: "livepatch-1", functions: ["foo"] };
+    const old = patchFile(mkdtempSync(join(folder, "old-")), { ...wanted, brings: before ?? [] });
+    const fresh = patchFile(mkdtempSync(join(folder, "new-")), { ...wanted, brings: after ?? [], ...further });
+    return compareModules(old, fresh, ["old.ko", "new.ko"]);
+  };
+
+  test.each(kinds)("a %s that they bring differs, is added, is dropped, and is the same", async (kind) => {
+    const item = (name: string, byte: number) => ({ name, kind, bytes: [byte, 0xc3] });
+    const { functions, data, remarks } = await compared(
+      [item("a_same", 0x90), item("a_changed", 0x90), item("a_dropped", 0x90)],
+      [item("a_same", 0x90), item("a_changed", 0xcc), item("a_added", 0x90)],
+    );
+    const brought = kind === "function" ? functions.filter(({ role }) => role === "brings") : data;
+    expect(Object.fromEntries(brought.map((one) => [one.name, one.kind]))).toEqual({
+      ...{ a_same: "same", a_changed: "changed", a_dropped: "dropped", a_added: "added" },
+    });
+    expect(functions.find(({ name }) => name === "foo")).toMatchObject({ role: "replaces", kind: "same" });
+    expect(remarks).toEqual([]);
+  });
+
+  test("content without a name is named by its section", async () => {
+    const item = (byte: number) => [{ name: "x", kind: "unnamed" as const, bytes: [byte, 0] }];
+    const { sections, remarks } = await compared(item(1), item(2));
+    expect(sections.map(({ name }) => name)).toContain(".unnamed.x");
+    expect(remarks.join()).toContain("in .unnamed.x");
+    expect((await compared(item(1), item(1))).sections).toEqual([]);
+  });
+
+  test("without a build id it is not known whether they are for the same build", async () => {
+    const { sameKernel, remarks } = await compared([], [], { manifest: false });
+    expect(sameKernel).toBeNull();
+    expect(remarks.join()).not.toContain("different builds");
+    expect(remarks.join()).toContain("does not say for which build");
+  });
 });

@@ -8,6 +8,7 @@ export const sampleReport: ReviewReport = {
     outcome: "built",
     kernel: { release: "6.1.0-9-amd64", buildId: "00ff" },
     module: { name: "livepatch-fix", sha256: "ab".repeat(32), bytes: 23_456 },
+    file: "intact",
     cves: ["CVE-2026-12345"],
     functions: { changed: 1, new: 1, proven: 1 },
     trial: "passed",
@@ -49,7 +50,14 @@ export const sampleReport: ReviewReport = {
             { kind: "removed", old: 4, new: null, text: '\tputs("old");', refused: [] },
             { kind: "added", old: null, new: 4, text: '\tputs("new");', refused: ["DATA_CHANGED: limit: it is live"] },
           ],
-          fates: [{ kind: "edited", text: "a_show is replaced", source: ["a_show"], functions: ["a_show"] }],
+          fates: [
+            {
+              kind: "edited",
+              text: "a_show is replaced",
+              source: ["a_show"],
+              functions: [{ id: "fn-1", name: "a_show", object: "vmlinux", unit: "fs/a.c" }],
+            },
+          ],
         },
       ],
     },
@@ -91,7 +99,7 @@ export const sampleReport: ReviewReport = {
       },
     },
     {
-      ...{ id: "fn-2", name: "a_new", object: "vmlinux", unit: "fs/a.c", sympos: 0, change: "new", proven: true },
+      ...{ id: "fn-2", name: "a_new", object: "vmlinux", unit: "fs/a.c", sympos: 0, change: "new", proven: null },
       ...{ reason: "new in this unit", bytes: { shipped: null, patched: 3 }, inlined: [], proof: null, state: null },
       code: {
         differing: 1,

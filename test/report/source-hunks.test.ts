@@ -17,6 +17,8 @@ test("lines have their numbers before and after, and those that the compiler giv
   expect([...(hunk?.removed ?? [])]).toEqual([3]);
   // Lines that the patch leaves alone keep their numbers, so added ones count on from the last of them.
   expect([...(hunk?.added ?? [])]).toEqual([3, 4]);
+  // The second of them has the number of a line that is still there.
+  expect([...(hunk?.shared ?? [])]).toEqual([4]);
 });
 
 test("a refusal stands at the line that it names, and at no other file's", () => {
@@ -28,6 +30,8 @@ test("a refusal stands at the line that it names, and at no other file's", () =>
   expect(lines("a.c:2")).toEqual(["DATA_CHANGED: b: it is live"]);
   expect(lines("fs/a.c:2")).toHaveLength(1);
   expect(lines("other.c:2")).toEqual([]);
+  const ofOther = { ...refusal, where: "a.c:2", unit: "lib/a.c" };
+  expect(hunksOf(file("a\nb\n", "a\nc\n"), [ofOther])[0]?.lines.flatMap(({ refused }) => refused)).toEqual([]);
 });
 
 test("a source that is not UTF-8 is shown byte by byte", () => {

@@ -71,7 +71,9 @@ function FunctionView(props: {
         {change === "new" ? (
           <Badge kind="note">new</Badge>
         ) : (
-          <Badge kind={proven ? "good" : "bad"}>{proven ? "proven" : "not proven"}</Badge>
+          <Badge kind={proven === null ? "warn" : proven ? "good" : "bad"}>
+            {proven === null ? "not compared" : proven ? "proven" : "not proven"}
+          </Badge>
         )}{" "}
         <span class="quiet">
           {object}, {unit}

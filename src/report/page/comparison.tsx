@@ -1,5 +1,6 @@
 import { counted } from "../../support/counted.ts";
 import type { ComparedFunction, ComparedModule, ModuleComparison } from "../compare-modules.ts";
+import { isDescription } from "../module-contents.ts";
 import type { Before, ReportedFunction } from "../report-types.ts";
 import { Listing } from "./code.tsx";
 import { pageOf } from "./document.tsx";
@@ -21,13 +22,19 @@ const kinds: Readonly<
   same: { word: "same code", kind: "plain" },
 };
 
+/** A variable or constant has no code. */
+const dataWords = { ...kinds, same: { word: "same content", kind: "plain" } } as const;
+
 const order: readonly ComparedFunction["kind"][] = ["dropped", "changed", "added", "same"];
 
 function Page({ comparison }: { readonly comparison: ModuleComparison }) {
-  const { old, new: fresh, functions, patches, cves, symbols, sections, remarks, sameKernel } = comparison;
-  const count = (kind: ComparedFunction["kind"]): number => functions.filter((one) => one.kind === kind).length;
+  const { old, new: fresh, functions, data, patches, cves, symbols, sections, remarks, sameKernel } = comparison;
+  const count = (kind: ComparedFunction["kind"]): number =>
+    [...functions, ...data].filter((one) => one.kind === kind).length;
   const sorted = [...functions].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  const sortedData = [...data].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
   const changed = functions.filter(({ code }) => code !== null);
+  const described = sections.filter(({ name }) => isDescription(name)).length;
   return (
     <>
       <a class="skip" href="#main">
@@ -51,16 +58,22 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
         </nav>
         <main id="main" tabIndex={-1}>
           <Part id="summary">
-            <div class={`verdict ${sameKernel ? "good" : "bad"}`}>
+            <div class={`verdict ${sameKernel === null ? "warn" : sameKernel ? "good" : "bad"}`}>
               <div>
                 <p class="word">
                   {count("added")} added, {count("changed")} changed, {count("dropped")} dropped, {count("same")} the
                   same
                 </p>
                 <p class="of">
-                  {sameKernel
-                    ? `Both are for ${fresh.kernel.release}.`
-                    : `${old.kernel.release} and ${fresh.kernel.release} are different kernels.`}
+                  Functions, variables and constants.{" "}
+                  {sameKernel === null && `Both are for ${fresh.kernel.release}; which builds of it is not known.`}
+                  {sameKernel === true && `Both are for ${fresh.kernel.release}.`}
+                  {sameKernel === false && old.kernel.release !== fresh.kernel.release
+                    ? `${old.kernel.release} and ${fresh.kernel.release} are different kernels.`
+                    : sameKernel === false && `They are for different builds of ${fresh.kernel.release}.`}{" "}
+                  {sections.length === 0
+                    ? "No loaded section differs."
+                    : `${counted(sections.length, "loaded section")} ${sections.length === 1 ? "differs" : "differ"} in content, ${described} of them with what a module says of itself.`}
                 </p>
               </div>
             </div>
@@ -76,11 +89,12 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
           <Part id="functions">
             <Table
               caption="Functions"
-              heads={["function", "object", "unit", "what"]}
-              rows={sorted.map(({ name, object, unit, kind }) => [
+              heads={["function", "object", "unit", "role", "what"]}
+              rows={sorted.map(({ name, object, unit, role, kind }) => [
                 <code>{name}</code>,
                 object,
                 unit,
+                role === "replaces" ? "replaces the kernel's" : "brought by the module",
                 <Badge kind={kinds[kind].kind}>{kinds[kind].word}</Badge>,
               ])}
             />
@@ -103,15 +117,30 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
             ))}
           </Part>
           <Part id="contents">
+            <h3>Variables and constants</h3>
+            {data.length === 0 ? (
+              <Nothing>None in either module.</Nothing>
+            ) : (
+              <Table
+                caption="Variables and constants"
+                heads={["name", "kind", "section", "what"]}
+                rows={sortedData.map(({ name, what, section, kind }) => [
+                  <code>{name}</code>,
+                  what,
+                  <code>{section}</code>,
+                  <Badge kind={dataWords[kind].kind}>{dataWords[kind].word}</Badge>,
+                ])}
+              />
+            )}
             <Uses title="Source patches" uses={patches} />
             <Uses title="Vulnerabilities" uses={cves} />
             <Uses title="Symbols of the kernel that are reached" uses={symbols} />
-            <h3>Sections whose size differs</h3>
+            <h3>Loaded sections whose content differs</h3>
             {sections.length === 0 ? (
               <Nothing>None.</Nothing>
             ) : (
               <Table
-                caption="Sections whose size differs"
+                caption="Loaded sections whose content differs"
                 heads={["section", "bytes before", "bytes after"]}
                 class="numbers"
                 rows={sections.map((one) => [<code>{one.name}</code>, groupsOf(one.old), groupsOf(one.new)])}
@@ -151,11 +180,11 @@ function rowsOf(old: ComparedModule, fresh: ComparedModule): preact.ComponentChi
   return [
     row("name", ({ name }) => name),
     row("kernel", ({ kernel }) => kernel.release),
-    row("build id", ({ kernel }) => <code>{kernel.buildId}</code>),
+    row("build id", ({ kernel }) => (kernel.buildId === "" ? "not known" : <code>{kernel.buildId}</code>)),
     row("SHA-256", ({ sha256 }) => <code>{sha256}</code>),
     row("file", ({ bytes }) => bytesText(bytes)),
     row("memory while loaded", ({ memory }) => bytesText(memory)),
-    row("signature", ({ signed }) => (signed ? "signed" : "none")),
+    row("signature", ({ signed }) => (signed ? "attached, not checked" : "none")),
     row("kind", ({ replacesAll }) => (replacesAll === null ? "not known" : replacesAll ? "cumulative" : "stacked")),
     row("left after unload", ({ afterUnload }) => afterUnload),
   ];

@@ -24,7 +24,7 @@ export function ModulePart({ report }: { readonly report: ReviewReport }) {
         <div>
           <dt>Signature</dt>
           <dd>
-            <Badge kind={signed ? "good" : "warn"}>{signed ? "signed" : "not signed"}</Badge>
+            <Badge kind={signed ? "plain" : "warn"}>{signed ? "attached, not checked" : "none"}</Badge>
           </dd>
         </div>
         <div>

@@ -12,8 +12,17 @@ const fateWords: Readonly<
   carried: { word: "carried", kind: "good" },
   lines: { word: "lines only", kind: "plain" },
   "left-out": { word: "left out", kind: "warn" },
+  unknown: { word: "not told apart", kind: "warn" },
   unchanged: { word: "no code", kind: "plain" },
   refused: { word: "refused", kind: "bad" },
+};
+
+/** Of a patch that was refused nothing is in force. */
+const wouldBe: Partial<Record<Fate["kind"], string>> = {
+  edited: "would be replaced",
+  new: "would be new",
+  inlined: "would be inlined",
+  carried: "would be carried",
 };
 
 /** Hunks from which on those of a file are folded. */
@@ -21,9 +30,9 @@ const mostOpenHunks = 60;
 
 /** The source patch, with what became of each hunk. */
 export function PatchPart({ report }: { readonly report: ReviewReport }) {
-  const { files, subject, functions } = report;
+  const { files, subject, verdict } = report;
   const isLong = files.reduce((sum, { hunks }) => sum + hunks.length, 0) > mostOpenHunks;
-  const anchors = new Map(functions.map(({ name, id }) => [name, id]));
+  const isRefused = verdict.outcome === "refused";
   return (
     <Section id="patch" lead="Each part of the change, and what became of it in this kernel.">
       {files.length === 0 && (
@@ -34,24 +43,22 @@ export function PatchPart({ report }: { readonly report: ReviewReport }) {
         </Nothing>
       )}
       {files.map((file) => (
-        <File file={file} anchors={anchors} isFolded={isLong} />
+        <File file={file} isRefused={isRefused} isFolded={isLong} />
       ))}
     </Section>
   );
 }
 
-type Anchors = ReadonlyMap<string, string>;
-
-function File(props: { readonly file: SourceChange; readonly anchors: Anchors; readonly isFolded: boolean }) {
-  const { file, anchors, isFolded } = props;
+function File(props: { readonly file: SourceChange; readonly isRefused: boolean; readonly isFolded: boolean }) {
+  const { file, isRefused, isFolded } = props;
   const { path, kind, hunks, fates } = file;
-  const shown = hunks.map((hunk) => <HunkView hunk={hunk} path={path} anchors={anchors} />);
+  const shown = hunks.map((hunk) => <HunkView hunk={hunk} path={path} isRefused={isRefused} />);
   return (
     <article class="file">
       <h3>
         <code>{path}</code> {kind !== "modified" && <Badge kind="note">{kind}</Badge>}
       </h3>
-      <Fates fates={fates} anchors={anchors} />
+      <Fates fates={fates} isRefused={isRefused} />
       {isFolded ? (
         <details>
           <summary>{counted(hunks.length, "hunk")}</summary>
@@ -64,36 +71,48 @@ function File(props: { readonly file: SourceChange; readonly anchors: Anchors; r
   );
 }
 
-function Fates({ fates, anchors }: { readonly fates: readonly Fate[]; readonly anchors: Anchors }) {
+function Fates({ fates, isRefused }: { readonly fates: readonly Fate[]; readonly isRefused: boolean }) {
   if (fates.length === 0) return null;
   return (
     <ul class="fates">
       {fates.map(({ kind, text, functions }) => (
         <li>
-          <Badge kind={fateWords[kind].kind}>{fateWords[kind].word}</Badge> {text}
-          {functions.map((name) => {
-            const id = anchors.get(name);
-            return id === undefined ? null : (
+          {isRefused && wouldBe[kind] !== undefined ? (
+            <Badge kind="plain">{wouldBe[kind]}</Badge>
+          ) : (
+            <Badge kind={fateWords[kind].kind}>{fateWords[kind].word}</Badge>
+          )}{" "}
+          {text}
+          {functions.map(({ id, name }) =>
+            id === null ? null : (
               <>
                 {" "}
                 <a href={`#${id}`}>code of {name}</a>
               </>
-            );
-          })}
+            ),
+          )}
         </li>
       ))}
     </ul>
   );
 }
 
-function HunkView({ hunk, path, anchors }: { readonly hunk: Hunk; readonly path: string; readonly anchors: Anchors }) {
+function HunkView({
+  hunk,
+  path,
+  isRefused,
+}: {
+  readonly hunk: Hunk;
+  readonly path: string;
+  readonly isRefused: boolean;
+}) {
   const { oldStart, newStart, lines, fates } = hunk;
   const isCode = /\.[chS]$/.test(path);
   const tokens = isCode ? tokensOf(lines) : lines.map(({ text }) => [{ kind: "", text }]);
   const changed = lines.filter(({ kind }) => kind !== "context").length;
   return (
     <div class="hunk">
-      <Fates fates={fates} anchors={anchors} />
+      <Fates fates={fates} isRefused={isRefused} />
       <Scroll label={`${path}, line ${newStart}: ${counted(changed, "changed line")}`} class="source">
         <table class="diff">
           <caption class="hidden">

@@ -13,15 +13,20 @@ const compared =
   "The unpatched source, compiled here, was held against the file that the kernel boots from. Each byte is the same, but for the masked places that a linker fills: there, what the kernel holds was read and has to be what the source means.";
 const heldAgain =
   "The module says which code of the kernel it was proven against. That was looked at again: the bytes of each function that it replaces, what they refer to, what tables say about them, and the place of each symbol.";
+const notHeld = "Nothing of the module was held against a kernel here; the verdict says why.";
 
 /** What was compared with the kernel, and what every masked place held. */
 export function ProofPart({ report, names }: { readonly report: ReviewReport; readonly names: Names }) {
-  const { functions, units, subject } = report;
+  const { functions, units, subject, verdict } = report;
   const isModule = subject.kind !== "patch" && units.length === 0;
   const proven = functions.filter(({ proof }) => proof !== null);
   const places = proven.reduce((sum, { proof }) => sum + (proof?.masked.length ?? 0), 0);
   return (
-    <Section id="proof" canOpen={proven.length > 0} lead={isModule ? heldAgain : compared}>
+    <Section
+      id="proof"
+      canOpen={proven.length > 0}
+      lead={isModule ? (verdict.outcome === "unchecked" ? notHeld : heldAgain) : compared}
+    >
       {proven.length === 0 && !isModule && <Nothing>No function was held against the kernel here.</Nothing>}
       {isModule && <HeldAgain report={report} />}
       {units.length > 0 && (

@@ -9,9 +9,11 @@ interface Words {
 }
 
 /** The verdict in a word. */
-export function verdictWords({ outcome, functions, trial }: Verdict): Words {
+export function verdictWords({ outcome, functions, trial, file }: Verdict): Words {
   const isProven = functions.proven === functions.changed;
   if (trial === "failed") return { word: "Failed its trial", kind: "bad", sign: "✗" };
+  if (file === "unsealed" && (outcome === "built" || outcome === "proven") && isProven)
+    return { word: "Fits the kernel; the file is not vouched for", kind: "warn", sign: "?" };
   switch (outcome) {
     case "built":
       return isProven
@@ -52,7 +54,11 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
           <p class="word">{word}</p>
           <p class="of">
             {refusals.length > 0 && `${counted(refusals.length, "reason")} against it, and no module was made. `}
-            {functions.changed > 0 && (
+            {verdict.outcome === "unchecked" &&
+              total > 0 &&
+              `${counted(functions.changed, "function")} of the kernel ${functions.changed === 1 ? "is" : "are"} replaced; none of them was compared with it. `}
+            {verdict.file === "unsealed" && "Nothing shows whether the file is as it was built. "}
+            {functions.changed > 0 && verdict.outcome !== "unchecked" && (
               <>
                 <strong>
                   {functions.proven} of {counted(functions.changed, "changed function")}
