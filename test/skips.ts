@@ -33,6 +33,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     name: /a spec for its kernel is built where the tree is|with another configuration|as a git repository/,
     reason: long,
   },
+  { file: /integration\/report\.test\.ts$/, name: /about 300 functions/, reason: long },
   { file: /cold-cache\.test\.ts$/, name: /with --skip-gcc-check the proof finds/, reason: long },
   { file: /bad-input\.test\.ts$/, name: /^no space left/, reason: "a sandbox may forbid to mount" },
   { file: /architectures\.test\.ts$/, name: /loongarch64|ppc64\b/, reason: "the archive has no such compiler" },

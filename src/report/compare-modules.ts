@@ -106,8 +106,9 @@ export async function compareModules(
   }
   const [left, right] = [describe(old, files[0]), describe(fresh, files[1])];
   const sections = sectionsOf(old, fresh);
-  // Tables about the code follow it.
-  const following = new Set(functions.some(({ kind }) => kind !== "same") ? tables : []);
+  // Tables about the code, its texts and what kmend's own code reads follow what is listed; all that these functions use of them is part of their content.
+  const isChange = functions.some(({ kind }) => kind !== "same");
+  const following = new Set(isChange ? [...tables, ...besideCode] : []);
   const unexplained = sections
     .map(({ name }) => name)
     .filter((name) => !told.has(name) && !isDescription(name) && !following.has(name));
@@ -134,6 +135,9 @@ function sameKernel({ kernel: old }: ComparedModule, { kernel: fresh }: Compared
   if (old.release !== fresh.release) return false;
   return old.buildId === "" || fresh.buildId === "" ? null : old.buildId === fresh.buildId;
 }
+
+/** Sections that hold what code uses without a name, and the tables of the code that kmend puts into every module. */
+const besideCode = [".altinstr_replacement", ".altinstr_aux", ".rodata", ".rodata.kmend.str", ".data.kmend"];
 
 const tables = specialSections.map(({ table }) => table);
 

@@ -69,25 +69,41 @@ export class ContentReader {
     if (known !== undefined) return known;
     // A piece without a name that leads back to itself.
     this.#known.set(atom, "itself");
-    const places = atom.references.map(({ offset, type, target }) => {
-      if (target.kind === "absolute") return `${offset} ${type} ${target.addend}`;
-      if (target.kind === "external") return `${offset} ${type} ${target.name} ${target.addend}`;
-      return `${offset} ${type} ${this.#meaningOf(target.atom, atom)} ${target.addend}`;
-    });
-    const content = sha256(
-      [atom.kind, atom.end - atom.start, Buffer.from(atom.bytes).toString("hex"), ...places].join("\n"),
-    );
+    const size = ownSize(atom);
+    const places = atom.references
+      .filter(({ offset }) => offset < size)
+      .map(({ offset, type, target }) => {
+        if (target.kind === "absolute") return `${offset} ${type} ${target.addend}`;
+        if (target.kind === "external") return `${offset} ${type} ${target.name} ${target.addend}`;
+        return `${offset} ${type} ${this.#meaningOf(target.atom, target.addend, atom)}`;
+      });
+    const bytes = Buffer.from(atom.bytes).subarray(0, size);
+    const content = sha256([atom.kind, size, bytes.toString("hex"), ...places].join("\n"));
     this.#known.set(atom, content);
     return content;
   }
 
-  #meaningOf(target: Atom, from: Atom): string {
-    if (target === from) return "itself";
-    if (target.symbol === undefined) return this.contentOf(target);
+  #meaningOf(target: Atom, addend: number, from: Atom): string {
+    if (target === from) return `itself ${addend}`;
+    if (addend >= ownSize(target)) return `text ${textAt(target, addend)}`;
+    if (target.symbol === undefined) return `${this.contentOf(target)} ${addend}`;
     // Statics of several units may have one name.
     const isShared = (this.#named.get(target.base) ?? 0) > 1;
-    return isShared ? `${target.base} ${sha256(target.bytes)}` : target.base;
+    return `${target.base} ${isShared ? this.contentOf(target) : ""} ${addend}`;
   }
+}
+
+/** Bytes of an atom that its name is for: in a linked module, constants without a name follow others in one section. */
+function ownSize({ start, end, kind, symbol }: Atom): number {
+  const named = symbol?.size ?? 0;
+  return kind !== "function" && kind !== "code" && named > 0 ? Math.min(named, end - start) : end - start;
+}
+
+/** A text without a name, up to its NUL, in hexadecimal. */
+function textAt({ bytes }: Atom, from: number): string {
+  const rest = Buffer.from(bytes).subarray(from);
+  const end = rest.indexOf(0);
+  return rest.subarray(0, end < 0 ? undefined : end + 1).toString("hex");
 }
 
 /** By name, what the loaded sections of a module hold, with what relocations name in place of the bytes that they fill. */
