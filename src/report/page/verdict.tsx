@@ -107,10 +107,7 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
                   <Badge kind="bad">{code}</Badge> <code>{what}</code>
                   {where !== "" && where !== what && <span class="quiet"> in {where}</span>}
                 </p>
-                <p>{why}.</p>
-                <p class="hint">
-                  <strong>What to do:</strong> {hint}.
-                </p>
+                <Advice why={why} hint={hint} />
               </li>
             ))}
           </ul>
@@ -158,10 +155,7 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
                 <p>
                   <Badge kind="warn">{code}</Badge> <code>{name}</code> <span class="quiet">in {place ?? unit}</span>
                 </p>
-                <p>{why}.</p>
-                <p class="hint">
-                  <strong>What to do:</strong> {hint}.
-                </p>
+                <Advice why={why} hint={hint} />
               </li>
             ))}
           </ul>
@@ -178,6 +172,18 @@ export function VerdictPart({ report }: { readonly report: ReviewReport }) {
         </details>
       )}
     </Section>
+  );
+}
+
+/** Why something is so, and what to do about it. */
+function Advice({ why, hint }: { readonly why: string; readonly hint: string }) {
+  return (
+    <>
+      <p>{why}.</p>
+      <p class="hint">
+        <strong>What to do:</strong> {hint}.
+      </p>
+    </>
   );
 }
 
