@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { messageOf } from "../support/errors.ts";
 import { adaptChange, adaptHint } from "./adapted/adapt-change.ts";
 import { adaptedPatchText, assumptionText } from "./adapted/adapted-patch.ts";
 import { assemble } from "./assemble/assemble.ts";
@@ -37,14 +38,19 @@ async function buildAndSave(asked: Session, folder: string, onFacts: BuildReques
   const { external } = asked;
   const recorded = external && { ...external, symvers: questions.symbols(external.symvers) };
   const session = { ...asked, questions, external: recorded };
+  let result: BuildResult;
   try {
-    const result = await buildOf(session, onFacts);
-    await saveBuildRepro(folder, session, questions, { result });
-    return result;
+    result = await buildOf(session, onFacts);
   } catch (error) {
-    if (!asked.context.signal?.aborted) await saveBuildRepro(folder, session, questions, { error });
+    // What the build ended with is told in any case.
+    if (!asked.context.signal?.aborted)
+      await saveBuildRepro(folder, session, questions, { error }).catch((problem: unknown) =>
+        asked.progress.note(`${folder} is not complete: ${messageOf(problem)}`),
+      );
     throw error;
   }
+  await saveBuildRepro(folder, session, questions, { result });
+  return result;
 }
 
 /** A build whose patch has been applied: examines the change, and makes the module. @param onFacts see {@link BuildRequest}. */

@@ -77,6 +77,8 @@ export async function saveBuildRepro(
   const { file } = kernel.image.unpacked;
   const slices = file.slices();
   await write("image.gz", await compress(Buffer.concat(slices.map(({ content }) => content))));
+  // Decoding writes it, where a run that ended early had no need of it.
+  kernel.image.kallsyms();
   await write("kallsyms.gz", await compress(await readFile(join(kernel.image.unpacked.folder, "kallsyms.bin"))));
   const { release, distribution, packageVersion, buildId } = kernel;
   await writer.finish({
