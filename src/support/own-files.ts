@@ -26,9 +26,12 @@ export function requireOwn(name: string): unknown {
   return createRequire(import.meta.url)(name);
 }
 
-/** A program that a worker thread can run, by its name, beside the bundle that is running; undefined where there are sources only, and in the executable. */
+/**
+ * A program that a worker thread can run, by its name; undefined where there are sources only, and in the executable. It lies with the command line, and is
+ * looked for from there, from the library beside it, and from a chunk of either.
+ */
 export function bundledProgram(name: string): URL | undefined {
-  return [`./${name}.js`, `../${name}.js`]
+  return [`./${name}.cjs`, `../${name}.cjs`, `./cli/${name}.cjs`, `../cli/${name}.cjs`]
     .map((path) => new URL(path, import.meta.url))
     .find((file) => existsSync(file));
 }

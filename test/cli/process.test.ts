@@ -8,12 +8,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { compileC } from "../fixtures/compile.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const bundle = (entry: string, outfile: string): Promise<unknown> =>
+const bundle = (entry: string, outfile: string, format: "esm" | "cjs" = "esm"): Promise<unknown> =>
   build({
     entryPoints: [join(root, entry)],
     outfile,
     bundle: true,
-    format: "esm",
+    format,
     platform: "node",
     packages: "external",
     logLevel: "silent",
@@ -44,10 +44,10 @@ test("a long list of pairs is shared with a thread, whatever becomes of it, and 
   writeFileSync(join(folder, "b.o"), unit("if (x < 0) return 7;"));
   const lines = Array.from({ length: 24 }, (_, at) => `a.o ${at === 5 ? "none" : at % 2 === 0 ? "b" : "a"}.o`);
   writeFileSync(join(folder, "pairs"), lines.join("\n"));
-  const worker = join(folder, "diff-worker.js");
+  const worker = join(folder, "diff-worker.cjs");
   for (const kind of ["none", "broken", "real"]) {
     if (kind === "broken") writeFileSync(worker, "throw new Error('broken')");
-    if (kind === "real") await bundle("src/build/diff-worker.ts", worker);
+    if (kind === "real") await bundle("src/build/diff-worker.ts", worker, "cjs");
     const run = promisify(execFile)(process.execPath, [program, "diff", "--batch", "pairs"], { cwd: folder });
     const { code, stdout, stderr } = (await run.catch((error: unknown) => error)) as Record<string, string | number>;
     expect([code, stderr]).toEqual([1, ""]);

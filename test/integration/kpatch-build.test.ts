@@ -81,7 +81,7 @@ test("a patch that is not there", async () => {
 });
 
 test("the link in compat/ is the program of that name", () => {
-  expect(existsSync(join(root, "dist/cli.js")), "npm run build comes before").toBe(true);
+  expect(existsSync(join(root, "dist/cli/main.cjs")), "npm run build comes before").toBe(true);
   const { status, stdout } = spawnSync(join(root, "compat/kpatch-build"), ["--version"], { encoding: "utf8" });
   expect(status).toBe(0);
   expect(stdout).toMatch(/^Version : \d+\.\d+\.\d+ \(kmend\)\n$/);
