@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { copyFileSync, cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
@@ -153,16 +153,12 @@ function installKmend(root: FreshRoot): void {
   root.program("kpatch", 'exec node /opt/kmend/compat/kpatch "$@"');
 }
 
-/** Copies the built program into a folder. */
+/** Copies the built program and the library into a folder, as `npm install` would, without what serves benchmarks and debuggers. */
 export function copyKmend(home: string): void {
-  for (const part of ["bin/kmend", "package.json", "compat"]) {
+  for (const part of ["bin", "package.json", "compat", "dist/cli", "dist/index.js", "dist/chunks"]) {
     mkdirSync(dirname(join(home, part)), { recursive: true });
-    cpSync(join(repository, part), join(home, part), { recursive: true, verbatimSymlinks: true });
-  }
-  mkdirSync(join(home, "dist", "chunks"), { recursive: true });
-  for (const entry of ["cli.js", "index.js"]) copyFileSync(join(repository, "dist", entry), join(home, "dist", entry));
-  for (const name of readdirSync(join(repository, "dist/chunks")).filter((file) => file.endsWith(".js"))) {
-    copyFileSync(join(repository, "dist/chunks", name), join(home, "dist/chunks", name));
+    const filter = (source: string): boolean => !source.endsWith(".map");
+    cpSync(join(repository, part), join(home, part), { recursive: true, verbatimSymlinks: true, filter });
   }
 }
 
