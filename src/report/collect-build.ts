@@ -12,7 +12,7 @@ import { attentionOf } from "./attention.ts";
 import { codeViewOf } from "./code-view.ts";
 import { type ModuleMap, moduleMapOf } from "./module-map.ts";
 import { reachGraphOf } from "./reach-graph.ts";
-import { repetitionOf } from "./repetition.ts";
+import { type Asking, repetitionOf } from "./repetition.ts";
 import type { ReportedFunction, ReviewReport, Trial } from "./report-types.ts";
 import { sourceChangesOf } from "./source-fates.ts";
 import { SourceTexts } from "./source-texts.ts";
@@ -22,8 +22,13 @@ import { touchedTypesOf } from "./touched-types.ts";
 /**
  * Collects the report of a build, before its files are gone: everything in it is what the build found out, or follows from the objects that it compared.
  * @param subject what was given.
+ * @param asking how the command asks for the build, where it is not `kmend build` with patch files.
  */
-export async function collectBuildReport(facts: BuildFacts, subject: ReviewReport["subject"]): Promise<ReviewReport> {
+export async function collectBuildReport(
+  facts: BuildFacts,
+  subject: ReviewReport["subject"],
+  asking?: Asking,
+): Promise<ReviewReport> {
   const { session, examination, result } = facts;
   const shown = await functionsOf(facts);
   const functions = [...shown.values()];
@@ -67,7 +72,7 @@ export async function collectBuildReport(facts: BuildFacts, subject: ReviewRepor
     types: await touchedTypesOf(facts),
     module,
     trial: null,
-    repeat: repetitionOf(facts),
+    repeat: repetitionOf(facts, asking),
   };
   return withAttention(report, {
     allowedLayouts: session.options.allowLayout ?? [],

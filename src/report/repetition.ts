@@ -3,27 +3,30 @@ import type { BuildFacts } from "../build/build-facts.ts";
 import { version } from "../support/version.ts";
 import type { Repetition } from "./report-types.ts";
 
+/** How a command asks for a build, where it is not `kmend build` with patch files. */
+export interface Asking {
+  /** The command with what it builds from, before the options of the build. */
+  readonly words: (facts: BuildFacts) => readonly string[];
+  /** The command is whole: no option of a build goes with it. */
+  readonly isWhole?: boolean;
+  /** Name of the file that is written, from that of the module; default the module. */
+  readonly written?: (module: string) => string;
+}
+
 /** How to build the same module again. Files are named without their folders, so that the report is the same wherever it is made. */
-export function repetitionOf({ session, result }: BuildFacts): Repetition {
-  const { options, kernel, compiler, change } = session;
-  const build = [
-    ...["kmend", "build", ...change.patches.map(({ name }) => quoted(basename(name)))],
-    ...kernelWords(session),
-    ...(options.name === undefined ? [] : ["--name", quoted(options.name)]),
-    ...(options.replace === false ? ["--no-replace"] : []),
-    ...(options.adapt === true ? ["--adapt"] : []),
-    ...(options.removable === true ? ["--removable"] : []),
-    ...(options.allowLayout ?? []).flatMap((type) => ["--allow-layout", quoted(type)]),
-    ...(options.skipCompilerCheck === true ? ["--skip-gcc-check"] : []),
-  ].join(" ");
+export function repetitionOf(facts: BuildFacts, asking?: Asking): Repetition {
+  const { session, result } = facts;
+  const { kernel, compiler, change } = session;
+  const start = asking?.words(facts) ?? ["kmend", "build", ...change.patches.map(({ name }) => basename(name))];
+  const build = [...start.map(quoted), ...(asking?.isWhole === true ? [] : buildWords(session))].join(" ");
   const file = result.module === null ? undefined : basename(result.module.path);
+  const written = file === undefined ? undefined : (asking?.written?.(file) ?? file);
   const checks =
-    file === undefined
+    written === undefined
       ? []
-      : [`kmend verify ${quoted(file)}`, `kmend try ${quoted(file)}`, `sha256sum ${quoted(file)}`];
-  // What another command reads a change from is not known here.
+      : ["kmend verify", "kmend try", "sha256sum"].map((command) => `${command} ${quoted(written)}`);
   return {
-    commands: options.change === undefined ? [build, ...checks] : checks,
+    commands: [build, ...checks],
     versions: [
       { what: "kmend", version: version() },
       { what: "kernel", version: kernel.release },
@@ -36,6 +39,20 @@ export function repetitionOf({ session, result }: BuildFacts): Repetition {
       ...(result.module === null || file === undefined ? [] : [{ what: file, sha256: result.module.sha256 }]),
     ],
   };
+}
+
+/** The kernel, and the options of a build. */
+function buildWords(session: BuildFacts["session"]): string[] {
+  const { options } = session;
+  return [
+    ...kernelWords(session),
+    ...(options.name === undefined ? [] : ["--name", quoted(options.name)]),
+    ...(options.replace === false ? ["--no-replace"] : []),
+    ...(options.adapt === true ? ["--adapt"] : []),
+    ...(options.removable === true ? ["--removable"] : []),
+    ...(options.allowLayout ?? []).flatMap((type) => ["--allow-layout", quoted(type)]),
+    ...(options.skipCompilerCheck === true ? ["--skip-gcc-check"] : []),
+  ];
 }
 
 function kernelWords({ options, kernel }: BuildFacts["session"]): string[] {

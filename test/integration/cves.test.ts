@@ -194,6 +194,22 @@ describe("kmend build --cve", () => {
     expect(tried.stdout).toContain(" fixed");
   });
 
+  test("the reviewer's page is written for a fix by its number, built or refused", async () => {
+    const [built, refused] = [join(scratch.folder(), "built.html"), join(scratch.folder(), "refused.html")];
+    const { exitCode, stderr } = await byNumber(
+      ...["--cve", "CVE-2026-1001", "--git", repository.path, "--report", built],
+    );
+    expect(exitCode, stderr).toBe(0);
+    const page = readFileSync(built, "utf8");
+    expect(
+      ["cmdline_proc_show", "1 of 1 changed function", "kmend build --cve CVE-2026-1001 --kernel"].filter(
+        (part) => !page.includes(part),
+      ),
+    ).toEqual([]);
+    expect((await byNumber("--cve", "CVE-2026-1003", "--git", repository.path, "--report", refused)).exitCode).toBe(4);
+    expect(["INIT_CODE", "CVE-2026-1003"].filter((part) => !readFileSync(refused, "utf8").includes(part))).toEqual([]);
+  });
+
   test("what a fix rests on is offered, and taken", async () => {
     const alone = await byNumber("--cve", "CVE-2026-1002", "--git", repository.path);
     expect(alone.exitCode).toBe(1);

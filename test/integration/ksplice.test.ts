@@ -207,6 +207,21 @@ describe("kmend itself understands an update", () => {
     const module = files.get("ksplice-one.ko") as Buffer;
     expect(gunzipSync(readFileSync(path)).includes(module)).toBe(true);
   });
+
+  test("kmend create writes the reviewer's page beside an update", async () => {
+    const page = join(scratch.folder(), "page.html");
+    const before = tree.fingerprint();
+    const words = [`--patch=${tree.patch(meminfo, free)}`, `--config=${tree.config}`, "--id=shown", "--report", page];
+    const made = await tree.kmend("create", ...words, tree.path);
+    expect(made.exitCode, made.all).toBe(0);
+    expect(tree.fingerprint()).toBe(before);
+    const text = readFileSync(page, "utf8");
+    expect(
+      ["meminfo_proc_show", "1 of 1 changed function", "--id=shown", "kmend verify ksplice-shown.tar.gz"].filter(
+        (part) => !text.includes(part),
+      ),
+    ).toEqual([]);
+  });
 });
 
 describe("on the stock kernel", () => {

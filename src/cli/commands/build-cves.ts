@@ -25,7 +25,13 @@ export async function buildByCve(
 ): Promise<ExitCode> {
   const page = options.text("report");
   await requireReportFolder(page);
-  const sink = reportSink({ kind: "patch", files: [] }, page !== undefined);
+  const sink = reportSink({ kind: "patch", files: [] }, page !== undefined, {
+    // Those of all fixes that came into one module, by whatever option they were found.
+    words: ({ session }) => [
+      ...["kmend", "build", ...(session.options.cves ?? []).flatMap((id) => ["--cve", id])],
+      ...options.list("with").flatMap((commit) => ["--with", commit]),
+    ],
+  });
   const result = await buildOf(context, operands, options, sink.build);
   // Fixes are tried before and beside: the page is that of the module which came of it.
   const own = sink.reports.findLast(({ verdict }) => verdict.module?.sha256 === result.module?.sha256);

@@ -1,7 +1,7 @@
 import { ExitCode } from "../../support/errors.ts";
 import type { CreateResult } from "../../update/create-update.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
-import { createOptions, createRequest } from "../options/create-options.ts";
+import { createOptions, createRequest, createWords } from "../options/create-options.ts";
 import {
   type ReportSink,
   reportOption,
@@ -34,7 +34,11 @@ export const createCommand: CommandDefinition = {
   async run(context, operands, options) {
     const page = options.text("report");
     await requireReportFolder(page);
-    const sink = reportSink({ kind: "update", files: [] }, page !== undefined);
+    const sink = reportSink({ kind: "update", files: [] }, page !== undefined, {
+      words: () => ["kmend", "create", ...createWords(options), "TREE"],
+      isWhole: true,
+      written: (module) => module.replace(/\.ko$/, ".tar.gz"),
+    });
     const result = await runCreate("kmend create", context, operands[0] as string, options, sink.build);
     await writeReports(context, page, sink.reports);
     reportCreate(context, result);

@@ -73,6 +73,23 @@ export function createRequest(
   };
 }
 
+/** The options that decide what an update is, as words: files and folders by their names alone. */
+export function createWords(options: OptionValues): string[] {
+  const text = (name: string): string[] => {
+    const value = options.text(name);
+    return value === undefined ? [] : [`--${name}=${value}`];
+  };
+  const base = (name: string): string[] => text(name).map((word) => word.replace(/=.*\//, "="));
+  return [
+    ...[...base("patch"), ...text("diffext"), ...text("git"), ...text("id"), ...base("config")],
+    ...options.list("patchOpt").map((words) => `--patch-opt=${words}`),
+    ...(options.flag("series") ? ["--series"] : []),
+    ...(options.flag("buildModules") ? ["--build-modules"] : []),
+    ...(options.flag("removable") ? ["--removable"] : []),
+    ...options.list("allowLayout").map((type) => `--allow-layout=${type}`),
+  ];
+}
+
 /** @throws KmendError `USAGE` for something else than a number of jobs. */
 function concurrencyLevel(program: string, value: string | undefined): number | undefined {
   if (value === undefined || value === "") return undefined;

@@ -1,4 +1,5 @@
 import type { BuildFacts } from "../../build/build-facts.ts";
+import type { Asking } from "../../report/repetition.ts";
 import type { ReviewReport } from "../../report/report-types.ts";
 import type { TryResult } from "../../vm/try-types.ts";
 import type { CommandContext, OptionDefinition } from "../command.ts";
@@ -19,11 +20,13 @@ export interface ReportSink {
 
 /**
  * Nothing of the report is loaded unless it is wanted.
- * @param files what was given to the command, or what a build is made of where that is known later.
+ * @param subject its files are those that were given to the command; none where only the build knows them.
+ * @param asking how the command asks for the build, where it is not `kmend build` with patch files.
  */
 export function reportSink(
   subject: { readonly kind: ReviewReport["subject"]["kind"]; readonly files: readonly string[] },
   isWanted: boolean,
+  asking?: Asking,
 ): ReportSink {
   const reports: ReviewReport[] = [];
   if (!isWanted) return { build: {}, reports };
@@ -31,7 +34,7 @@ export function reportSink(
     const { collectBuildReport } = await import("../../report/collect-build.ts");
     const patches = facts.session.change.patches.map(({ name }) => name);
     const files = (subject.files.length > 0 ? subject.files : patches).map(baseNameOf);
-    reports.push(await collectBuildReport(facts, { kind: subject.kind, files }));
+    reports.push(await collectBuildReport(facts, { kind: subject.kind, files }, asking));
   };
   return { build: { onFacts }, reports };
 }
