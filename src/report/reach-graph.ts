@@ -1,7 +1,7 @@
 import type { BuildFacts } from "../build/build-facts.ts";
 import type { ResolvedUnit } from "../build/resolve/plan.ts";
 import { ownerOf } from "../build/resolve/resolve.ts";
-import { baseName, coldParent } from "../diff/names.ts";
+import { coldParent } from "../diff/names.ts";
 import { classOf } from "../diff/section-classes.ts";
 import { isOfCompiler } from "./compiler-calls.ts";
 import { imageCallers } from "./image-callers.ts";
@@ -26,14 +26,14 @@ export async function reachGraphOf(
   const fates = files.flatMap(({ hunks }) => hunks.flatMap((hunk) => hunk.fates));
   for (const fate of fates) if (fate.kind === "inlined") addInlined(graph, fate);
   for (const unit of examination.resolved) addCallers(graph, unit);
-  const places = new Map<number, string>();
+  const places = new Map<number, Place>();
   for (const { plan, redirections } of examination.resolved) {
     if (plan.target.name !== "vmlinux") continue;
-    for (const { address, atom } of redirections) places.set(address, atom.name);
+    for (const { address, atom } of redirections) places.set(address, placeOf(plan, atom.name));
   }
   for (const { name, to, mark } of await imageCallers(session.kernel.image, new Set(places.keys()))) {
     const callee = places.get(to);
-    if (callee !== undefined) graph.caller({ name, object: "vmlinux", mark }, callee, "vmlinux");
+    if (callee !== undefined) graph.caller({ name, object: "vmlinux", mark }, callee);
   }
   for (const unit of examination.resolved) addReached(graph, unit);
   return graph.finished();
@@ -43,31 +43,32 @@ function addChanged(graph: GraphDraft, { plan, selection }: ResolvedUnit): void 
   for (const atom of selection.atoms) {
     if (atom.kind !== "function" || coldParent(atom.name) !== undefined) continue;
     const change = plan.changes.functions.get(atom);
-    graph.node(atom.name, plan.pair.object, change?.original === undefined ? "new" : "changed", null);
+    graph.changed(placeOf(plan, atom.name), change?.original === undefined ? "new" : "changed");
   }
 }
 
 function addInlined(graph: GraphDraft, { source, functions }: Fate): void {
   for (const name of source)
-    for (const holder of functions) graph.inlined(name, coldParent(holder.name) ?? holder.name, holder.object);
+    for (const { name: holder, object, unit } of functions)
+      graph.inlined(name, { name: coldParent(holder) ?? holder, object, unit });
 }
 
 /** Functions of the same unit with calls of the changed ones. */
 function addCallers(graph: GraphDraft, { plan }: ResolvedUnit): void {
-  const changed = new Set([...plan.changes.functions.values()].flatMap(({ original }) => original ?? []));
+  const changed = new Map([...plan.changes.functions.values()].map(({ original, atom }) => [original, atom]));
   for (const atom of plan.original.atoms) {
     if (atom.kind !== "function" || changed.has(atom)) continue;
     for (const reference of atom.references) {
       const { target } = reference;
-      if (target.kind !== "atom" || !changed.has(target.atom) || !plan.original.arch.isBranch(atom, reference))
-        continue;
+      const callee = target.kind === "atom" ? changed.get(target.atom) : undefined;
+      if (callee === undefined || !plan.original.arch.isBranch(atom, reference)) continue;
       const isInit = classOf(atom.section) === "init";
       const caller = {
         name: coldParent(atom.name) ?? atom.name,
         object: plan.pair.object,
         mark: isInit ? "init" : null,
       } as const;
-      graph.caller(caller, baseName(coldParent(target.atom.name) ?? target.atom.name), plan.pair.object);
+      graph.caller(caller, placeOf(plan, coldParent(callee.name) ?? callee.name));
     }
   }
 }
@@ -85,13 +86,26 @@ function addReached(graph: GraphDraft, { plan, selection, reached }: ResolvedUni
       const reach = reached.get(name);
       const owner = route.to === "inside" || reach === undefined ? undefined : ownerOf(reach);
       const object = owner ?? thisModule;
+      // A function of this unit is never another unit's of the same name.
+      const unit = route.to === "inside" || route.to === "original" ? plan.pair.source : undefined;
       const isCall = plan.patched.arch.isBranch(atom, reference);
-      graph.reached(from, plan.pair.object, { name: coldParent(name) ?? name, object }, isCall ? "calls" : "reaches");
+      graph.reached(
+        placeOf(plan, from),
+        { name: coldParent(name) ?? name, object, unit },
+        isCall ? "calls" : "reaches",
+      );
     }
   }
 }
 
-type Place = Pick<ReachNode, "name" | "object">;
+/** A function, or a variable, as far as it is known which one of its name is meant. */
+interface Place extends Pick<ReachNode, "name" | "object"> {
+  readonly unit?: string | undefined;
+}
+
+function placeOf({ pair }: ResolvedUnit["plan"], name: string): Place {
+  return { name, object: pair.object, unit: pair.source };
+}
 
 /** Collects nodes and edges, each once. */
 class GraphDraft {
@@ -99,49 +113,60 @@ class GraphDraft {
   readonly #edges = new Map<string, ReachEdge>();
   readonly #counts = new Map<string, number>();
   readonly #leftOut = new Set<string>();
+  /** Changed and new functions by object and name; static ones of several units may share these. */
+  readonly #changed = new Map<string, Map<string, string>>();
 
-  node(name: string, object: string, kind: ReachNode["kind"], mark: ReachNode["mark"]): string {
-    const id = `${object}:${name}`;
-    const known = this.#nodes.get(id);
-    if (known === undefined) this.#nodes.set(id, { id, name, object, kind, mark });
-    else if (known.mark === null && mark !== null) this.#nodes.set(id, { ...known, mark });
-    return id;
+  /** A function that the module replaces or brings: one of its name for each unit. */
+  changed({ name, object, unit = "" }: Place, kind: "changed" | "new"): void {
+    const key = `${object}:${name}`;
+    const units = this.#changed.get(key) ?? new Map<string, string>();
+    if (units.has(unit)) return;
+    this.#changed.set(key, units.set(unit, this.#node(`${key}:${unit}`, { name, object, kind, mark: null })));
   }
 
-  caller({ name, object, mark }: Place & Pick<ReachNode, "mark">, callee: string, calleeObject: string): void {
-    const to = this.#changed(callee, calleeObject);
-    if (to === undefined || name === callee) return;
+  caller({ name, object, mark }: Place & Pick<ReachNode, "mark">, callee: Place): void {
+    const to = this.#changedAt(callee);
+    if (to === undefined || name === callee.name) return;
     const id = `${object}:${name}`;
     if (!this.#nodes.has(id) && !this.#mayAdd(`${to} <`, id)) return;
-    this.#edge(this.node(name, object, "caller", mark), to, "calls");
+    this.#edge(this.#node(id, { name, object, kind: "caller", mark }), to, "calls");
   }
 
-  inlined(name: string, holder: string, object: string): void {
-    const to = this.#changed(holder, object);
+  inlined(name: string, holder: Place): void {
+    const to = this.#changedAt(holder);
     if (to === undefined) return;
-    this.#edge(this.node(name, "source", "inlined", null), to, "inlined");
+    this.#edge(this.#node(`source:${name}`, { name, object: "source", kind: "inlined", mark: null }), to, "inlined");
   }
 
-  reached(from: string, fromObject: string, { name, object }: Place, kind: ReachEdge["kind"]): void {
-    const source = this.#changed(from, fromObject);
-    if (source === undefined || name === from) return;
-    const own = this.#changed(name, object === thisModule ? fromObject : object);
+  reached(from: Place, { name, object, unit }: Place, kind: ReachEdge["kind"]): void {
+    const source = this.#changedAt(from);
+    if (source === undefined || name === from.name) return;
+    const own = this.#changedAt({ name, object: object === thisModule ? from.object : object, unit });
     if (own !== undefined) {
       this.#edge(source, own, "calls");
       return;
     }
     const id = `${object}:${name}`;
     if (!this.#nodes.has(id) && !this.#mayAdd(`${source} >`, id)) return;
-    this.#edge(source, this.node(name, object, "reached", null), kind);
+    this.#edge(source, this.#node(id, { name, object, kind: "reached", mark: null }), kind);
   }
 
   finished(): ReachGraph {
     return { nodes: [...this.#nodes.values()], edges: [...this.#edges.values()], leftOut: this.#leftOut.size };
   }
 
-  #changed(name: string, object: string): string | undefined {
-    const node = this.#nodes.get(`${object}:${name}`);
-    return node?.kind === "changed" || node?.kind === "new" ? node.id : undefined;
+  #node(id: string, what: Omit<ReachNode, "id">): string {
+    const known = this.#nodes.get(id);
+    if (known === undefined) this.#nodes.set(id, { id, ...what });
+    else if (known.mark === null && what.mark !== null) this.#nodes.set(id, { ...known, mark: what.mark });
+    return id;
+  }
+
+  /** The changed function that is meant: where the unit is not known, only if a single one has the name. */
+  #changedAt({ name, object, unit }: Place): string | undefined {
+    const units = this.#changed.get(`${object}:${name}`);
+    if (unit !== undefined) return units?.get(unit);
+    return units?.size === 1 ? [...units.values()][0] : undefined;
   }
 
   #mayAdd(side: string, id: string): boolean {

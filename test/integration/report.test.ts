@@ -132,6 +132,25 @@ describe.each(sample)("%s", (file) => {
   });
 });
 
+test("two functions of one name are two in the graph, each with what it reaches", async () => {
+  const { tree } = await stockKernel();
+  const edits = {
+    "kernel/module/procfs.c": replace("/* Informative for users. */", "seq_puts(m, \"\");"),
+    "fs/namespace.c": replace("return p->show(m, &r->mnt);", 'seq_puts(m, "");\n\treturn p->show(m, &r->mnt);'),
+  };
+  const { report, exitCode } = await reportOf("names", scratch.patch(tree.path, edits), ...forKernel);
+  expect(exitCode).toBe(0);
+  const { nodes, edges } = report.graph;
+  const shown = nodes.filter(({ name }) => name === "m_show");
+  expect(shown.map(({ kind }) => kind)).toEqual(["changed", "changed"]);
+  const reached = shown.map(({ id }) =>
+    edges.filter(({ from }) => from === id).map(({ to }) => nodes.find((node) => node.id === to)?.name),
+  );
+  const [ofModules, ofMounts] = reached.sort((x, y) => y.length - x.length);
+  expect(ofModules).toContain("seq_printf");
+  expect(ofMounts).toEqual(["seq_puts"]);
+});
+
 test("the same patch gives the same page, which needs no scripts and marks the uses of a name with them", async () => {
   const words = [join(examples, "two-files.patch"), ...forKernel];
   const [first, second] = [await reportOf("again", ...words), await reportOf("again", ...words)];

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { renderReport } from "../../src/report/page/document.tsx";
 import { jumpLanes } from "../../src/report/page/jump-lanes.ts";
 import { comparedBytes } from "../../src/report/page/proof.tsx";
+import { symbolIndex } from "../../src/report/page/symbol-index.ts";
 import { visibleText } from "../../src/report/page/visible.ts";
 import type { ReportedFunction } from "../../src/report/report-types.ts";
 import { sectionIds } from "../../src/report/report-types.ts";
@@ -22,6 +23,27 @@ function shapeOf(html: string): string[] {
 
 const markup = `</td></script><script>alert(1)</script><img src=x onerror=alert(1)>"'onfocus='x' &amp;<!--`;
 const controls = "\u0000\u0007\u001b[31m\u007f\u0085\u202e\u2066\u200b\ufeff\ud800";
+
+test("a name that several units have is said of each of them", () => {
+  const [first, ...rest] = sampleReport.functions;
+  const { code, proof } = first as ReportedFunction;
+  const rows = (code?.rows ?? []).map((row) => ({
+    ...row,
+    shipped: { at: 0, text: "call run", names: [], jump: null },
+  }));
+  const withRun = (id: string, address: string): ReportedFunction => ({
+    ...(first as ReportedFunction),
+    id,
+    code: { differing: 0, rows },
+    proof: proof && {
+      ...proof,
+      masked: [{ offset: 1, width: 4, symbol: "run", address, confirmed: "symbol" as const }],
+    },
+  });
+  const functions = [withRun("fn-1", "0xffffffff81000100"), withRun("fn-9", "0xffffffff81000200"), ...rest];
+  const run = symbolIndex({ ...sampleReport, functions }).get("run");
+  expect(run?.addresses).toEqual(["0xffffffff81000100", "0xffffffff81000200"]);
+});
 
 describe("values from outside", () => {
   test("markup stays text wherever it stands", () => {

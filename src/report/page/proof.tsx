@@ -68,13 +68,13 @@ export function ProofPart({ report, names }: { readonly report: ReviewReport; re
           <Table
             caption="Names that the code refers to"
             heads={["name", "object", "address in the kernel", "how it is known", "used by"]}
-            rows={[...names.values()].map(({ id, name, object, address, proof, usedBy }) => [
+            rows={[...names.values()].map(({ id, name, objects, addresses, proofs, usedBy }) => [
               <code id={id} data-n={id}>
                 {name}
               </code>,
-              object ?? "",
-              <code>{address === null ? "" : addressText(address)}</code>,
-              proof === "" ? "the module's own, or made for it by the loader" : proof,
+              objects.join(", "),
+              <code>{addresses.map(addressText).join(" ")}</code>,
+              proofs.length === 0 ? "the module's own, or made for it by the loader" : proofs.join("; "),
               usedBy.slice(0, 6).join(", ") + (usedBy.length > 6 ? ` and ${usedBy.length - 6} more` : ""),
             ])}
           />

@@ -6,10 +6,11 @@ export interface IndexedName {
   /** Anchor in the page. */
   readonly id: string;
   readonly name: string;
-  readonly object: string | null;
-  readonly address: string | null;
-  /** How the build knows what it is; empty for what the module itself has. */
-  readonly proof: string;
+  /** Each of these lists has more than one member where several units have something of this name. */
+  readonly objects: readonly string[];
+  readonly addresses: readonly string[];
+  /** How the build knows what it is; none for what the module itself has. */
+  readonly proofs: readonly string[];
   readonly usedBy: readonly string[];
 }
 
@@ -36,27 +37,49 @@ export function symbolIndex({ functions, symbols }: ReviewReport): ReadonlyMap<s
       }
     }
   }
-  const reached = new Map(symbols.map((symbol) => [symbol.name, symbol]));
-  const shown = new Map(functions.flatMap(({ proof }) => proof?.masked ?? []).map((place) => [place.symbol, place]));
+  const reached = byName(symbols, ({ name }) => name);
+  const shown = byName(
+    functions.flatMap(({ proof }) => proof?.masked ?? []),
+    ({ symbol }) => symbol,
+  );
   if (used.size > mostNames) return new Map();
   const names = [...used].sort(([a], [b]) => (a < b ? -1 : 1));
   return new Map(
     names.map(([name, users], index) => {
-      const place = shown.get(name);
-      const symbol = reached.get(name);
+      // Static names of several units are several things: all of them are said.
+      const places = shown.get(name) ?? [];
+      const known = reached.get(name) ?? [];
       return [
         name,
         {
           id: `sym-${index + 1}`,
           name,
-          object: symbol?.object ?? null,
-          address: place?.address ?? null,
-          proof: symbol?.proof ?? (place === undefined ? "" : confirmations[place.confirmed]),
+          objects: distinct(known.map((symbol) => symbol.object)),
+          addresses: distinct(places.flatMap(({ address }) => address ?? [])),
+          proofs: distinct(
+            known.length > 0
+              ? known.map(({ proof }) => proof)
+              : places.map(({ confirmed }) => confirmations[confirmed]),
+          ),
           usedBy: [...users].sort(),
         },
       ];
     }),
   );
+}
+
+function distinct(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}
+
+function byName<T>(all: readonly T[], nameOf: (one: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of all) {
+    const group = groups.get(nameOf(one));
+    if (group === undefined) groups.set(nameOf(one), [one]);
+    else group.push(one);
+  }
+  return groups;
 }
 
 /** Names that an instruction refers to, those in its text included. */
