@@ -135,7 +135,7 @@ describe.each(sample)("%s", (file) => {
 test("two functions of one name are two in the graph, each with what it reaches", async () => {
   const { tree } = await stockKernel();
   const edits = {
-    "kernel/module/procfs.c": replace("/* Informative for users. */", "seq_puts(m, \"\");"),
+    "kernel/module/procfs.c": replace("/* Informative for users. */", 'seq_puts(m, "");'),
     "fs/namespace.c": replace("return p->show(m, &r->mnt);", 'seq_puts(m, "");\n\treturn p->show(m, &r->mnt);'),
   };
   const { report, exitCode } = await reportOf("names", scratch.patch(tree.path, edits), ...forKernel);

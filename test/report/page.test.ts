@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { renderComparison } from "../../src/report/page/comparison.tsx";
 import { renderReport } from "../../src/report/page/document.tsx";
 import { jumpLanes } from "../../src/report/page/jump-lanes.ts";
 import { comparedBytes } from "../../src/report/page/proof.tsx";
@@ -8,7 +9,7 @@ import { symbolIndex } from "../../src/report/page/symbol-index.ts";
 import { visibleText } from "../../src/report/page/visible.ts";
 import type { ReportedFunction } from "../../src/report/report-types.ts";
 import { sectionIds } from "../../src/report/report-types.ts";
-import { sampleReport, sampleWith } from "./sample-report.ts";
+import { sampleComparison, sampleReport, withText } from "./sample-report.ts";
 
 /** Tags of a page, as a parser of HTML sees them: what is in quotes is part of the tag that it is in. */
 function tagsOf(html: string): string[] {
@@ -46,11 +47,17 @@ test("a name that several units have is said of each of them", () => {
 });
 
 describe("values from outside", () => {
-  test("markup stays text wherever it stands", () => {
-    const html = renderReport(sampleWith(markup));
+  const pages = [
+    ["a report", (addition: string) => renderReport(withText(sampleReport, addition))],
+    ["a comparison", (addition: string) => renderComparison(withText(sampleComparison, addition))],
+  ] as const;
+
+  test.each(pages)("markup stays text wherever it stands in %s", (_, render) => {
+    const html = render(markup);
     expect(html).not.toContain("<img");
     expect(html).not.toContain("<!--");
-    expect(html.match(/<script/g)).toHaveLength(1);
+    // Its own, if it has one.
+    expect(html.match(/<script/g)).toEqual(render("").match(/<script/g));
     expect(html).toContain("&lt;script>alert(1)&lt;/script>");
     const handlers = tagsOf(html).filter((tag) => /\son\w+=/.test(tag.replace(/="[^"]*"/g, "=")));
     expect(handlers).toEqual([]);
@@ -59,8 +66,8 @@ describe("values from outside", () => {
     expect(rest.split("<").length - 1).toBe(tagsOf(rest).length);
   });
 
-  test("what cannot be seen is shown", () => {
-    const html = renderReport(sampleWith(controls));
+  test.each(pages)("what cannot be seen is shown in %s", (_, render) => {
+    const html = render(controls);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be there
     expect(html).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u202a-\u202e\u2066-\u2069\ufeff]/);
     expect(Buffer.from(html).toString()).toBe(html);
@@ -68,11 +75,11 @@ describe("values from outside", () => {
     expect(visibleText("a\r\nb\tc")).toBe("a\nb\tc");
   });
 
-  test("no text brings elements or attributes of its own", () => {
-    const known = new Set([...shapeOf(renderReport(sampleReport)), ...shapeOf(renderReport(sampleWith(" x")))]);
+  test.each(pages)("no text brings elements or attributes of its own to %s", (_, render) => {
+    const known = new Set([...shapeOf(render("")), ...shapeOf(render(" x"))]);
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
-        const html = renderReport(sampleWith(text));
+        const html = render(text);
         expect(shapeOf(html).filter((shape) => !known.has(shape))).toEqual([]);
         const rest = html.replace(/<(style|script)>[\s\S]*?<\/\1>/g, "<$1></$1>").replace("<!doctype html>", "");
         expect(rest.split("<").length - 1).toBe(tagsOf(html).length);

@@ -1,3 +1,4 @@
+import type { ModuleComparison } from "../../src/report/compare-modules.ts";
 import type { ReviewReport } from "../../src/report/report-types.ts";
 
 /** A small report with something in each of its parts. */
@@ -179,16 +180,45 @@ const own = new Set(
     "id",
     "from",
     "to",
-  ].concat(["code", "schema"]),
+  ].concat(["code", "schema", "role"]),
 );
 
-/** The sample with something added to each text that comes from outside. */
-export function sampleWith(addition: string): ReviewReport {
+/** A comparison of two modules with something in each of its parts. */
+export const sampleComparison: ModuleComparison = {
+  schema: 1,
+  old: comparedModule("old.ko", "old"),
+  new: comparedModule("new.ko", "new"),
+  sameKernel: true,
+  functions: [
+    {
+      ...{ name: "a_show", object: "vmlinux", unit: "fs/a.c", role: "replaces", kind: "changed" },
+      code: sampleReport.functions[0]?.code ?? null,
+    },
+    { name: "a_new", object: "this module", unit: "fs/a.c", role: "brings", kind: "added", code: null },
+    { name: "a_old", object: "vmlinux", unit: "fs/a.c", role: "replaces", kind: "dropped", code: null },
+  ],
+  data: [{ name: "a_table", what: "variable", section: ".data.a_table", kind: "changed" }],
+  patches: [{ what: "fix.patch", before: true, after: false }],
+  cves: [{ what: "CVE-2026-1", before: false, after: true }],
+  symbols: [{ what: "a_count", before: true, after: true }],
+  sections: [{ name: ".rodata", old: 10, new: 12 }],
+  remarks: ["the old module is not cumulative"],
+};
+
+function comparedModule(file: string, name: string): ModuleComparison["old"] {
+  return {
+    ...{ file, name, sha256: "ef".repeat(32), bytes: 1000, memory: 500, signed: false, replacesAll: true },
+    ...{ kernel: { release: "6.1.0-9-amd64", buildId: "ab".repeat(20) }, afterUnload: "nothing" },
+  };
+}
+
+/** A tree with something added to each text that comes from outside. */
+export function withText<T>(tree: T, addition: string): T {
   const mapped = (value: unknown, key: string): unknown => {
     if (typeof value === "string") return own.has(key) ? value : `${value}${addition}`;
     if (Array.isArray(value)) return value.map((one) => mapped(one, key));
     if (typeof value !== "object" || value === null) return value;
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, mapped(inner, name)]));
   };
-  return mapped(sampleReport, "") as ReviewReport;
+  return mapped(tree, "") as T;
 }
