@@ -19,6 +19,7 @@ const shape = {
       varies: z.optional(z.literal(true)),
     }),
   ),
+  calls: z.optional(z.array(z.object({ object: z.string(), name: z.string(), calls: z.number() }))),
   kernelLog: texts,
   failure: z.nullable(z.string()),
   stalledTasks: z.array(z.object({ task: z.number(), name: z.string(), stack: texts })),

@@ -8,6 +8,8 @@ export interface GuestPlan {
   readonly optional?: readonly number[];
   /** How many files /kmend/probes/0 … there are. */
   readonly probeCount: number;
+  /** Names of functions in the patch module whose calls are counted while it is active. */
+  readonly counted?: readonly string[];
   readonly probeLimit: number;
   readonly transitionLimit: number;
   /** True for a patch module that holds itself in memory: it is taken out of force and not unloaded. */
@@ -98,6 +100,32 @@ unload() {
 `;
 }
 
+/**
+ * Shell functions that count calls of functions in the module `$name`, by a kprobe at each: `count_calls` begins, `counted_calls` prints the kernel's table of
+ * events `fN` with their hits (Documentation/trace/kprobetrace.rst, Linux 6.1) and ends. Where the kernel cannot do that they print nothing.
+ */
+function countingFunctions(symbols: readonly string[]): string {
+  if (symbols.length === 0) return "count_calls() { :; }\ncounted_calls() { :; }\n";
+  return `tracing=/sys/kernel/tracing
+count_calls() {
+  mount -t tracefs tracefs $tracing
+  [ -w $tracing/kprobe_events ] || return
+  event=0
+  for symbol in ${symbols.join(" ")}; do
+    echo "p:kmend/f$event $name:$symbol" >>$tracing/kprobe_events && echo 1 >$tracing/events/kmend/f$event/enable
+    event=$((event + 1))
+  done
+} 2>/tmp/out
+
+counted_calls() {
+  [ -d $tracing/events/kmend ] || return
+  cat $tracing/kprobe_profile
+  echo 0 >$tracing/events/kmend/enable
+  echo >$tracing/kprobe_events
+}
+`;
+}
+
 /** The smallest guest: it says \`booted\` and powers off. */
 export function bootOnlyScript(token: string): string {
   return `${guestOpening(token)}
@@ -108,12 +136,13 @@ poweroff -f
 
 /**
  * The init script of the guest. It sends, in this order, the frames \`booted\`, \`module.N\`, \`before.N\` and \`again.N\` for each probe, \`load\`,
- * \`name\`, \`patched\`, \`loaded.N\`, \`disable\`, \`disabled\`, \`unload\`, \`after.N\`, \`log\`, \`done\`; after a failed step, or a probe that cannot work, it goes straight to \`log\`.
+ * \`name\`, \`patched\`, \`loaded.N\`, \`calls\`, \`disable\`, \`disabled\`, \`unload\`, \`after.N\`, \`log\`, \`done\`; after a failed step, or a probe that cannot work, it goes straight to \`log\`.
  * Kernel interfaces: Documentation/livepatch/livepatch.rst and Documentation/ABI/testing/sysfs-kernel-livepatch (Linux 6.1).
  */
 export function guestScript(plan: GuestPlan): string {
   return `${guestOpening(plan.token)}
 ${transitionFunctions(plan.transitionLimit)}
+${countingFunctions(plan.counted ?? [])}
 finish() {
   mark end
   dmesg | sed -n '/${logMarker(plan.token)}start/,$p' >/tmp/log
@@ -179,7 +208,9 @@ if ! wait_transition; then
   finish
 fi
 tell patched
+count_calls
 run_probes loaded
+counted_calls | send calls 0
 
 mark unpatch
 echo 0 2>/tmp/out >$patches/$name/enabled

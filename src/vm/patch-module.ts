@@ -1,3 +1,6 @@
+import { SymbolType } from "../elf/constants.ts";
+import type { ElfReader } from "../elf/reader.ts";
+import { functionsInForce } from "../patch-module/functions-in-force.ts";
 import { staysInMemory } from "../patch-module/manifest-note.ts";
 import { readPatchModule } from "../patch-module/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
@@ -15,16 +18,28 @@ export interface PatchModuleInfo {
   readonly objects: readonly string[];
   /** Patch modules that it goes on top of, oldest first. */
   readonly after: readonly { readonly name: string; readonly sha256: string }[];
+  /** What it puts in force; none for modules that others made. */
+  readonly functions: readonly PatchedFunction[];
   /** True when it holds itself in memory until the next boot. */
   readonly staysInMemory: boolean;
   /** Of the file. */
   readonly sha256: string;
 }
 
+/** A function of the kernel, and the one that is in force in its place. */
+export interface PatchedFunction {
+  /** `vmlinux` or a module. */
+  readonly object: string;
+  readonly name: string;
+  /** Name of the new function in the patch module. */
+  readonly symbol: string;
+}
+
 /** Reads a patch module's own description. @throws KmendError `NOT_A_PATCH_MODULE`, `MANIFEST_DAMAGED`, `MODULE_ALTERED`. */
 export async function inspectPatchModule(path: string): Promise<PatchModuleInfo> {
-  const { name, release, depends, manifest, sha256 } = readPatchModule(path, await readPatchModuleFile(path));
+  const { name, release, depends, manifest, sha256, elf } = readPatchModule(path, await readPatchModuleFile(path));
   return {
+    functions: patchedFunctions(elf),
     name,
     release,
     depends,
@@ -33,6 +48,15 @@ export async function inspectPatchModule(path: string): Promise<PatchModuleInfo>
     staysInMemory: staysInMemory(manifest ?? undefined),
     sha256,
   };
+}
+
+function patchedFunctions(elf: ElfReader): PatchedFunction[] {
+  return functionsInForce(elf).flatMap(({ object, name, section, offset }) => {
+    const symbol = elf.symbols.find(
+      (one) => one.section === section && one.value === offset && one.type === SymbolType.func && one.name !== "",
+    );
+    return symbol === undefined ? [] : [{ object, name, symbol: symbol.name }];
+  });
 }
 
 /**

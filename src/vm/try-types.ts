@@ -39,6 +39,14 @@ export interface ProbeResult {
   readonly varies?: true;
 }
 
+/** How often a function that the patch module puts in force was called while it was active, the probes included. */
+export interface CalledFunction {
+  /** `vmlinux` or a module, and the name there. */
+  readonly object: string;
+  readonly name: string;
+  readonly calls: number;
+}
+
 /** A task that kept a transition from ending. */
 export interface StalledTask {
   readonly task: number;
@@ -62,6 +70,8 @@ export interface TryResult {
   /** From the start of the transition to its end; null when it never ended. */
   readonly transitionMilliseconds: number | null;
   readonly probes: readonly ProbeResult[];
+  /** Calls of the functions in force; missing where they could not be counted, and in results of older versions. */
+  readonly calls?: readonly CalledFunction[] | undefined;
   /** Kernel messages that decided the verdict; for a passed one what livepatch said. */
   readonly kernelLog: readonly string[];
   /** Why the verdict is `failed`. */

@@ -10,7 +10,7 @@ import { guestScript } from "./guest-script.ts";
 import { makeInitramfs } from "./initramfs.ts";
 import { chooseAccelerator } from "./kvm-probe.ts";
 import { indexModules, modulesByName, resolveInTurn } from "./module-dependencies.ts";
-import { inspectPatchModuleFor, requireEarlier } from "./patch-module.ts";
+import { inspectPatchModuleFor, type PatchedFunction, requireEarlier } from "./patch-module.ts";
 import { type GuestEnd, runGuest } from "./qemu.ts";
 import { type Frame, FrameDecoder } from "./serial-frames.ts";
 import type { Accelerator, TryOptions, TryResult } from "./try-types.ts";
@@ -46,6 +46,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       probeLimit: Math.max(5, Math.round(timeoutSeconds / 6)),
       transitionLimit: Math.max(10, Math.round(timeoutSeconds / 3)),
     };
+    const counted = countable(patch.functions);
     const token = randomBytes(6).toString("hex");
     const accelerator = await progress.phase("accelerator", "Choose between KVM and software emulation", () =>
       chooseAccelerator(options.kernel.imagePath, join(folder, "trial"), options.signal),
@@ -65,6 +66,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
         moduleCount: files.length,
         optional,
         probeCount: probes.length,
+        counted: counted.map(({ symbol }) => symbol),
         staysInMemory,
         ...limits,
       });
@@ -95,6 +97,7 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
       modules,
       optional,
       probes,
+      counted,
       moduleName: patch.name,
       staysInMemory,
     });
@@ -113,6 +116,16 @@ export async function tryModule(options: TryOptions): Promise<TryResult> {
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Functions whose calls are counted at most: a kprobe at each takes the guest some milliseconds. */
+const mostCounted = 64;
+
+/** Those whose calls the guest can count: the kernel has to find them in the module by their names. */
+function countable(functions: readonly PatchedFunction[]): PatchedFunction[] {
+  const isAlone = ({ symbol }: PatchedFunction): boolean =>
+    functions.filter((one) => one.symbol === symbol).length === 1;
+  return functions.filter((one) => /^[\w.$]+$/.test(one.symbol) && isAlone(one)).slice(0, mostCounted);
 }
 
 function title(options: TryOptions, accelerator: Accelerator): string {

@@ -1,9 +1,10 @@
 import { callbackRefusal } from "../support/callback-refusal.ts";
 import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./guest-log.ts";
 import { probeTimedOut } from "./guest-script.ts";
+import type { PatchedFunction } from "./patch-module.ts";
 import type { GuestEnd } from "./qemu.ts";
 import type { Frame } from "./serial-frames.ts";
-import type { ProbeResult, StalledTask, TryResult } from "./try-types.ts";
+import type { CalledFunction, ProbeResult, StalledTask, TryResult } from "./try-types.ts";
 
 /** All that one run of the guest left behind. */
 export interface GuestReport {
@@ -18,6 +19,8 @@ export interface GuestReport {
   /** Numbers of those that only the patch is about: their own init function may say no on this machine. */
   readonly optional?: readonly number[];
   readonly probes: readonly string[];
+  /** Functions whose calls were counted, in the order of their events. */
+  readonly counted?: readonly PatchedFunction[];
   /** See {@link GuestPlan}. */
   readonly staysInMemory: boolean;
   /** The name that the patch module's file claims. */
@@ -27,7 +30,15 @@ export interface GuestReport {
 /** The part of a {@link TryResult} that follows from what the guest said. */
 export type Verdict = Pick<
   TryResult,
-  "verdict" | "module" | "transitionMilliseconds" | "probes" | "kernelLog" | "failure" | "stalledTasks" | "remarks"
+  | "verdict"
+  | "module"
+  | "transitionMilliseconds"
+  | "probes"
+  | "calls"
+  | "kernelLog"
+  | "failure"
+  | "stalledTasks"
+  | "remarks"
 >;
 
 /** Judges a run: passed only when every step worked, nothing alarming was logged and each probe's third output equals its first. */
@@ -38,6 +49,7 @@ export function judge(report: GuestReport): Verdict {
   const name = frame("name")?.text.trim() || report.moduleName;
   const failure =
     failedStep(report, frame, log.sincePatch) ?? alarm(log.sincePatch) ?? failedProbe(report, probes, frame);
+  const calls = callsOf(report, frame);
   const relevant = relevantLines(log.sincePatch);
   const stalled = frame("disabled")?.status === 1 ? frame("disabled") : frame("patched");
   return {
@@ -45,6 +57,7 @@ export function judge(report: GuestReport): Verdict {
     module: name,
     transitionMilliseconds: transitionTime(log.sincePatch, name),
     probes,
+    ...(calls.length === 0 ? {} : { calls }),
     // A step that failed without a telling line: the end of the log is all there is to show.
     kernelLog: failure !== null && relevant.every((line) => findAlarm([line]) === undefined) ? log.tail : relevant,
     failure,
@@ -54,6 +67,7 @@ export function judge(report: GuestReport): Verdict {
         ({ name, said }) =>
           `${name} does not start on this virtual machine by itself (${said}), so what the patch changes in it was not tried`,
       ),
+      ...(failure === null && calls.length > 0 && calls.every((one) => one.calls === 0) ? [idleRemark] : []),
       ...(report.staysInMemory ? [staysRemark] : []),
     ],
   };
@@ -69,6 +83,9 @@ const blindText =
 
 const staysRemark =
   "the module stays in memory until the next boot, so it was not unloaded: addresses of it may be kept";
+
+const idleRemark =
+  "loaded, but no patched function was called: the trial shows that the module loads and unloads, and nothing of what it does; a probe that reaches one shows more";
 
 const tailLines = 30;
 
@@ -210,6 +227,19 @@ function probeResult(command: string, index: number, frame: FindFrame): ProbeRes
   const repeated = frame(`again.${index}`) !== undefined && output("again") !== before;
   const result = { command, before, loaded: output("loaded"), after: output("after") };
   return repeated ? { ...result, varies: true } : result;
+}
+
+/** The kernel's table of kprobe events: name, hits, and those that it missed. */
+function callsOf({ counted = [] }: GuestReport, frame: FindFrame): CalledFunction[] {
+  const hits = new Map(
+    [...(frame("calls")?.text ?? "").matchAll(/^\s*f(\d+)\s+(\d+)\s+(\d+)\s*$/gm)].map(
+      ([, event, hit, missed]) => [Number(event), Number(hit) + Number(missed)] as const,
+    ),
+  );
+  return counted.flatMap(({ object, name }, event) => {
+    const calls = hits.get(event);
+    return calls === undefined ? [] : [{ object, name, calls }];
+  });
 }
 
 function parseStalledTasks(text: string): StalledTask[] {

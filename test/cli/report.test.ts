@@ -70,6 +70,23 @@ test("a probe's outputs are shown where they differ", () => {
   ]);
 });
 
+test("calls of patched functions are counted, and listed where that is wanted", () => {
+  const calls = [
+    { object: "vmlinux", name: "a_show", calls: 120 },
+    { object: "fuse", name: "b_show", calls: 0 },
+  ];
+  const shown = (hits: boolean, result = { ...passed, calls }): string[] => {
+    const { context, lines } = capture();
+    reportTry(context, result, hits);
+    return lines.filter((line) => !/^transition|^passed/.test(line));
+  };
+  expect(shown(false)).toEqual(["calls: 1 of 2 patched functions was called (--hits lists them)"]);
+  expect(shown(true)).toEqual(["calls: 1 of 2 patched functions was called", "  120  a_show", "    0  b_show (fuse)"]);
+  expect(shown(true, { ...passed, calls: undefined as never })).toEqual([
+    "calls: the kernel of the trial could not count them",
+  ]);
+});
+
 test("a failed try ends with its reason, after the kernel's log and the tasks that stalled", () => {
   const { context, lines } = capture();
   reportTry(context, {

@@ -152,6 +152,7 @@ export const sampleReport: ReviewReport = {
     ...{ verdict: "passed", kernel: "6.1.0-9-amd64", module: "livepatch_fix", staysInMemory: false },
     ...{ transitionMilliseconds: 1234, failure: null, accelerator: "tcg" },
     probes: [{ command: "cat /proc/a", before: "old", loaded: "new", after: "old" }],
+    calls: [{ object: "vmlinux", name: "a_show", calls: 1234 }],
     kernelLog: ["livepatch: enabling patch"],
     stalledTasks: [{ task: 12, name: "kworker", stack: ["a_show+0x5"] }],
     remarks: ["zram does not start here"],

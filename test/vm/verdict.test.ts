@@ -59,6 +59,32 @@ function run(changes: Record<string, [number, string]>, last?: string): GuestRep
   );
 }
 
+const counted = [
+  { object: "vmlinux", name: "a_show", symbol: "a_show" },
+  { object: "fuse", name: "b_show", symbol: "b_show.isra.0" },
+  { object: "vmlinux", name: "c_show", symbol: "c_show" },
+];
+
+test("calls of patched functions are those of the kernel's table; what it could not count is missing", () => {
+  const { calls, remarks } = judge({
+    ...run({}),
+    counted,
+    frames: [...run({}).frames, { name: "calls", status: 0, text: "  f0      12       1\n  f2  0  0\n  other 7 0\n" }],
+  });
+  expect(calls).toEqual([
+    { object: "vmlinux", name: "a_show", calls: 13 },
+    { object: "vmlinux", name: "c_show", calls: 0 },
+  ]);
+  expect(remarks).toEqual([]);
+});
+
+test("a trial in which no patched function was called says so", () => {
+  const frames = [...run({}).frames, { name: "calls", status: 0, text: "  f0 0 0\n  f1 0 0\n  f2 0 0\n" }];
+  const { verdict, remarks } = judge({ ...run({}), counted, frames });
+  expect(verdict).toBe("passed");
+  expect(remarks).toEqual([expect.stringContaining("no patched function was called")]);
+});
+
 test("all steps worked: passed", () => {
   expect(judge(run({}))).toEqual({
     verdict: "passed",

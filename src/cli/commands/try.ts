@@ -36,6 +36,7 @@ export const tryCommand: CommandDefinition = {
       description: "kernel module to load first, with its dependencies (repeatable)",
       repeatable: true,
     },
+    { flags: "--hits", description: "list how often each patched function was called while the patch was active" },
     { flags: "--timeout <S>", description: "seconds that the virtual machine may take (default: 120)", minimum: 10 },
     reportOption,
     ...buildOptions,
@@ -85,7 +86,7 @@ async function tryFiles(
   const subject = { release, module, earlier, files: external === undefined ? [] : [external] };
   const result = await boot(context, options, subject);
   await reportModule(context, options, { module, file: given.at(-1) ?? "" }, result);
-  return shown(context, result);
+  return shown(context, result, options);
 }
 
 async function tryPatches(
@@ -109,7 +110,7 @@ async function tryPatches(
     const files = external === undefined ? [] : [external.module];
     const tried = await boot(context, options, { release, module: result.module.path, earlier: [], files });
     await writeReports(context, page, sink.reports, tried);
-    return await shown(context, tried);
+    return await shown(context, tried, options);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -144,9 +145,9 @@ async function reportModule(
 }
 
 /** Prints the verdict of a trial. */
-async function shown(context: CommandContext, result: TryResult): Promise<ExitCode> {
+async function shown(context: CommandContext, result: TryResult, options: OptionValues): Promise<ExitCode> {
   const { reportTry } = await import("../report/try-report.ts");
-  reportTry(context, result);
+  reportTry(context, result, options.flag("hits"));
   return result.verdict === "passed" ? ExitCode.done : ExitCode.stalled;
 }
 

@@ -1,4 +1,5 @@
 import { diffLines } from "diff";
+import { counted } from "../../support/counted.ts";
 import type { ProbeResult, TryResult } from "../../vm/try-types.ts";
 import type { CommandContext } from "../command.ts";
 import type { Style } from "../terminal/style.ts";
@@ -6,8 +7,11 @@ import type { Style } from "../terminal/style.ts";
 /** Lines of one difference that are shown; the rest is counted. */
 const shownLines = 40;
 
-/** Prints the verdict of `try`, what the probes saw, and for a failed one what the kernel said. */
-export function reportTry(context: CommandContext, result: TryResult): void {
+/**
+ * Prints the verdict of `try`, what the probes saw, and for a failed one what the kernel said.
+ * @param hits whether the calls of each function are shown, and not only how many functions were called.
+ */
+export function reportTry(context: CommandContext, result: TryResult, hits = false): void {
   if (context.json) {
     context.printJson(result);
     return;
@@ -21,6 +25,7 @@ export function reportTry(context: CommandContext, result: TryResult): void {
   if (result.transitionMilliseconds !== null) {
     context.print(`transition: ${(result.transitionMilliseconds / 1000).toFixed(2)} s`);
   }
+  for (const line of callLines(result, hits)) context.print(line);
   for (const { task, name, stack } of result.stalledTasks) {
     context.print(`stalled: task ${task} (${name})${stack.length === 0 ? ", running" : ""}`);
     for (const frame of stack) context.print(`    ${frame}`);
@@ -35,6 +40,21 @@ export function reportTry(context: CommandContext, result: TryResult): void {
       ? `${style(["bold", "green"], "passed:")} ${result.module} works on ${result.kernel}: loaded, active, reverted${result.staysInMemory ? "" : ", unloaded"}`
       : `${style(["bold", "red"], "failed:")} ${result.module} on ${result.kernel}: ${result.failure}`;
   context.print(verdict);
+}
+
+function callLines({ calls }: TryResult, hits: boolean): string[] {
+  if (calls === undefined) return hits ? ["calls: the kernel of the trial could not count them"] : [];
+  const called = calls.filter((one) => one.calls > 0).length;
+  const counts = `calls: ${called} of ${counted(calls.length, "patched function")} ${called === 1 ? "was" : "were"} called`;
+  if (!hits) return [called === 0 ? counts : `${counts} (--hits lists them)`];
+  const width = Math.max(...calls.map((one) => `${one.calls}`.length));
+  return [
+    counts,
+    ...calls.map(
+      ({ object, name, calls: count }) =>
+        `  ${`${count}`.padStart(width)}  ${name}${object === "vmlinux" ? "" : ` (${object})`}`,
+    ),
+  ];
 }
 
 function probeLines(probe: ProbeResult, result: TryResult, style: Style): string[] {

@@ -1,7 +1,7 @@
 import { diffLines } from "diff";
 import { counted } from "../../support/counted.ts";
 import type { ReviewReport, Trial } from "../report-types.ts";
-import { Badge, Nothing, Scroll, Section } from "./parts.tsx";
+import { Badge, groupsOf, Nothing, Scroll, Section, Table } from "./parts.tsx";
 
 /** Lines of an output that are shown. */
 const mostLines = 200;
@@ -24,6 +24,7 @@ export function TrialPart({ report }: { readonly report: ReviewReport }) {
     module,
     transitionMilliseconds,
     probes,
+    calls,
     kernelLog,
     failure,
     stalledTasks,
@@ -49,6 +50,14 @@ export function TrialPart({ report }: { readonly report: ReviewReport }) {
           <dt>Probes</dt>
           <dd>{String(probes.length)}</dd>
         </div>
+        {calls !== undefined && (
+          <div>
+            <dt>Patched functions called</dt>
+            <dd>
+              {calls.filter((one) => one.calls > 0).length} of {calls.length}
+            </dd>
+          </div>
+        )}
       </dl>
       {probes.map(({ command, before, loaded, after, varies }) => (
         <article class="probe">
@@ -72,6 +81,17 @@ export function TrialPart({ report }: { readonly report: ReviewReport }) {
           )}
         </article>
       ))}
+      {calls !== undefined && (
+        <details>
+          <summary>Calls while the patch was active</summary>
+          <Table
+            caption="Calls of patched functions"
+            class="numbers"
+            heads={["function", "object", "calls"]}
+            rows={calls.map((one) => [<code>{one.name}</code>, one.object, groupsOf(one.calls)])}
+          />
+        </details>
+      )}
       {remarks.length > 0 && (
         <ul>
           {remarks.map((remark) => (
