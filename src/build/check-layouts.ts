@@ -181,8 +181,8 @@ export class KernelTypes {
       code: "BTF_MISSING",
       message: "the kernel image has no type information, though its configuration says that it has",
       where: `${imagePath}: there is no section .BTF`,
-      why: "a patch that may change data structures is held against the kernel's own types",
-      hint: "give the kernel image as the kernel's build or package made it with --image; one that lost its sections will not do",
+      why: "kmend compares a patch that may change data structures with the kernel's own types",
+      hint: "give the kernel image as the kernel's build or package made it with --image; a stripped one does not work",
     });
   }
 

@@ -27,7 +27,7 @@ export function patchesInForce(earlier: EarlierUpdates | undefined): PatchInForc
       throw new KmendError({
         code: "EARLIER_UPDATE",
         message: `the patch module ${name} of an earlier update cannot be read: ${messageOf(error)}`,
-        hint: "only patch modules that kmend made can be built upon",
+        hint: "kmend builds only on patch modules that it made",
         cause: error,
       });
     }

@@ -72,7 +72,7 @@ export class GitTree {
       message: "the working tree has changes that are not committed",
       where: this.path,
       why: files.map((line) => line.slice(3)).join("\n"),
-      hint: "commit them, or put them aside with git stash",
+      hint: "commit them, or stash them with git stash",
     });
   }
 

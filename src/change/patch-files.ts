@@ -95,7 +95,7 @@ function malformed(name: string, why: string, cause?: unknown): KmendError {
     message: "this is not a unified diff",
     where: name,
     why,
-    hint: "make it with `git diff` or `diff -u`; lines that a mail program wrapped have to be joined again",
+    hint: "make it with `git diff` or `diff -u`; join lines that a mail program wrapped",
     cause,
   });
 }
@@ -109,7 +109,7 @@ function stripped(patch: string, file: string, level: number | "all"): string | 
   if (parts.length <= strip || path.startsWith("..") || isAbsolute(path)) {
     throw new KmendError({
       code: "PATCH_PATH",
-      message: `the patch names ${file}, which is no file of a kernel tree at strip level ${strip}`,
+      message: `the patch names ${file}, which is not a file of a kernel tree at strip level ${strip}`,
       where: patch,
       hint: "file names in the patch must look like a/fs/file.c",
     });
@@ -176,7 +176,7 @@ function otherName(patch: string, { old, new: fresh }: NamesOfFile): KmendError 
     code: "PATCH_PATH",
     message: `the patch adds ${fresh ?? old}, and patch(1) made no file of that name`,
     where: patch,
-    why: "it reads a name only up to the first blank, so what the patch says of this file would be lost",
+    why: "it reads a name only up to the first blank, so the patch's content for this file would be lost",
     hint: "give the file a name without blanks, or leave it out of the patch",
   });
 }
@@ -242,7 +242,7 @@ async function wrongStripLevel(error: unknown, patch: PatchFile, tree: string): 
       if (path === "" || path.startsWith("/") || path.split("/").includes("..") || !(await isThere(path))) continue;
       return new KmendError({
         code: "PATCH_DOES_NOT_APPLY",
-        message: "the file names of the patch are those of another strip level",
+        message: "the file names of the patch belong to another strip level",
         where: `${patch.name}: ${name}`,
         why: `this kernel's source has ${path}, which is the name at strip level ${level} (patch -p${level}); names are expected to begin with a/ and b/`,
         hint: "make the patch with `git diff`, or with `diff -urNp a b` one folder above the trees",
@@ -295,7 +295,7 @@ function applyError(patch: PatchFile, output: string): KmendError {
       message: "the patch is already in this kernel's source, or reversed",
       where: `${patch.name}: ${file}`,
       why: "its new lines are there and its old ones are not",
-      hint: "check the kernel version; if the patch was made the wrong way round, reverse it with `interdiff` or `git diff -R`",
+      hint: "check the kernel version; if the patch was made in the wrong direction, reverse it with `interdiff` or `git diff -R`",
     });
   }
   return new KmendError({

@@ -91,7 +91,7 @@ async function requireAllInIt(silent: readonly PreparedFix[], request: CveBuildR
   throw new KmendError({
     code: "CVE_CHANGES_NOTHING",
     message: `no code of this kernel changes with the fix of ${ids.join(", ")}`,
-    why: "the module would name what it does not fix",
+    why: "the module would claim a fix that it does not contain",
     hint: `leave it out; kmend cves --file ${empty[0]?.patch.files[0] ?? ""} shows how it stands here`,
     exitCode: ExitCode.unchanged,
   });

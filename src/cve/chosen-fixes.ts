@@ -48,7 +48,7 @@ function fixOf(id: string, data: CveData, version: KernelVersion, changelog: Rea
       code: "CVE_REJECTED",
       message: `${id} was withdrawn: the kernel's CNA says that it is no vulnerability`,
       where: data.from,
-      hint: "there is nothing to be fixed under this number",
+      hint: "nothing is to be fixed under this number",
       exitCode: ExitCode.usage,
     });
   }
@@ -58,7 +58,7 @@ function fixOf(id: string, data: CveData, version: KernelVersion, changelog: Rea
       code: "CVE_NOT_AFFECTED",
       message: `${id} does not concern Linux ${version.text}`,
       why: `by the records it came later, or into other series only: ${rangesOf(record.pairs)}`,
-      hint: "there is nothing to be fixed in this kernel",
+      hint: "nothing is to be fixed in this kernel",
       exitCode: ExitCode.unchanged,
     });
   }
@@ -70,7 +70,7 @@ function fixOf(id: string, data: CveData, version: KernelVersion, changelog: Rea
         exposure.kind === "fixed"
           ? `it came with ${exposure.fixed}`
           : "the changelog of the kernel's package names it among what was fixed",
-      hint: "there is nothing to be fixed in this kernel",
+      hint: "nothing is to be fixed in this kernel",
       exitCode: ExitCode.unchanged,
     });
   }

@@ -54,7 +54,7 @@ export function readFixPatch(mail: Buffer, commit: string, from: string): FixPat
       message: "nothing that this commit changes is part of a kernel",
       where: from,
       why: parts.map(pathOf).join(", "),
-      hint: "there is nothing to be patched in the running kernel",
+      hint: "nothing is to be patched in the running kernel",
       exitCode: ExitCode.unchanged,
     });
   }
@@ -96,7 +96,7 @@ export function requireCommitName(name: string): string {
   throw new KmendError({
     code: "USAGE",
     message: `${JSON.stringify(name)} is not the full name of a commit`,
-    why: "short names mean something else from one repository to the next",
+    why: "a short name can mean another commit in another repository",
     hint: "give all 40 digits, as git rev-parse prints them",
     exitCode: ExitCode.usage,
   });

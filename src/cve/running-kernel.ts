@@ -39,7 +39,7 @@ async function runningVersion(release: string, banner: string): Promise<KernelVe
   if (version !== undefined) return version;
   throw new KmendError({
     code: "KERNEL_VERSION",
-    message: `the running kernel ${release} does not tell its version as kernel.org counts`,
+    message: `the running kernel ${release} does not state its kernel.org version`,
     hint: "name the kernel: kmend cves --kernel RELEASE",
     exitCode: ExitCode.environment,
   });

@@ -30,7 +30,7 @@ function withoutMachineCode(content: string): KmendError {
   return new KmendError({
     code: "NO_MACHINE_CODE",
     message: `this object has no machine code, but ${content}`,
-    why: "with link time optimisation the linker makes the code, of all units together: no unit has functions that could be compared or matched with the kernel",
+    why: "with link time optimisation the linker generates the code of all units together: no unit has functions that could be compared or matched with the kernel",
     hint: "a kernel with CONFIG_LTO cannot be patched by kmend; give objects that are compiled without -flto",
     exitCode: ExitCode.refused,
   });

@@ -48,7 +48,7 @@ export function readTables(
     if (entrySize <= 0 || section.size % entrySize !== 0) {
       throw new KmendError({
         code: "TABLE_SIZE",
-        message: `${section.name} has ${section.size} bytes, which is no multiple of its ${entrySize}-byte entries`,
+        message: `${section.name} has ${section.size} bytes, which is not a multiple of its ${entrySize}-byte entries`,
         why: "the object was made for another kernel than the one whose types are used",
       });
     }

@@ -123,7 +123,7 @@ export async function writeSources(
     else if (!Buffer.from(content).equals(await readFile(path))) {
       throw new KmendError({
         code: "SOURCE_DIFFERS",
-        message: `${path} is there already with another content`,
+        message: `${path} exists already with other content`,
         why: "the spec takes a source of that name",
         hint: "write the spec into another folder with -o DIR",
       });

@@ -52,44 +52,44 @@ export const refusalTexts = {
     hint: "leave this part out of the patch, or repair its effect at load time in a pre-patch callback",
   },
   ADDED_BY_EARLIER: {
-    why: "the patch module {module} of an earlier update added it, and for another module the kernel finds only what it was built with",
-    hint: "undo that update, and make one update of both patches",
+    why: "the patch module {module} of an earlier update added it, and the kernel does not resolve references from one patch module to another's own functions",
+    hint: "undo that update, and build one update from both patches",
   },
   DATA_CHANGED: {
     why: "the running kernel already {holds} this data in {section}; a new initial value would not reach it",
     hint: "set the new value from a pre-patch callback, or move the decision into the code that reads the data",
   },
   DATA_SIZE_CHANGED: {
-    why: "the live object has {oldSize} bytes, the patched one has {newSize}: old and new code would disagree about its layout",
+    why: "the live object has {oldSize} bytes and the patched one {newSize}: old and new code would disagree about its layout",
     hint: "keep the object as it is and put the new part into a new variable or a shadow variable",
   },
   DATA_MOVED: {
-    why: "the running kernel keeps it in {from}, and code that is compiled for {to} cannot use it there",
-    hint: "keep the declaration as it is, and put what has to be kept elsewhere into a new variable",
+    why: "the running kernel keeps it in {from}; code that is compiled for {to} cannot use it there",
+    hint: "keep the declaration, and put what must be stored elsewhere into a new variable",
   },
   DATA_ALIGNED: {
-    why: "the running kernel keeps it at a multiple of {from} bytes, and code that is compiled with the patch may count on a multiple of {to}",
-    hint: "keep the declaration as it is; where the alignment only serves speed, leave it out of the patch",
+    why: "the running kernel aligns it to {from} bytes, and code that is compiled with the patch may rely on {to}",
+    hint: "keep the declaration; if the alignment only serves speed, leave it out of the patch",
   },
   STATE_RENAMED: {
-    why: "it takes the place of {old}, which nothing uses any more with the patch: it would start anew, and what the running kernel has in {old} would be lost",
-    hint: "leave the variable its name; where it really is another one, give it another type or size, or bring its content over in a pre-patch callback",
+    why: "it replaces {old}, which nothing uses any more with the patch: it would start with its initial value, and the state that the running kernel has in {old} would be lost",
+    hint: "keep the variable's name; if it really is a different variable, give it another type or size, or copy the state in a pre-patch callback",
   },
   NAMES_EXCHANGED: {
-    why: "with the patch {problem}: what the running kernel has left under the one name, the new code would take for the other",
-    hint: "leave each its name; where the two are really to be exchanged, do it in the code that reads them and bring what is there over in a pre-patch callback",
+    why: "with the patch {problem}: the new code would take the state that the running kernel stored under one name for that of the other",
+    hint: "keep both names; if the two must be exchanged, do it in the code that reads them, and move the existing state in a pre-patch callback",
   },
   ADDRESS_COMPARED: {
-    why: "{user} compares something with its address, and the new code has a copy of it at another one: what was set up with the one would not be recognised by code that knows the other",
-    hint: "leave the constant, or the function that stores its address, as it is, and make the change elsewhere",
+    why: "{user} compares something with its address, and the new code has a copy at another address: code that knows one address would not recognise what was set up with the other",
+    hint: "leave the constant, or the function that stores its address, unchanged, and make the change elsewhere",
   },
   ENTRY_SEALED: {
-    why: "the new code takes the address of {name}, and nothing did when the kernel was linked: at boot the kernel removes the landing pads (ENDBR) of such functions, and an indirect call of one is a fault on processors with indirect branch tracking",
-    hint: "put a function of your own into the patch that calls {name}, and take that one's address",
+    why: "the new code takes the address of {name}, and no code of the kernel does: the kernel removes the landing pad (ENDBR) of such a function at boot, and an indirect call to it faults on processors with indirect branch tracking",
+    hint: "add a function to the patch that calls {name}, and use its address",
   },
   RODATA_SHARED: {
-    why: "this read-only data changed, and unchanged functions ({users}) keep reading the old copy",
-    hint: "make the change in the functions that read it, or let all of its readers be part of the patch",
+    why: "this read-only data changes, and unchanged functions ({users}) keep reading the old copy",
+    hint: "make the change in the functions that read it, or include all of its readers in the patch",
   },
   DEFINITION_CHANGED: {
     why: "{problem}",
@@ -100,11 +100,11 @@ export const refusalTexts = {
     hint: "change the C callers of the assembly function instead",
   },
   ALIAS_MOVED: {
-    why: "it names {from} in the running kernel and {to} with the patch, and callers keep the address that they were linked with",
-    hint: "leave the alias as it is, and make the change in the function that it names",
+    why: "it stands for {from} in the running kernel and for {to} with the patch, and callers keep the address that they were linked with",
+    hint: "leave the alias as it is, and make the change in the function that it stands for",
   },
   INDIRECT_FUNCTION: {
-    why: "{problem}: which function its callers run was chosen once, by a resolver (ifunc) that does not run again",
+    why: "{problem}: its callers run the function that a resolver (ifunc) chose once, and the resolver does not run again",
     hint: "make the change in the functions that the resolver chooses from",
   },
   NOT_TRACEABLE: {
@@ -116,31 +116,31 @@ export const refusalTexts = {
     hint: "declare it without a section attribute such as __read_mostly, so that it gets a section of its own",
   },
   SHORT_BRANCH: {
-    why: "it has a short jump to {target}, which is in the same section {section}, and the patch module will be further away than that reaches",
-    hint: "change the function so that it does not end with a call of {target}, or patch its callers instead",
+    why: "it has a short jump to {target} in the same section {section}, and the patch module will be out of its reach",
+    hint: "change the function so that it does not end with a call to {target}, or patch its callers instead",
   },
   FAR_REFERENCE: {
     why: "the patch module is loaded far from {target}, and this function {problem}",
     hint: "build both objects with the options that the kernel's modules are built with, and with the ones named here",
   },
   SECTION_CHANGED: {
-    why: "section {section} differs between the original and the patched unit, and kmend does not know how to carry such a change",
+    why: "section {section} differs between the original and the patched unit, and kmend does not know how to apply such a change",
     hint: "leave out the source change that causes it, or report the case with the patch and the kernel's release",
   },
   UNKNOWN_SECTION: {
-    why: "section {section} says something about a place in it, and kmend does not know what the kernel makes of that",
+    why: "section {section} refers to a place in it, and kmend does not know how the kernel uses that section",
     hint: "patch another function, or report the case with the patch and the kernel's release",
   },
   RUNTIME_CONSTANT: {
-    why: "the value of {variable} is part of its code, which the kernel writes there at boot and not into modules",
-    hint: "make the change in the functions that call it, or read the variable itself in the patched function",
+    why: "the kernel writes the value of {variable} into its code at boot, and does not do so for modules",
+    hint: "make the change in its callers, or read the variable itself in the patched function",
   },
   SPECIAL_SECTION: {
     why: "{problem}",
-    hint: "rewrite the changed function so that it does not need it; of what the kernel has freed after boot the patch can bring a copy under another name",
+    hint: "rewrite the changed function so that it does not need it; for something that the kernel freed after boot, the patch can add a copy under another name",
   },
   LAYOUT_CHANGED: {
-    why: "live objects and unpatched code keep what the kernel has: {problem}",
+    why: "live objects and unpatched code keep the kernel's layout: {problem}",
     hint: "{advice}",
     option: { name: "allow-layout", value: "{name}", effect: "accepts the change as it is" },
   },
@@ -149,34 +149,34 @@ export const refusalTexts = {
     hint: "{advice}",
   },
   CONSTANT_EXCHANGED: {
-    why: "it gets the value {value}, which was that of {from}: what the old code has marked with {from} would count as {name}",
-    hint: "leave existing values as they are, and give new meanings new ones",
-    option: { name: "allow-layout", value: "{name}", effect: "accepts it, where no object keeps the value" },
+    why: "it gets the value {value}, which was that of {from}: what the old code marked as {from} would be taken for {name}",
+    hint: "keep existing values, and give new names new values",
+    option: { name: "allow-layout", value: "{name}", effect: "accepts it, if no object stores the value" },
   },
   LAYOUT_UNKNOWN: {
-    why: "the patch may change data structures, and the types of this unit cannot be read: {problem}",
-    hint: "leave changes of types out, or use a kernel that is built with debug information",
+    why: "the patch may change data structures, and kmend cannot read the types of this unit: {problem}",
+    hint: "leave type changes out, or use a kernel that was built with debug information",
     option: { name: "allow-layout", value: "'*'", effect: "accepts all" },
   },
   DECLARED_DIFFERENTLY: {
-    why: "{problem}; the new code would use it as what it is not",
+    why: "{problem}: the new code would misuse it",
     hint: "use exactly the source that the kernel was built from",
     option: { name: "allow-layout", value: "{name}", effect: "accepts the declaration as it is" },
   },
   STATIC_LOCAL: {
     why: "{problem}",
-    hint: "keep the static variable and its use as they are in the original function",
+    hint: "keep the static variable and its use as in the original function",
   },
   JUMP_LABEL_MODULE_KEY: {
-    why: "it uses the static key {key}, which lives in a module: the kernel sets up jump labels before it knows that address, and the two bytes at this place have no room for a branch that reads the key",
+    why: "it uses the static key {key} of a module: the kernel sets up jump labels before it knows the key's address, and the two bytes at this place leave no room for a branch that reads the key",
     hint: "use static_key_enabled() instead of the static branch at this place",
   },
   CALLBACK_TWICE: {
-    why: "{object} already has the {kind} callback {other}, and the kernel calls one of each kind per object",
+    why: "{object} already has the {kind} callback {other}, and the kernel calls only one of each kind for an object",
     hint: "call both functions from one callback",
   },
   INITCALL: {
-    why: "an init call of a patch module never runs in place of the original one ({section})",
+    why: "the initcall of a patch module never runs in place of the original one ({section})",
     hint: "do the work in a pre-patch callback",
   },
   EXPORT_CHANGED: {
@@ -184,11 +184,11 @@ export const refusalTexts = {
     hint: "leave the export as it is in the original",
   },
   TRACE_EVENT: {
-    why: "{problem}, and the kernel's tables of trace events and the code that records and prints them are made when it is built",
-    hint: "leave the trace event as it is in the original, and use trace_printk() or an event that is there already",
+    why: "{problem}, and the kernel's trace event tables and the code that records and prints the events were fixed when the kernel was built",
+    hint: "leave the trace event unchanged, and use trace_printk() or an existing event",
   },
   IMAGE_PART: {
-    why: "it is part of {part}: the image of the running kernel contains what is made of it, and no function of that can be redirected",
+    why: "it is part of {part}, which the kernel image contains in its finished form: ftrace cannot redirect code in it",
     hint: "{advice}",
   },
   MODULE_PARAMETER: {
@@ -196,11 +196,11 @@ export const refusalTexts = {
     hint: "leave the module parameter out of the patch",
   },
   PERCPU_DATA: {
-    why: "a patch module's per-CPU data is set up apart from that of {object}",
+    why: "the kernel sets up the per-CPU data of a patch module separately from that of {object}",
     hint: "keep the per-CPU variable as it is, or use a shadow variable per CPU",
   },
   UNPROVEN_FUNCTION: {
-    why: "the unpatched function, compiled here, is not the code of the target kernel: {difference}",
+    why: "the unpatched function, compiled here, differs from the code of the target kernel: {difference}",
     hint: "{cause}",
   },
   UNPROVEN_SYMBOL: {
@@ -212,7 +212,7 @@ export const refusalTexts = {
     hint: "{advice}",
   },
   MISSING_SYMBOL: {
-    why: "code of {object} cannot be linked to a symbol of this name: {reason}",
+    why: "code of {object} cannot be linked against a symbol of this name: {reason}",
     hint: "{advice}",
   },
   NEW_UNIT: {

@@ -216,7 +216,7 @@ function seriesLost(tree: string): KmendError {
     code: "SERIES_LOST",
     message: "the earlier updates of this source tree are not in the cache any more",
     where: tree,
-    why: "an update that is built upon others is matched against their patch modules",
+    why: "an update built on others is matched against their patch modules",
     hint: "make one update of all patches, from the source of the kernel that was booted; --prebuild --series forgets the earlier ones",
   });
 }

@@ -29,7 +29,7 @@ describe("a variable that gets another name", () => {
     refuseRenamedState(await planOf(source(before, after))).map(({ what, why }) => `${what}: ${why.slice(0, 30)}`);
 
   test("is refused with both names", async () => {
-    expect(await refused("long old", "long fresh")).toEqual(["fresh: it takes the place of old, whi"]);
+    expect(await refused("long old", "long fresh")).toEqual(["fresh: it replaces old, which nothing"]);
     expect(await refused("long old = 3", "long fresh = 3")).toHaveLength(1);
   });
 

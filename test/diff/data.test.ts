@@ -127,7 +127,7 @@ test.each([
 
 test("the size refusal tells both sizes", async () => {
   const diff = await diffC("int state[4];", "int state[5];");
-  expect(diff.changes.refusals[0]?.why).toContain("16 bytes, the patched one has 20");
+  expect(diff.changes.refusals[0]?.why).toContain("16 bytes and the patched one 20");
 });
 
 test("a constant that becomes a variable is refused: the running kernel's copy cannot be written", async () => {

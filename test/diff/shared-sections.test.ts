@@ -93,7 +93,7 @@ test("a changed function with a short jump to another one of its section is refu
   `);
   expect(diff.redirected).toEqual(["second"]);
   expect(diff.refusals).toEqual(["SHORT_BRANCH second"]);
-  expect(diff.selection.refusals[0]?.why).toContain("short jump to first, which is in the same section .sched.text");
+  expect(diff.selection.refusals[0]?.why).toContain("short jump to first in the same section .sched.text");
 });
 
 test("variables of one section are cut apart, a new one between them is no change of the others", async () => {

@@ -188,7 +188,7 @@ test("sizes that the kernel's types tell come first, and wrong ones are named", 
   expect((await readUnitObject(object, { __bug_table: 12 })).tables.get("__bug_table")?.entries).toHaveLength(1);
   await expect(readUnitObject(object, { __bug_table: 16 })).rejects.toMatchObject({
     code: "TABLE_SIZE",
-    message: "__bug_table has 12 bytes, which is no multiple of its 16-byte entries",
+    message: "__bug_table has 12 bytes, which is not a multiple of its 16-byte entries",
   });
 });
 

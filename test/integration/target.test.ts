@@ -145,7 +145,7 @@ test("no kernel that is asked for: the nearest releases on offer, and the newest
   for (const release of releases) {
     // One digit more than a release that is there.
     const asked = release.replace(/(\d)(\+deb\d+)?-amd64$/, "$10$2-amd64");
-    const nearest = /on offer are:\n {2}(\S+?)(?:,| \(no source\))/;
+    const nearest = /available are:\n {2}(\S+?)(?:,| \(no source\))/;
     const error = await findTargetKernel({ kernel: asked }).catch((thrown: unknown) => thrown as KmendError);
     expect(error).toMatchObject({ code: "KERNEL_NOT_OFFERED", exitCode: 2 });
     if (!(error instanceof KmendError)) throw error;

@@ -34,13 +34,15 @@ function section(code: string, { why, hint, option }: Parameters<typeof fillText
     option === undefined
       ? ""
       : `\n\n\`--${option.name} ${option.value.replace(/\{(\w+)\}/, (_, name: string) => words(name))}\` ${option.effect}.`;
-  return `## ${code}\n\n${sentence(why, "kmend names the reason in each case")}\n\nWhat to do: ${sentence(hint, "kmend says it in each case", false)}${accepts}\n`;
+  return `## ${code}\n\n${sentence(why, "the message names the reason")}\n\nWhat to do: ${sentence(hint, "the message says it", false)}${accepts}\n`;
 }
 
 /** A row's text with its `{place}`s in capitals; a row that is all filled in by the case gets `otherwise`. */
 function sentence(text: string, otherwise: string, capital = true): string {
   const said = /^\{\w+\}$/.test(text) ? otherwise : text.replace(/\{(\w+)\}/g, (_, name: string) => words(name));
-  return `${capital ? said[0]?.toUpperCase() : said[0]}${said.slice(1)}.`;
+  // A command keeps its name.
+  const first = capital && !/^[\w-]+\.\w/.test(said) ? said[0]?.toUpperCase() : said[0];
+  return `${first}${said.slice(1)}.`;
 }
 
 function words(name: string): string {

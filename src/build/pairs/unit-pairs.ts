@@ -258,7 +258,7 @@ async function withoutOriginal(units: readonly TouchedUnit[], cache: UnitCache):
 
 const removedUnit = {
   problem: "the patch removes a source file whose code stays in the running kernel",
-  advice: "leave the file in place, under its name; code that nothing calls any more does no harm",
+  advice: "keep the file under its name; code that nothing calls any more does no harm",
 };
 
 const unlistedUnit = {

@@ -95,7 +95,7 @@ export class AnsweredQuestions implements Questions {
 export function incomplete(what: string): KmendError {
   return new KmendError({
     code: "REPRO_INCOMPLETE",
-    message: `the folder has not what this version of kmend needs: ${what}`,
+    message: `the folder lacks what this version of kmend needs: ${what}`,
     why: "it holds what the first run read, and another version may read more",
     hint: "repeat it with the version of kmend that wrote the folder, or build the patch again with --save-repro",
     exitCode: ExitCode.environment,

@@ -186,7 +186,7 @@ export function readPairs(folder: string, value: unknown, files: Repro["files"])
 export function notARepro(folder: string, problem: string, cause?: unknown): KmendError {
   return new KmendError({
     code: "NOT_A_REPRO",
-    message: `${folder} is no folder that --save-repro has made, or it is damaged`,
+    message: `${folder} is not a folder that --save-repro made, or it is damaged`,
     why: problem,
     hint: "give the folder of kmend build --save-repro or kmend diff --save-repro",
     exitCode: ExitCode.usage,

@@ -34,7 +34,7 @@ export async function requireReproFolder(folder: string): Promise<void> {
     throw new KmendError({
       code: "REPRO_EXISTS",
       message: `${folder} is not an empty folder`,
-      why: "what the run reads is written there, and nothing else may be among it",
+      why: "kmend writes what the run reads there, and nothing else may be in it",
       hint: "give --save-repro a folder that does not exist",
       exitCode: ExitCode.usage,
     });

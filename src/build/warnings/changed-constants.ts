@@ -30,7 +30,7 @@ export function changedConstantUsers(
       function: listOf(constants.map(({ name }) => name)),
       unit: plan.pair.source,
       why: `${listOf(users)} change only because of ${listOf(values)}${gone}`,
-      hint: "objects that the old code has set up keep the old sizes, limits and flags: make sure that the new code can live with them, or keep the value",
+      hint: "objects that the old code has set up keep the old sizes, limits and flags: make sure that the new code copes with them, or keep the value",
     },
   ];
 }

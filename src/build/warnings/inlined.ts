@@ -42,7 +42,7 @@ export function inlinedCopies({ plan }: ResolvedUnit, touched: readonly TouchedF
     function: name,
     unit: plan.pair.source,
     why: `the compiler has inlined it in ${listOf([...callers].sort())}, which ${callers.size === 1 ? "is" : "are"} replaced with it`,
-    hint: "each of them changes over on its own, when no task is in it: look at them as if the patch named them",
+    hint: "each of them switches on its own, when no task is in it: review them as if the patch named them",
   }));
 }
 

@@ -31,7 +31,7 @@ export function lockChanges({ plan }: { readonly plan: ComparedUnit }, isAboutLo
       code: "LOCKS_CHANGED",
       function: atom.name,
       unit: plan.pair.source,
-      why: `it uses locks otherwise than before (${listOf(clauses)}), and during the transition old and new code run side by side`,
+      why: `it uses locks otherwise than before (${listOf(clauses)}), and old and new code run concurrently during the transition`,
       hint: "check that a task in the old code and one in the new cannot deadlock or miss each other",
     });
   }

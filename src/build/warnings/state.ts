@@ -34,7 +34,7 @@ export function oldState({ plan }: ResolvedUnit): Warning[] {
     function: name,
     unit: plan.pair.source,
     why: `${functions.join(", ")} did not use this variable before; its content was initialised and kept by the old code`,
-    hint: "make sure that the new code can live with every value that the old code may have left in it; a callback before the patch can set it right",
+    hint: "make sure that the new code copes with every value that the old code may have left in it; a pre-patch callback can correct it",
   }));
 }
 

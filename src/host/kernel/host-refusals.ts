@@ -35,13 +35,13 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.refused,
   },
   MODULE_NAME_TOO_LONG: {
-    why: "its name has {length} characters, and the kernel keeps {longest}",
+    why: "its name has {length} characters, and the kernel allows {longest}",
     hint: "build it under a shorter name: kmend build --name",
     exitCode: ExitCode.refused,
   },
   UNTRUSTED_FILE: {
-    why: "it is installed where others than root decide what it holds: {problem}",
-    hint: "find out who wrote it, then chown root:root and chmod go-w what is named, and install the module again",
+    why: "it is installed where users other than root can change it: {problem}",
+    hint: "find out who wrote it, then chown root:root and chmod go-w the named paths, and install the module again",
     exitCode: ExitCode.refused,
   },
   UNSIGNED: {
@@ -50,17 +50,17 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.policy,
   },
   LOADING_SWITCHED_OFF: {
-    why: "loading and unloading modules is switched off until the next boot (sysctl kernel.modules_disabled)",
+    why: "loading and unloading modules is disabled until the next boot (sysctl kernel.modules_disabled)",
     hint: "install it with kmend install, so that it is loaded at the next boot",
     exitCode: ExitCode.policy,
   },
   TRANSITION_RUNNING: {
-    why: "the transition of {patch} is not over ({state}), and the kernel makes one at a time",
+    why: "the transition of {patch} is not over ({state}), and the kernel runs only one at a time",
     hint: "kmend status shows the tasks it waits for; kmend unload {patch} reverts it",
     exitCode: ExitCode.environment,
   },
   OTHER_BUILD_LOADED: {
-    why: "another build of {name} is loaded, and the kernel takes one module of a name",
+    why: "another build of {name} is loaded, and the kernel allows only one module of that name",
     hint: "kmend unload {name} first, or build this one under another name and use kmend replace",
     exitCode: ExitCode.refused,
   },
@@ -70,12 +70,12 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.refused,
   },
   STAYS_IN_MEMORY: {
-    why: "{name} was loaded before and is out of force; its module stays in memory until the next boot, since addresses of it may be kept, and the kernel takes one module of a name",
+    why: "{name} was loaded before and is inactive; its module stays in memory until the next boot, since the kernel may hold addresses of it, and the kernel allows only one module of that name",
     hint: "build it under another name (kmend build --name), or reboot",
     exitCode: ExitCode.refused,
   },
   NAME_TAKEN: {
-    why: "a module {name} that is no live patch is loaded",
+    why: "a module {name} that is not a live patch is loaded",
     hint: "build it under another name: kmend build --name",
     exitCode: ExitCode.refused,
   },
@@ -86,22 +86,22 @@ export const hostRefusalTexts = {
   },
   EARLIER_MISSING: {
     why: "it was built on top of the patch module {name}, which is not active",
-    hint: "load that one first: its code is part of this one's functions, and the rest of it is not",
+    hint: "load that one first: this one contains only part of it",
     exitCode: ExitCode.refused,
   },
   FTRACE_BUSY: {
-    why: "{function} is already redirected by something else than a live patch ({line})",
+    why: "{function} is already redirected by something other than a live patch ({line})",
     hint: "end the tracing or error injection tool that does it (bpf, kprobes, fault injection, systemtap), then load again",
     exitCode: ExitCode.environment,
   },
   OBJECT_UNSETTLED: {
-    why: "the module {object} that it changes is just being {doing}",
-    hint: "wait until that is done, then load again",
+    why: "the module {object} that it changes is being {doing} at the moment",
+    hint: "wait until that has ended, then load again",
     exitCode: ExitCode.environment,
   },
   TAKES_BACK_OTHERS: {
     why: "it replaces all loaded patch modules, and does not change what these change: {lost}",
-    hint: "kmend replace FILE if that is meant; else build one module from all patches, or this one with --no-replace",
+    hint: "kmend replace FILE if that is intended; otherwise build one module from all patches, or this one with --no-replace",
     exitCode: ExitCode.refused,
   },
   NOT_CUMULATIVE: {
@@ -110,37 +110,37 @@ export const hostRefusalTexts = {
     exitCode: ExitCode.refused,
   },
   NO_LIVE_PATCH: {
-    why: "the module {name} is loaded, but is no live patch",
+    why: "the module {name} is loaded, but is not a live patch",
     hint: "rmmod {name} unloads an ordinary module",
     exitCode: ExitCode.usage,
   },
   INSTALLED_AS: {
-    why: "the same module is installed for {release} as {file}, and the kernel takes one of a name",
+    why: "the same module is installed for {release} as {file}, and the kernel allows only one module of that name",
     hint: "kmend uninstall --kernel {release} {file} first",
     exitCode: ExitCode.refused,
   },
   NO_INITRAMFS_HOOK: {
-    why: "nothing would put it into the initramfs: kmend's hook for initramfs-tools or dracut is not there",
+    why: "nothing would put it into the initramfs: kmend's hook for initramfs-tools or dracut is not installed",
     hint: "install kmend's package, or its hooks as system/README.md says; without --initramfs kmend.service loads it, a little later",
     exitCode: ExitCode.environment,
   },
   NO_BOOT_SERVICE: {
-    why: "kmend.service is not there or not enabled, and without it nobody notes that the machine lives with what its initramfs loaded",
+    why: "kmend.service is missing or not enabled, and without it nothing records that the machine survived what its initramfs loaded",
     hint: "systemctl enable kmend.service",
     exitCode: ExitCode.environment,
   },
   HELD_BACK: {
     why: "it is held back: {why}",
-    hint: "kmend load {name} tries it by hand, and lets it load at boot again when that went well for a minute; so does kmend install, from the next boot",
+    hint: "kmend load {name} loads it by hand, and allows it at boot again if the machine survives for a minute; kmend install allows it from the next boot on",
     exitCode: ExitCode.refused,
   },
   GUARD_NOT_WRITTEN: {
-    why: "its load at boot cannot be recorded, so the next boot could not know whether it crashed the machine: {why}",
+    why: "its load at boot cannot be recorded, so the next boot could not tell whether it crashed the machine: {why}",
     hint: "make /var/lib/kmend writable before kmend.service starts, or load it by hand: kmend load {name}",
     exitCode: ExitCode.environment,
   },
   FILE_NAME: {
-    why: "its file is named {file}, and an installed module's name has letters, digits, dashes and underscores with .ko",
+    why: "its file is named {file}; the name of an installed module consists of letters, digits, dashes and underscores, and ends in .ko",
     hint: "rename the file to {name}.ko",
     exitCode: ExitCode.usage,
   },

@@ -46,7 +46,7 @@ function stillWorks(pid: string, name: string, limit: number): KmendError {
   return new KmendError({
     code: "PROGRAM_WORKS",
     message: `process ${pid} (${name}) still loads or unloads a module, after ${Math.round(limit / 1000)} s`,
-    why: "a kmend that was killed had started it, and what it will have done cannot be known before it ends",
+    why: "a killed kmend had started it, and its result is unknown until it ends",
     hint: `cat /proc/${pid}/stack shows where it is; try again when it has ended`,
     exitCode: ExitCode.environment,
   });

@@ -24,7 +24,7 @@ export async function prepareRunFolder(root: string): Promise<void> {
     throw new KmendError({
       code: "RUN_FOLDER",
       message: `${path} is ${entry.isDirectory() ? "another user's" : "no folder"}`,
-      hint: `look at what made it, and remove it: rm -r ${path}`,
+      hint: `find out what made it, and remove it: rm -r ${path}`,
       exitCode: ExitCode.environment,
     });
   }

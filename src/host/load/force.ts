@@ -76,7 +76,7 @@ export async function force(options: ForceOptions): Promise<ForceResult> {
       code: "NOT_CONFIRMED",
       message: `forcing the transition of ${name} needs a confirmation`,
       why: `${forceCost(patch, host.release)}\ntasks that have not switched: ${who || "none that can be seen"}`,
-      hint: `kmend unload ${name} takes the patch back instead; if you have understood the cost: kmend force ${name} --yes-i-know`,
+      hint: `kmend unload ${name} reverts the patch instead; if you have understood the cost: kmend force ${name} --yes-i-know`,
       exitCode: ExitCode.usage,
     });
   }

@@ -35,7 +35,7 @@ const rows: readonly FailureRow[] = [
   {
     pattern: /File exists/i,
     why: "a module of that name is loaded already",
-    hint: "kmend list shows what is loaded; kmend unload takes it out",
+    hint: "kmend list shows what is loaded; kmend unload removes it",
   },
   {
     pattern: /Unknown symbol/i,
@@ -44,7 +44,7 @@ const rows: readonly FailureRow[] = [
   },
   {
     pattern: /Invalid (?:argument|parameters)/i,
-    why: "livepatch refuses the patch: a function or symbol is missing, or it is not compatible with a patch that is loaded",
+    why: "livepatch refuses the patch: a function or symbol is missing, or it is not compatible with a loaded patch",
     hint: "dmesg shows what livepatch says about it; kmend verify shows whether the module matches this kernel",
   },
   {

@@ -219,7 +219,7 @@ function halfway(
     code: "TAKING_BACK_STALLED",
     message: `the transition of ${name} stalls in both directions`,
     why: "some tasks run the new code and others the original; each is consistent in itself",
-    hint: `see to the tasks that kmend status names; it then ends by itself, and kmend unload ${name} removes the module`,
+    hint: `resolve what blocks the tasks that kmend status names; the transition then ends by itself, and kmend unload ${name} removes the module`,
   });
   return { kind: "stalled", tasks: holding, error, notes: [] };
 }
@@ -235,7 +235,7 @@ function stalledError(
     code: "TRANSITION_STALLED",
     message: `the transition of ${name} did not end within ${seconds} s`,
     why: `${tasks.length} task${tasks.length === 1 ? " has" : "s have"} not switched${since === null ? "" : ` since ${since}`}`,
-    hint: "see to these tasks and load it again, or give it more time with --timeout",
+    hint: "resolve what blocks these tasks and load it again, or allow more time with --timeout",
   });
 }
 

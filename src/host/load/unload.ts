@@ -237,13 +237,13 @@ async function putBack(
         code: "TRANSITION_STALLED",
         message: `the transition back from ${name} did not end within ${seconds} s`,
         why: `${stalledTasks.length} task${stalledTasks.length === 1 ? " has" : "s have"} not switched${since === null ? "" : ` since ${since}`}`,
-        hint: "see to these tasks and unload it again, or give it more time with --timeout",
+        hint: "resolve what blocks these tasks and unload it again, or allow more time with --timeout",
       }
     : {
         code: "TAKING_BACK_STALLED",
         message: `the transition of ${name} stalls in both directions`,
         why: "some tasks run the new code and others the original; each is consistent in itself",
-        hint: "see to the tasks that kmend status names; it then ends by itself",
+        hint: "resolve what blocks the tasks that kmend status names; the transition then ends by itself",
       };
   const tasks = whole || now === undefined || !inTransition(now) ? stalledTasks : whoHoldsUp(host, now);
   return { outcome: "stalled", stalledTasks: tasks, error, notes };

@@ -58,7 +58,7 @@ function locate<Section extends SectionPlace>(
     code: "KALLSYMS_MISSING",
     message: "the kernel image holds no symbol table",
     where: source.path,
-    why: "no kallsyms token table was found; live patching needs CONFIG_KALLSYMS, so this cannot be a kernel that can be patched",
+    why: "no kallsyms token table was found; live patching needs CONFIG_KALLSYMS, so this kernel cannot be patched",
     hint: "check that the image belongs to the kernel, and is not damaged",
   });
 }

@@ -84,7 +84,7 @@ function compilerOf(elf: ElfReader): string | undefined {
 function notModule(where: string, why: string, cause?: unknown): KmendError {
   return new KmendError({
     code: "NOT_A_MODULE",
-    message: `${basename(where)} is no kernel module that could be patched`,
+    message: `${basename(where)} is not a kernel module that can be patched`,
     where,
     why,
     hint: "give the .ko file of the module as it is loaded with --oot-module FILE",

@@ -60,7 +60,7 @@ async function applySeries(
     message: "the distribution's patches do not apply to its source",
     where: patches,
     why,
-    hint: "remove this folder and run again: the patches are then fetched again",
+    hint: "remove this folder and run again: kmend fetches the patches again",
     cause: result,
   });
 }
@@ -91,7 +91,7 @@ async function copySource(
       code: "SOURCE_CHANGED",
       message: "the kernel source tree changed while it was copied",
       where: source.path,
-      hint: "wait until whatever writes into the tree is done, then try again",
+      hint: "wait until whatever is writing to the tree has finished, then try again",
     });
   }
   if (result.exitCode === 0) return;
@@ -100,7 +100,7 @@ async function copySource(
     message: "the kernel source tree cannot be copied",
     where: source.path,
     why,
-    hint: "run kmend as a user who may read all of it",
+    hint: "run kmend as a user who can read all of it",
     cause: result,
   });
 }
@@ -133,7 +133,7 @@ async function unpackSource(archive: string, folder: string, guard: string, sign
       message: "the kernel source archive cannot be unpacked",
       where: archive,
       why,
-      hint: "remove this file and run again: it is then fetched again",
+      hint: "remove this file and run again: kmend fetches it again",
       cause: result,
     });
   }

@@ -149,7 +149,7 @@ export function unreadable(where: string, cause: unknown): KmendError {
     message: "the source cannot be read",
     where,
     why: typeof cause === "string" ? cause : messageOf(cause),
-    hint: "run kmend as a user who may read all of it",
+    hint: "run kmend as a user who can read all of it",
     cause,
   });
 }

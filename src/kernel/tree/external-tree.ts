@@ -62,6 +62,6 @@ function badMakefile(where: string, output: string): KmendError {
     message: "Kbuild cannot build the module from this source",
     where,
     why: output.trimEnd().split("\n").slice(-10).join("\n"),
-    hint: "check with make -C KERNEL_TREE M=DIR that the module builds; what lies outside of DIR is not seen",
+    hint: "check that make -C KERNEL_TREE M=DIR builds the module; kmend sees nothing outside DIR",
   });
 }

@@ -101,9 +101,9 @@ async function addAll({ folder, packages }: RepositoryRequest, format: Repositor
       if (sha256(await readFile(target)) === sha256(await readFile(path))) continue;
       throw new KmendError({
         code: "PACKAGE_DIFFERS",
-        message: `${basename(path)} is in the repository already, with another content`,
+        message: `${basename(path)} is in the repository already, with other content`,
         where: target,
-        why: "who has installed that version would never get the new content",
+        why: "hosts that have installed that version would never get the new content",
         hint: "give the package a higher version or release",
       });
     }

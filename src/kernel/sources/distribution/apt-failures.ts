@@ -41,7 +41,7 @@ const downloadFailures: readonly Failure[] = [
   {
     pattern: /Hash Sum mismatch|Size mismatch|unexpected size|Clearsigned file isn't valid|Connection closed/i,
     code: "DOWNLOAD_BROKEN",
-    message: "what was downloaded is not what the archive signed",
+    message: "the downloaded file is not what the archive signed",
     hint: "try again; if it happens again, look for a broken proxy or mirror",
   },
   {
@@ -75,7 +75,7 @@ export function explainUnpackFailure(result: RunResult, archive: string): KmendE
   return failure(row, result, archive, [], {
     code: "PACKAGE_DAMAGED",
     message: "a downloaded package cannot be unpacked",
-    hint: "try again: the package is then downloaded again",
+    hint: "try again: kmend downloads the package again",
   });
 }
 

@@ -258,7 +258,7 @@ export class AptKernels implements Distribution {
       message: `the archive does not offer the source of kernel ${release}: ${spec.name} in version ${spec.version}`,
       why: `the source must have exactly the version of the image; offered are ${offered.join(", ") || "none"}`,
       hint:
-        `choose a kernel whose source is on offer, for example:\n${nearest(usable, release, this.#names)}\n` +
+        `choose a kernel whose source is available, for example:\n${nearest(usable, release, this.#names)}\n` +
         `or install ${spec.name}=${spec.version} from ${this.#names.history}`,
       exitCode: ExitCode.environment,
     });
@@ -336,7 +336,7 @@ function notOffered(catalog: Catalog, release: string, request: KernelRequest, n
     message: running
       ? `the running kernel ${release} is not a kernel of this distribution`
       : `there is no kernel ${release}`,
-    why: `kmend needs its image, config, headers and source; the nearest on offer are:\n${nearest(listKernels(catalog, names), release, names)}`,
+    why: `kmend needs its image, config, headers and source; the nearest available are:\n${nearest(listKernels(catalog, names), release, names)}`,
     hint: `choose one with --kernel RELEASE${catalog.newest === undefined ? "" : `, or --kernel newest for ${catalog.newest}`}`,
     exitCode: ExitCode.usage,
   });

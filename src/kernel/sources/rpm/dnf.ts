@@ -99,7 +99,7 @@ async function checkWhereAsked(
 function notDownloaded(specs: readonly string[], files: readonly string[]): KmendError {
   return new KmendError({
     code: "DNF_FAILED",
-    message: "dnf did not download what its repositories offer",
+    message: "dnf did not download all that its repositories offer",
     why: `asked for ${specs.join(", ")}, got ${files.join(", ") || "nothing"}`,
     hint: "try again, or give the packages with --kernel-rpm FILE",
     exitCode: ExitCode.environment,

@@ -82,7 +82,7 @@ export function packagedRelease(packages: readonly RpmFile[], wanted?: string): 
         : `the RPMs do not hold the image of kernel ${wanted}`,
     where: packages.map(({ path }) => path).join(", "),
     why: `they hold ${[...releases].join(", ")}`,
-    hint: "choose one of these with --kernel RELEASE, or give the packages of the kernel that is meant",
+    hint: "choose one of these with --kernel RELEASE, or give the packages of the kernel that you mean",
     exitCode: ExitCode.usage,
   });
 }

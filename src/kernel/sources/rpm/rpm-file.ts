@@ -121,7 +121,7 @@ const magic = Buffer.from([0xed, 0xab, 0xee, 0xdb]);
 function notRpm(path: string, said: string): KmendError {
   return new KmendError({
     code: "NOT_AN_RPM",
-    message: `${basename(path)} is not an RPM package, or it is cut off in its header`,
+    message: `${basename(path)} is not an RPM package, or its header is truncated`,
     where: path,
     why: said
       .trim()
@@ -163,7 +163,7 @@ export async function unpackRpm(
 function damaged(rpm: RpmFile, said: string): KmendError {
   return new KmendError({
     code: "RPM_DAMAGED",
-    message: `${basename(rpm.path)} is damaged or was not downloaded to its end`,
+    message: `${basename(rpm.path)} is damaged, or its download is incomplete`,
     where: rpm.path,
     why: said.trim().split("\n").slice(-3).join("\n"),
     hint: "download it again, and compare its size with that on the server",
