@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { sweepTemporaries, withLock, writeFileAtomically } from "../../support/cache.ts";
 import { namesIn, readState } from "../kernel/host.ts";
 import { type OrphanWait, orphansEnd } from "../kernel/orphaned-programs.ts";
-import { insertFolder, lockFile, prepareRunFolder, runFolder } from "../kernel/run-folder.ts";
+import { insertFolder, lockFile, prepareRunFolder, runFolder, stopsFolder } from "../kernel/run-folder.ts";
 import { isModuleLoaded } from "../kernel/sysfs.ts";
 
 const loadedFolder = join(runFolder, "loaded");
@@ -14,6 +14,10 @@ export interface LoadRecord {
   readonly since: string;
   readonly file: string;
   readonly sha256: string;
+  /** Who loaded it; missing in records of older versions. */
+  readonly by?: string | undefined;
+  /** When it is to be unloaded by itself, as ISO 8601 in UTC. */
+  readonly until?: string | undefined;
 }
 
 function recordPath(root: string, name: string): string {
@@ -68,10 +72,12 @@ export async function withHostLock<Result>(
 async function sweepRecords(root: string): Promise<void> {
   await sweepTemporaries(join(root, runFolder));
   await rm(join(root, insertFolder), { recursive: true, force: true });
-  await sweepTemporaries(join(root, loadedFolder));
-  for (const file of await namesIn(root, loadedFolder)) {
-    if (!file.startsWith(".") && !(await isModuleLoaded(root, file.replace(/\.json$/, "")))) {
-      await rm(join(root, loadedFolder, file), { force: true });
+  for (const [folder, end] of [[loadedFolder, ".json"] as const, [stopsFolder, ".ko"] as const]) {
+    await sweepTemporaries(join(root, folder));
+    for (const file of await namesIn(root, folder)) {
+      if (!file.startsWith(".") && !(await isModuleLoaded(root, file.slice(0, -end.length).replaceAll("-", "_")))) {
+        await rm(join(root, folder, file), { force: true });
+      }
     }
   }
 }
