@@ -17,6 +17,7 @@ export interface ShippedStyle {
   readonly versions?: boolean;
   readonly cfi?: boolean;
   readonly exit?: boolean;
+  readonly release?: string;
 }
 
 /** Bytes of its `struct module`, and where name, init and exit are. */
@@ -59,7 +60,7 @@ ${callSites ? '.section .call_sites,"a"\n.long .Linit - .' : ""}
 .section .modinfo,"a"
 .asciz "name=loop"
 .asciz "retpoline=Y"
-.asciz "vermagic=9.9.0-test SMP mod_unload ${versions ? "modversions " : ""}"
+.asciz "vermagic=${style.release ?? "9.9.0-test"} SMP mod_unload ${versions ? "modversions " : ""}"
 ${versions ? '.section __versions,"a"\n.quad 0xabcd1234\n.asciz "module_layout"\n.fill 42' : ""}
 .section .note.Linux,"a",@note
 .byte 6,0,0,0,4,0,0,0,0,1,0,0
@@ -158,21 +159,26 @@ export function kernelTypes(further: readonly EncodedType[] = []): Btf {
   return new Btf(encodeBtf(types), "made-up kernel");
 }
 
-/** The build id note of the made-up kernel, behind another note. */
-const notes = Buffer.concat([
-  Buffer.from([4, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0x58, 0x65, 0x6e, 0, 1, 2, 3, 4]),
-  Buffer.from([4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 0x47, 0x4e, 0x55, 0]),
-  Buffer.alloc(20, 0xab),
-]);
+/** Notes of a kernel with that build id, which is behind another note. */
+export function kernelNotes(buildId = "ab".repeat(20)): Buffer {
+  return Buffer.concat([
+    Buffer.from([4, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0x58, 0x65, 0x6e, 0, 1, 2, 3, 4]),
+    Buffer.from([4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, 0x47, 0x4e, 0x55, 0]),
+    Buffer.from(buildId, "hex"),
+  ]);
+}
 
 /** A made-up kernel whose folder of modules has one module. */
-export function stopKernel(style: ShippedStyle = {}, types = kernelTypes()): StopKernel {
+export function stopKernel(
+  style: ShippedStyle & { readonly buildId?: string } = {},
+  types = kernelTypes(),
+): StopKernel {
   const modulesDir = mkdtempSync(join(tmpdir(), "kmend-stop-"));
   mkdirSync(join(modulesDir, "kernel"));
   writeFileSync(join(modulesDir, "modules.order"), "kernel/loop.ko\n");
   writeFileSync(join(modulesDir, "modules.builtin"), "kernel/fixed.ko\n");
   writeFileSync(join(modulesDir, "kernel/loop.ko"), shippedModule(style));
-  const { buildId, ...note } = buildIdNote(notes);
+  const { buildId, ...note } = buildIdNote(kernelNotes(style.buildId));
   const named = (name: string, type = "T"): NamedSymbol => ({
     type,
     traceable: !name.startsWith("untraced"),
@@ -184,7 +190,7 @@ export function stopKernel(style: ShippedStyle = {}, types = kernelTypes()): Sto
   table.set("frob.part.0", [named("frob", "t")]);
   table.set("jiffies", [named("jiffies", "D")]);
   return {
-    ...{ release: "9.9.0-test", buildId, note, types, modulesDir },
+    ...{ release: style.release ?? "9.9.0-test", buildId, note, types, modulesDir },
     symbolsNamed: (name) => table.get(name) ?? [],
     tracedNames: () => table.keys(),
   };

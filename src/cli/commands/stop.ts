@@ -201,12 +201,13 @@ async function loadStop(context: CommandContext, made: MadeStop, options: Option
 
 /** Where the module waits for its load: a folder of root's own, or for a dry run one for temporary files. */
 async function writeForLoad({ file, name }: MadeStop, dryRun: boolean): Promise<string> {
+  const { kernelModuleName } = await import("../../host/installed/installed.ts");
   const { stopsFolder, prepareRunFolder } = await import("../../host/kernel/run-folder.ts");
   const { writeFileAtomically, rethrowDiskErrors } = await import("../../support/cache.ts");
   if (!dryRun) await prepareRunFolder("/");
   const folder = dryRun ? await mkdtemp(join(tmpdir(), "kmend-stop-")) : stopsFolder;
   await mkdir(folder, { recursive: true, mode: 0o755 });
-  const path = join(folder, `${name}.ko`);
+  const path = join(folder, `${kernelModuleName(name)}.ko`);
   await writeFileAtomically(path, file).catch(rethrowDiskErrors);
   return path;
 }

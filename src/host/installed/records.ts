@@ -40,8 +40,9 @@ export async function readLoadRecord(root: string, name: string): Promise<LoadRe
   }
 }
 
-/** Forgets a patch that was unloaded. */
+/** Forgets a patch that was unloaded, and removes the module of a stop that waits in /run. */
 export async function removeLoadRecord(root: string, name: string): Promise<void> {
+  await rm(join(root, stopsFolder, `${name}.ko`), { force: true });
   await rm(recordPath(root, name), { force: true });
 }
 
@@ -72,12 +73,10 @@ export async function withHostLock<Result>(
 async function sweepRecords(root: string): Promise<void> {
   await sweepTemporaries(join(root, runFolder));
   await rm(join(root, insertFolder), { recursive: true, force: true });
-  for (const [folder, end] of [[loadedFolder, ".json"] as const, [stopsFolder, ".ko"] as const]) {
-    await sweepTemporaries(join(root, folder));
-    for (const file of await namesIn(root, folder)) {
-      if (!file.startsWith(".") && !(await isModuleLoaded(root, file.slice(0, -end.length).replaceAll("-", "_")))) {
-        await rm(join(root, folder, file), { force: true });
-      }
+  await sweepTemporaries(join(root, loadedFolder));
+  for (const file of await namesIn(root, loadedFolder)) {
+    if (!file.startsWith(".") && !(await isModuleLoaded(root, file.replace(/\.json$/, "")))) {
+      await rm(join(root, loadedFolder, file), { force: true });
     }
   }
 }

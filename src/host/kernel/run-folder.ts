@@ -12,7 +12,7 @@ export const lockFile: string = join(runFolder, "lock");
 /** Holds the copy of a module while the kernel reads it. */
 export const insertFolder: string = join(runFolder, "insert");
 
-/** Modules of stops that are loaded; those of others are removed. */
+/** Modules of stops while they are loaded, named as the kernel names them. */
 export const stopsFolder: string = join(runFolder, "stops");
 
 /**
