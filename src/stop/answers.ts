@@ -1,4 +1,4 @@
-import { constants } from "node:os";
+import { errorNumberOf } from "./error-numbers.ts";
 import type { ReturnType } from "./return-type.ts";
 import type { Answer } from "./writer/machine-code.ts";
 
@@ -7,7 +7,7 @@ export type Chosen =
   | { readonly answer: Answer; readonly text: string }
   | { readonly problem: string; readonly hint: string };
 
-const perm = { value: -BigInt(constants.errno.EPERM), text: "-EPERM" } as const;
+const perm = { value: -1n, text: "-EPERM" } as const;
 
 /**
  * Types of a number for which an error as `-EPERM` is what callers expect. Of others the name says that they are something else: bits, a count, a verdict.
@@ -92,7 +92,7 @@ function describedType(returns: ReturnType): string {
 
 function errorNumber(text: string): bigint | undefined {
   const name = /^-(E[A-Z0-9]+)$/.exec(text)?.[1];
-  const number = name === undefined ? undefined : Object.entries(constants.errno).find(([key]) => key === name)?.[1];
+  const number = name === undefined ? undefined : errorNumberOf(name);
   return number === undefined ? undefined : -BigInt(number);
 }
 

@@ -2,6 +2,7 @@ import type { ShippedModules } from "../kernel/modules/shipped-module.ts";
 import type { Btf } from "../kernel/types/btf.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { type Chosen, defaultAnswer, givenAnswer } from "./answers.ts";
+import { hasErrorPointers } from "./error-pointers.ts";
 import type { NamedSymbol, StopKernel } from "./kernel-parts.ts";
 import { type ModulePart, modulePart } from "./module-part.ts";
 import { isSystemCall, neverStoppedBecause } from "./never-stopped.ts";
@@ -140,7 +141,7 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
     const problem = "it takes any number of arguments, so what it is for differs from call to call";
     return refuse("NEVER_STOPPED", name, where, { problem, advice: "stop the functions that call it" });
   }
-  const chosen = answerOf(prototypes, wanted, all.length);
+  const chosen = answerOf(prototypes, wanted, symbol, all.length);
   if ("problem" in chosen) return refuse("NO_ANSWER", name, where, { problem: chosen.problem, advice: chosen.hint });
   return {
     ...{ name, object: part.name, sympos: all.length === 1 ? 0 : (wanted.sympos ?? 0), answer: chosen.answer },
@@ -178,7 +179,12 @@ function ambiguous(all: readonly NamedSymbol[], wanted: WantedFunction): Refusal
 }
 
 /** The type of several functions of one name may be that of another one. */
-function answerOf(prototypes: readonly Prototype[], { returns: value }: WantedFunction, namesakes: number): Chosen {
+function answerOf(
+  prototypes: readonly Prototype[],
+  { returns: value }: WantedFunction,
+  { code }: NamedSymbol,
+  namesakes: number,
+): Chosen {
   const [first, ...others] = prototypes;
   if (first === undefined) {
     return {
@@ -199,6 +205,12 @@ function answerOf(prototypes: readonly Prototype[], { returns: value }: WantedFu
       hint: "say with --return what it is to return",
     };
   }
+  if (first.returns.kind === "pointer" && code !== undefined && hasErrorPointers(code)) {
+    return {
+      problem: "it returns error pointers, and its callers would take NULL for a result",
+      hint: "say it with --return, for example --return 'ERR_PTR(-EPERM)'",
+    };
+  }
   return defaultAnswer(first.returns);
 }
 
@@ -208,8 +220,13 @@ function typeText(returns: ReturnType | undefined): string {
 }
 
 /** What the object itself tells about the effect. */
-function warningsOf(part: ObjectPart, { name }: WantedFunction, returns: ReturnType | undefined): string[] {
+function warningsOf(part: ObjectPart, wanted: WantedFunction, returns: ReturnType | undefined): string[] {
+  const { name } = wanted;
   const warnings: string[] = [];
+  if (returns?.kind === "pointer" && wanted.returns === undefined)
+    warnings.push(
+      "callers that look for an error pointer take NULL for a result and crash: if it returns such, give --return 'ERR_PTR(-EPERM)'",
+    );
   const plain = name.replace(/\.(isra|constprop)\..*$/, "");
   const has = (symbol: string): boolean => symbol !== name && part.symbolsNamed(symbol).length > 0;
   if (returns?.kind === "void") warnings.push("it returns nothing: its callers go on as if it had done its work");

@@ -46,6 +46,7 @@ export function imageKernel({
         return {
           type: kallsyms.typeOf(index),
           traceable: !gone && isTraced(address),
+          code: image.bytesAt(address, Math.min(longestFunction, kallsyms.sizeOf(index))),
           after: index === 0 ? "" : kallsyms.nameOf(index - 1),
         };
       }),
@@ -57,6 +58,9 @@ export function imageKernel({
     },
   };
 }
+
+/** Bytes of a function that are looked at. */
+const longestFunction = 1 << 16;
 
 /** endbr64. */
 function isLandingPad(bytes: Uint8Array | undefined): boolean {

@@ -7,6 +7,8 @@ export interface NamedSymbol {
   readonly type: string;
   /** Whether ftrace can redirect what is there; undefined where that cannot be told. */
   readonly traceable: boolean | undefined;
+  /** Its code, where that is known: places that are filled later hold anything. */
+  readonly code?: Uint8Array | undefined;
   /** Name of the symbol before it, which tells people apart where they are. */
   readonly after: string;
 }

@@ -106,7 +106,7 @@ async function factsOf(
   signal: AbortSignal | undefined,
 ): Promise<ShippedFacts> {
   let why = "there are none";
-  for (const module of modules.loadable.slice(0, asked)) {
+  for (const module of modules.first(asked)) {
     const file = await modules.readOnce(module, cacheRoot(), signal).catch((error: unknown) => {
       if (error instanceof KmendError && error.code === "MODULE_FILE_MISSING") return undefined;
       throw error;

@@ -42,6 +42,7 @@ export async function modulePart(
         const isCode = home?.type === SymbolType.func && ((section?.flags ?? 0) & SectionFlag.execinstr) !== 0;
         return {
           type: isCode ? "t" : "d",
+          code: home === undefined ? undefined : section?.data.subarray(home.value, home.value + home.size),
           traceable: [address, address + 4].some((place) => traced.has(place)),
           after: section === undefined ? "" : `${section.name}+0x${(home?.value ?? 0).toString(16)}`,
         };

@@ -44,6 +44,10 @@ const neverStopped: readonly NeverStopped[] = [
     why: "live patching and ftrace themselves use it, so the stop could not be taken back",
   },
   {
+    name: /^(vfs_(open|read|write|writev|readv|statx|fstat)$|do_sys_open|do_filp_open|path_openat|link_path_walk|filename_lookup|ksys_(read|write)|kernfs_|sysfs_|kobj_attr_|enabled_(show|store)$|transition_show$|seq_read|proc_reg_|do_execve|bprm_|begin_new_exec|load_elf_binary|search_binary_handler|_?copy_(from|to)_user|do_pipe2$|create_pipe_files$|sock_alloc$|_{0,2}sock_create$|unix_(create|socketpair)$|eventpoll_|ep_|do_epoll|do_eventfd|do_wait$|kernel_wait4|do_mmap$|vm_mmap)/,
+    why: "the program that would take the stop back needs it to start, and to reach the kernel",
+  },
+  {
     name: /^(load_module|do_init_module|free_module|try_stop_module|module_(put|get|alloc|enable|memfree|finalize)|try_module_get|__module_get|apply_relocate|kallsyms_|module_kallsyms|__symbol_)/,
     why: "modules are loaded and unloaded with it, so the stop could not be taken back",
   },

@@ -68,6 +68,12 @@ function returnTypeOf(types: Btf, type: number): ReturnType {
   }
 }
 
+/** A prototype as C would write it, without the names of parameters: those of functions have names, and those that pointers lead to have none. */
+export function prototypeText(types: Btf, prototype: number): string {
+  const parameters = types.parameters(prototype).map(({ type }) => (type === 0 ? "..." : textOf(types, type)));
+  return `${textOf(types, types.target(prototype))} (${parameters.join(", ")})`;
+}
+
 /** A type as C would write it, for messages. */
 function textOf(types: Btf, type: number): string {
   const kind = types.kind(type);

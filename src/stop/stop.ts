@@ -41,7 +41,9 @@ export interface StopOutcome {
 }
 
 /** Finds the kernel that a stop is for. @throws KmendError of finding it, and `STOP_…`. */
-async function stopKernelOf(options: Omit<StopOptions, "functions">): Promise<StopKernel> {
+export async function stopKernelOf(
+  options: KernelChoice & Pick<StopOptions, "running" | "progress" | "signal">,
+): Promise<StopKernel> {
   const { running, progress = new SilentProgress(), signal } = options;
   if (isOpenChoice(options)) return runningKernel(running.root, running.release);
   return imageKernel(await findTargetKernel({ ...kernelChoice(options), progress, signal }));

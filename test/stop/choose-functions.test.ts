@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
+import { errorNumberOf } from "../../src/stop/error-numbers.ts";
 import { makeStop } from "../../src/stop/make-stop.ts";
 import { neverStoppedBecause } from "../../src/stop/never-stopped.ts";
 import { parseWanted } from "../../src/stop/request.ts";
@@ -80,6 +81,10 @@ describe("answers", () => {
   test("errors have the numbers of the kernel", async () => {
     const result = await makeStop(stopKernel(), { functions: [parseWanted("int_call=-EACCES")] });
     expect(result).toMatchObject({ functions: [{ answer: { value: -BigInt(constants.errno.EACCES), bytes: 4 } }] });
+    for (const [name, number] of Object.entries(constants.errno)) expect(errorNumberOf(name), name).toBe(number);
+    expect(["ENOKEY", "EHWPOISON", "EDEADLOCK", "-", "ENOTSUPP"].map(errorNumberOf)).toEqual([
+      ...[126, 133, 35, undefined, undefined],
+    ]);
   });
 });
 
@@ -94,6 +99,23 @@ describe("what is not stopped", () => {
     expect(await outcome("format_call")).toContain("any number of arguments");
     expect(await outcome("untraced_call")).toContain("NOT_TRACEABLE: ftrace cannot redirect this function");
     expect(await outcome("__x64_sys_frob")).toBe("-EPERM");
+  });
+
+  test("a function whose code has error pointers needs a value", async () => {
+    const kernel = stopKernel();
+    const code = (hex: string) => ({
+      ...kernel,
+      symbolsNamed: (name: string) =>
+        kernel.symbolsNamed(name).map((symbol) => ({ ...symbol, code: Buffer.from(hex, "hex") })),
+    });
+    const made = async (hex: string, text: string) => makeStop(code(hex), { functions: [parseWanted(text)] });
+    // mov $-12,%rax; mov $-12,%r12; mov $-4096,%rax; mov $-12,%eax
+    for (const hex of ["90904048c7c0f4ffffff", "49c7c4f4ffffff"])
+      expect(await made(hex, "pointer_call")).toMatchObject({ refusals: [{ code: "NO_ANSWER" }] });
+    for (const hex of ["48c7c000f0ffff", "b8f4ffffff", "48c7c0f4ff"])
+      expect((await made(hex, "pointer_call")).outcome).toBe("made");
+    expect((await made("48c7c0f4ffffff", "pointer_call=ERR_PTR(-ENOMEM)")).outcome).toBe("made");
+    expect((await made("48c7c0f4ffffff", "int_call")).outcome).toBe("made");
   });
 
   test("all refusals of a run are reported, and nothing is made", async () => {

@@ -5,9 +5,10 @@ import type { LoadResult } from "../../host/load/load.ts";
 import type { StopOutcome } from "../../stop/stop.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { cveDataOption } from "../options/cve-options.ts";
 import { parseDuration } from "../options/duration.ts";
 import { changeExitCodes, changeOf, dryRunOption, timeoutOption } from "../options/host-options.ts";
-import { kernelNeeds, kernelOf, kernelOptions } from "../options/kernel-options.ts";
+import { kernelNeeds, kernelOptions, namedKernel } from "../options/kernel-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportChange } from "../report/host-report.ts";
 import { reportStop } from "../report/stop-report.ts";
@@ -51,6 +52,12 @@ export const stopCommand: CommandDefinition = {
     { flags: "-o, --output <FILE>", description: "write the module to this file (NAME.ko), and load nothing" },
     { flags: "--name <NAME>", description: "name of the module (default: stop-FUNCTION)" },
     {
+      flags: "--suggest <WHAT>",
+      description:
+        "list the functions that close a subsystem (ptrace, io_uring), a module, or what a vulnerability is in (CVE-2026-12345), and what each breaks",
+    },
+    cveDataOption,
+    {
       flags: "--expire <LOAD>",
       description: "unload the stop whose time is over; what the timer of --for calls",
     },
@@ -67,6 +74,7 @@ export const stopCommand: CommandDefinition = {
       command: "kmend stop --object algif_hash hash_sendmsg --log",
       description: "stop a function of a module, and count its callers",
     },
+    { command: "kmend stop --suggest nf_tables", description: "list what closes a module, and what that breaks" },
     {
       command: "kmend stop ptrace_attach --kernel newest -o stop-ptrace.ko",
       description: "make the module for another kernel",
@@ -74,12 +82,19 @@ export const stopCommand: CommandDefinition = {
   ],
   exitCodes: {
     ...changeExitCodes,
+    [ExitCode.unchanged]: "no entry point is known (--suggest)",
     [ExitCode.refused]: "a function cannot or must not be stopped, or this kernel does not allow it",
   },
   async run(context, operands, options) {
     const expiry = options.text("expire");
     if (expiry !== undefined) return expireStop(context, expiry, options);
-    if (operands.length === 0) throw usageError("kmend stop", "a function is missing");
+    const subject = options.text("suggest");
+    if (subject !== undefined) {
+      if (operands.length > 0) throw usageError("kmend stop", "--suggest stops nothing, so no function goes with it");
+      const { suggestStops } = await import("./suggest-stops.ts");
+      return suggestStops(context, subject, options);
+    }
+    if (operands.length === 0) throw usageError("kmend stop", "a function is missing, or --suggest WHAT");
     const seconds = checkCombination(options);
     const { outcome, file } = await makeStopFile(context, operands, options, options.text("output"));
     const output = options.text("output");
@@ -103,7 +118,7 @@ function checkCombination(options: OptionValues): number | undefined {
   const duration = options.text("for");
   const seconds = duration === undefined ? undefined : parseDuration(duration);
   const output = options.text("output");
-  const { isOpen } = kernelChoiceOf(options);
+  const { isOpen } = namedKernel(options);
   if (output !== undefined && !output.endsWith(".ko"))
     throw usageError("kmend stop", "--output takes a file whose name ends in .ko");
   if (output === undefined && !isOpen)
@@ -115,12 +130,6 @@ function checkCombination(options: OptionValues): number | undefined {
   return seconds;
 }
 
-function kernelChoiceOf(options: OptionValues) {
-  const choice = kernelOf(options);
-  const isOpen = [choice.kernel, choice.image, choice.source, choice.rpms].every((part) => part === undefined);
-  return { choice, isOpen };
-}
-
 /** Makes the module of the options; shared with `try`. */
 export async function makeStopFile(
   context: CommandContext,
@@ -129,7 +138,7 @@ export async function makeStopFile(
   output: string | undefined,
 ): Promise<{ readonly outcome: StopOutcome; readonly file: Uint8Array | undefined }> {
   const { progress, signal } = context;
-  const { choice, isOpen } = kernelChoiceOf(options);
+  const { choice, isOpen } = namedKernel(options);
   const { ensureRequirements } = await import("../../support/requirements.ts");
   if (!isOpen) await ensureRequirements({ needs: kernelNeeds(options), install: false, progress, signal });
   const { nameOfOutput, stop } = await import("../../stop/stop.ts");

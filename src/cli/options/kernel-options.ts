@@ -1,4 +1,4 @@
-import type { KernelChoice } from "../../kernel/kernel-choice.ts";
+import { isOpenChoice, type KernelChoice } from "../../kernel/kernel-choice.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 
@@ -109,6 +109,12 @@ export function kernelOf(options: OptionValues): KernelChoice {
     `--${config === undefined ? "symvers" : "config"} needs --source DIR`,
     "the packages of a kernel have their own",
   );
+}
+
+/** The kernel that the options name, and whether they name none: the running one is meant then. */
+export function namedKernel(options: OptionValues): { readonly choice: KernelChoice; readonly isOpen: boolean } {
+  const choice = kernelOf(options);
+  return { choice, isOpen: isOpenChoice(choice) };
 }
 
 /** The archive that the options name, or undefined. */
