@@ -1,4 +1,4 @@
-import { isOpenChoice, type KernelChoice } from "../../kernel/kernel-choice.ts";
+import type { KernelChoice } from "../../kernel/kernel-choice.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { OptionDefinition, OptionValues } from "../command.ts";
 
@@ -114,7 +114,8 @@ export function kernelOf(options: OptionValues): KernelChoice {
 /** The kernel that the options name, and whether they name none: the running one is meant then. */
 export function namedKernel(options: OptionValues): { readonly choice: KernelChoice; readonly isOpen: boolean } {
   const choice = kernelOf(options);
-  return { choice, isOpen: isOpenChoice(choice) };
+  const { kernel, image, source, rpms } = choice;
+  return { choice, isOpen: [kernel, image, source, rpms].every((part) => part === undefined) };
 }
 
 /** The archive that the options name, or undefined. */
