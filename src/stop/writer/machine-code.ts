@@ -54,9 +54,13 @@ export class CodeSection {
     return this.#bytes.length;
   }
 
-  /** Appends a function, aligned as the compiler aligns them (16 bytes), behind the padding that the kernel wants. */
-  function(name: string, body: () => void): void {
-    const { padding, landingPads, tracing } = this.#style;
+  /**
+   * Appends a function, aligned as the compiler aligns them (16 bytes), behind the padding that the kernel wants.
+   * @param traced false for code that ftrace leaves alone.
+   */
+  function(name: string, body: () => void, traced = true): void {
+    const { padding, landingPads } = this.#style;
+    const tracing = traced ? this.#style.tracing : "none";
     while ((this.#bytes.length + padding) % 16 !== 0) this.put(0xcc);
     for (let at = 0; at < padding; at++) this.put(0x90);
     const offset = this.#bytes.length;

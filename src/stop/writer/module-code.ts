@@ -60,10 +60,10 @@ export function initCode(style: CodeStyle, { note, message, patch }: InitPlan): 
   return code;
 }
 
-/** Code of `cleanup_module`, which has nothing to do: without one, the kernel would never unload the module. */
+/** Code of `cleanup_module`, which has nothing to do: without one, the kernel would never unload the module. It is not traced (`__exit` of include/linux/init.h). */
 export function exitCode(style: CodeStyle): CodeSection {
   const code = new CodeSection(style);
-  code.function("cleanup_module", () => code.return());
+  code.function("cleanup_module", () => code.return(), false);
   return code;
 }
 
