@@ -146,7 +146,7 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
   return {
     ...{ name, object: part.name, sympos: all.length === 1 ? 0 : (wanted.sympos ?? 0), answer: chosen.answer },
     ...{ type: typeText(returns), returns: chosen.text },
-    warnings: warningsOf(part, wanted, returns),
+    warnings: [...warningsOf(part, wanted, returns), ...callWarnings(symbol, returns)],
   };
 }
 
@@ -217,6 +217,25 @@ function answerOf(
 function typeText(returns: ReturnType | undefined): string {
   if (returns === undefined) return "unknown";
   return "text" in returns ? returns.text : "void";
+}
+
+/** How many callers are named. */
+const namedCallers = 4;
+
+/** Who calls the function, where that is known. */
+function callWarnings({ calls }: NamedSymbol, returns: ReturnType | undefined): string[] {
+  if (calls === undefined) return [];
+  const found = calls();
+  if (found.length === 0) return ["nothing calls it directly: it is reached through pointers, or not at all"];
+  const names = [...new Set(found.map(({ from }) => from))];
+  const more = names.length > namedCallers ? ` and ${names.length - namedCallers} more` : "";
+  const warnings = [`it is called by ${names.slice(0, namedCallers).join(", ")}${more}`];
+  const unseen = [...new Set(found.filter(({ looksAtResult }) => !looksAtResult).map(({ from }) => from))];
+  if (returns?.kind !== "void" && unseen.length > 0)
+    warnings.push(
+      `these are not seen to look at its result: ${unseen.slice(0, namedCallers).join(", ")}${unseen.length > namedCallers ? ` and ${unseen.length - namedCallers} more` : ""}`,
+    );
+  return warnings;
 }
 
 /** What the object itself tells about the effect. */

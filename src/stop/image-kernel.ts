@@ -3,6 +3,7 @@ import { InitMemory } from "../kernel/image/init-memory.ts";
 import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { Btf } from "../kernel/types/btf.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { directCalls } from "./direct-callers.ts";
 import { buildIdNote, type NamedSymbol, type StopKernel, typesMissing } from "./kernel-parts.ts";
 
 /**
@@ -47,6 +48,7 @@ export function imageKernel({
           type: kallsyms.typeOf(index),
           traceable: !gone && isTraced(address),
           code: image.bytesAt(address, Math.min(longestFunction, kallsyms.sizeOf(index))),
+          calls: () => directCalls(image, address),
           after: index === 0 ? "" : kallsyms.nameOf(index - 1),
         };
       }),

@@ -1,5 +1,6 @@
 import type { Btf } from "../kernel/types/btf.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import type { DirectCall } from "./direct-callers.ts";
 
 /** A symbol of the kernel's table, as a stop has to know it. */
 export interface NamedSymbol {
@@ -9,6 +10,8 @@ export interface NamedSymbol {
   readonly traceable: boolean | undefined;
   /** Its code, where that is known: places that are filled later hold anything. */
   readonly code?: Uint8Array | undefined;
+  /** Finds its direct callers; undefined where the code of the whole kernel is not known. */
+  readonly calls?: (() => readonly DirectCall[]) | undefined;
   /** Name of the symbol before it, which tells people apart where they are. */
   readonly after: string;
 }
