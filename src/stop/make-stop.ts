@@ -1,6 +1,6 @@
 import { patchedModules } from "../build/resolve/patched-modules.ts";
 import { ElfReader } from "../elf/reader.ts";
-import { ShippedModules } from "../kernel/modules/shipped-module.ts";
+import { type ShippedModule, ShippedModules } from "../kernel/modules/shipped-module.ts";
 import { longestModuleName, moduleName } from "../patch-module/module-name.ts";
 import { unsealed } from "../patch-module/seal.ts";
 import { cacheRoot } from "../support/cache.ts";
@@ -99,6 +99,12 @@ function defaultName(functions: readonly ChosenFunction[]): string {
 /** How many modules are asked for what they tell; nearly every one tells all. */
 const asked = 40;
 
+/** The kernel's modules in their order; most of them are not looked at. */
+function* inTurn(modules: ShippedModules): Generator<ShippedModule> {
+  yield* modules.first(asked);
+  yield* modules.loadable.slice(asked);
+}
+
 /** The kernel's own modules show how modules of it have to be made. @throws KmendError `STOP_NO_MODULE` (exit 4) */
 async function factsOf(
   kernel: StopKernel,
@@ -106,12 +112,16 @@ async function factsOf(
   signal: AbortSignal | undefined,
 ): Promise<ShippedFacts> {
   let why = "there are none";
-  for (const module of modules.first(asked)) {
+  let left = asked;
+  // The list of a kernel's modules is in one package, and they may be in several: of most, nothing may be there.
+  for (const module of inTurn(modules)) {
+    if (left === 0) break;
     const file = await modules.readOnce(module, cacheRoot(), signal).catch((error: unknown) => {
       if (error instanceof KmendError && error.code === "MODULE_FILE_MISSING") return undefined;
       throw error;
     });
     if (file === undefined) continue;
+    left--;
     const answer = shippedFacts(new ElfReader(file));
     if ("facts" in answer) return answer.facts;
     why = `${module.name}: ${answer.unusable}`;

@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RelocationX86 as R, SectionFlag } from "../../src/elf/constants.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
@@ -227,6 +229,13 @@ describe("the file", () => {
     const without = await made(["int_call"], { versions: false });
     expect(without.elf.section("__versions")).toBeUndefined();
   });
+});
+
+test("of the kernel's modules any one does, however many of them are missing", async () => {
+  const kernel = stopKernel();
+  const names = Array.from({ length: 60 }, (_, at) => `kernel/missing${at}.ko\n`);
+  writeFileSync(join(kernel.modulesDir ?? "", "modules.order"), `${names.join("")}kernel/loop.ko\n`);
+  expect((await makeStop(kernel, { functions: [parseWanted("int_call")] })).outcome).toBe("made");
 });
 
 test("a kernel whose modules do not show how they are made is refused", async () => {
