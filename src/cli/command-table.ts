@@ -20,6 +20,7 @@ import { repoCommand } from "./commands/repo.ts";
 import { reportCommand } from "./commands/report.ts";
 import { signalCommand } from "./commands/signal.ts";
 import { statusCommand } from "./commands/status.ts";
+import { stopCommand } from "./commands/stop.ts";
 import { tryCommand } from "./commands/try.ts";
 import { unloadCommand } from "./commands/unload.ts";
 import { verifyCommand } from "./commands/verify.ts";
@@ -43,6 +44,7 @@ export const commands: readonly CommandDefinition[] = [
   loadCommand,
   unloadCommand,
   replaceCommand,
+  stopCommand,
   installCommand,
   uninstallCommand,
   bootCommand,

@@ -1,5 +1,12 @@
 import * as z from "zod/mini";
-import type { Manifest, ManifestAdaptation, ManifestFunction, ManifestModule, ManifestSymbol } from "./manifest.ts";
+import type {
+  Manifest,
+  ManifestAdaptation,
+  ManifestFunction,
+  ManifestModule,
+  ManifestStop,
+  ManifestSymbol,
+} from "./manifest.ts";
 
 /** `vmlinux`, or a module's name, which is also part of paths in sysfs. */
 const object = z.string().check(z.regex(/^[\w-]{1,64}$/));
@@ -31,6 +38,15 @@ const moduleShape = {
   srcversion: z.optional(z.string().check(z.regex(/^\w{1,64}$/))),
 };
 const adaptationShape = { patch: z.string().check(z.maxLength(1 << 20)), assumptions: z.array(line) };
+const objectLayout = z.looseObject({ size: count, name: count, funcs: count });
+const funcLayout = z.looseObject({ size: count, oldName: count, newFunc: count, sympos: count });
+const stopShape = {
+  reason: z.optional(line),
+  log: z.boolean(),
+  answers: z.array(line),
+  counters: z.array(z.string().check(z.regex(/^\w{1,600}$/))),
+  layout: z.looseObject({ object: objectLayout, func: funcLayout }),
+};
 const symbolShape = { name: symbol, object, sympos: count, address: z.optional(address) };
 
 /** Every field of a manifest has its row; what a newer kmend adds is kept as it is. */
@@ -49,6 +65,7 @@ const shape = {
   modules: z.optional(z.array(z.looseObject(moduleShape satisfies ShapeOf<Required<ManifestModule>>))),
   keptAddresses: z.optional(z.array(line)),
   removable: z.optional(z.literal(true)),
+  stop: z.optional(z.looseObject(stopShape satisfies ShapeOf<Required<ManifestStop>>)),
   functions: z.array(z.looseObject(functionShape satisfies ShapeOf<ManifestFunction>)),
   symbols: z.array(z.looseObject(symbolShape satisfies ShapeOf<ManifestSymbol>)),
 } satisfies ShapeOf<Required<Manifest>>;

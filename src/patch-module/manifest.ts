@@ -42,6 +42,28 @@ export interface ManifestAdaptation {
   readonly assumptions: readonly string[];
 }
 
+/** A module that stops functions, in place of one that was built from patches. */
+export interface ManifestStop {
+  /** Why, in the words of whoever made it; missing when nobody said. */
+  readonly reason?: string | undefined;
+  /** Whether calls are counted and reported. */
+  readonly log: boolean;
+  /** What callers of each function get, in the order of the manifest's functions: `-EPERM`, `0`, `nothing`. */
+  readonly answers: readonly string[];
+  /** Name of the module parameter with the count of calls of each function, in the same order; empty without a log. */
+  readonly counters: readonly string[];
+  /** Sizes and places in the structures of the kernel, in bytes, by which the module's tables are read. */
+  readonly layout: {
+    readonly object: { readonly size: number; readonly name: number; readonly funcs: number };
+    readonly func: {
+      readonly size: number;
+      readonly oldName: number;
+      readonly newFunc: number;
+      readonly sympos: number;
+    };
+  };
+}
+
 /** What a patch module says about itself; it is in the module, so that a loaded or a stray one can be identified and proven again. */
 export interface Manifest {
   readonly schema: 1;
@@ -67,6 +89,8 @@ export interface Manifest {
   readonly keptAddresses?: readonly string[] | undefined;
   /** The author's word that the module can be unloaded in spite of {@link keptAddresses}. */
   readonly removable?: true | undefined;
+  /** What a module of `kmend stop` does; missing in all others. */
+  readonly stop?: ManifestStop | undefined;
   readonly functions: readonly ManifestFunction[];
   readonly symbols: readonly ManifestSymbol[];
 }

@@ -13,6 +13,7 @@ export const environmentVariables = {
   KBUILD_SIGN_PIN: "set: openssl reads the passphrase of a signing key there",
   KBUILD_EXTRA_SYMBOLS: "more Module.symvers files for kpatch-build --oot-module",
   CONCURRENCY_LEVEL: "compilers at once, for ksplice-create",
+  SUDO_USER: "who ran sudo: told with a stop that is loaded",
   APT_CONFIG: "another configuration of apt, from which its folders are read",
   NO_COLOR: "set: no colours",
   FORCE_COLOR: "set: colours everywhere; 0: nowhere",

@@ -219,6 +219,18 @@ export const refusalTexts = {
     why: "{problem}",
     hint: "{advice}",
   },
+  NO_SUCH_FUNCTION: {
+    why: "{object} has no function of this name",
+    hint: "{advice}",
+  },
+  NEVER_STOPPED: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
+  NO_ANSWER: {
+    why: "{problem}",
+    hint: "{advice}",
+  },
   MAKEFILE: {
     why: "{problem}",
     hint: "a live patch can add objects to a directory; leave other changes of the Makefile out",

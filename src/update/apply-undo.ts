@@ -133,6 +133,7 @@ const causeOfRefusal: Readonly<Record<HostRefusalCode, AbortCode>> = {
   NAME_TAKEN: "no_match",
   CALLED_DIRECTLY: "no_match",
   TAKES_BACK_OTHERS: "no_match",
+  ENDS_STOP: "no_match",
   NO_LIVEPATCH: "not_ready",
   FTRACE_OFF: "not_ready",
   FTRACE_BUSY: "not_ready",

@@ -139,6 +139,16 @@ export class FakeHost implements Host {
     this.waits.push(seconds);
   }
 
+  /** Loads that are to end, with the seconds until then. */
+  readonly expiries: { readonly name: string; readonly since: string; readonly seconds: number }[] = [];
+  /** Whether a timer can be set. */
+  timers = true;
+
+  async expireLater({ name, since }: { name: string; since: string }, seconds: number): Promise<boolean> {
+    if (this.timers) this.expiries.push({ name, since, seconds });
+    return this.timers;
+  }
+
   async isShuttingDown(): Promise<boolean> {
     return this.shuttingDown;
   }

@@ -9,7 +9,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
   const change = ["change", ...objects];
   const target = ["kernel", ...change];
   const build = ["adapt", "match", "diff", ...target];
-  const top = ["cve", "report", "matrix", "update", "package", "host", "vm", "build", ...build];
+  const top = ["stop", "cve", "report", "matrix", "update", "package", "host", "vm", "build", ...build];
   return {
     support: [],
     elf: ["support"],
@@ -30,6 +30,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     matrix: ["package", "build", ...build],
     // From a number to a module: the records choose the patches, and a build makes the module of them.
     cve: ["build", ...build],
+    // Writes modules without a compiler; reads a running kernel's own files, and neither loads nor installs anything.
+    stop: ["build", ...build],
     // Shows what a build and a trial found out; it changes nothing.
     report: ["vm", "build", ...build],
     cli: top,

@@ -1,5 +1,6 @@
 import type { ModuleInfo } from "../../host/kernel/patch-module-info.ts";
 import { ExitCode } from "../../support/errors.ts";
+import { sanitiseLine } from "../../support/sanitise.ts";
 import type { CommandDefinition } from "../command.ts";
 import { functionLines, idleText, timeText } from "../report/status-report.ts";
 import type { Style } from "../terminal/style.ts";
@@ -59,10 +60,15 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
     row("for kernel", `${manifest.kernel.release}, build id ${manifest.kernel.buildId || "(none)"}`);
     row(
       "kind",
-      manifest.replace ? "cumulative: replaces all loaded patch modules" : "stacked: leaves the loaded ones active",
+      manifest.stop === undefined
+        ? manifest.replace
+          ? "cumulative: replaces all loaded patch modules"
+          : "stacked: leaves the loaded ones active"
+        : `stop: functions return at once${manifest.stop.log ? ", calls are counted and reported" : ""}`,
     );
     for (const patch of manifest.patches) row("patch", `${patch.name}, sha256 ${patch.sha256}`);
-    if (manifest.cves !== undefined) row("fixes", manifest.cves.join(", "));
+    if (manifest.stop?.reason !== undefined) row("reason", sanitiseLine(manifest.stop.reason));
+    if (manifest.cves !== undefined) row(manifest.stop === undefined ? "fixes" : "for", manifest.cves.join(", "));
     const assumptions = manifest.adapted?.assumptions ?? [];
     if (manifest.adapted !== undefined) row("adapted", "its data was rewritten to be live (--adapt), which rests on:");
     for (const assumption of assumptions) row("", assumption);
@@ -77,7 +83,10 @@ export function infoLines(info: ModuleInfo, style: Style): string[] {
   const lines = [style("bold", info.name), ...formatTable(rows)];
   if (loaded !== null) lines.push("", ...functionLines(loaded, style));
   else if (manifest !== null) {
-    const functions = manifest.functions.map(({ name, object, unit }) => [name, object, unit]);
+    const functions = manifest.functions.map(({ name, object, unit }, at) => {
+      const answer = manifest.stop?.answers[at];
+      return [name, object, answer === undefined ? unit : `returns ${answer}`];
+    });
     lines.push("", style("bold", "Functions:"), ...formatTable(functions));
   }
   return lines;

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ExitCode } from "../../support/errors.ts";
@@ -10,7 +10,9 @@ import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
 import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
+import { reportStop } from "../report/stop-report.ts";
 import { buildOptions, runBuild } from "./build.ts";
+import { makeStopFile, stopOptions } from "./stop.ts";
 
 export const tryCommand: CommandDefinition = {
   name: "try",
@@ -19,7 +21,7 @@ export const tryCommand: CommandDefinition = {
     "Boots the stock kernel in QEMU, loads the patch module, waits for its transition, reverts it and unloads it. Runs the probes before, while and after the patch is active. Builds source patches first.",
   arguments: [
     {
-      name: "FILE...",
+      name: "[FILE...]",
       description:
         "source patches; or a patch module (.ko) or update (ksplice-ID.tar.gz), after those that it was built on",
       offers: [{ files: [".patch", ".diff", ".ko", ".tar.gz"] }],
@@ -38,12 +40,19 @@ export const tryCommand: CommandDefinition = {
     },
     { flags: "--hits", description: "list how often each patched function was called while the patch was active" },
     { flags: "--timeout <S>", description: "seconds that the virtual machine may take (default: 120)", minimum: 10 },
+    {
+      flags: "--stop <FUNCTION>",
+      description: "try a module that makes this function return at once, as kmend stop makes it (repeatable)",
+      repeatable: true,
+    },
+    ...stopOptions,
     reportOption,
     ...buildOptions,
   ],
   examples: [
     { command: "kmend try fix.patch --probe 'cat /proc/meminfo'", description: "build the patch and show its effect" },
     { command: "kmend try livepatch-fix.ko --module fuse", description: "try a module with fuse loaded" },
+    { command: "kmend try --stop ptrace_attach --kernel newest", description: "try what kmend stop would load" },
   ],
   exitCodes: {
     [ExitCode.failure]: "failure",
@@ -54,10 +63,36 @@ export const tryCommand: CommandDefinition = {
   },
   async run(context, operands, options) {
     await requireReportFolder(options.text("report"));
+    if (options.list("stop").length > 0) return tryStop(context, operands, options);
+    if (operands.length === 0)
+      throw usageError("kmend try", "a patch or a patch module is missing, or --stop FUNCTION");
     const { withModuleFiles } = await import("../../update/update-bundle.ts");
     return withModuleFiles(operands, (files) => tryFiles(context, files, options, operands.map(baseNameOf)));
   },
 };
+
+/** Makes the module that `kmend stop` would make, and tries it. */
+async function tryStop(context: CommandContext, operands: readonly string[], options: OptionValues): Promise<ExitCode> {
+  if (operands.length > 0)
+    throw usageError("kmend try", "--stop makes the module, so no patch and no module goes with it");
+  const folder = await mkdtemp(join(tmpdir(), "kmend-stop-"));
+  try {
+    const { progress, signal } = context;
+    const { ensureRequirements } = await import("../../support/requirements.ts");
+    await ensureRequirements({ needs: ["try"], install: options.flag("install"), progress, signal });
+    const { outcome, file } = await makeStopFile(context, options.list("stop"), options, undefined);
+    if (outcome.module === null || file === undefined) {
+      reportStop(context, { ...outcome, path: null, until: null });
+      return ExitCode.refused;
+    }
+    const module = join(folder, `${outcome.module.name}.ko`);
+    await writeFile(module, file);
+    const { release } = outcome.kernel;
+    return await shown(context, await boot(context, options, { release, module, earlier: [], files: [] }));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
 
 async function tryFiles(
   context: CommandContext,

@@ -111,6 +111,13 @@ export function kernelOf(options: OptionValues): KernelChoice {
   );
 }
 
+/** The kernel that the options name, and whether they name none: the running one is meant then. */
+export function namedKernel(options: OptionValues): { readonly choice: KernelChoice; readonly isOpen: boolean } {
+  const choice = kernelOf(options);
+  const { kernel, image, source, rpms } = choice;
+  return { choice, isOpen: [kernel, image, source, rpms].every((part) => part === undefined) };
+}
+
 /** The archive that the options name, or undefined. */
 export function archiveOf(options: OptionValues): KernelChoice["archive"] {
   const distribution = options.text("distribution");

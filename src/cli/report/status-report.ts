@@ -6,7 +6,9 @@ import type {
   PatchStatus,
   TransitionStatus,
 } from "../../host/status/status.ts";
+import type { StopStatus } from "../../host/stop/stop-status.ts";
 import { counted } from "../../support/counted.ts";
+import { sanitiseLine } from "../../support/sanitise.ts";
 import type { Style } from "../terminal/style.ts";
 import { formatTable } from "../terminal/table.ts";
 import { taskLines } from "./host-report.ts";
@@ -51,12 +53,12 @@ export function idleText({ name, references, staysInMemory }: IdleModule): strin
   return `replaced or reverted, still in memory${held} (kmend unload ${name})`;
 }
 
-function summaryOf({ functions, replace, staysInMemory, patches, cves, problem }: PatchStatus): string {
+function summaryOf({ functions, replace, staysInMemory, patches, cves, problem, stop }: PatchStatus): string {
   const count = (state: FunctionStatus["state"]): number => functions.filter((entry) => entry.state === state).length;
-  const parts = [counted(functions.length, "function")];
+  const parts = stop === null ? [counted(functions.length, "function")] : stopParts(stop);
   if (count("covered") > 0) parts.push(`${count("covered")} covered by later modules`);
   if (count("waiting") > 0) parts.push(`${count("waiting")} waiting for their module`);
-  if (replace !== null) parts.push(replace ? "cumulative" : "stacked");
+  if (replace !== null && stop === null) parts.push(replace ? "cumulative" : "stacked");
   if (staysInMemory === true) parts.push("stays in memory until the next boot");
   if (patches.length > 0) parts.push(`from ${patches.join(", ")}`);
   if (cves.length > 0) parts.push(`fixes ${cves.join(", ")}`);
@@ -64,13 +66,31 @@ function summaryOf({ functions, replace, staysInMemory, patches, cves, problem }
   return parts.join("; ");
 }
 
+/** What a stop is, in the words of a list. */
+function stopParts({ functions, reason, cves, by, until }: StopStatus): string[] {
+  const parts = [`stop of ${functions.map(({ name }) => name).join(", ")}`];
+  if (reason !== null) parts.push(`reason: ${sanitiseLine(reason)}`);
+  const unnamed = cves.filter((cve) => reason?.includes(cve) !== true);
+  if (unnamed.length > 0) parts.push(`for ${unnamed.join(", ")}`);
+  if (by !== null) parts.push(`by ${sanitiseLine(by)}`);
+  if (until !== null) parts.push(`until ${timeText(until)}`);
+  const counts = functions.flatMap(({ hits }) => (hits === null ? [] : [hits]));
+  if (counts.length > 0) parts.push(`called ${counts.reduce((sum, hits) => sum + hits, 0)} times`);
+  return parts;
+}
+
 /** The functions of one patch with the object that each is in. */
 export function functionLines(patch: PatchStatus, style: Style): string[] {
-  const rows = patch.functions.map(({ name, object, sympos, state }) => [
-    sympos > 1 ? `${name} (no. ${sympos} of that name)` : name,
-    object,
-    state,
-  ]);
+  const stopped = new Map(patch.stop?.functions.map((entry) => [`${entry.object} ${entry.name}`, entry]));
+  const rows = patch.functions.map(({ name, object, sympos, state }) => {
+    const entry = stopped.get(`${object} ${name}`);
+    const hits = entry === undefined || entry.hits === null ? "" : `, called ${entry.hits} times`;
+    return [
+      sympos > 1 ? `${name} (no. ${sympos} of that name)` : name,
+      object,
+      entry === undefined ? state : `${state === "patched" ? "stopped" : state}, returns ${entry.returns}${hits}`,
+    ];
+  });
   return [style("bold", `Functions of ${patch.name}:`), ...formatTable(rows)];
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { sweepTemporaries, withLock, writeFileAtomically } from "../../support/cache.ts";
 import { namesIn, readState } from "../kernel/host.ts";
 import { type OrphanWait, orphansEnd } from "../kernel/orphaned-programs.ts";
-import { insertFolder, lockFile, prepareRunFolder, runFolder } from "../kernel/run-folder.ts";
+import { insertFolder, lockFile, prepareRunFolder, runFolder, stopsFolder } from "../kernel/run-folder.ts";
 import { isModuleLoaded } from "../kernel/sysfs.ts";
 
 const loadedFolder = join(runFolder, "loaded");
@@ -14,6 +14,10 @@ export interface LoadRecord {
   readonly since: string;
   readonly file: string;
   readonly sha256: string;
+  /** Who loaded it; missing in records of older versions. */
+  readonly by?: string | undefined;
+  /** When it is to be unloaded by itself, as ISO 8601 in UTC. */
+  readonly until?: string | undefined;
 }
 
 function recordPath(root: string, name: string): string {
@@ -36,8 +40,9 @@ export async function readLoadRecord(root: string, name: string): Promise<LoadRe
   }
 }
 
-/** Forgets a patch that was unloaded. */
+/** Forgets a patch that was unloaded, and removes the module of a stop that waits in /run. */
 export async function removeLoadRecord(root: string, name: string): Promise<void> {
+  await rm(join(root, stopsFolder, `${name}.ko`), { force: true });
   await rm(recordPath(root, name), { force: true });
 }
 

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { exists } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
 import { run } from "../../support/run.ts";
+import { type Expiry, expiryText } from "../stop/expiry-text.ts";
 
 async function systemctl(...words: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }> {
   const program = (await exists("/run/systemd/system")) ? await findProgram("systemctl") : undefined;
@@ -18,12 +19,43 @@ export async function isShuttingDown(): Promise<boolean> {
 /** Has `kmend boot --confirm` called in so many seconds: by its unit, or where systemd has none by a process that outlives this one. */
 export async function confirmLater(seconds: number): Promise<void> {
   if ((await systemctl("start", "--no-block", "kmend-confirm.service")).ok) return;
-  const { execPath, argv } = process;
-  // An executable that holds its own program has itself for a script.
-  const self = argv[1] === undefined || argv[1] === execPath ? [execPath] : [execPath, argv[1]];
-  const words = ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...self, "boot", "--confirm"];
-  const child = spawn("sh", words, { detached: true, stdio: "ignore" });
   // Without it the next boot does not load the module, which is the safe side.
-  child.on("error", () => {});
+  await runLater(seconds, ["boot", "--confirm"]);
+}
+
+/**
+ * Has `kmend stop --expire` called in so many seconds, by a transient timer of systemd, or where there is none by a process that outlives this one.
+ * @returns false when neither could be started.
+ */
+export async function expireLater(expiry: Expiry, seconds: number): Promise<boolean> {
+  const words = ["stop", "--expire", expiryText(expiry)];
+  const program = (await exists("/run/systemd/system")) ? await findProgram("systemd-run") : undefined;
+  if (program === undefined) return runLater(seconds, words);
+  const unit = `kmend-stop-${expiry.name}-${Date.parse(expiry.since)}`;
+  const timer = ["--quiet", "--collect", `--unit=${unit}`, `--on-active=${seconds}`];
+  const accuracy = "--timer-property=AccuracySec=1s";
+  const { exitCode } = await run(program, [...timer, accuracy, "--", ...ownCommand(), ...words], {
+    allowFailure: true,
+    timeout: 30_000,
+  });
+  return exitCode === 0;
+}
+
+/** The command that runs this program. An executable that holds its own program has itself for a script. */
+function ownCommand(): readonly string[] {
+  const { execPath, argv } = process;
+  return argv[1] === undefined || argv[1] === execPath ? [execPath] : [execPath, argv[1]];
+}
+
+/** Runs this program later, in a process that outlives this one. @returns false when that cannot be started. */
+function runLater(seconds: number, words: readonly string[]): Promise<boolean> {
+  const child = spawn("sh", ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...ownCommand(), ...words], {
+    detached: true,
+    stdio: "ignore",
+  });
   child.unref();
+  return new Promise((done) => {
+    child.on("error", () => done(false));
+    child.on("spawn", () => done(true));
+  });
 }

@@ -64,6 +64,11 @@ export const hostRefusalTexts = {
     hint: "kmend unload {name} first, or build this one under another name and use kmend replace",
     exitCode: ExitCode.refused,
   },
+  ENDS_STOP: {
+    why: "it would take the place of the stop {stop}, and {problem}",
+    hint: "kmend unload {stop} first if it is no longer needed, and kmend stop again after the load if it is; kmend replace ends it",
+    exitCode: ExitCode.refused,
+  },
   CALLED_DIRECTLY: {
     why: "it would cover {functions} of {patch}, whose other functions call their own version of it directly and would continue to do so",
     hint: "build one cumulative module from all patches, or build {patch} with --no-replace before this one",

@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { release as runningRelease } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { confirmLater, isShuttingDown } from "../installed/service-manager.ts";
+import { confirmLater, expireLater, isShuttingDown } from "../installed/service-manager.ts";
 import { insertModule, removeModule } from "./module-programs.ts";
 
 /**
@@ -24,6 +24,8 @@ export interface Host {
   writeState(path: string, text: string): Promise<void>;
   /** Has what was loaded at boot confirmed in so many seconds. Never throws. */
   confirmLater(seconds: number): Promise<void>;
+  /** Has a load ended in so many seconds. @returns false when nothing could be started for that. */
+  expireLater(expiry: { readonly name: string; readonly since: string }, seconds: number): Promise<boolean>;
   /** Whether the system is on its orderly way down. */
   isShuttingDown(): Promise<boolean>;
   /** Milliseconds of a clock that only goes forward. */
@@ -41,6 +43,7 @@ export function thisHost(): Host {
     removeModule,
     writeState: (path, text) => writeFile(path, text),
     confirmLater,
+    expireLater,
     isShuttingDown,
     now: () => performance.now(),
     sleep: (milliseconds) => delay(milliseconds),

@@ -12,6 +12,9 @@ export const lockFile: string = join(runFolder, "lock");
 /** Holds the copy of a module while the kernel reads it. */
 export const insertFolder: string = join(runFolder, "insert");
 
+/** Modules of stops while they are loaded, named as the kernel names them. */
+export const stopsFolder: string = join(runFolder, "stops");
+
 /**
  * Makes the folder with mode 755, whatever the umask is: who can write there could hold every change up, or tell kmend what is loaded.
  * @throws KmendError `NOT_WRITABLE`, `RUN_FOLDER` (exit 5) when it is another user's or no folder.

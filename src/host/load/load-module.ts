@@ -27,6 +27,7 @@ import {
   waitForTransition,
   whoHoldsUp,
 } from "./transition.ts";
+import { whoLoads } from "./who-loads.ts";
 
 /** How the load of one module ended; notes tell what else the operator should know. */
 export type LoadedOutcome = { readonly notes: readonly string[] } & (
@@ -109,7 +110,7 @@ async function finish(
     });
     return { kind: "failed", error, notes: [] };
   }
-  const record = { since: new Date().toISOString(), file: file.path, sha256: file.sha256 };
+  const record = { since: new Date().toISOString(), file: file.path, sha256: file.sha256, by: whoLoads() };
   // The patch is in force, whether that can be written down or not.
   const unwritten = await writeLoadRecord(host.root, name, record).then(
     () => [],

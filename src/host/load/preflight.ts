@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Manifest } from "../../patch-module/manifest.ts";
 import { readTracedFunctions } from "../kernel/ftrace-users.ts";
 import { type Host, namesIn, readState, readSwitch } from "../kernel/host.ts";
 import { type HostRefusal, type HostRefusalCode, refuseOnHost } from "../kernel/host-refusals.ts";
@@ -202,11 +203,15 @@ function checkOthers(
   if (others.length === 0 || file.manifest === null) return;
   const own = new Set(file.manifest.functions.map(({ name, object }) => `${object} ${name}`));
   if (file.manifest.replace) {
-    const lost = others.flatMap((patch) =>
-      functionsOf(patch)
-        .filter((name) => !own.has(name))
-        .map((name) => `${name.split(" ")[1]} (${patch.name})`),
-    );
+    const isStop = ({ manifest }: LoadedPatch): boolean => manifest?.stop !== undefined;
+    checkStops(file.manifest, others.filter(isStop), intent, add, notes);
+    const lost = others
+      .filter((patch) => !isStop(patch))
+      .flatMap((patch) =>
+        functionsOf(patch)
+          .filter((name) => !own.has(name))
+          .map((name) => `${name.split(" ")[1]} (${patch.name})`),
+      );
     if (lost.length === 0 || intent === "replace") return;
     if (intent === "load") add("TAKES_BACK_OTHERS", { lost: lost.join(", ") });
     else
@@ -218,6 +223,10 @@ function checkOthers(
   for (const patch of others) {
     const covered = functionsOf(patch).filter((name) => own.has(name));
     if (covered.length === 0) continue;
+    if (patch.manifest?.stop !== undefined) {
+      checkStops(file.manifest, [patch], intent, add, notes);
+      continue;
+    }
     const namesOf = (keys: readonly string[]): string => keys.map((name) => name.split(" ")[1]).join(", ");
     const direct = new Map(
       (patch.manifest?.functions ?? []).map((entry) => [`${entry.object} ${entry.name}`, entry.calledDirectly]),
@@ -229,6 +238,30 @@ function checkOthers(
       notes.push(`${file.name} covers functions of ${patch.name}, whose version of them is no longer used: ${names}`);
     else
       notes.push(`${file.name} covers functions of ${patch.name}, which may still call its version of them: ${names}`);
+  }
+}
+
+/**
+ * What becomes of stops that a patch module takes out of force or covers: one for vulnerabilities that the module fixes is no longer needed; any other would
+ * silently open again what it closes.
+ */
+function checkStops(
+  { cves = [], stop }: Manifest,
+  stops: readonly LoadedPatch[],
+  intent: LoadIntent["intent"],
+  add: Add,
+  notes: string[],
+): void {
+  for (const { name, manifest } of stops) {
+    const closed = manifest?.cves ?? [];
+    const open = closed.filter((cve) => !cves.includes(cve));
+    if (stop !== undefined) notes.push(`a stop of the same functions is loaded: ${name}`);
+    else if (closed.length > 0 && open.length === 0)
+      notes.push(`the stop ${name} ends: this module fixes ${closed.join(", ")}`);
+    else if (intent === "load") {
+      const problem = closed.length === 0 ? "it names no vulnerability" : `this module does not fix ${open.join(", ")}`;
+      add("ENDS_STOP", { stop: name, problem });
+    } else notes.push(`the stop ${name} ends, and what it closes is open again`);
   }
 }
 

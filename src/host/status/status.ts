@@ -1,3 +1,4 @@
+import type { Manifest } from "../../patch-module/manifest.ts";
 import { staysInMemory } from "../../patch-module/manifest-note.ts";
 import { findHeldBack, readBootId, readBootRecords } from "../boot/boot-record.ts";
 import { type InstalledModule, installedModules, installedReleases } from "../installed/installed.ts";
@@ -14,6 +15,7 @@ import {
 } from "../kernel/sysfs.ts";
 import { countTasks, type PendingTask } from "../kernel/tasks.ts";
 import { enabledOrEnabling, inTransition, whoHoldsUp } from "../load/transition.ts";
+import { type StopStatus, stopStatus } from "../stop/stop-status.ts";
 
 /** A function of a loaded patch. */
 export interface FunctionStatus {
@@ -38,10 +40,12 @@ export interface PatchStatus {
   readonly staysInMemory?: true;
   /** The patches that it was made from; empty for a module that kmend did not make. */
   readonly patches: readonly string[];
-  /** Vulnerabilities that it fixes, by their numbers. */
+  /** Vulnerabilities that it fixes, by their numbers; a stop fixes none. */
   readonly cves: readonly string[];
   /** What is wrong with the manifest in the loaded module; null when nothing is. */
   readonly problem: string | null;
+  /** For a module of `kmend stop`: why, by whom, until when, how often; null for all others. */
+  readonly stop: StopStatus | null;
 }
 
 /** An installed module. */
@@ -128,9 +132,15 @@ async function patchStatus(root: string, patch: LoadedPatch, later: readonly Loa
     references,
     ...(staysInMemory(patch.manifest ?? undefined) ? { staysInMemory: true } : {}),
     patches: patch.manifest?.patches.map((source) => source.name) ?? [],
-    cves: patch.manifest?.cves ?? [],
+    cves: fixedBy(patch.manifest),
     problem: patch.problem,
+    stop: await stopStatus(root, name, patch.manifest),
   };
+}
+
+/** What a module fixes; a stop only closes the way to it. */
+function fixedBy(manifest: Manifest | null): readonly string[] {
+  return manifest?.stop === undefined ? (manifest?.cves ?? []) : [];
 }
 
 function keyOf(object: string, name: string, sympos: number): string {
@@ -162,7 +172,7 @@ async function installedStatus(host: Host, patches: readonly LoadedPatch[]): Pro
       const { module, file, problem } = entry;
       const name = module?.name ?? file.replace(/\.ko$/, "");
       const here = release === host.release;
-      const cves = module?.manifest?.cves ?? [];
+      const cves = fixedBy(module?.manifest ?? null);
       const base = { release, name, file, installedAt: new Date(entry.installedAt).toISOString(), cves };
       const add = (
         state: InstalledStatus["state"],

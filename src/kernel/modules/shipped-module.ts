@@ -47,6 +47,18 @@ export class ShippedModules {
     return [...this.#entries()];
   }
 
+  /** The first loadable modules in that order, without a look at the others: there are thousands. */
+  first(count: number): readonly ShippedModule[] {
+    const found: ShippedModule[] = [];
+    for (let at = 0; found.length < count && at < this.#orderText.length; ) {
+      const end = this.#orderText.indexOf("\n", at);
+      const line = this.#orderText.slice(at, end < 0 ? undefined : end);
+      if (line !== "") found.push(entryOf(line));
+      at = end < 0 ? this.#orderText.length : end + 1;
+    }
+    return found;
+  }
+
   /** A loadable module by name (either of `-` and `_`) or by KBUILD_MODFILE. */
   find(nameOrModfile: string): ShippedModule | undefined {
     const name = moduleName(nameOrModfile);

@@ -1,0 +1,116 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { findTargetKernel } from "../../src/kernel/find.ts";
+import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import { chooseFunctions } from "../../src/stop/choose-functions.ts";
+import { imageKernel } from "../../src/stop/image-kernel.ts";
+import { makeStop } from "../../src/stop/make-stop.ts";
+import { newestOf612, Scratch, testedKernel } from "./stock-kernel.ts";
+import { runStopHost } from "./stop-host.ts";
+
+const scratch = new Scratch();
+afterAll(() => scratch.remove());
+
+/** So many functions are to be stopped, in modules of so many; twice as many are made, since some are hit by what the guest itself does. */
+const [wanted, perModule] = [500, 20];
+
+/** Numbers that look random and are the same each time (Park and Miller's generator). */
+function* numbers(seed: number): Generator<number> {
+  for (let state = seed; ; ) {
+    state = (state * 48_271) % 2_147_483_647;
+    yield state / 2_147_483_647;
+  }
+}
+
+/** Modules that stop random functions of a kernel. @returns their files, and the names of all functions with the number of their module. */
+async function randomStops(release: string) {
+  const kernel = await findTargetKernel({ kernel: release });
+  const parts = imageKernel(kernel);
+  const modules = await ShippedModules.open(kernel.modulesDir);
+  const names = [...new Set(parts.tracedNames())];
+  const random = numbers(20_261_130);
+  const chosen: string[] = [];
+  const tried = new Set<string>();
+  while (chosen.length < 2 * wanted && tried.size < names.length) {
+    const name = names[Math.floor((random.next().value as number) * names.length)] as string;
+    if (tried.has(name)) continue;
+    tried.add(name);
+    const one = { name, object: undefined, sympos: undefined, returns: undefined };
+    const { functions } = await chooseFunctions(parts, modules, [one]);
+    if (functions.length > 0) chosen.push(name);
+  }
+  const files: string[] = [];
+  const lists: string[] = [];
+  for (let at = 0; at < chosen.length; at += perModule) {
+    const group = chosen.slice(at, at + perModule);
+    const functions = group.map((name) => ({ name, object: undefined, sympos: undefined, returns: undefined }));
+    const made = await makeStop(parts, { functions, name: `random${files.length}`, log: true });
+    if (made.outcome === "refused") throw new Error(JSON.stringify(made.refusals));
+    files.push(scratch.file(`random${files.length}.ko`, made.file));
+    lists.push(...group.map((name) => `${name} ${files.length - 1}`));
+  }
+  return { kernel, files: [...files, scratch.file("functions", `${lists.join("\n")}\n`)], modules: files.length };
+}
+
+/** Traces all functions while a module comes and goes; then loads and unloads each module of which none was called. */
+const script = (modules: number): string => `
+trace=/sys/kernel/debug/tracing
+gone() { i=0; while [ -d /sys/kernel/livepatch/$1 ] && [ $i -lt 3000 ]; do usleep 20000; i=$((i + 1)); done; }
+settle() { i=0; while [ "$(cat /sys/kernel/livepatch/$1/transition)" = 1 ] && [ $i -lt 3000 ]; do usleep 20000; i=$((i + 1)); done; }
+off() { echo 0 >/sys/kernel/livepatch/$1/enabled; gone $1; i=0; until rmmod $1 2>/dev/null || [ $i -ge 100 ]; do usleep 50000; i=$((i + 1)); done; }
+cut -d' ' -f1 /modules/functions >/tmp/names
+cat /tmp/names >$trace/set_ftrace_filter
+echo function >$trace/current_tracer
+insmod /modules/random${modules - 1}.ko; settle random${modules - 1}; off random${modules - 1}
+dmesg >/dev/null; ls -lR /sys/module >/dev/null; sleep 5
+echo 0 >$trace/tracing_on
+echo none_of_them >/tmp/called
+sed -n 's/.*: \\([A-Za-z0-9_.]*\\) <-.*/\\1/p' $trace/trace | sort -u >>/tmp/called
+echo nop >$trace/current_tracer
+echo 1 >$trace/tracing_on
+echo >$trace/set_ftrace_filter
+: >/tmp/hits
+number=0
+while [ $number -lt ${modules - 1} ]; do
+  name=random$number
+  grep " $number\\$" /modules/functions | cut -d' ' -f1 >/tmp/own
+  if ! grep -qxFf /tmp/called /tmp/own; then
+    if insmod /modules/$name.ko; then
+      settle $name
+      sed -n '/^[^0]/p' /sys/module/$name/parameters/hits_* >>/tmp/hits
+      off $name
+      [ -d /sys/module/$name ] && echo "$name stays" >>/tmp/failed
+      cat /tmp/own >>/tmp/stopped
+    else
+      echo "$name was not loaded" >>/tmp/failed
+    fi
+  fi
+  number=$((number + 1))
+done
+shows stopped 'cat /tmp/stopped'
+shows failed 'cat /tmp/failed 2>/dev/null'
+shows hits 'cat /tmp/hits'
+shows called 'cat /tmp/called'
+shows tainted 'cat /proc/sys/kernel/tainted'
+`;
+
+const long = process.env["KMEND_LONG_TESTS"] === "1";
+
+describe.skipIf(!long).each([testedKernel, "6.12", "6.12 cloud", "6.12 rt"])("random functions of %s", (which) => {
+  test("are stopped and let go while nothing calls them", { timeout: 3_600_000 }, async () => {
+    const [series, flavour] = which.split(" ");
+    const release =
+      series === "6.12"
+        ? (await newestOf612()).replace("-amd64", `${flavour === undefined ? "" : `-${flavour}`}-amd64`)
+        : which;
+    const { kernel, files, modules } = await randomStops(release);
+    const run = await runStopHost(kernel, scratch, script(modules), { files, timeoutSeconds: 3000 });
+    expect(run.step("failed").stdout).toBe("");
+    // The trace works: some of so many are always called.
+    expect(run.step("called").stdout.trim().split("\n").length).toBeGreaterThan(1);
+    const stopped = run.step("stopped").stdout.trim().split("\n");
+    expect(stopped.length).toBeGreaterThanOrEqual(wanted);
+    expect(run.step("hits").stdout).toBe("");
+    // TAINT_OOT_MODULE, TAINT_UNSIGNED_MODULE and TAINT_LIVEPATCH of include/linux/panic.h.
+    expect(Number(run.step("tainted").stdout) & ~((1 << 12) | (1 << 13) | (1 << 15))).toBe(0);
+  });
+});
