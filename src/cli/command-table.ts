@@ -13,6 +13,7 @@ import { infoCommand } from "./commands/info.ts";
 import { installCommand, uninstallCommand } from "./commands/install.ts";
 import { listCommand } from "./commands/list.ts";
 import { loadCommand } from "./commands/load.ts";
+import { matrixCommand } from "./commands/matrix.ts";
 import { packageCommand } from "./commands/package.ts";
 import { repeatCommand } from "./commands/repeat.ts";
 import { replaceCommand } from "./commands/replace.ts";
@@ -34,6 +35,7 @@ export const commands: readonly CommandDefinition[] = [
   cvesCommand,
   packageCommand,
   repoCommand,
+  matrixCommand,
   createCommand,
   applyCommand,
   undoCommand,

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { exists } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { ownProgram } from "../../support/own-program.ts";
 import { run } from "../../support/run.ts";
 
 async function systemctl(...words: readonly string[]): Promise<{ readonly ok: boolean; readonly text: string }> {
@@ -18,10 +19,7 @@ export async function isShuttingDown(): Promise<boolean> {
 /** Has `kmend boot --confirm` called in so many seconds: by its unit, or where systemd has none by a process that outlives this one. */
 export async function confirmLater(seconds: number): Promise<void> {
   if ((await systemctl("start", "--no-block", "kmend-confirm.service")).ok) return;
-  const { execPath, argv } = process;
-  // An executable that holds its own program has itself for a script.
-  const self = argv[1] === undefined || argv[1] === execPath ? [execPath] : [execPath, argv[1]];
-  const words = ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...self, "boot", "--confirm"];
+  const words = ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...ownProgram(), "boot", "--confirm"];
   const child = spawn("sh", words, { detached: true, stdio: "ignore" });
   // Without it the next boot does not load the module, which is the safe side.
   child.on("error", () => {});

@@ -1,0 +1,166 @@
+import type { Engine } from "../../matrix/engine/engine.ts";
+import type { MatrixOptions } from "../../matrix/start-matrix.ts";
+import type { Store } from "../../matrix/store/store.ts";
+import type { PackageFormat } from "../../package/write-package.ts";
+import { ExitCode } from "../../support/errors.ts";
+import type { Need } from "../../support/requirement-table.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { archiveOf, archiveOptions } from "../options/kernel-options.ts";
+import { signerOf, signOptions } from "../options/sign-options.ts";
+import { usageError } from "../options/usage.ts";
+import { limitOptions, removableOption } from "./build.ts";
+import { oneOf, usualFormat } from "./package.ts";
+
+const formats = ["rpm", "deb", "tar"] as const;
+
+export const matrixCommand: CommandDefinition = {
+  name: "matrix",
+  summary: "build the patches of a manifest for many kernels, and publish packages",
+  description:
+    "Builds every cell of a manifest: the patches of each package for each of its kernels, which may be patterns. Results go to a store and are never made twice: started again, also after a crash, the command continues. A cell that is refused does not hold the others.",
+  arguments: [
+    {
+      name: "MANIFEST",
+      description:
+        "manifest of packages (YAML), as for kmend package; a kernel may be `6.1.*-amd64`, `newest` or `all`",
+      offers: [{ files: [".yaml", ".yml"] }],
+    },
+  ],
+  options: [
+    { flags: "-o, --output <DIR>", description: "folder for packages, modules and logs (default: kmend-matrix)" },
+    {
+      flags: "--store <DIR>",
+      description: "folder for results, which machines may share (default: store in --output)",
+    },
+    {
+      flags: "--format <FORMAT>",
+      description: "rpm, deb or tar (default: the format of this system)",
+      choices: formats,
+    },
+    { flags: "--try", description: "try each module in a virtual machine, and package only what passes" },
+    { flags: "--verify-twice", description: "build each cell twice, and require the same bytes" },
+    { flags: "--repo <DIR>", description: "publish the packages in this dnf or apt repository" },
+    { flags: "--gpg-key <KEY>", description: "with --repo: sign the index with this gpg key" },
+    { flags: "--keep <N>", description: "with --repo: keep the newest N versions of each package", minimum: 1 },
+    { flags: "--suite <NAME>", description: "with --repo: suite of an apt repository (default: stable)" },
+    { flags: "-j, --jobs <N>", description: "cells at once (default: all cores)", minimum: 1 },
+    ...signOptions,
+    ...archiveOptions,
+    { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
+    removableOption,
+    {
+      flags: "--adapt",
+      description: "rewrite new members of data structures so that they can be live patched, where that is sound",
+    },
+    ...limitOptions,
+    { flags: "--no-install", description: "never install missing packages" },
+  ],
+  examples: [
+    { command: "kmend matrix fleet.yaml", description: "build and package every cell of a manifest here" },
+    {
+      command: "kmend matrix --try --repo /srv/live-patches fleet.yaml",
+      description: "try each module too, and publish the packages",
+    },
+  ],
+  exitCodes: {
+    [ExitCode.failure]: "a cell, a package or the repository failed",
+    [ExitCode.unchanged]: "no cell changes anything that its kernel builds",
+    [ExitCode.refused]: "at least one cell is refused; the others are done",
+    [ExitCode.environment]: "the environment is not ready",
+    [ExitCode.stalled]: "a trial failed, or a second build differs",
+  },
+  async run(context, operands, options) {
+    const [manifest = ""] = operands;
+    const format = oneOf<PackageFormat>("format", options.text("format"), formats) ?? (await usualFormat());
+    await prepare(context, options, format);
+    const { runMatrix } = await import("../../matrix/start-matrix.ts");
+    const { exitCodeOf } = await import("../../matrix/matrix-result.ts");
+    const { reportMatrix } = await import("../report/matrix-report.ts");
+    const result = await runMatrix({ ...(await requestOf(context, options, manifest)), format });
+    reportMatrix(context, result);
+    return exitCodeOf(result);
+  },
+};
+
+/** Everything but what the command asks for itself. */
+async function requestOf(
+  { progress, signal }: CommandContext,
+  options: OptionValues,
+  manifest: string,
+): Promise<Omit<MatrixOptions, "format">> {
+  const signer = signerOf("kmend matrix", options);
+  return {
+    manifest,
+    output: options.text("output") ?? "kmend-matrix",
+    store: options.text("store"),
+    archive: archiveOf(options),
+    words: buildWords(options),
+    tries: options.flag("try"),
+    verifies: options.flag("verifyTwice"),
+    signer: signer === undefined ? undefined : await signerFacts(signer.certificate, signer.hash),
+    repository: repositoryOf(options),
+    engine: (store) => embedded(store, options, signal),
+    progress,
+    signal,
+  };
+}
+
+async function signerFacts(certificate: string, hash = "sha256"): Promise<MatrixOptions["signer"]> {
+  const { readFile } = await import("node:fs/promises");
+  const { sha256 } = await import("../../support/cache.ts");
+  const content = await readFile(certificate).catch((error: Error) => {
+    throw usageError("kmend matrix", `the certificate cannot be read: ${error.message}`);
+  });
+  return { certificate: sha256(content), hash };
+}
+
+function repositoryOf(options: OptionValues): MatrixOptions["repository"] {
+  const folder = options.text("repo");
+  const given = ["gpgKey", "suite"].find((name) => options.text(name) !== undefined);
+  if (folder === undefined && (given !== undefined || options.integer("keep") !== undefined))
+    throw usageError("kmend matrix", "--gpg-key, --keep and --suite need --repo");
+  if (folder === undefined) return undefined;
+  return { folder, gpgKey: options.text("gpgKey"), keep: options.integer("keep"), suite: options.text("suite") };
+}
+
+/** Options of the builds. */
+function buildWords(options: OptionValues): string[] {
+  const maxUnits = options.integer("maxUnits");
+  return [
+    ...(options.flag("replace") ? [] : ["--no-replace"]),
+    ...(options.flag("removable") ? ["--removable"] : []),
+    ...(options.flag("adapt") ? ["--adapt"] : []),
+    ...(maxUnits === undefined ? [] : ["--max-units", String(maxUnits)]),
+    ...options.list("allowLayout").flatMap((type) => ["--allow-layout", type]),
+  ];
+}
+
+async function embedded(store: Store, options: OptionValues, signal: AbortSignal): Promise<Engine> {
+  const { availableParallelism } = await import("node:os");
+  const { embeddedEngine } = await import("../../matrix/engine/embedded-engine.ts");
+  const { usualRetries } = await import("../../matrix/engine/engine.ts");
+  const { ownProgram } = await import("../../support/own-program.ts");
+  const cores = availableParallelism();
+  const lanes = options.integer("jobs") ?? cores;
+  const jobs = Math.max(1, Math.ceil(cores / lanes));
+  const signer = signerOf("kmend matrix", options);
+  const services = { store, program: ownProgram(), jobs, facts: new Map(), signer, signal };
+  return embeddedEngine({ services, lanes, retries: usualRetries });
+}
+
+async function prepare(
+  { progress, signal }: CommandContext,
+  options: OptionValues,
+  format: PackageFormat,
+): Promise<void> {
+  const { ensureRequirements } = await import("../../support/requirements.ts");
+  const repository = options.text("repo") === undefined ? [] : [format === "rpm" ? "rpm-repository" : "deb"];
+  const needs = [
+    ...["build", format === "rpm" ? "rpm" : "deb", ...repository],
+    ...(options.flag("try") ? ["try"] : []),
+    ...(signerOf("kmend matrix", options) === undefined ? [] : ["sign"]),
+  ] as Need[];
+  if (options.text("repo") !== undefined && format === "tar")
+    throw usageError("kmend matrix", "a repository holds RPMs or debs: give --format");
+  await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
+}
