@@ -24,6 +24,7 @@ import { statusCommand } from "./commands/status.ts";
 import { tryCommand } from "./commands/try.ts";
 import { unloadCommand } from "./commands/unload.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { workerCommand } from "./commands/worker.ts";
 
 /** Every command, in the order of `kmend --help`. */
 export const commands: readonly CommandDefinition[] = [
@@ -36,6 +37,7 @@ export const commands: readonly CommandDefinition[] = [
   packageCommand,
   repoCommand,
   matrixCommand,
+  workerCommand,
   createCommand,
   applyCommand,
   undoCommand,

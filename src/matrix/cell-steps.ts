@@ -25,7 +25,7 @@ export function buildStep(cell: Cell, kernel: KernelFacts, settings: CellSetting
   const { module, patches } = cell;
   const question = { kernel, module, patches, words };
   const key = report ? keyOf("build", { key: buildKey(question), report }) : buildKey(question);
-  return { kind: "build", key, needs, archive, report, ...question };
+  return { kind: "build", key, needs, archive, report, twice: settings.twice, ...question };
 }
 
 /** Builds it once more. */

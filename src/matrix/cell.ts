@@ -76,4 +76,6 @@ export interface CellSettings {
   /** Words that a worker has to be able to do, besides what a step needs by itself. */
   readonly needs: readonly string[];
   readonly report: boolean;
+  /** Build each cell twice, on two workers, and compare. */
+  readonly twice: boolean;
 }

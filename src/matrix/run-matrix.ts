@@ -28,8 +28,6 @@ export interface MatrixRequest {
   readonly settings: CellSettings;
   readonly format: PackageFormat;
   readonly tries: boolean;
-  /** Build each cell twice, on two workers, and compare. */
-  readonly verifies: boolean;
   readonly signer?: SignerFacts | undefined;
   readonly engine: Engine;
   readonly store: Store;
@@ -202,24 +200,26 @@ class CellWalk {
       end = engine.run({ step, priority, onEvent: () => {}, signal: new AbortController().signal });
       kernels.set(cell.kernel, end);
     }
-    const facts = this.#finished("kernel", await end) as KernelFacts;
-    if (signal.aborted) this.#cancelled();
-    return facts;
+    const aborted = new Promise<StepEnd>((resolve) => {
+      signal.addEventListener("abort", () => resolve({ outcome: "cancelled" }));
+      if (signal.aborted) resolve({ outcome: "cancelled" });
+    });
+    return this.#finished("kernel", await Promise.race([end, aborted])) as KernelFacts;
   }
 
   /** The module as it is packaged: built, verified, tried and signed, as far as that is wanted; undefined for a cell that has none. */
   async module(build: BuildStep): Promise<StoredModule | undefined> {
-    const { tries, verifies, signer } = this.#request;
+    const { tries, settings, signer } = this.#request;
     const { id } = this.#walk.cell;
     this.#state.cell(id, { key: build.key });
     const [record] = await Promise.all([
       this.#step(build) as Promise<StepRecords["build"]>,
-      verifies ? this.#step(verifyStep(build)) : undefined,
+      settings.twice ? this.#step(verifyStep(build)) : undefined,
     ]);
     const module = moduleOf(record);
     const { refusals, report } = record;
     const codes = [...new Set(refusals.map(({ code }) => code))];
-    const about = { refusals, report, codes, verified: verifies };
+    const about = { refusals, report, codes, verified: settings.twice };
     if (module === undefined || record.module === null) {
       this.#state.cell(id, { ...about, state: record.outcome });
       return undefined;

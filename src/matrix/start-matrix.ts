@@ -84,9 +84,8 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
     const { archive = null, words = [], needs = [], report = false, format, signer } = options;
     const run = new MatrixRun({
       ...{ packages, offer, format, signer, engine, store, output, publisher, signal },
-      settings: { archive, words, needs: [...new Set(needs)].sort(), report },
+      settings: { archive, words, needs: [...new Set(needs)].sort(), report, twice: options.verifies === true },
       tries: options.tries === true,
-      verifies: options.verifies === true,
     });
     const places = { output, store: store.place, repository: folder ?? null };
     const ended = await options.onStart?.(run, store);

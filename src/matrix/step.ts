@@ -51,6 +51,8 @@ export interface BuildStep extends StepBase {
   readonly words: readonly string[];
   /** Make the review report too. */
   readonly report: boolean;
+  /** It is built twice, by different workers where there are several. */
+  readonly twice: boolean;
 }
 
 /** Tries a module in a virtual machine. */

@@ -6,6 +6,7 @@ import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import { archiveOf, archiveOptions } from "../options/kernel-options.ts";
+import { connectTo, queueOptions } from "../options/queue-options.ts";
 import { signerOf, signOptions } from "../options/sign-options.ts";
 import { usageError } from "../options/usage.ts";
 import { limitOptions, removableOption } from "./build.ts";
@@ -44,6 +45,12 @@ export const matrixCommand: CommandDefinition = {
     { flags: "--keep <N>", description: "with --repo: keep the newest N versions of each package", minimum: 1 },
     { flags: "--suite <NAME>", description: "with --repo: suite of an apt repository (default: stable)" },
     { flags: "-j, --jobs <N>", description: "cells at once (default: all cores)", minimum: 1 },
+    ...queueOptions,
+    {
+      flags: "--need <WORD>",
+      description: "with --queue: only workers that can do this build the cells, such as debian-12 (repeatable)",
+      repeatable: true,
+    },
     ...signOptions,
     ...archiveOptions,
     { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
@@ -60,6 +67,10 @@ export const matrixCommand: CommandDefinition = {
     {
       command: "kmend matrix --try --repo /srv/live-patches fleet.yaml",
       description: "try each module too, and publish the packages",
+    },
+    {
+      command: "kmend matrix --queue redis://queue.example.org --store /mnt/store fleet.yaml",
+      description: "have workers on other machines build",
     },
   ],
   exitCodes: {
@@ -84,11 +95,14 @@ export const matrixCommand: CommandDefinition = {
 
 /** Everything but what the command asks for itself. */
 async function requestOf(
-  { progress, signal }: CommandContext,
+  context: CommandContext,
   options: OptionValues,
   manifest: string,
 ): Promise<Omit<MatrixOptions, "format">> {
-  const signer = signerOf("kmend matrix", options);
+  const { progress, signal } = context;
+  const url = options.text("queue");
+  const certificate = certificateOf(options);
+  requireQueue(options);
   return {
     manifest,
     output: options.text("output") ?? "kmend-matrix",
@@ -97,12 +111,57 @@ async function requestOf(
     words: buildWords(options),
     tries: options.flag("try"),
     verifies: options.flag("verifyTwice"),
-    signer: signer === undefined ? undefined : await signerFacts(signer.certificate, signer.hash),
+    needs: await needsOf(options),
+    signer: certificate === undefined ? undefined : await signerFacts(certificate, options.text("signHash")),
     repository: repositoryOf(options),
-    engine: (store) => embedded(store, options, signal),
+    engine: (store) => (url === undefined ? embedded(store, options, signal) : queued(url, store, options, context)),
     progress,
     signal,
   };
+}
+
+/** Workers have the key, and the command needs only the certificate. @throws KmendError `USAGE` (exit 2) */
+function certificateOf(options: OptionValues): string | undefined {
+  if (options.text("queue") === undefined) return signerOf("kmend matrix", options)?.certificate;
+  if (options.text("signKey") !== undefined)
+    throw usageError(
+      "kmend matrix",
+      "with --queue the key stays with a worker: kmend worker --can sign --sign-key KEY",
+    );
+  return options.text("signCert");
+}
+
+/** @throws KmendError `USAGE` (exit 2) for what means nothing without a queue, or with one. */
+function requireQueue(options: OptionValues): void {
+  const isQueued = options.text("queue") !== undefined;
+  const only = ["queueCa", "queuePasswordFile"].find((name) => options.text(name) !== undefined);
+  if (!isQueued && (only !== undefined || options.list("need").length > 0))
+    throw usageError("kmend matrix", "--queue-ca, --queue-password-file and --need go with --queue");
+  if (!isQueued) return;
+  if (options.text("archive") !== undefined)
+    throw usageError("kmend matrix", "--archive names a file of this machine, and does not go with --queue");
+  if (options.integer("jobs") !== undefined)
+    throw usageError("kmend matrix", "with --queue each worker has its own --jobs");
+}
+
+/** Kernels are built where the machine is of their architecture. */
+async function needsOf(options: OptionValues): Promise<readonly string[]> {
+  const { wordPattern } = await import("../../matrix/queue/lanes.ts");
+  const words = options.list("need");
+  const wrong = words.find((word) => !wordPattern.test(word));
+  if (wrong !== undefined)
+    throw usageError("kmend matrix", `--need "${wrong}": words have small letters, digits and ._-`);
+  return ["x86_64", ...words];
+}
+
+async function queued(url: string, store: Store, options: OptionValues, context: CommandContext): Promise<Engine> {
+  const connection = await connectTo(url, options, context);
+  const { queueEngine } = await import("../../matrix/queue/queue-engine.ts");
+  const { adviceOnWorkers } = await import("../../matrix/queue/worker-advice.ts");
+  const { usualRetries } = await import("../../matrix/engine/engine.ts");
+  const needs = await needsOf(options);
+  for (const text of await adviceOnWorkers(connection.client, store.id, needs)) context.progress.note(text);
+  return queueEngine({ connection, store, retries: usualRetries });
 }
 
 async function signerFacts(certificate: string, hash = "sha256"): Promise<MatrixOptions["signer"]> {
@@ -155,10 +214,13 @@ async function prepare(
 ): Promise<void> {
   const { ensureRequirements } = await import("../../support/requirements.ts");
   const repository = options.text("repo") === undefined ? [] : [format === "rpm" ? "rpm-repository" : "deb"];
+  const signs = options.text("signKey") === undefined ? [] : ["sign"];
   const needs = [
-    ...["build", format === "rpm" ? "rpm" : "deb", ...repository],
-    ...(options.flag("try") ? ["try"] : []),
-    ...(signerOf("kmend matrix", options) === undefined ? [] : ["sign"]),
+    ...repository,
+    // With a queue others do the work.
+    ...(options.text("queue") === undefined
+      ? ["build", format === "rpm" ? "rpm" : "deb", ...(options.flag("try") ? ["try"] : []), ...signs]
+      : []),
   ] as Need[];
   if (options.text("repo") !== undefined && format === "tar")
     throw usageError("kmend matrix", "a repository holds RPMs or debs: give --format");

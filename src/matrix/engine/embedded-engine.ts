@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { hostname } from "node:os";
 import PQueue from "p-queue";
 import pRetry, { AbortError } from "p-retry";
@@ -18,6 +19,7 @@ export interface EmbeddedOptions {
 export function embeddedEngine({ services, lanes, retries }: EmbeddedOptions): Engine {
   const queue = new PQueue({ concurrency: lanes });
   const worker = hostname();
+  if (services.signal !== undefined) setMaxListeners(0, services.signal);
   return {
     run: (request) => runHere(request),
     close: async () => {
