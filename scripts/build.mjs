@@ -30,6 +30,7 @@ await build({
   platform: "node",
   target: "node20",
   external: ["iced-x86", "esbuild", "playwright-core"],
+  alias: { "msgpackr-extract": join(root, "scripts/nothing.cjs") },
   // Some dependencies are CommonJS modules that load parts of Node.
   banner: {
     js: 'import { createRequire as requireOfBundle } from "node:module"; const require = requireOfBundle(import.meta.url);',
