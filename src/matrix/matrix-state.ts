@@ -47,6 +47,8 @@ export interface PackageState {
   readonly kernels: readonly string[];
   readonly cves: readonly string[];
   readonly severity: string | null;
+  /** When the newest of its patches was written, in seconds since 1970. */
+  readonly since: number;
   readonly problem: StepProblem | null;
 }
 
@@ -88,4 +90,12 @@ export class MatrixState {
 /** True for a cell for which nothing more is done by itself. */
 export function isEnded({ state }: Pick<CellState, "state">): boolean {
   return state !== "waiting" && state !== "running" && state !== "retrying";
+}
+/** Milliseconds until all cells have ended, as far as those that have tell; null before the first one was built. */
+export function remainingMilliseconds(state: MatrixState, now = Date.now()): number | null {
+  const cells = [...state.cells.values()];
+  const built = cells.filter((cell) => isEnded(cell) && Object.keys(cell.milliseconds).length > 0).length;
+  const open = cells.filter((cell) => !isEnded(cell)).length;
+  if (open === 0) return 0;
+  return built === 0 ? null : Math.round(((now - state.started) / built) * open);
 }

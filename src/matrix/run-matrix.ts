@@ -58,12 +58,12 @@ export class MatrixRun {
 
   constructor(request: MatrixRequest) {
     this.#request = request;
-    for (const { id, cells, choices } of request.packages) {
+    for (const { id, cells, choices, epoch: since } of request.packages) {
       for (const cell of cells) this.state.cells.set(cell.id, newCell(id, cell));
       const { cves = [], severity = null } = choices;
       const kernels = cells.map(({ kernel }) => kernel);
       const nothing = { file: null, sha256: null, problem: null };
-      this.state.packages.set(id, { id, state: "waiting", kernels, cves, severity, ...nothing });
+      this.state.packages.set(id, { id, state: "waiting", kernels, cves, severity, since, ...nothing });
     }
   }
 

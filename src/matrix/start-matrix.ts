@@ -12,6 +12,7 @@ import type { SignerFacts } from "./cell-steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { type KernelOffer, KernelPatterns } from "./kernel-patterns.ts";
 import { type MatrixResult, resultOf } from "./matrix-result.ts";
+import type { MatrixState } from "./matrix-state.ts";
 import { Publisher, type PublishRequest } from "./publisher.ts";
 import { MatrixRun } from "./run-matrix.ts";
 import { openFolderStore } from "./store/folder-store.ts";
@@ -38,7 +39,11 @@ export interface MatrixOptions {
   /** Makes the engine when everything else is known to be there. */
   readonly engine: (store: Store) => Promise<Engine>;
   /** Called before the first cell begins; what it returns is waited for at the end. */
-  readonly onStart?: ((run: MatrixRun, store: Store) => Promise<(() => Promise<void>) | undefined>) | undefined;
+  readonly onStart?:
+    | ((run: MatrixRun, store: Store, engine: Engine) => Promise<(() => Promise<void>) | undefined>)
+    | undefined;
+  /** The state in words, for whoever watches; default the number of cells in each state. */
+  readonly status?: ((state: MatrixState) => string) | undefined;
   /** Kernels on offer, in place of those of the archive. */
   readonly offer?: KernelOffer | undefined;
   readonly progress: Progress;
@@ -88,9 +93,10 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
       tries: options.tries === true,
     });
     const places = { output, store: store.place, repository: folder ?? null };
-    const ended = await options.onStart?.(run, store);
+    const ended = await options.onStart?.(run, store, engine);
     await progress.phase("cells", "Build the cells", async (status) => {
-      run.state.onChange(() => status(statusOf(run)));
+      const tell = seldom(() => status((options.status ?? statusOf)(run.state)));
+      run.state.onChange(tell);
       await run.run();
     });
     await ended?.();
@@ -102,7 +108,20 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
   }
 }
 
-function statusOf({ state }: MatrixRun): string {
+/** Calls something at most five times a second, and once more for what came between. */
+function seldom(work: () => void): () => void {
+  let isWaiting = false;
+  return () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    setTimeout(() => {
+      isWaiting = false;
+      work();
+    }, 200).unref();
+  };
+}
+
+function statusOf(state: MatrixState): string {
   const counts = Object.entries(state.counts()).filter(([, count]) => count > 0);
   return counts.map(([name, count]) => `${count} ${name}`).join(", ");
 }

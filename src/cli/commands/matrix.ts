@@ -1,4 +1,5 @@
 import type { Engine } from "../../matrix/engine/engine.ts";
+import type { MatrixRun } from "../../matrix/run-matrix.ts";
 import type { MatrixOptions } from "../../matrix/start-matrix.ts";
 import type { Store } from "../../matrix/store/store.ts";
 import type { PackageFormat } from "../../package/write-package.ts";
@@ -44,6 +45,12 @@ export const matrixCommand: CommandDefinition = {
     { flags: "--gpg-key <KEY>", description: "with --repo: sign the index with this gpg key" },
     { flags: "--keep <N>", description: "with --repo: keep the newest N versions of each package", minimum: 1 },
     { flags: "--suite <NAME>", description: "with --repo: suite of an apt repository (default: stable)" },
+    { flags: "--report", description: "make the review report of each cell" },
+    { flags: "--page <DIR>", description: "keep HTML pages with the grid of cells in this folder" },
+    {
+      flags: "--serve <ADDRESS:PORT>",
+      description: "serve these pages, metrics, and the retry and cancelling of cells; until it is interrupted",
+    },
     { flags: "-j, --jobs <N>", description: "cells at once (default: all cores)", minimum: 1 },
     ...queueOptions,
     {
@@ -87,7 +94,11 @@ export const matrixCommand: CommandDefinition = {
     const { runMatrix } = await import("../../matrix/start-matrix.ts");
     const { exitCodeOf } = await import("../../matrix/matrix-result.ts");
     const { reportMatrix } = await import("../report/matrix-report.ts");
-    const result = await runMatrix({ ...(await requestOf(context, options, manifest)), format });
+    const result = await runMatrix({
+      ...(await requestOf(context, options, manifest)),
+      format,
+      onStart: (run, store, engine) => watch(context, options, { run, store, engine }),
+    });
     reportMatrix(context, result);
     return exitCodeOf(result);
   },
@@ -111,12 +122,59 @@ async function requestOf(
     words: buildWords(options),
     tries: options.flag("try"),
     verifies: options.flag("verifyTwice"),
+    report: options.flag("report"),
+    status: await statusFor(),
     needs: await needsOf(options),
     signer: certificate === undefined ? undefined : await signerFacts(certificate, options.text("signHash")),
     repository: repositoryOf(options),
     engine: (store) => (url === undefined ? embedded(store, options, signal) : queued(url, store, options, context)),
     progress,
     signal,
+  };
+}
+
+/** A grid for whoever watches a terminal. */
+async function statusFor(): Promise<MatrixOptions["status"]> {
+  if (process.stderr.isTTY !== true) return undefined;
+  const { liveGrid } = await import("../report/matrix-report.ts");
+  const rows = process.stderr.rows ?? 24;
+  return (state) => liveGrid(state, rows - 4);
+}
+
+interface Watched {
+  readonly run: MatrixRun;
+  readonly store: Store;
+  readonly engine: Engine;
+}
+
+/** Pages and a server beside a run. @returns what is to be done when it has ended. */
+async function watch(
+  { progress, signal }: CommandContext,
+  options: OptionValues,
+  { run, store, engine }: Watched,
+): Promise<() => Promise<void>> {
+  const { state } = run;
+  const [folder, address] = [options.text("page"), options.text("serve")];
+  const { keepPages } = await import("../../matrix/page/write-page.ts");
+  const endPages = folder === undefined ? undefined : await keepPages(folder, state, store);
+  const { serveMatrix } = await import("../../matrix/serve/serve-matrix.ts");
+  const actions = {
+    depth: () => engine.depth(),
+    retry: (id: string) => run.retry(id),
+    cancel: (id: string) => run.cancel(id),
+  };
+  const served = address === undefined ? undefined : await serveMatrix(address, { state, store, ...actions });
+  if (served !== undefined) progress.note(`the run is served at ${served.url}`);
+  return async () => {
+    if (served !== undefined) {
+      progress.note("all cells have ended; the page is served until this is interrupted");
+      await new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        signal.addEventListener("abort", () => resolve());
+      });
+      await served.close();
+    }
+    await endPages?.();
   };
 }
 

@@ -1,5 +1,5 @@
 import type { MatrixResult } from "../../matrix/matrix-result.ts";
-import type { CellState } from "../../matrix/matrix-state.ts";
+import type { CellState, MatrixState } from "../../matrix/matrix-state.ts";
 import type { CommandContext } from "../command.ts";
 import { formatTable } from "../terminal/table.ts";
 
@@ -20,6 +20,15 @@ export function reportMatrix(context: CommandContext, result: MatrixResult): voi
     context.print(`  ${id}: ${state}${file === null ? "" : ` ${file}`}${why}`);
   }
   context.print(`packages, modules and logs: ${output}${repository === null ? "" : `; repository: ${repository}`}`);
+}
+
+/** How a run stands, for a terminal with so many lines. */
+export function liveGrid(state: MatrixState, lines: number): string {
+  const counts = Object.entries(state.counts()).filter(([, count]) => count > 0);
+  const grid = gridLines([...state.cells.values()]);
+  const shown =
+    grid.length <= lines ? grid : [...grid.slice(0, lines - 1), `  … and ${grid.length - lines + 1} kernels more`];
+  return [counts.map(([name, count]) => `${count} ${name}`).join(", "), ...shown].join("\n");
 }
 
 /** Kernels down, packages across. */

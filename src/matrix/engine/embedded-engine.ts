@@ -22,6 +22,7 @@ export function embeddedEngine({ services, lanes, retries }: EmbeddedOptions): E
   if (services.signal !== undefined) setMaxListeners(0, services.signal);
   return {
     run: (request) => runHere(request),
+    depth: async () => ({ waiting: queue.size, active: queue.pending }),
     close: async () => {
       queue.clear();
     },

@@ -38,6 +38,8 @@ export interface StepRequest {
 export interface Engine {
   /** @throws KmendError only when the engine itself ends, such as a queue that is gone for good. */
   run(request: StepRequest): Promise<StepEnd>;
+  /** Steps by what becomes of them: `waiting`, `delayed`, `active`. */
+  depth(): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;
 }
 

@@ -58,6 +58,7 @@ export function queueEngine({ connection, store, retries, lookMilliseconds = 10_
       const lane = await opened(laneOf(request.step, version(), store.id));
       return waitFor(lane, request);
     },
+    depth,
     close: async () => {
       clearInterval(looking);
       for (const open of lanes.values()) {
@@ -67,6 +68,18 @@ export function queueEngine({ connection, store, retries, lookMilliseconds = 10_
       for (const client of [...readers, connection.client]) client.disconnect();
     },
   };
+
+  async function depth(): Promise<Record<string, number>> {
+    const sum: Record<string, number> = { waiting: 0, delayed: 0, active: 0 };
+    for (const open of lanes.values()) {
+      const counts = await (await open).queue.getJobCounts("waiting", "prioritized", "delayed", "active");
+      for (const [name, count] of Object.entries(counts)) {
+        const state = name === "prioritized" ? "waiting" : name;
+        sum[state] = (sum[state] ?? 0) + count;
+      }
+    }
+    return sum;
+  }
 
   function opened(lane: Lane): Promise<OpenLane> {
     let open = lanes.get(lane.name);
