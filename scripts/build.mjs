@@ -19,6 +19,8 @@ async function bundle(input, dir, options) {
     platform: "node",
     external: [/^node:/, "iced-x86", "esbuild", "playwright-core"],
     transform: { target: "node20" },
+    // Native code that a dependency uses where it is there.
+    resolve: { alias: { "msgpackr-extract": join(root, "scripts/nothing.cjs") } },
     // The command line loads what a command needs, the library all of it: its dynamic imports are without effect.
     checks: { ineffectiveDynamicImport: false },
   });

@@ -18,7 +18,9 @@ export { type UnloadOptions, type UnloadResult, unload } from "./host/load/unloa
 export { type Health, type HostStatus, judgeHealth, readHostStatus } from "./host/status/status.ts";
 export { findTargetKernel } from "./kernel/find.ts";
 export type { FindOptions, TargetKernel } from "./kernel/target-kernel.ts";
+export type { MatrixResult } from "./matrix/matrix-result.ts";
 export { type OrderOptions, type OrderOutcome, planOrder } from "./matrix/plan-order.ts";
+export { type MatrixOptions, runMatrix } from "./matrix/start-matrix.ts";
 export type { PackageOrder } from "./package/package-order.ts";
 export type { PackageChoices, PackagePlan } from "./package/package-plan.ts";
 export { type RepositoryResult, updateRepository } from "./package/repository/repository.ts";

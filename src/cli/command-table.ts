@@ -13,6 +13,7 @@ import { infoCommand } from "./commands/info.ts";
 import { installCommand, uninstallCommand } from "./commands/install.ts";
 import { listCommand } from "./commands/list.ts";
 import { loadCommand } from "./commands/load.ts";
+import { matrixCommand } from "./commands/matrix.ts";
 import { packageCommand } from "./commands/package.ts";
 import { repeatCommand } from "./commands/repeat.ts";
 import { replaceCommand } from "./commands/replace.ts";
@@ -24,6 +25,7 @@ import { stopCommand } from "./commands/stop.ts";
 import { tryCommand } from "./commands/try.ts";
 import { unloadCommand } from "./commands/unload.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { workerCommand } from "./commands/worker.ts";
 
 /** Every command, in the order of `kmend --help`. */
 export const commands: readonly CommandDefinition[] = [
@@ -35,6 +37,8 @@ export const commands: readonly CommandDefinition[] = [
   cvesCommand,
   packageCommand,
   repoCommand,
+  matrixCommand,
+  workerCommand,
   createCommand,
   applyCommand,
   undoCommand,

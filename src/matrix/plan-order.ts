@@ -10,7 +10,7 @@ import { type FinishedModule, finishedModule, readFinishedModule } from "../pack
 import { kernelOfPackage } from "../package/kernel-of-package.ts";
 import { type Architecture, architectures, isRelease, nameFrom, requireArchitecture } from "../package/package-name.ts";
 import type { ModuleOrder, PackageOrder } from "../package/package-order.ts";
-import { type PackagedPatch, type PackagePlan, planPackage } from "../package/package-plan.ts";
+import { type PackageChoices, type PackagedPatch, type PackagePlan, planPackage } from "../package/package-plan.ts";
 import { type ModuleSigner, signModule } from "../package/sign-module.ts";
 import { sourceDate } from "../package/source-date.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
@@ -79,6 +79,57 @@ export async function planOrder(order: PackageOrder, options: OrderOptions): Pro
   return { outcome: "planned", plan };
 }
 
+/** Modules that were built before, and what their package is to say. */
+export interface FinishedOrder {
+  readonly choices: PackageChoices;
+  readonly architecture: Architecture;
+  /** Each with its patches in the order in which they were applied. */
+  readonly modules: readonly {
+    readonly finished: FinishedModule;
+    readonly patches: readonly { readonly name: string; readonly sha256: string }[];
+  }[];
+  /** Patches by their SHA-256. */
+  readonly contents: ReadonlyMap<string, Uint8Array>;
+  /** Seconds since 1970 that stand for the time of the build. */
+  readonly epoch: number;
+}
+
+/** Lays out the package that {@link planOrder} would, of modules that are built already. @throws KmendError as `planPackage`. */
+export function planFinished({ choices, architecture, modules, contents, epoch }: FinishedOrder): PackagePlan {
+  const keyOf = ({ name, sha256 }: { name: string; sha256: string }): string => `${sha256} ${name}`;
+  const all = new Map(modules.flatMap(({ patches }) => patches.map((patch) => [keyOf(patch), patch] as const)));
+  const keys = [...all.keys()];
+  const taken = new Set<string>();
+  const patches = [...all.values()].map(({ name, sha256 }) => packagedPatch(name, contentOf(contents, sha256), taken));
+  requireArchitecture(
+    modules.map(({ finished }) => finished.release),
+    architecture,
+  );
+  return planPackage(
+    {
+      architecture,
+      modules: modules.map(({ finished }) => ({ file: finished.file, release: finished.release, finished })),
+      patches,
+      patchesOf: new Map(
+        modules.map(({ finished, patches: own }) => [finished.release, own.map((patch) => keys.indexOf(keyOf(patch)))]),
+      ),
+      origin: origin(
+        patches.map(({ name }) => name),
+        [],
+        "kmend",
+      ),
+      epoch,
+    },
+    choices,
+  );
+}
+
+function contentOf(contents: ReadonlyMap<string, Uint8Array>, sha256: string): Uint8Array {
+  const content = contents.get(sha256);
+  if (content === undefined) throw new Error(`the patch ${sha256} was not handed over`);
+  return content;
+}
+
 /** @throws KmendError `USAGE` (exit 2) for modules of another kernel than the one that was named. */
 function requireKernel(modules: readonly FinishedModule[], kernel: string | undefined): void {
   const other = modules.find(
@@ -108,14 +159,18 @@ async function namedPatches(paths: readonly string[]): Promise<ReadonlyMap<strin
   const taken = new Set<string>();
   for (const path of new Set(paths)) {
     const { content } = await readPatchFile(path);
-    const name = basename(path);
-    const safe = nameFrom(name);
-    let file = safe;
-    for (let number = 2; taken.has(file); number++) file = `${number}-${safe}`;
-    taken.add(file);
-    patches.set(path, { name, file, content });
+    patches.set(path, packagedPatch(basename(path), content, taken));
   }
   return patches;
+}
+
+/** @param taken names of files that others of the package have; the new one is added. */
+function packagedPatch(name: string, content: Uint8Array, taken: Set<string>): PackagedPatch {
+  const safe = nameFrom(name);
+  let file = safe;
+  for (let number = 2; taken.has(file); number++) file = `${number}-${safe}`;
+  taken.add(file);
+  return { name, file, content };
 }
 
 async function buildModules(

@@ -49,6 +49,8 @@ export interface ManifestDefaults {
   readonly activate?: boolean | undefined;
   /** Turns a kernel as the manifest names it into its release. */
   readonly releaseOf?: ((kernel: string, architecture: Architecture) => string) | undefined;
+  /** Turns a pattern of the manifest into the releases that it means, or anything else into itself. */
+  readonly releasesOf?: ((pattern: string, architecture: Architecture) => readonly string[]) | undefined;
 }
 
 /**
@@ -130,7 +132,7 @@ function ordersOf(entry: ManifestPackage, folder: string, defaults: ManifestDefa
   const choices = { ...about, activate: defaults.activate };
   const patchesFor = new Map<string, string[]>();
   for (const { filename, kernels } of entry.patches) {
-    for (const kernel of kernels) {
+    for (const kernel of kernels.flatMap((pattern) => defaults.releasesOf?.(pattern, architecture) ?? [pattern])) {
       const name = defaults.releaseOf?.(kernel, architecture) ?? kernel;
       const list = patchesFor.get(checked("kernel", name)) ?? [];
       const patch = resolve(folder, filename);

@@ -11,6 +11,7 @@ export const environmentVariables = {
   CCACHE_DISABLE: "set: compilers do not run through ccache",
   SOURCE_DATE_EPOCH: "the time that packages, updates and repositories carry",
   KBUILD_SIGN_PIN: "set: openssl reads the passphrase of a signing key there",
+  KMEND_QUEUE_PASSWORD: "the password of the queue of kmend matrix and kmend worker",
   KBUILD_EXTRA_SYMBOLS: "more Module.symvers files for kpatch-build --oot-module",
   CONCURRENCY_LEVEL: "compilers at once, for ksplice-create",
   SUDO_USER: "who ran sudo: told with a stop that is loaded",
@@ -26,6 +27,13 @@ export type EnvironmentVariable = keyof typeof environmentVariables;
 /** A variable as it is set now; an empty one is set. */
 export function environmentVariable(name: EnvironmentVariable): string | undefined {
   return process.env[name];
+}
+
+/** A variable with a secret, which no program that is started from here sees any more; undefined where it is not set, or empty. */
+export function takeSecret(name: EnvironmentVariable): string | undefined {
+  const value = process.env[name];
+  delete process.env[name];
+  return value === "" ? undefined : value;
 }
 
 /** Those of some variables that are set, as the environment of a program. */

@@ -140,6 +140,8 @@ export const requirements: readonly Requirement[] = [
   program("fish", ["test"], "completes command lines of kmend", "fish"),
   // 400 MB installed.
   program("chromium", ["test"], "opens the review report", "chromium"),
+  program("redis-server", ["test"], "is the queue of kmend matrix in its tests", "redis-server"),
+  program("ansible-playbook", ["test"], "rolls packages out in the test of the playbook", "ansible-core"),
   program("softhsm2-util", ["test"], "is the token in the test of signing with one", "softhsm2"),
   {
     name: "OpenSSL's way to tokens",

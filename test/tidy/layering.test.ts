@@ -27,7 +27,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     package: target,
     // Ksplice updates are made by a build and applied on a host: the only room that may use both.
     update: ["package", "host", "build", ...build],
-    matrix: ["package", "build", ...build],
+    // Has cells built and tried by processes of their own, of which it knows what they print.
+    matrix: ["package", "vm", "build", ...build],
     // From a number to a module: the records choose the patches, and a build makes the module of them.
     cve: ["build", ...build],
     // Writes modules without a compiler; reads a running kernel's own files, and neither loads nor installs anything.
@@ -51,7 +52,8 @@ beforeAll(async () => {
     doNotFollow: "node_modules",
     exclude: "[.]tsx$",
   } as const;
-  const { output } = await cruise(["src"], { baseDir: root, ...reading });
+  const packages = { exportsFields: ["exports"], conditionNames: ["import", "node", "default"] };
+  const { output } = await cruise(["src"], { baseDir: root, ...reading }, packages);
   graph = output as ICruiseResult;
 });
 

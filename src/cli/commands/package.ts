@@ -4,26 +4,19 @@ import { join } from "node:path";
 import type { BuildOptions } from "../../build/build-types.ts";
 import type { PackageOrder } from "../../package/package-order.ts";
 import type { PackageChoices, Severity } from "../../package/package-plan.ts";
-import type { ModuleSigner } from "../../package/sign-module.ts";
 import type { PackageFormat, WrittenPackage } from "../../package/write-package.ts";
 import type { ReviewReport } from "../../report/report-types.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
-import type { CommandContext, CommandDefinition, OptionDefinition, OptionValues } from "../command.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import { buildExitCodes } from "../options/build-request.ts";
 import { externalOf } from "../options/external-options.ts";
 import { kernelNeeds, kernelOf } from "../options/kernel-options.ts";
 import { baseNameOf, reportOption, reportSink, requireReportFolder, writeReports } from "../options/report-options.ts";
+import { signerOf, signOptions } from "../options/sign-options.ts";
 import { usageError } from "../options/usage.ts";
 import { reportBuild } from "../report/build-report.ts";
 import { buildOptions } from "./build.ts";
-
-/** Options that say who signs modules. */
-const signOptions: readonly OptionDefinition[] = [
-  { flags: "--sign-key <KEY>", description: "sign modules with this key: a PEM file or a pkcs11: URI" },
-  { flags: "--sign-cert <FILE>", description: "certificate of the key" },
-  { flags: "--sign-hash <NAME>", description: "digest of module signatures (default: sha256)" },
-];
 
 export const packageCommand: CommandDefinition = {
   name: "package",
@@ -123,7 +116,8 @@ function usage(message: string): KmendError {
   return usageError("kmend package", message);
 }
 
-async function usualFormat(): Promise<PackageFormat> {
+/** The format of this system's packages. */
+export async function usualFormat(): Promise<PackageFormat> {
   const { findProgram } = await import("../../support/find-program.ts");
   return (await findProgram("dpkg-deb")) === undefined ? "rpm" : "deb";
 }
@@ -231,15 +225,6 @@ async function choicesFrom(options: OptionValues): Promise<PackageChoices> {
   };
 }
 
-/** Both parts of a module signer, or none. @throws KmendError `USAGE` (exit 2). */
-function signerFrom(options: OptionValues): ModuleSigner | undefined {
-  const key = options.text("signKey");
-  const certificate = options.text("signCert");
-  if (key === undefined && certificate === undefined) return undefined;
-  if (key === undefined || certificate === undefined) throw usage("--sign-key and --sign-cert go together");
-  return { key, certificate, hash: options.text("signHash") };
-}
-
 async function prepare(
   context: CommandContext,
   options: OptionValues,
@@ -257,7 +242,7 @@ async function prepare(
   if (builds && buildsNow(format)) needs.push("build", ...kernelNeeds(options));
   if (format === "rpm" || format === "srpm") needs.push("rpm");
   if (format === "deb") needs.push("deb");
-  if (signerFrom(options) !== undefined) needs.push("sign");
+  if (signerOf("kmend package", options) !== undefined) needs.push("sign");
   const { progress, signal } = context;
   await ensureRequirements({ needs, install: options.flag("install"), progress, signal });
 }
@@ -270,7 +255,7 @@ function requireElsewhere(format: PackageFormat, options: OptionValues): void {
     ...(archive?.sources === undefined ? [] : ["the file of the archive is"]),
     ...(image === undefined || source !== undefined ? [] : ["the image is"]),
     ...(externalOf(options).external === undefined ? [] : ["the out-of-tree module is"]),
-    ...(signerFrom(options) === undefined ? [] : ["the key of the signature is"]),
+    ...(signerOf("kmend package", options) === undefined ? [] : ["the key of the signature is"]),
   ];
   const [first] = bound;
   if (first !== undefined) throw usage(`a package of format ${format} is built elsewhere, where ${first} not`);
@@ -290,7 +275,7 @@ async function packageAll(
   const { planOrder } = await import("../../matrix/plan-order.ts");
   const { writePackage } = await import("../../package/write-package.ts");
   const { progress, signal } = context;
-  const signer = signerFrom(options);
+  const signer = signerOf("kmend package", options);
   const page = options.text("report");
   const sink = reportSink({ kind: "patch", files: [] }, page !== undefined);
   const outcomes = [];

@@ -88,7 +88,7 @@ async function tryStop(context: CommandContext, operands: readonly string[], opt
     const module = join(folder, `${outcome.module.name}.ko`);
     await writeFile(module, file);
     const { release } = outcome.kernel;
-    return await shown(context, await boot(context, options, { release, module, earlier: [], files: [] }));
+    return await shown(context, await boot(context, options, { release, module, earlier: [], files: [] }), options);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -151,9 +151,11 @@ export class Reporter implements Progress {
     const width = (this.#stream.columns ?? 80) - 3;
     for (const { title, started, status } of this.#active) {
       const time = `(${((performance.now() - started) / 1000).toFixed(0)} s)`;
-      const text = `${title}${status === "" ? "" : `: ${status}`} ${time}`;
+      const [first = "", ...below] = status.split("\n");
+      const text = `${title}${first === "" ? "" : `: ${first}`} ${time}`;
       this.#stream.write(`${this.#style("cyan", spinner)} ${text.slice(0, width)}\n`);
-      this.#drawn++;
+      for (const line of below) this.#stream.write(`${line.slice(0, width + 2)}\n`);
+      this.#drawn += 1 + below.length;
     }
   }
 }

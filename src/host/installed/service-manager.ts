@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { exists } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { ownProgram } from "../../support/own-program.ts";
 import { run } from "../../support/run.ts";
 import { type Expiry, expiryText } from "../stop/expiry-text.ts";
 
@@ -34,22 +35,16 @@ export async function expireLater(expiry: Expiry, seconds: number): Promise<bool
   const unit = `kmend-stop-${expiry.name}-${Date.parse(expiry.since)}`;
   const timer = ["--quiet", "--collect", `--unit=${unit}`, `--on-active=${seconds}`];
   const accuracy = "--timer-property=AccuracySec=1s";
-  const { exitCode } = await run(program, [...timer, accuracy, "--", ...ownCommand(), ...words], {
+  const { exitCode } = await run(program, [...timer, accuracy, "--", ...ownProgram(), ...words], {
     allowFailure: true,
     timeout: 30_000,
   });
   return exitCode === 0;
 }
 
-/** The command that runs this program. An executable that holds its own program has itself for a script. */
-function ownCommand(): readonly string[] {
-  const { execPath, argv } = process;
-  return argv[1] === undefined || argv[1] === execPath ? [execPath] : [execPath, argv[1]];
-}
-
 /** Runs this program later, in a process that outlives this one. @returns false when that cannot be started. */
 function runLater(seconds: number, words: readonly string[]): Promise<boolean> {
-  const child = spawn("sh", ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...ownCommand(), ...words], {
+  const child = spawn("sh", ["-c", `sleep ${seconds}; exec "$@"`, "sh", ...ownProgram(), ...words], {
     detached: true,
     stdio: "ignore",
   });
