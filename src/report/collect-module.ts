@@ -8,7 +8,7 @@ import type { KernelImage } from "../kernel/image/kernel-image.ts";
 import { kernelChoice } from "../kernel/kernel-choice.ts";
 import { readExternalModule } from "../kernel/modules/external-module.ts";
 import { functionsInForce } from "../patch-module/functions-in-force.ts";
-import type { Manifest, ManifestFunction } from "../patch-module/manifest.ts";
+import type { Manifest, ManifestFunction, ManifestStop } from "../patch-module/manifest.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { KmendError } from "../support/errors.ts";
@@ -47,7 +47,9 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
         kind === "function" && name === one.name && object === one.object && sympos === one.sympos,
     );
     const reason = item?.problem ?? "";
-    return { ...one, proven: verified === undefined ? null : item?.problem === null, reason };
+    // Of a stopped function nothing was compared.
+    const proven = verified === undefined || manifest?.stop !== undefined ? null : item?.problem === null;
+    return { ...one, proven, reason };
   });
   const file = question.subject.files[0] ?? "";
   const symbols = (manifest?.symbols ?? []).map(({ name, object, sympos }) => {
@@ -61,16 +63,17 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
     schema: 1,
     subject: question.subject,
     verdict: {
-      outcome: verified === undefined ? "unchecked" : verified.outcome,
+      outcome: outcomeOf(verified, manifest),
       kernel: manifest?.kernel ?? { release: module.release, buildId: "" },
       module: { name: module.name, sha256: module.sha256, bytes: content.length },
       file: manifest === null ? "unsealed" : module.seal,
-      cves: manifest?.cves ?? [],
+      cves: manifest?.stop === undefined ? (manifest?.cves ?? []) : [],
       functions: countsOf(functions),
       trial: "none",
       refusals: [],
       warnings: [],
       notes: [
+        ...(manifest?.stop === undefined ? [] : [stopNote(manifest, manifest.stop)]),
         ...(problem === undefined || manifest === null ? [] : [`the proof was not repeated: ${problem}`]),
         ...(manifest === null
           ? ["the module has no manifest: another tool made it, and nothing says what it was built from"]
@@ -107,6 +110,19 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
     sameCompiler: undefined,
     unchecked: problem,
   });
+}
+
+/** A stop names functions of the kernel and has nothing of their code, so it can only turn out to be for another kernel. */
+function outcomeOf(verified: VerifyResult | undefined, manifest: Manifest | null): "proven" | "failed" | "unchecked" {
+  if (verified === undefined) return "unchecked";
+  return manifest?.stop !== undefined && verified.outcome === "proven" ? "unchecked" : verified.outcome;
+}
+
+function stopNote({ functions, cves = [] }: Manifest, { answers, reason }: ManifestStop): string {
+  const stopped = functions.map(({ name }, at) => `${name} returns ${answers[at]}`);
+  const why = reason === undefined ? "" : `; reason: ${reason}`;
+  const against = cves.length === 0 ? "" : `; against ${cves.join(", ")}, which it does not fix`;
+  return `this module stops functions (kmend stop): ${stopped.join(", ")}${why}${against}`;
 }
 
 /** The proof once more; without its kernel there is none, and the report says so. */

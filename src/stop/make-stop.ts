@@ -43,6 +43,7 @@ export type StopResult =
  * @throws KmendError `STOP_…` (exit 4) for kernels that cannot be served, `MODULE_NAME`, `MODULES_MISSING`, and what reading modules throws.
  */
 export async function makeStop(kernel: StopKernel, request: StopRequest): Promise<StopResult> {
+  requireEarlyRelocations(kernel.release);
   const modules = await ShippedModules.open(kernel.modulesDir);
   const { functions, refusals } = await chooseFunctions(kernel, modules, request.functions, request.signal);
   if (refusals.length > 0) return { outcome: "refused", refusals };
@@ -80,9 +81,23 @@ export async function makeStop(kernel: StopKernel, request: StopRequest): Promis
         },
       },
     },
+    countOf: (symbol) => kernel.symbolsNamed(symbol).length,
     modinfo: [`kmend=${version()}`, `kmend.kernel=${kernel.buildId}`, ...functions.map(stopText)],
   });
   return { outcome: "made", name, file, functions };
+}
+
+/** From Linux 5.8 on, livepatch relocations of vmlinux are written before the init function runs (kernel/livepatch/core.c). @throws KmendError `STOP_OLD_KERNEL` (exit 4) */
+function requireEarlyRelocations(release: string): void {
+  const [major = 0, minor = 0] = release.split(".").map((part) => Number.parseInt(part, 10));
+  if (major > 5 || (major === 5 && minor >= 8)) return;
+  throw new KmendError({
+    code: "STOP_OLD_KERNEL",
+    message: `kernel ${release} is older than Linux 5.8`,
+    why: "the init function of the module would run before its symbols are known",
+    hint: "make the module with kmend build",
+    exitCode: ExitCode.refused,
+  });
 }
 
 function stopText({ object, name, sympos, returns }: ChosenFunction): string {

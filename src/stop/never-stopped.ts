@@ -44,7 +44,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "live patching and ftrace themselves use it, so the stop could not be taken back",
   },
   {
-    name: /^(vfs_(open|read|write|writev|readv|statx|fstat)$|do_sys_open|do_filp_open|path_openat|link_path_walk|filename_lookup|ksys_(read|write)|kernfs_|sysfs_|kobj_attr_|enabled_(show|store)$|transition_show$|seq_read|proc_reg_|do_execve|bprm_|begin_new_exec|load_elf_binary|search_binary_handler|_?copy_(from|to)_user|do_pipe2$|create_pipe_files$|sock_alloc$|_{0,2}sock_create$|unix_(create|socketpair)$|eventpoll_|ep_|do_epoll|do_eventfd|do_wait$|kernel_wait4|do_mmap$|vm_mmap)/,
+    name: /^(vfs_(open|read|write|writev|readv|statx|fstat)$|do_sys_open|do_filp_open|path_openat|link_path_walk|filename_lookup|ksys_(read|write)|kernfs_|sysfs_|kobj_attr_|enabled_(show|store)$|transition_show$|seq_(read|file|open)|iterate_dir$|simple_lookup|dcache_readdir|d_lookup|lookup_(fast|slow|open)|step_into|walk_component|getname|do_dentry_open|alloc_(empty_)?file|get_unused_fd|_{0,2}fd_install|filp_(open|close)|get_pipe_inode$|alloc_pipe_info$|pipe_(read|write)$|proc_reg_|do_execve|bprm_|begin_new_exec|load_elf_binary|search_binary_handler|_?copy_(from|to)_user|do_pipe2$|create_pipe_files$|sock_alloc$|_{0,2}sock_create$|unix_(create|socketpair)$|eventpoll_|ep_|do_epoll|do_eventfd|do_wait$|kernel_wait4|do_mmap$|vm_mmap)/,
     why: "the program that would take the stop back needs it to start, and to reach the kernel",
   },
   {

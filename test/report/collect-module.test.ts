@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -6,8 +6,11 @@ import { collectModuleReport } from "../../src/report/collect-module.ts";
 import { compareModules } from "../../src/report/compare-modules.ts";
 import { renderReport } from "../../src/report/page/document.tsx";
 import type { ReviewReport } from "../../src/report/report-types.ts";
+import { makeStop } from "../../src/stop/make-stop.ts";
+import { parseWanted } from "../../src/stop/request.ts";
 import { kmend } from "../cli/captured.ts";
 import { patchFile, type Wanted } from "../host/patch-files.ts";
+import { stopKernel } from "../stop/stop-kernel.ts";
 import { sampleUpdate } from "../update/sample-update.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kmend-report-"));
@@ -51,6 +54,20 @@ test("a module of another tool was not looked for in a kernel", async () => {
   const texts = verdict.attention.map(({ what }) => what).join();
   expect(texts).toContain("no manifest");
   expect(texts).not.toContain("not found");
+});
+
+test("a stop is shown as one that compares nothing and fixes nothing", async () => {
+  const functions = [parseWanted("int_call"), parseWanted("bool_call")];
+  const made = await makeStop(stopKernel(), { functions, reason: "CVE-2026-1000: until the fix" });
+  if (made.outcome === "refused") throw new Error("refused");
+  const module = join(mkdtempSync(join(folder, "stop-")), "stop.ko");
+  writeFileSync(module, made.file);
+  const report = await collectModuleReport({ module, subject: { kind: "module", files: ["stop.ko"] }, image });
+  expect(report.verdict).toMatchObject({ outcome: "unchecked", cves: [], functions: { changed: 2, proven: 0 } });
+  expect(report.verdict.notes[0]).toBe(
+    "this module stops functions (kmend stop): int_call returns -EPERM, bool_call returns false; reason: CVE-2026-1000: until the fix; against CVE-2026-1000, which it does not fix",
+  );
+  expect(renderReport(report)).not.toContain("byte for byte");
 });
 
 test("functions that a module brings itself are shown as new", async () => {

@@ -238,6 +238,24 @@ test("of the kernel's modules any one does, however many of them are missing", a
   expect((await makeStop(kernel, { functions: [parseWanted("int_call")] })).outcome).toBe("made");
 });
 
+test("a kernel that does not have each symbol of the module once, and an old one, get none", async () => {
+  const kernel = stopKernel();
+  const request = { functions: [parseWanted("int_call")] };
+  const without = (missing: string) => ({
+    ...kernel,
+    symbolsNamed: (name: string) => (name === missing ? [] : kernel.symbolsNamed(name)),
+  });
+  await expect(makeStop(without("__start_notes"), request)).rejects.toMatchObject({
+    code: "STOP_NO_SYMBOL",
+    exitCode: 4,
+  });
+  expect((await makeStop(without("param_ops_ulong"), request)).outcome).toBe("made");
+  const logged = makeStop(without("param_ops_ulong"), { ...request, log: true });
+  await expect(logged).rejects.toMatchObject({ hint: expect.stringContaining("without --log") });
+  const old = { ...kernel, release: "5.7.19-test" };
+  await expect(makeStop(old, request)).rejects.toMatchObject({ code: "STOP_OLD_KERNEL", exitCode: 4 });
+});
+
 test("a kernel whose modules do not show how they are made is refused", async () => {
   const request = { functions: [parseWanted("int_call")] };
   for (const style of [{ cfi: true }, { exit: false }] as const)

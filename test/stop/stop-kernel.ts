@@ -188,6 +188,12 @@ export function stopKernel(
   table.set("twin_call", [named("a", "t"), named("b", "d"), named("c", "t")]);
   table.set("frob.isra.0", [named("frob", "t")]);
   table.set("frob.part.0", [named("frob", "t")]);
+  for (const name of [
+    ...["__start_notes", "__stop_notes", "klp_enable_patch", "_printk", "__printk_ratelimit"],
+    "__fentry__",
+  ])
+    table.set(name, [named(name)]);
+  for (const name of ["__x86_return_thunk", "param_ops_ulong"]) table.set(name, [named(name)]);
   table.set("jiffies", [named("jiffies", "D")]);
   return {
     ...{ release: style.release ?? "9.9.0-test", buildId, note, types, modulesDir },

@@ -5,7 +5,7 @@ import { writeObject } from "../../elf/writer.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
 import type { Manifest } from "../../patch-module/manifest.ts";
 import { sealModule } from "../../patch-module/seal.ts";
-import { KmendError } from "../../support/errors.ts";
+import { ExitCode, KmendError } from "../../support/errors.ts";
 import type { Answer, Target } from "./machine-code.ts";
 import { exitCode, initCode, noteBounds, type StopCode, stopCode } from "./module-code.ts";
 import { ModuleDraft } from "./module-draft.ts";
@@ -36,6 +36,8 @@ export interface StopPlan {
   readonly note: { readonly offset: number; readonly bytes: Uint8Array };
   /** The manifest, but for what only the module itself tells. */
   readonly manifest: Omit<Manifest, "functions" | "symbols">;
+  /** How many symbols of a name the kernel itself has. */
+  readonly countOf: (name: string) => number;
   /** Texts for modinfo(8) in addition to those that each module has. */
   readonly modinfo: readonly string[];
 }
@@ -95,6 +97,7 @@ export function writeStopModule(plan: StopPlan): Uint8Array {
   draft.addObjectTable(objects);
   draft.fillCode();
   const symbols = draft.kernelSymbols().map((symbol) => ({ name: symbol, object: "vmlinux", sympos: 0 }));
+  requireSymbols(plan, symbols);
   const functions = plan.functions.map(({ name: function_, object, sympos }) => ({
     ...{ name: function_, object, unit: "", sympos, address: "0x0", bytes: 0, sha256: "", calledDirectly: false },
   }));
@@ -105,6 +108,21 @@ export function writeStopModule(plan: StopPlan): Uint8Array {
   const file = sealModule(writeObject(draftObject));
   check(file, plan);
   return file;
+}
+
+/** The kernel finds a symbol of a livepatch relocation by its name, which has to be there once. @throws KmendError `STOP_NO_SYMBOL` (exit 4) */
+function requireSymbols({ countOf }: StopPlan, symbols: readonly { readonly name: string }[]): void {
+  const missing = symbols.filter(({ name }) => countOf(name) !== 1).map(({ name }) => name);
+  if (missing.length === 0) return;
+  throw new KmendError({
+    code: "STOP_NO_SYMBOL",
+    message: `the kernel's symbol table does not have exactly one ${missing.join(", ")}`,
+    why: "the module reaches it by name",
+    hint: missing.includes("param_ops_ulong")
+      ? "the kernel needs CONFIG_KALLSYMS_ALL=y; without --log this one is not needed"
+      : "the kernel needs CONFIG_KALLSYMS_ALL=y; kmend build makes modules for other kernels with the compiler",
+    exitCode: ExitCode.refused,
+  });
 }
 
 /** Fills `struct klp_patch` with its objects and their functions. @returns where the objects are, and how many. */
