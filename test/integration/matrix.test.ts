@@ -4,10 +4,10 @@ import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import type { MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { kmend } from "../cli/captured.ts";
-import { RedisServer } from "../matrix/redis-server.ts";
 import { runProgram } from "./fresh-root.ts";
 import { newestOf612, Scratch, stockKernel } from "./stock-kernel.ts";
 
