@@ -65,6 +65,14 @@ test("no source and no module that differs in one place goes unseen", () => {
   expect(exitCode, output).toBe(0);
 });
 
+test("matrix takes cells through a queue", () => {
+  const { exitCode, output } = bench("matrix", "--short");
+  expect(exitCode, output).toBe(0);
+  expect(output).toMatch(
+    /^ +500 simulated cells: added +\d+ a second, done +\d+ a second, \d+ bytes of Redis for each$/m,
+  );
+});
+
 test("report opens a page in the browser", async () => {
   const { kernel } = await stockKernel();
   const page = join(scratch.folder(), "page.html");
@@ -78,7 +86,7 @@ test("report opens a page in the browser", async () => {
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "report", "fuzz"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "matrix", "report", "fuzz"]);
 });
 
 test("fuzz finds nothing in a few hundred inputs of each parser", () => {
@@ -112,6 +120,12 @@ test.each([
   ["a table that is not there", ["cves", "--table", "/nowhere/table"], 2, "error[USAGE]: ENOENT"],
   ["no page", ["report"], 2, "error[USAGE]: no page was given"],
   ["a page that is not there", ["report", "/nowhere/page.html"], 2, "error[USAGE]: ENOENT"],
+  [
+    "a word in place of a number of workers",
+    ["matrix", "--only", "simulation", "--cells", "few"],
+    2,
+    "error[USAGE]: not a list of numbers: few",
+  ],
   ["no table", ["cves"], 2, "error[USAGE]: --table FILE is missing"],
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],

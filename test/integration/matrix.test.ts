@@ -4,10 +4,10 @@ import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import type { MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { kmend } from "../cli/captured.ts";
-import { RedisServer } from "../matrix/redis-server.ts";
 import { runProgram } from "./fresh-root.ts";
 import { newestOf612, Scratch, stockKernel } from "./stock-kernel.ts";
 
@@ -52,6 +52,10 @@ afterAll(async () => {
   scratch.remove();
 });
 
+function resultIn(output: string): MatrixResult {
+  return JSON.parse(readFileSync(join(output, "matrix.json"), "utf8")) as MatrixResult;
+}
+
 /** Digests of results and objects of a store. */
 function contents(store: string): Map<string, string> {
   const entries = readdirSync(store, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
@@ -64,10 +68,10 @@ function contents(store: string): Map<string, string> {
 test("real cells are built here and by a worker, to the same bytes, which are those of kmend package", async () => {
   const here = join(scratch.folder(), "here");
   const page = join(scratch.folder(), "page");
-  const words = ["matrix", manifest, "--format", "deb", "--no-install", "--json"];
-  const alone = await kmend(...words, "-o", here, "--repo", join(here, "repository"), "--page", page);
-  expect(alone.exitCode, alone.stderr).toBe(4);
-  const result = JSON.parse(alone.stdout) as MatrixResult;
+  const words = ["matrix", manifest, "--format", "deb", "--no-install"];
+  const alone = runProgram(launcher, [...words, "-o", here, "--repo", join(here, "repository"), "--page", page]);
+  expect(alone.exitCode, alone.output).toBe(4);
+  const result = resultIn(here);
   expect(result.cells.map(({ state }) => state)).toEqual(["built", "built", "refused"]);
   expect(result.cells[2]?.codes).toEqual(["PATCH_DOES_NOT_APPLY"]);
   expect(result.packages.map(({ state }) => state)).toEqual(["published", "empty"]);
@@ -82,8 +86,8 @@ test("real cells are built here and by a worker, to the same bytes, which are th
       stdio: "ignore",
     },
   );
-  const queued = await kmend(...words, "-o", there, "--store", store, "--queue", redis.url);
-  expect(queued.exitCode, queued.stderr).toBe(4);
+  const queued = runProgram(launcher, [...words, "-o", there, "--store", store, "--queue", redis.url]);
+  expect(queued.exitCode, queued.output).toBe(4);
   expect(contents(store)).toEqual(contents(join(here, "store")));
 
   const output = scratch.folder();
@@ -103,10 +107,10 @@ test("a module is tried, and its review report is made", async () => {
     .replace(`, "${kernels[1]}"`, "")
     .replace(/- name: other[\s\S]*/, "");
   writeFileSync(one, only);
-  const words = ["matrix", one, "--format", "tar", "--no-install", "--json", "-o", output, "--page", page];
-  const { exitCode, stdout, stderr } = await kmend(...words, "--try", "--report");
-  expect(exitCode, stderr).toBe(0);
-  const { cells } = JSON.parse(stdout) as MatrixResult;
+  const words = ["matrix", one, "--format", "tar", "--no-install", "-o", output, "--page", page];
+  const { exitCode, output: said } = runProgram(launcher, [...words, "--try", "--report"]);
+  expect(exitCode, said).toBe(0);
+  const { cells } = resultIn(output);
   expect(cells).toMatchObject([{ state: "built", trial: "passed" }]);
   expect(readFileSync(join(page, "reports", `${cells[0]?.report}.html`), "utf8")).toContain("meminfo_proc_show");
 });

@@ -3,11 +3,11 @@ import { writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { freePort, RedisServer } from "../../bench/matrix/redis-server.ts";
 import { queueAddress } from "../../src/matrix/queue/queue-address.ts";
 import { connectQueue } from "../../src/matrix/queue/queue-connection.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { kmend } from "../cli/captured.ts";
-import { freePort, RedisServer } from "./redis-server.ts";
 import { StandIn } from "./stand-in.ts";
 
 let world: StandIn;

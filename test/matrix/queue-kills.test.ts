@@ -7,8 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import { sha256 } from "../../src/support/cache.ts";
-import { RedisServer } from "./redis-server.ts";
 import { StandIn } from "./stand-in.ts";
 
 const bundles = mkdtempSync(join(tmpdir(), "kmend-bundle-"));

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import type { MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { queueAddress } from "../../src/matrix/queue/queue-address.ts";
 import { connectQueue } from "../../src/matrix/queue/queue-connection.ts";
@@ -14,7 +15,6 @@ import { openFolderStore } from "../../src/matrix/store/folder-store.ts";
 import type { ModuleSigner } from "../../src/package/sign-module.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { version } from "../../src/support/version.ts";
-import { RedisServer } from "./redis-server.ts";
 import { StandIn } from "./stand-in.ts";
 
 let world: StandIn;

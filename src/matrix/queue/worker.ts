@@ -26,6 +26,8 @@ export interface WorkerOptions {
   readonly idleMilliseconds?: number | undefined;
   readonly note: (text: string) => void;
   readonly metrics?: WorkerMetrics | undefined;
+  /** Carries out a step; default {@link runStep}. */
+  readonly carryOut?: typeof runStep | undefined;
   /** Ends the worker: what it has begun goes back to the queue. */
   readonly signal: AbortSignal;
   /** How long a worker may be silent before its cells are given to others, in milliseconds; default a minute. */
@@ -220,7 +222,7 @@ class QueueWorker {
     const started = performance.now();
     try {
       const ends = AbortSignal.any([signal, ...(cancelled === undefined ? [] : [cancelled])]);
-      await runStep(step, { ...services, signal: ends });
+      await (this.#options.carryOut ?? runStep)(step, { ...services, signal: ends });
       const milliseconds = Math.round(performance.now() - started);
       this.#metrics.count(step.kind, "done", milliseconds);
       return { milliseconds, worker: this.#id };

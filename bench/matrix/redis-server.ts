@@ -18,7 +18,7 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** A Redis of a test, on loopback, which keeps what it was told through kill -9. */
+/** A Redis of a test or benchmark, on loopback, which keeps what it was told through kill -9. */
 export class RedisServer {
   readonly folder = mkdtempSync(join(tmpdir(), "kmend-redis-"));
   readonly words: readonly string[];
