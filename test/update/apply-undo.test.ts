@@ -103,7 +103,7 @@ describe("why an update is not applied", () => {
     host.write("sys/module/module/parameters/sig_enforce", "Y\n");
     expectCause(await apply({ id: "a" }), "forbidden", /signature/);
     host.write("proc/sys/kernel/modules_disabled", "1\n");
-    expectCause(await apply({ id: "a", signed: true }), "forbidden", /switched off/);
+    expectCause(await apply({ id: "a", signed: true }), "forbidden", /disabled until the next boot/);
   });
 
   test("a system that is not ready", async () => {
@@ -184,7 +184,7 @@ test("a module that cannot be removed is told as such, when it is undone and whe
 test("loading switched off keeps an update from being undone", async () => {
   expect((await apply({ id: "a" })).outcome).toBe("applied");
   host.write("proc/sys/kernel/modules_disabled", "1\n");
-  expectCause(await undo("a"), "forbidden", /switched off/);
+  expectCause(await undo("a"), "forbidden", /disabled until the next boot/);
 });
 
 test("only root changes the kernel", async () => {
