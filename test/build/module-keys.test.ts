@@ -96,7 +96,7 @@ test.each([
       where: expect.stringMatching(/^fs\/fuse\/dev\.c: f\+0x[0-9a-f]+ \(<stdin>:\d+\)$/),
     },
   ]);
-  expect(refusals[0]?.why).toContain("the static key key, which lives in a module");
+  expect(refusals[0]?.why).toContain("the static key key of a module");
 });
 
 test("a static branch with a key of the kernel, or a new one of the patch, is carried", async () => {

@@ -24,7 +24,7 @@ async function told(source: string, isAboutLocks = true): Promise<string[]> {
   expect(diff.changes.functions.size).toBeGreaterThan(0);
   const { original, patched, changes } = diff;
   const warnings = lockChanges({ plan: { original, patched, changes, pair: { source: "unit.c" } } }, isAboutLocks);
-  return warnings.map(({ function: name, why }) => `${name}: ${/\((.*)\), and during/.exec(why)?.[1]}`);
+  return warnings.map(({ function: name, why }) => `${name}: ${/\((.*)\), and old/.exec(why)?.[1]}`);
 }
 
 /** Two bodies of `int work(struct device *d, int how)`. */
