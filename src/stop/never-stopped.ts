@@ -48,6 +48,22 @@ const neverStopped: readonly NeverStopped[] = [
     why: "the program that would take the stop back needs it to start, and to reach the kernel",
   },
   {
+    name: /^(copy_(files|fs|mm|creds|thread|namespaces|sighand|signal|io)|dup_(mm|task|fd|mmap)|alloc_pid|free_pid|attach_pid|detach_pid|change_pid|cgroup_(fork|can_fork|post_fork|cancel_fork|exit|release|free)|exit_(mm|files|fs|signals|notify|itimers|task|thread|creds|io)|mm_(init|release|update)|mmput|wait_task_|wait_consider|do_notify_|get_signal|_{0,2}send_signal|complete_signal|signal_wake|dequeue_signal|recalc_sigpending|do_sigaction|setup_rt_frame|restore_sigcontext|arch_do_signal|flush_(old_exec|signals|thread)|prepare_creds|commit_creds|abort_creds|override_creds|revert_creds)/,
+    why: "tasks are made, get their signals and end with it: programs would hang, or run with what belongs to others",
+  },
+  {
+    name: /^(_{0,2}handle_mm_fault|handle_pte_fault|do_(anonymous|fault|swap|wp|read|cow|shared|numa|huge)_|wp_page|finish_fault|filemap_|_{0,2}filemap_|folio_|_{0,2}folio_|page_(add|remove|move|vma)|add_to_page_cache|delete_from_page_cache|swap_|_{0,2}swap_|swapin_|vma_|_{0,2}vma_|split_vma|unmap_|zap_|free_pg|do_m(mmap|unmap|remap|protect)|mmap_region|insert_vm|rmap_|anon_vma|_{0,2}anon_vma|ptep_|pmdp_|lru_|_{0,2}lru_|mem_cgroup_|memcg_|obj_cgroup_|_{0,2}(refill|consume|drain)_(obj_)?stock|mark_page_accessed|set_page_dirty|workingset_|pagevec_)/,
+    why: "memory of programs and files is mapped, read and written with it: data would be lost, or seen by others",
+  },
+  {
+    name: /^(xa_|xas_|_{1,2}xa_|idr_|ida_|rb_|_{2}rb_|radix_tree_|mas_|mt_|mtree_|llist_|klist_|list_sort|rhashtable_|_{0,2}rht_|mem(cpy|set|move|cmp|dup)|_{0,2}memcpy|strn?(len|cpy|cmp|cat|chr|str|casecmp|pbrk|spn|dup|sep|im)|strl(cpy|cat)|strscpy|strrchr|kstr|vsn?printf|sn?printf|scnprintf|vscnprintf|bitmap_|_{0,2}bitmap_|_{0,2}find_(first|next|last)_bit|hweight|_{0,2}sw_hweight|sort$|sort_r$|bsearch|csum_|copy_page|clear_page|iov_iter_|_{0,2}copy_(to|from)_iter|kobject_|kset_|sg_|_{0,2}sg_|uuid_|get_random_|percpu_counter_|_{0,2}percpu_counter_)/,
+    why: "all of the kernel calls it and relies on its work",
+  },
+  {
+    name: /^(_{0,3}alloc_skb|_{0,2}build_skb|_{0,2}napi_(alloc|build)|_{0,2}k?free_skb|kfree_skb|_{0,2}consume_skb|skb_(release|put|push|pull|clone|copy|unlink|queue|dequeue|head|frag|trim|realloc|expand)|_{0,3}pskb_|pskb_|sk_(alloc|free|prot)|_{0,2}sk_(free|destruct|mem)|sock_(wfree|rfree|efree|def)|napi_|_{0,2}napi_|net_rx_action|net_tx_action|_{0,2}netif_receive|dev_hard_start|_{0,2}dev_queue_xmit|dst_(alloc|release|destroy)|neigh_(alloc|destroy))/,
+    why: "all packets go through it: memory would be lost, and callers use what it did not make",
+  },
+  {
     name: /^(load_module|do_init_module|free_module|try_stop_module|module_(put|get|alloc|enable|memfree|finalize)|try_module_get|__module_get|apply_relocate|kallsyms_|module_kallsyms|__symbol_)/,
     why: "modules are loaded and unloaded with it, so the stop could not be taken back",
   },
@@ -68,7 +84,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "the kernel reports its faults with it, the stop's own messages too",
   },
   {
-    name: /^(hrtimer_|__hrtimer|run_timer|__run_timer|call_timer|add_timer|mod_timer|del_timer|timer_delete|timer_shutdown|tick_|clockevents_|timekeeping_|update_(wall|process)_time|do_timer|irq_(enter|exit)|handle_(irq|edge|level|fasteoi|simple)|generic_handle|__handle_irq|_{0,2}do_softirq|handle_softirqs|raise_softirq|__raise_softirq|irq_work|smp_call|_{0,2}flush_smp|generic_smp|native_smp|stop_machine|cpu_stop|multi_cpu_stop|stop_one_cpu)/,
+    name: /^(hrtimer_|__hrtimer|run_timer|__run_timer|call_timer|add_timer|mod_timer|del_timer|timer_delete|timer_shutdown|tick_|clockevents_|timekeeping_|tk_|ktime_get|clocksource_|sched_clock|read_tsc|native_sched_clock|update_(wall|process)_time|do_timer|irq_(enter|exit)|handle_(irq|edge|level|fasteoi|simple)|generic_handle|__handle_irq|_{0,2}do_softirq|handle_softirqs|raise_softirq|__raise_softirq|irq_work|smp_call|_{0,2}flush_smp|generic_smp|native_smp|stop_machine|cpu_stop|multi_cpu_stop|stop_one_cpu)/,
     why: "timers and interrupts rely on it: the machine would stand still",
   },
   {

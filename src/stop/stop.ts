@@ -12,7 +12,7 @@ import { parseWanted, type WantedFunction } from "./request.ts";
 import { runningKernel } from "./running-kernel.ts";
 
 /** What is to be stopped, and in which kernel: without a choice the running one, from what it shows itself. */
-interface StopOptions extends KernelChoice, Omit<StopRequest, "functions"> {
+export interface StopOptions extends KernelChoice, Omit<StopRequest, "functions"> {
   /** As {@link parseWanted} takes them. */
   readonly functions: readonly string[];
   /** What the functions leave open. */

@@ -137,12 +137,49 @@ describe("what is not stopped", () => {
         "down_read",
         "vprintk_emit",
       ],
+      ...[
+        "copy_files",
+        "cgroup_fork",
+        "get_signal",
+        "handle_pte_fault",
+        "filemap_fault",
+        "__refill_stock",
+        "swap_cache_get_folio",
+      ],
+      ...[
+        "xas_load",
+        "memcpy",
+        "strlen",
+        "snprintf",
+        "__alloc_skb",
+        "skb_put",
+        "tk_set_wall_to_mono",
+        "iterate_dir",
+        "pipe_read",
+      ],
       ...["console_unlock", "hrtimer_interrupt", "handle_irq_event", "fget", "dput", "igrab", "sock_hold", "do_exit"],
     ])
       expect(neverStoppedBecause(name, undefined), name).toBeTypeOf("string");
     for (const name of [
       ...["ptrace_attach", "userfaultfd_ioctl", "__x64_sys_userfaultfd", "hash_sendmsg", "alg_bind", "nft_do_chain"],
       ...["n_tty_ioctl", "fuse_dev_ioctl", "ksmbd_conn_handler_loop", "tls_setsockopt", "do_io_uring", "vsock_connect"],
+      ...[
+        "handle_userfault",
+        "mfill_atomic",
+        "sctp_setsockopt",
+        "strp_recv",
+        "tun_get_user",
+        "tcf_exts_init_ex",
+        "do_madvise",
+      ],
+      ...[
+        "packet_setsockopt",
+        "rxrpc_sendmsg",
+        "nf_tables_newrule",
+        "io_uring_setup",
+        "bpf_prog_load",
+        "create_user_ns",
+      ],
     ])
       expect(neverStoppedBecause(name, { kind: "integer", text: "int", bytes: 4, signed: true }), name).toBeUndefined();
   });

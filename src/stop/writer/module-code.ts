@@ -2,7 +2,7 @@ import { type Answer, CodeSection, Jump, type Target } from "./machine-code.ts";
 import type { CodeStyle } from "./shipped-facts.ts";
 
 /** Bounds of the running kernel's notes (NOTES of include/asm-generic/vmlinux.lds.h). */
-export const noteBounds = ["__start_notes", "__stop_notes"] as const;
+const noteBounds = ["__start_notes", "__stop_notes"] as const;
 
 /** ENOEXEC of include/uapi/asm-generic/errno-base.h. */
 const noExec = 8n;

@@ -52,7 +52,7 @@ export class ModuleDraft {
 
   /** The tables about code: what ftrace, the mitigations and the unwinder look for. */
   addTables(): void {
-    const { landingPads: _, ...style } = this.#facts.code;
+    const style = this.#facts.code;
     const places = (of: (code: CodeSection) => readonly number[]): [DraftSection, number][] =>
       this.#code.flatMap(({ section, code }) => of(code).map((offset): [DraftSection, number] => [section, offset]));
     this.#table(
