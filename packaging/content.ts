@@ -172,13 +172,33 @@ License: GPL-2.0-or-later
 `;
 }
 
+interface Described {
+  readonly name: string;
+  readonly license?: string;
+  readonly repository?: { readonly url?: string };
+}
+
+function describe(folder: string): Described {
+  return JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as Described;
+}
+
+function licenceIn(folder: string): string | undefined {
+  return readdirSync(folder).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
+}
+
 /** The licences of all that is in the executable besides kmend. */
 function thirdPartyLicences({ packages, nodeLicence }: Executable): string {
   const parts = packages.map((folder) => {
-    const { name } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string };
-    const licence = readdirSync(folder).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
-    if (licence === undefined) throw new Error(`${folder} has no licence that could be passed on`);
-    return `The executable contains ${name}:\n\n${readFileSync(join(folder, licence), "utf8").trim()}\n`;
+    const { name, license, repository } = describe(folder);
+    const isSame = (other: Described): boolean =>
+      repository?.url !== undefined && other.repository?.url === repository.url && other.license === license;
+    // Some packages of a repository leave their licence to another one of it.
+    const from = [folder, ...packages.filter((other) => isSame(describe(other)))].find(
+      (one) => licenceIn(one) !== undefined,
+    );
+    if (from === undefined) throw new Error(`${folder} has no licence that could be passed on`);
+    const text = readFileSync(join(from, licenceIn(from) as string), "utf8").trim();
+    return `The executable contains ${name}:\n\n${text}\n`;
   });
   const node = `The executable contains Node.js:\n\n${nodeLicence.trim()}\n`;
   return [...parts, node].join("\n");

@@ -15,14 +15,14 @@ import { type MatrixResult, resultOf } from "./matrix-result.ts";
 import type { MatrixState } from "./matrix-state.ts";
 import { Publisher, type PublishRequest } from "./publisher.ts";
 import { MatrixRun } from "./run-matrix.ts";
-import { openFolderStore } from "./store/folder-store.ts";
+import { openStore } from "./store/open-store.ts";
 import type { Store } from "./store/store.ts";
 
 /** What `kmend matrix` is asked to do. */
 export interface MatrixOptions {
   readonly manifest: string;
   readonly output: string;
-  /** Folder of the store; default `store` in the output. */
+  /** Folder of the store, or `s3://BUCKET/FOLDER`; default `store` in the output. */
   readonly store?: string | undefined;
   readonly archive?: ArchiveChoice | undefined;
   /** Options of `kmend build` for all cells. */
@@ -74,7 +74,7 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
     releasesOf: (pattern, architecture) => patterns.releasesOf(pattern, architecture),
   });
   patterns.requireAll(options.manifest);
-  const store = await openFolderStore(options.store ?? join(output, "store"));
+  const store = await openStore(options.store ?? join(output, "store"));
   const folder = options.repository?.folder;
   if (folder !== undefined) {
     await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);

@@ -31,8 +31,9 @@ export const matrixCommand: CommandDefinition = {
   options: [
     { flags: "-o, --output <DIR>", description: "folder for packages, modules and logs (default: kmend-matrix)" },
     {
-      flags: "--store <DIR>",
-      description: "folder for results, which machines may share (default: store in --output)",
+      flags: "--store <PLACE>",
+      description:
+        "where results lie, which machines may share: a folder, or s3://BUCKET/FOLDER (default: store in --output)",
     },
     {
       flags: "--format <FORMAT>",

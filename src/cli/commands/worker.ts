@@ -13,7 +13,7 @@ export const workerCommand: CommandDefinition = {
   arguments: [],
   options: [
     ...queueOptions,
-    { flags: "--store <DIR>", description: "folder of the store: the same that kmend matrix uses" },
+    { flags: "--store <PLACE>", description: "the store that kmend matrix uses: a folder, or s3://BUCKET/FOLDER" },
     { flags: "-j, --jobs <N>", description: "cells at once (default: half the cores)", minimum: 1 },
     {
       flags: "--can <WORDS>",
@@ -44,9 +44,9 @@ export const workerCommand: CommandDefinition = {
     const can = await wordsOf(options);
     await prepare(context, options, can);
     const { availableParallelism } = await import("node:os");
-    const { openFolderStore } = await import("../../matrix/store/folder-store.ts");
+    const { openStore } = await import("../../matrix/store/open-store.ts");
     const { ownProgram } = await import("../../support/own-program.ts");
-    const store = await openFolderStore(folder);
+    const store = await openStore(folder);
     const connection = await connectTo(url, options, context);
     const { runWorker } = await import("../../matrix/queue/worker.ts");
     const { WorkerMetrics } = await import("../../matrix/queue/worker-metrics.ts");
