@@ -79,7 +79,9 @@ test("a run is served with its state and metrics; cells are begun again only wit
         expect((await fetch(`${base}reports/${"0".repeat(64)}.html`)).status).toBe(404);
         await post("wrong");
         await post(served.token);
-        await expect.poll(() => run.state.packages.get("kpatch-module-fix")?.state).toBe("packaged");
+        await expect
+          .poll(() => run.state.packages.get("kpatch-module-fix")?.state, { timeout: 20_000 })
+          .toBe("packaged");
         await post(served.token);
         await served.close();
       };
@@ -127,7 +129,7 @@ test("a terminal shows the grid, which is drawn in place", async () => {
   const reporter = new Reporter({ isTTY: true, columns: 80, write: (piece) => (text += piece) }, 1);
   await reporter.phase("cells", "Build the cells", async (status) => {
     status(grid);
-    await expect.poll(() => text).toContain("6.12.1-amd64");
+    await expect.poll(() => text, { timeout: 20_000 }).toContain("6.12.1-amd64");
   });
   reporter.stop();
   // Five lines are drawn, and five are taken away.

@@ -89,7 +89,7 @@ test("a cell waits for a worker that can do what it needs", async () => {
   await startWorker(["deb"]);
   const running = run({ needs: ["x86_64", "debian-13"] });
   const client = redis.client();
-  await expect.poll(() => client.scard("kmend:lanes")).toBeGreaterThan(0);
+  await expect.poll(() => client.scard("kmend:lanes"), { timeout: 20_000 }).toBeGreaterThan(0);
   await startWorker(["x86_64"]);
   expect(world.calls()).toEqual([]);
   await startWorker(["debian-13", "x86_64"]);
@@ -179,7 +179,7 @@ test("jobs that a queue has lost are added again", async () => {
   world.package("fix");
   const running = run();
   const client = redis.client();
-  await expect.poll(() => client.scard("kmend:lanes")).toBeGreaterThan(0);
+  await expect.poll(() => client.scard("kmend:lanes"), { timeout: 20_000 }).toBeGreaterThan(0);
   await client.flushall();
   await client.set("kmend:format", "1");
   await startWorker();
