@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { liveGrid } from "../../src/cli/report/matrix-report.ts";
 import { Reporter } from "../../src/cli/terminal/reporter.ts";
 import { matrixMetrics } from "../../src/matrix/matrix-metrics.ts";
@@ -13,6 +13,9 @@ import { serveMatrix } from "../../src/matrix/serve/serve-matrix.ts";
 import { StandIn } from "./stand-in.ts";
 
 const loopback = "127.0.0.1";
+// Each cell is a process of its own, and machines that run tests are busy.
+vi.setConfig({ testTimeout: 120_000 });
+
 let world: StandIn;
 beforeEach(() => {
   world = new StandIn();
