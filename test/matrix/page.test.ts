@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { liveGrid } from "../../src/cli/report/matrix-report.ts";
 import { Reporter } from "../../src/cli/terminal/reporter.ts";
 import { matrixMetrics } from "../../src/matrix/matrix-metrics.ts";
@@ -13,6 +13,9 @@ import { serveMatrix } from "../../src/matrix/serve/serve-matrix.ts";
 import { StandIn } from "./stand-in.ts";
 
 const loopback = "127.0.0.1";
+// Each cell is a process of its own, and machines that run tests are busy.
+vi.setConfig({ testTimeout: 120_000 });
+
 let world: StandIn;
 beforeEach(() => {
   world = new StandIn();
@@ -79,7 +82,9 @@ test("a run is served with its state and metrics; cells are begun again only wit
         expect((await fetch(`${base}reports/${"0".repeat(64)}.html`)).status).toBe(404);
         await post("wrong");
         await post(served.token);
-        await expect.poll(() => run.state.packages.get("kpatch-module-fix")?.state).toBe("packaged");
+        await expect
+          .poll(() => run.state.packages.get("kpatch-module-fix")?.state, { timeout: 20_000 })
+          .toBe("packaged");
         await post(served.token);
         await served.close();
       };
@@ -127,7 +132,7 @@ test("a terminal shows the grid, which is drawn in place", async () => {
   const reporter = new Reporter({ isTTY: true, columns: 80, write: (piece) => (text += piece) }, 1);
   await reporter.phase("cells", "Build the cells", async (status) => {
     status(grid);
-    await expect.poll(() => text).toContain("6.12.1-amd64");
+    await expect.poll(() => text, { timeout: 20_000 }).toContain("6.12.1-amd64");
   });
   reporter.stop();
   // Five lines are drawn, and five are taken away.

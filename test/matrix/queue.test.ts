@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import type { MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { queueAddress } from "../../src/matrix/queue/queue-address.ts";
@@ -16,6 +16,9 @@ import type { ModuleSigner } from "../../src/package/sign-module.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { version } from "../../src/support/version.ts";
 import { StandIn } from "./stand-in.ts";
+
+// Each cell is a process of its own, and machines that run tests are busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 let world: StandIn;
 let redis: RedisServer;
@@ -89,7 +92,7 @@ test("a cell waits for a worker that can do what it needs", async () => {
   await startWorker(["deb"]);
   const running = run({ needs: ["x86_64", "debian-13"] });
   const client = redis.client();
-  await expect.poll(() => client.scard("kmend:lanes")).toBeGreaterThan(0);
+  await expect.poll(() => client.scard("kmend:lanes"), { timeout: 20_000 }).toBeGreaterThan(0);
   await startWorker(["x86_64"]);
   expect(world.calls()).toEqual([]);
   await startWorker(["debian-13", "x86_64"]);
@@ -179,7 +182,7 @@ test("jobs that a queue has lost are added again", async () => {
   world.package("fix");
   const running = run();
   const client = redis.client();
-  await expect.poll(() => client.scard("kmend:lanes")).toBeGreaterThan(0);
+  await expect.poll(() => client.scard("kmend:lanes"), { timeout: 20_000 }).toBeGreaterThan(0);
   await client.flushall();
   await client.set("kmend:format", "1");
   await startWorker();

@@ -1,9 +1,12 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { exitCodeOf, type MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { StandIn } from "./stand-in.ts";
+
+// Each cell is a process of its own, and machines that run tests are busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 let world: StandIn;
 beforeEach(() => {
