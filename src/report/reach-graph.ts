@@ -121,13 +121,14 @@ class GraphDraft {
     const key = `${object}:${name}`;
     const units = this.#changed.get(key) ?? new Map<string, string>();
     if (units.has(unit)) return;
-    this.#changed.set(key, units.set(unit, this.#node(`${key}:${unit}`, { name, object, kind, mark: null })));
+    const id = units.size === 0 ? key : `${key}:${unit}`;
+    this.#changed.set(key, units.set(unit, this.#node(id, { name, object, kind, mark: null })));
   }
 
   caller({ name, object, mark }: Place & Pick<ReachNode, "mark">, callee: Place): void {
     const to = this.#changedAt(callee);
     if (to === undefined || name === callee.name) return;
-    const id = `${object}:${name}`;
+    const id = this.#idOf({ name, object });
     if (!this.#nodes.has(id) && !this.#mayAdd(`${to} <`, id)) return;
     this.#edge(this.#node(id, { name, object, kind: "caller", mark }), to, "calls");
   }
@@ -146,7 +147,7 @@ class GraphDraft {
       this.#edge(source, own, "calls");
       return;
     }
-    const id = `${object}:${name}`;
+    const id = this.#idOf({ name, object });
     if (!this.#nodes.has(id) && !this.#mayAdd(`${source} >`, id)) return;
     this.#edge(source, this.#node(id, { name, object, kind: "reached", mark: null }), kind);
   }
@@ -160,6 +161,12 @@ class GraphDraft {
     if (known === undefined) this.#nodes.set(id, { id, ...what });
     else if (known.mark === null && what.mark !== null) this.#nodes.set(id, { ...known, mark: what.mark });
     return id;
+  }
+
+  /** The node of something whose unit is not known. Where several changed functions have the name, it is none of them. */
+  #idOf({ name, object }: Place): string {
+    const key = `${object}:${name}`;
+    return (this.#changed.get(key)?.size ?? 0) > 1 ? `${key}:` : key;
   }
 
   /** The changed function that is meant: where the unit is not known, only if a single one has the name. */
