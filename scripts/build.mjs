@@ -1,6 +1,7 @@
 // Bundles the command line, the library, the benchmarks and the making of packages into dist/, and writes the type declarations of the library.
 // Dependencies are bundled too: opening the hundred files of some of them takes longer than running them. The disassembler stays outside, since it looks
-// for its WebAssembly file beside itself, so does esbuild for its program, and playwright-core serves benchmarks only.
+// for its WebAssembly file beside itself, so does esbuild for its program, and playwright-core serves benchmarks only. The client of buckets is as large as all of kmend,
+// under a licence of its own, and needed by few.
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -17,7 +18,7 @@ async function bundle(input, dir, options) {
     cwd: root,
     input,
     platform: "node",
-    external: [/^node:/, "iced-x86", "esbuild", "playwright-core"],
+    external: [/^node:/, "iced-x86", "esbuild", "playwright-core", "@aws-sdk/client-s3"],
     transform: { target: "node20" },
     // Native code that a dependency uses where it is there.
     resolve: { alias: { "msgpackr-extract": join(root, "scripts/nothing.cjs") } },
