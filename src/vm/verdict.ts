@@ -50,6 +50,7 @@ export function judge(report: GuestReport): Verdict {
   const failure =
     failedStep(report, frame, log.sincePatch) ?? alarm(log.sincePatch) ?? failedProbe(report, probes, frame);
   const calls = callsOf(report, frame);
+  const absent = absentModules(report, frame);
   const relevant = relevantLines(log.sincePatch);
   const stalled = frame("disabled")?.status === 1 ? frame("disabled") : frame("patched");
   return {
@@ -63,11 +64,11 @@ export function judge(report: GuestReport): Verdict {
     failure,
     stalledTasks: parseStalledTasks(stalled?.status === 1 ? stalled.text : ""),
     remarks: [
-      ...absentModules(report, frame).map(
+      ...absent.map(
         ({ name, said }) =>
           `${name} does not start on this virtual machine by itself (${said}), so what the patch changes in it was not tried`,
       ),
-      ...(failure === null && calls.length > 0 && calls.every((one) => one.calls === 0) ? [idleRemark] : []),
+      ...(failure === null && isIdle(calls, absent) ? [idleRemark] : []),
       ...(report.staysInMemory ? [staysRemark] : []),
     ],
   };
@@ -227,6 +228,12 @@ function probeResult(command: string, index: number, frame: FindFrame): ProbeRes
   const repeated = frame(`again.${index}`) !== undefined && output("again") !== before;
   const result = { command, before, loaded: output("loaded"), after: output("after") };
   return repeated ? { ...result, varies: true } : result;
+}
+
+/** Whether nothing that could be called was. A module that does not start has its own remark. */
+function isIdle(calls: readonly CalledFunction[], absent: readonly { readonly name: string }[]): boolean {
+  const callable = calls.filter(({ object }) => !absent.some(({ name }) => name === object));
+  return callable.length > 0 && callable.every((one) => one.calls === 0);
 }
 
 /** The kernel's table of kprobe events: name, hits, and those that it missed. */
