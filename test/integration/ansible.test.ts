@@ -20,7 +20,10 @@ interface Host {
 }
 let hosts: readonly Host[];
 
+const isLong = process.env["KMEND_LONG_TESTS"] === "1";
+
 beforeAll(async () => {
+  if (!isLong) return;
   repository = scratch.folder();
   // The package of the module depends on that of its kernel.
   const image = join(scratch.folder(), "image");
@@ -115,7 +118,7 @@ function play(playbook: string, variables: object = {}, ...words: readonly strin
   });
 }
 
-test("hosts get the packages in waves, and check mode changes nothing", () => {
+test.runIf(isLong)("hosts get the packages in waves, and check mode changes nothing", () => {
   const checked = play("waves.yml", {}, "--check", "--limit", "one");
   expect(checked.exitCode, checked.output).toBe(0);
   expect(hosts.map(installed)).toEqual(["", "", ""]);
@@ -126,7 +129,7 @@ test("hosts get the packages in waves, and check mode changes nothing", () => {
   expect(again.output).toMatch(/one +: ok=\d+ +changed=0 /);
 });
 
-test("a host that is not well is taken back, and ends the roll-out after its wave", () => {
+test.runIf(isLong)("a host that is not well is taken back, and ends the roll-out after its wave", () => {
   writeFileSync(join((hosts[1] as Host).folder, "upper/etc/broken"), "");
   const health = ["test", "!", "-e", "/etc/broken"];
   const first = play("waves.yml", { kmend_health_command: health });
@@ -143,7 +146,7 @@ test("a host that is not well is taken back, and ends the roll-out after its wav
   expect(hosts.map(installed)).toEqual(["", "", ""]);
 });
 
-test("a command for the fleet and a file stop it between waves", () => {
+test.runIf(isLong)("a command for the fleet and a file stop it between waves", () => {
   const stop = join(scratch.folder(), "stop");
   const seen = join(scratch.folder(), "seen");
   const asks = ["sh", "-c", `echo wave >> ${seen}; touch ${stop}`];
