@@ -1,6 +1,5 @@
-import { createHash } from "node:crypto";
-import { render } from "preact-render-to-string";
 import { sha256 } from "../../support/cache.ts";
+import { htmlPage } from "../../support/html-page.ts";
 import { sanitise } from "../../support/sanitise.ts";
 import {
   type CellState,
@@ -213,42 +212,9 @@ function Actions({ cell }: { readonly cell: CellState }) {
 }
 
 function document(title: string, { live }: PageMode, content: preact.JSX.Element): string {
-  const policy = [
-    "default-src 'none'",
-    `style-src '${digestOf(matrixStyle)}'`,
-    `script-src '${digestOf(matrixScript)}'`,
-    `connect-src ${live ? "'self'" : "'none'"}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join("; ");
-  const html = render(
-    <html lang="en">
-      <head>
-        <meta charSet="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content={policy} />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="referrer" content="no-referrer" />
-        <title>{title}</title>
-        <Own kind="style" />
-      </head>
-      <body data-live={live ? "yes" : "no"}>
-        {content}
-        <Own kind="script" />
-      </body>
-    </html>,
-  );
-  return `<!doctype html>\n${html}\n`;
-}
-
-/** Texts of ours, in which nothing from outside has a place. */
-function Own({ kind }: { readonly kind: "style" | "script" }) {
-  return kind === "style" ? (
-    <style dangerouslySetInnerHTML={{ __html: matrixStyle }} />
-  ) : (
-    <script dangerouslySetInnerHTML={{ __html: matrixScript }} />
-  );
-}
-
-function digestOf(text: string): string {
-  return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+  return htmlPage(content, {
+    ...{ title, style: matrixStyle, script: matrixScript },
+    connect: live ? "'self'" : "'none'",
+    body: { "data-live": live ? "yes" : "no" },
+  });
 }

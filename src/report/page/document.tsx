@@ -1,5 +1,4 @@
-import { createHash } from "node:crypto";
-import { render } from "preact-render-to-string";
+import { htmlPage } from "../../support/html-page.ts";
 import { type ReviewReport, sectionIds } from "../report-types.ts";
 import { FunctionsPart } from "./code.tsx";
 import { GraphPart } from "./graph.tsx";
@@ -27,44 +26,7 @@ export function renderReport(report: ReviewReport): string {
 
 /** A whole page of some content. @param title of the window. */
 export function pageOf(content: preact.JSX.Element, title: string): string {
-  const policy = [
-    "default-src 'none'",
-    `style-src '${digestOf(pageStyle)}'`,
-    `script-src '${digestOf(pageScript)}'`,
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join("; ");
-  const html = render(
-    <html lang="en">
-      <head>
-        <meta charSet="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content={policy} />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="color-scheme" content="light dark" />
-        <meta name="referrer" content="no-referrer" />
-        <title>{title}</title>
-        <Own kind="style" />
-      </head>
-      <body>
-        {content}
-        <Own kind="script" />
-      </body>
-    </html>,
-  );
-  return `<!doctype html>\n${html}\n`;
-}
-
-/** The page's own style and script: texts of ours, in which nothing from outside has a place. */
-function Own({ kind }: { readonly kind: "style" | "script" }) {
-  return kind === "style" ? (
-    <style dangerouslySetInnerHTML={{ __html: pageStyle }} />
-  ) : (
-    <script dangerouslySetInnerHTML={{ __html: pageScript }} />
-  );
-}
-
-function digestOf(text: string): string {
-  return `sha256-${createHash("sha256").update(text).digest("base64")}`;
+  return htmlPage(content, { title, style: pageStyle, script: pageScript });
 }
 
 function titleOf({ subject, verdict }: ReviewReport): string {
