@@ -11,7 +11,7 @@ const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
 /** So many functions are to be stopped, in modules of so many; twice as many are made, since some are hit by what the guest itself does. */
-const [wanted, perModule] = [500, 25];
+const [wanted, perModule] = [500, 10];
 
 /** Numbers that look random and are the same each time (Park and Miller's generator). */
 function* numbers(seed: number): Generator<number> {
