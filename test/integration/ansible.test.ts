@@ -141,7 +141,7 @@ test.runIf(isLong)("a host that is not well is taken back, and ends the roll-out
   expect(hostTwo.exitCode, hostTwo.output).toBe(0);
   const second = play("waves.yml", { kmend_packages: ["kpatch-module-fix=2-1"], kmend_health_command: health });
   expect(second.exitCode, second.output).not.toBe(0);
-  expect(hosts.map(installed)).toEqual(["2-1", "1-1", ""]);
+  expect(hosts.map(installed), second.output).toEqual(["2-1", "1-1", ""]);
   expect(play("back-out.yml").exitCode).toBe(0);
   expect(hosts.map(installed)).toEqual(["", "", ""]);
 });
