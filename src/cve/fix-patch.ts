@@ -1,6 +1,6 @@
 import { isOutsideKernel } from "../change/outside-kernel.ts";
+import { commitPattern } from "../support/cve-id.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import { commitPattern } from "./cve-record.ts";
 
 /** The patch of one commit of the stable tree. */
 export interface FixPatch {

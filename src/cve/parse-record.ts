@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
-import { type CvePair, type CveRecord, commitPattern, cveIdPattern } from "./cve-record.ts";
+import { commitPattern, cveIdPattern } from "../support/cve-id.ts";
+import type { CvePair, CveRecord } from "./cve-record.ts";
 import { baseScore } from "./cvss.ts";
 import { parseKernelVersion } from "./kernel-version.ts";
 

@@ -21,8 +21,9 @@ export function kernelStep(
 
 /** Builds a cell. */
 export function buildStep(cell: Cell, kernel: KernelFacts, settings: CellSettings): BuildStep {
-  const { archive, words, needs, report } = settings;
-  const { module, patches } = cell;
+  const { archive, needs, report } = settings;
+  const { module, patches, cves } = cell;
+  const words = [...settings.words, ...cves.flatMap((id) => ["--fixes", id])];
   const question = { kernel, module, patches, words };
   const key = report ? keyOf("build", { key: buildKey(question), report }) : buildKey(question);
   return { kind: "build", key, needs, archive, report, twice: settings.twice, ...question };

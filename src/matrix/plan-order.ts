@@ -37,7 +37,9 @@ export type OrderOutcome =
  * Reads, builds and signs the modules of a package and lays it out.
  * @throws KmendError for everything that keeps it from that, except refused builds, which are part of the outcome.
  */
-export async function planOrder(order: PackageOrder, options: OrderOptions): Promise<OrderOutcome> {
+export async function planOrder(order: PackageOrder, given: OrderOptions): Promise<OrderOutcome> {
+  // Modules say what they fix, as their package does.
+  const options = { ...given, build: { ...given.build, cves: order.choices.cves } };
   const patches = await namedPatches(order.modules.flatMap((module) => module.patches));
   const files = await Promise.all(order.files.map(readFinishedModule));
   requireKernel(files, order.filesFor);
@@ -66,7 +68,7 @@ export async function planOrder(order: PackageOrder, options: OrderOptions): Pro
       patches: [...patches.values()],
       patchesOf,
       ownTree: !options.buildNow && options.build?.source !== undefined,
-      buildWords: options.buildNow ? [] : laterWords(options.build ?? {}),
+      buildWords: options.buildNow ? [] : laterWords(options.build),
       origin: origin(
         [...patches.values()].map(({ name }) => name),
         finished,
@@ -207,6 +209,8 @@ function laterWords({
   replace,
   allowLayout = [],
   removable,
+  adapt,
+  cves = [],
   maxUnits,
   skipCompilerCheck,
   archive,
@@ -214,6 +218,8 @@ function laterWords({
   return [
     ...(replace === false ? ["--no-replace"] : []),
     ...(removable === true ? ["--removable"] : []),
+    ...(adapt === true ? ["--adapt"] : []),
+    ...cves.flatMap((id) => ["--fixes", id]),
     ...allowLayout.flatMap((type) => ["--allow-layout", type]),
     ...(maxUnits === undefined ? [] : ["--max-units", String(maxUnits)]),
     ...(skipCompilerCheck === true ? ["--skip-gcc-check"] : []),

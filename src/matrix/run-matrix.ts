@@ -60,7 +60,8 @@ export class MatrixRun {
     this.#request = request;
     for (const { id, cells, choices, epoch: since } of request.packages) {
       for (const cell of cells) this.state.cells.set(cell.id, newCell(id, cell));
-      const { cves = [], severity = null } = choices;
+      const { severity = null } = choices;
+      const cves = [...new Set(cells.filter(({ known }) => known === undefined).flatMap((cell) => cell.cves))];
       const kernels = cells.map(({ kernel }) => kernel);
       const nothing = { file: null, sha256: null, problem: null };
       this.state.packages.set(id, { id, state: "waiting", kernels, cves, severity, since, ...nothing });
@@ -135,6 +136,11 @@ export class MatrixRun {
     const cancel = new AbortController();
     this.#cancels.set(id, cancel);
     try {
+      if (cell.known !== undefined) {
+        const { outcome, refusals } = cell.known;
+        state.cell(id, { state: outcome, refusals, codes: [...new Set(refusals.map(({ code }) => code))] });
+        return { kind: "none" };
+      }
       state.cell(id, { state: "waiting", problem: null, codes: [], attempts: 0 });
       const walk = new CellWalk(state, this.#request, { cell, priority: one.priority, signal: cancel.signal });
       const facts = await walk.facts(this.#kernels);

@@ -11,6 +11,7 @@ import { cellsOf } from "./cell.ts";
 import type { SignerFacts } from "./cell-steps.ts";
 import type { Engine } from "./engine/engine.ts";
 import { type KernelOffer, KernelPatterns } from "./kernel-patterns.ts";
+import { type FixLookup, ManifestFixes } from "./manifest-fixes.ts";
 import { type MatrixResult, resultOf } from "./matrix-result.ts";
 import type { MatrixState } from "./matrix-state.ts";
 import { Publisher, type PublishRequest } from "./publisher.ts";
@@ -25,6 +26,8 @@ export interface MatrixOptions {
   /** Folder of the store, or `s3://BUCKET/FOLDER`; default `store` in the output. */
   readonly store?: string | undefined;
   readonly archive?: ArchiveChoice | undefined;
+  /** Opens what vulnerabilities of the manifest are looked up in. */
+  readonly fixes?: (() => Promise<FixLookup>) | undefined;
   /** Options of `kmend build` for all cells. */
   readonly words?: readonly string[] | undefined;
   /** Words that workers have to be able to do. */
@@ -72,6 +75,7 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
   const patterns = new KernelPatterns(offer);
   const orders = await readManifest(options.manifest, {
     releasesOf: (pattern, architecture) => patterns.releasesOf(pattern, architecture),
+    takesFixes: true,
   });
   patterns.requireAll(options.manifest);
   const store = await openStore(options.store ?? join(output, "store"));
@@ -80,7 +84,8 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
     await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
     await requireOutputFolder(folder);
   }
-  const packages = await cellsOf(orders, store);
+  const fixes = new ManifestFixes(join(output, "fixes"), offer.kernels, options.fixes ?? noFixes);
+  const packages = await cellsOf(orders, store, fixes);
   requireRelative(packages.flatMap(({ cells }) => cells.map(({ id }) => id)));
   const publisher =
     options.repository === undefined ? undefined : new Publisher({ ...options.repository, progress, signal });
@@ -106,6 +111,10 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
   } finally {
     await engine.close();
   }
+}
+
+function noFixes(): never {
+  throw new Error("nothing was given in which vulnerabilities are looked up");
 }
 
 /** Calls something at most five times a second, and once more for what came between. */

@@ -22,6 +22,8 @@ export interface KernelFacts {
 export interface StoredPatch {
   readonly name: string;
   readonly sha256: string;
+  /** Vulnerabilities that it was found by. */
+  readonly cves?: readonly string[] | undefined;
 }
 
 interface StepBase {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type Document, isMap, isNode, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
+import { commitPattern, cveIdPattern } from "../support/cve-id.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import {
   type Architecture,
@@ -11,7 +12,7 @@ import {
   nameFrom,
   patchProfileName,
 } from "./package-name.ts";
-import type { ModuleOrder, PackageOrder } from "./package-order.ts";
+import type { ModuleOrder, OrderedFix, PackageOrder } from "./package-order.ts";
 import { severities } from "./package-plan.ts";
 
 const text = z.string().min(1);
@@ -32,7 +33,19 @@ const schema = z.strictObject({
         maintainer: text.optional(),
         cves: z.array(text).optional(),
         severity: z.enum(severities).optional(),
-        patches: z.array(z.strictObject({ filename: text, kernels: z.array(text).min(1) })).min(1),
+        patches: z
+          .array(
+            z.strictObject({
+              filename: text.optional(),
+              cve: z
+                .string()
+                .regex(cveIdPattern, "this is not the number of a vulnerability (CVE-YEAR-NUMBER)")
+                .optional(),
+              with: z.array(z.string().regex(commitPattern, "this is not the full name of a commit")).optional(),
+              kernels: z.array(text).min(1),
+            }),
+          )
+          .min(1),
       }),
     )
     .min(1),
@@ -49,6 +62,8 @@ export interface ManifestDefaults {
   readonly activate?: boolean | undefined;
   /** Turns a kernel as the manifest names it into its release. */
   readonly releaseOf?: ((kernel: string, architecture: Architecture) => string) | undefined;
+  /** A patch may be that of a vulnerability. */
+  readonly takesFixes?: boolean | undefined;
   /** Turns a pattern of the manifest into the releases that it means, or anything else into itself. */
   readonly releasesOf?: ((pattern: string, architecture: Architecture) => readonly string[]) | undefined;
 }
@@ -79,8 +94,28 @@ export async function readManifest(path: string, defaults: ManifestDefaults = {}
       parsed.error.issues.flatMap((issue) => problemsOf(issue, document, lines)),
     );
   }
+  const wrong = parsed.data.packages.flatMap(({ patches }, index) =>
+    patches.flatMap((patch, at) => {
+      const problem = problemOf(patch, defaults.takesFixes === true);
+      return problem === undefined
+        ? []
+        : [`line ${lineOf(document, ["packages", index, "patches", at], lines)}: ${problem}`];
+    }),
+  );
+  if (wrong.length > 0) throw invalid(path, wrong);
   const folder = dirname(resolve(path));
   return parsed.data.packages.flatMap((entry) => ordersOf(entry, folder, defaults));
+}
+
+/** What is wrong with an entry of `patches`, whose form is right. */
+function problemOf(
+  { filename, cve, with: before }: ManifestPackage["patches"][number],
+  takesFixes: boolean,
+): string | undefined {
+  if ((filename === undefined) === (cve === undefined)) return "a patch has a filename or a cve";
+  if (before !== undefined && cve === undefined) return "with goes with cve";
+  if (cve === undefined || takesFixes) return undefined;
+  return `kmend matrix finds the fix of ${cve}; here give the file name of its patch`;
 }
 
 /** One line for each problem; an unknown key is named with the line that it stands on. */
@@ -131,11 +166,14 @@ function ordersOf(entry: ManifestPackage, folder: string, defaults: ManifestDefa
   const about = { profile, version, release, summary, description, license, maintainer, cves, severity };
   const choices = { ...about, activate: defaults.activate };
   const patchesFor = new Map<string, string[]>();
-  for (const { filename, kernels } of entry.patches) {
+  const fixes = new Map<string, OrderedFix>();
+  for (const { filename, cve, with: before = [], kernels } of entry.patches) {
+    const fix = cve === undefined ? undefined : { cve, with: before };
+    const patch = fix === undefined ? resolve(folder, filename ?? "") : ["cve:", fix.cve, ...fix.with].join(" ");
+    if (fix !== undefined) fixes.set(patch, fix);
     for (const kernel of kernels.flatMap((pattern) => defaults.releasesOf?.(pattern, architecture) ?? [pattern])) {
       const name = defaults.releaseOf?.(kernel, architecture) ?? kernel;
       const list = patchesFor.get(checked("kernel", name)) ?? [];
-      const patch = resolve(folder, filename);
       if (!list.includes(patch)) list.push(patch);
       patchesFor.set(name, list);
     }
@@ -146,7 +184,7 @@ function ordersOf(entry: ManifestPackage, folder: string, defaults: ManifestDefa
       profile === "kpatch-patch"
         ? cumulativeModuleName(kernel, architecture, version, release)
         : `kpatch-${base.replace(/[.+]/g, "-")}`;
-    return { kernel, name, patches };
+    return { kernel, name, patches, ...(fixes.size === 0 ? {} : { fixes }) };
   });
   const shared = { files: [], kernels: [], architecture };
   if (profile === "kpatch-patch") return modules.map((module) => ({ ...shared, choices, modules: [module] }));

@@ -8,6 +8,15 @@ export interface ModuleOrder {
   readonly name: string;
   /** Patch files in the order in which they are applied. */
   readonly patches: readonly string[];
+  /** Vulnerabilities whose fixes stand at the place of some of the patches, by what stands there. */
+  readonly fixes?: ReadonlyMap<string, OrderedFix> | undefined;
+}
+
+/** A vulnerability whose fix is wanted. */
+export interface OrderedFix {
+  readonly cve: string;
+  /** Full names of commits that are applied before. */
+  readonly with: readonly string[];
 }
 
 /** What goes into one package. */

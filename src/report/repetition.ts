@@ -17,7 +17,9 @@ export interface Asking {
 export function repetitionOf(facts: BuildFacts, asking?: Asking): Repetition {
   const { session, result } = facts;
   const { kernel, compiler, change } = session;
-  const start = asking?.words(facts) ?? ["kmend", "build", ...change.patches.map(({ name }) => basename(name))];
+  const fixes = (session.options.cves ?? []).flatMap((id) => ["--fixes", id]);
+  const files = change.patches.map(({ name }) => basename(name));
+  const start = asking?.words(facts) ?? ["kmend", "build", ...files, ...fixes];
   const build = [...start.map(quoted), ...(asking?.isWhole === true ? [] : buildWords(session))].join(" ");
   const file = result.module === null ? undefined : basename(result.module.path);
   const written = file === undefined ? undefined : (asking?.written?.(file) ?? file);

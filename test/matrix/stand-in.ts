@@ -17,6 +17,7 @@ const value = (name) => words[words.indexOf(name) + 1];
 const print = (result) => console.log(JSON.stringify(result));
 const kernel = value("--kernel");
 appendFileSync(folder + "/calls", [command, kernel, value("--name")].join(" ") + "\\n");
+appendFileSync(folder + "/words", words.join(" ") + "\\n");
 if (command === "try") {
   const fails = existsSync(folder + "/fail-trials");
   print(fails ? { verdict: "failed", failure: "the probe changed", kernelLog: [] } : { verdict: "passed" });
@@ -30,13 +31,16 @@ if (command === "try") {
   const count = folder + "/failed-" + name + kernel;
   const failed = existsSync(count) ? Number(readFileSync(count, "utf8")) : 0;
   if (what === "wait") await new Promise((resolve) => setTimeout(resolve, Number(argument)));
+  // A fix whose text has "nothing" changes no code.
+  const functions = [...patch.matchAll(/^\\+\\+\\+ b\\/(.*)$/gm)].map(([, unit]) => ({ name: "f", unit }));
+  const silent = patch.includes("+/* nothing");
   if (what === "refuse" && (argument ?? kernel) === kernel) {
     const refusal = { code: "INIT_CODE", what: "start_kernel", where: "", why: "it ran", hint: "leave it" };
     print({ ...result, outcome: "refused", refusals: [refusal] });
   } else if (what === "reject") {
     const error = { code: "PATCH_DOES_NOT_APPLY", message: "no", where: null, why: "in " + words.at(-1), hint: null };
     print({ outcome: "failed", error });
-  } else if (what === "same") print({ ...result, outcome: "unchanged" });
+  } else if (what === "same" || (silent && functions.length === 1)) print({ ...result, outcome: "unchanged" });
   else if (what === "fail" && failed < Number(argument)) {
     writeFileSync(count, String(failed + 1));
     console.error("the disk is tired");
@@ -48,7 +52,8 @@ if (command === "try") {
     if (what === "random") appendFileSync(value("--output") + "/" + name + ".ko", String(Math.random()));
     const bytes = readFileSync(file).length;
     const module = { path: value("--output") + "/" + name + ".ko", name, sha256: "", bytes, staysInMemory: false };
-    print({ ...result, outcome: "built", module, milliseconds: { total: Date.now() } });
+    const changed = functions.filter(({ unit }) => !silent || unit === "fs/x.c");
+    print({ ...result, outcome: "built", functions: changed, module, milliseconds: { total: Date.now() } });
   }
 }
 `;
@@ -113,6 +118,11 @@ export class StandIn {
   calls(): readonly string[] {
     const path = join(this.folder, "calls");
     return existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+  }
+
+  /** All words of these calls. */
+  words(): readonly string[] {
+    return readFileSync(join(this.folder, "words"), "utf8").trim().split("\n");
   }
 
   forgetCalls(): void {

@@ -28,7 +28,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
     // Ksplice updates are made by a build and applied on a host: the only room that may use both.
     update: ["package", "host", "build", ...build],
     // Has cells built and tried by processes of their own, of which it knows what they print.
-    matrix: ["package", "vm", "build", ...build],
+    matrix: ["cve", "package", "vm", "build", ...build],
     // From a number to a module: the records choose the patches, and a build makes the module of them.
     cve: ["build", ...build],
     // Writes modules without a compiler; reads a running kernel's own files, and neither loads nor installs anything.

@@ -23,7 +23,7 @@ export interface ReproPair {
 }
 
 /** Options that decide what becomes of a compiled change. */
-export type ReproOptions = Pick<BuildOptions, "allowLayout" | "replace" | "removable" | "name">;
+export type ReproOptions = Pick<BuildOptions, "allowLayout" | "replace" | "removable" | "name" | "cves">;
 
 /** What `build --save-repro` writes. */
 export interface BuildRepro {
@@ -102,6 +102,7 @@ const buildShape = z.object({
     replace: z.optional(z.boolean()),
     removable: z.optional(z.boolean()),
     name: z.optional(word),
+    cves: z.optional(z.array(word)),
   }),
   kernel: z.object({
     ...{ release: word, distribution: word, packageVersion: word },

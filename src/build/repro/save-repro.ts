@@ -88,6 +88,7 @@ export async function saveBuildRepro(
       replace: options.replace,
       removable: options.removable,
       name: session.name,
+      ...((options.cves ?? []).length === 0 ? {} : { cves: options.cves }),
     },
     kernel: {
       ...{ release, distribution, packageVersion, buildId, imageSize: file.size },

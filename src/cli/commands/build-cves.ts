@@ -50,6 +50,8 @@ async function buildOf(
   const all = options.flag("allCves");
   const ids = options.list("cve");
   if (operands.length > 0) throw usageError("kmend build", "patches do not go with --cve and --all-cves");
+  if (options.list("fixes").length > 0)
+    throw usageError("kmend build", "--fixes names what patch files fix; --cve and --all-cves say so themselves");
   if (all && ids.length > 0) throw usageError("kmend build", "--cve and --all-cves exclude each other");
   await requireIds(ids);
   const { ensureRequirements } = await import("../../support/requirements.ts");
@@ -107,7 +109,7 @@ async function openFixes(
 
 /** @throws KmendError `USAGE` (exit 2) */
 async function requireIds(ids: readonly string[]): Promise<void> {
-  const { cveIdPattern } = await import("../../cve/cve-record.ts");
+  const { cveIdPattern } = await import("../../support/cve-id.ts");
   const wrong = ids.find((id) => !cveIdPattern.test(id));
   if (wrong === undefined) return;
   throw usageError("kmend build", `${JSON.stringify(wrong)} is not the number of a vulnerability (CVE-YEAR-NUMBER)`);

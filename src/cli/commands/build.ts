@@ -36,6 +36,11 @@ export const buildOptions: readonly OptionDefinition[] = [
   ...kernelOptions,
   ...externalOptions,
   { flags: "-n, --name <NAME>", description: "module name (default: livepatch-<patch name>)" },
+  {
+    flags: "--fixes <CVE>",
+    description: "vulnerability that the patches fix, for the manifest of the module (repeatable)",
+    repeatable: true,
+  },
   { flags: "--no-replace", description: "leave earlier patch modules active instead of replacing them" },
   { flags: "-j, --jobs <N>", description: "number of concurrent compilers (default: all cores)", minimum: 1 },
   removableOption,

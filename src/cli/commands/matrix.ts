@@ -6,6 +6,7 @@ import type { PackageFormat } from "../../package/write-package.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { cveDataOption, fixSourceOf, fixSourceOptions, openRecords } from "../options/cve-options.ts";
 import { archiveOf, archiveOptions } from "../options/kernel-options.ts";
 import { connectTo, queueOptions } from "../options/queue-options.ts";
 import { signerOf, signOptions } from "../options/sign-options.ts";
@@ -19,7 +20,7 @@ export const matrixCommand: CommandDefinition = {
   name: "matrix",
   summary: "build the patches of a manifest for many kernels, and publish packages",
   description:
-    "Builds every cell of a manifest: the patches of each package for each of its kernels, which may be patterns. Results go to a store and are never made twice: started again, also after a crash, the command continues. A cell that is refused does not hold the others.",
+    "Builds every cell of a manifest: the patches or CVEs of each package for each of its kernels, which may be patterns. Results go to a store and are never made twice: started again, also after a crash, the command continues. A cell that is refused does not hold the others.",
   arguments: [
     {
       name: "MANIFEST",
@@ -68,6 +69,9 @@ export const matrixCommand: CommandDefinition = {
       description: "rewrite new members of data structures so that they can be live patched, where that is sound",
     },
     ...limitOptions,
+    cveDataOption,
+    // A manifest says itself which commits go with a fix.
+    ...fixSourceOptions.filter(({ flags }) => !flags.startsWith("--with ")),
     { flags: "--no-install", description: "never install missing packages" },
   ],
   examples: [
@@ -120,6 +124,10 @@ async function requestOf(
     output: options.text("output") ?? "kmend-matrix",
     store: options.text("store"),
     archive: archiveOf(options),
+    fixes: async () => ({
+      data: await openRecords(context, options),
+      source: await fixSourceOf(options, signal),
+    }),
     words: buildWords(options),
     tries: options.flag("try"),
     verifies: options.flag("verifyTwice"),

@@ -66,7 +66,8 @@ export const packageCommand: CommandDefinition = {
     { flags: "--require-signature", description: "refuse unsigned modules" },
     { flags: "--gpg-sign", description: "sign RPMs with the key of your rpm settings (%_gpg_name)" },
     { flags: "--gpg-key <KEY>", description: "sign RPMs with this gpg key" },
-    ...buildOptions,
+    // A package says with --cve what it and its modules fix.
+    ...buildOptions.filter(({ flags }) => !flags.startsWith("--fixes ")),
   ],
   examples: [
     { command: "kmend package --format deb livepatch-fix.ko", description: "make a deb of a finished module" },
@@ -328,6 +329,7 @@ function buildChoices(options: OptionValues): Partial<BuildOptions> {
     maxUnits: options.integer("maxUnits"),
     allowLayout: options.list("allowLayout"),
     removable: options.flag("removable"),
+    adapt: options.flag("adapt"),
     skipCompilerCheck: options.flag("skipGccCheck"),
     ...externalOf(options),
   };

@@ -51,15 +51,17 @@ export async function buildCell(step: BuildStep, services: StepServices): Promis
     const words = [
       ...["build", "--kernel", step.kernel.release, "--name", step.module, "--output", output, "--no-install"],
       ...["--jobs", String(jobs), ...archiveWords(step.archive), ...step.words],
-      ...(step.report ? ["--report", page] : []),
-      ...["--", ...patches],
     ];
-    const { value, log } = await childCommand(program, words, signal);
+    const pages = step.report ? ["--report", page] : [];
+    const { value, log } = await childCommand(program, [...words, ...pages, "--", ...patches], signal);
     const failed = failure.safeParse(value);
     if (failed.success) return failedRecord(failed.data.error, folder, log);
     const result = value as BuildResult;
     if (result.kernel.buildId !== step.kernel.buildId) throw otherKernel(step, result.kernel.buildId, log);
     if (result.outcome === "failed") throw failedBuild(result, log);
+    const silent =
+      result.outcome === "built" ? await emptyFixes(step, result, patches, { words, program, signal }) : [];
+    if (silent.length > 0) return { ...recordOf(result, "refused"), refusals: silent, module: null, report: null };
     const report = step.report ? await readFile(page).catch(() => undefined) : undefined;
     return {
       ...recordOf(result, result.outcome),
@@ -69,6 +71,41 @@ export async function buildCell(step: BuildStep, services: StepServices): Promis
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * A module names no vulnerability of which nothing is in it: a fix whose files have no function in the module of several is built alone, since by a header it may be
+ * in it all the same.
+ */
+async function emptyFixes(
+  step: BuildStep,
+  { functions }: BuildResult,
+  paths: readonly string[],
+  { words, program, signal }: { readonly words: readonly string[] } & Pick<StepServices, "program" | "signal">,
+): Promise<Refusal[]> {
+  if (step.patches.length < 2) return [];
+  const units = new Set(functions.map(({ unit }) => unit));
+  const empty: Refusal[] = [];
+  for (const [index, { cves = [] }] of step.patches.entries()) {
+    const path = paths[index] as string;
+    const files = filesOf(await readFile(path, "latin1"));
+    if (cves.length === 0 || files.some((file) => units.has(file))) continue;
+    const { value } = await childCommand(program, [...words, "--", path], signal);
+    if ((value as BuildResult).outcome === "built") continue;
+    empty.push({
+      code: "CVE_CHANGES_NOTHING" as Refusal["code"],
+      what: cves.join(", "),
+      where: step.patches[index]?.name ?? "",
+      why: "no code of this kernel changes with its fix, and the module would claim a fix that it does not contain",
+      hint: "leave it out for this kernel",
+    });
+  }
+  return empty;
+}
+
+/** Files that a patch names, as they are called after it or before. */
+function filesOf(patch: string): string[] {
+  return [...patch.matchAll(/^(?:\+\+\+ b|--- a)\/(.*?)\t?$/gm)].map(([, file = ""]) => file);
 }
 
 /** The parts of a result that are the same wherever it is made. */
