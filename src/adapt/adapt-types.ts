@@ -1,5 +1,6 @@
 import type { Adaptation, Assumption, RewrittenPart, TypeUnits } from "./adaptation.ts";
 import type { TextOverlay } from "./oracle.ts";
+import { restoreMembers } from "./removed-members.ts";
 import { disabledText, type ShadowMember } from "./shadow/accessors.ts";
 import { includeEdit, rewriteShadow } from "./shadow/rewrite.ts";
 import { type Obstacle, refuseObstacle } from "./soundness.ts";
@@ -24,6 +25,16 @@ export async function adaptTypes(types: readonly ChangedType[], patched: TextOve
   const freed = new Map<string, ShadowMember[]>();
   for (const type of types) {
     const { tag, definition, units } = type;
+    const restored = await restoreMembers({ ...type, patched: files, oracle: units.oracle });
+    if (restored !== undefined) {
+      refused.push(...restored.obstacles.map((obstacle) => ({ tag, obstacle })));
+      files = restored.files;
+      assumptions.push(...restored.assumptions);
+      parts.push(
+        ...restored.members.map((name) => ({ what: `struct ${tag}: ${name}`, how: "stays where it is, unused" })),
+      );
+      continue;
+    }
     const done = await rewriteShadow({ ...type, patched: files, oracle: units.oracle });
     const home = homeOf(units, done.files, files, definition);
     if (done.obstacles.length > 0) refused.push(...done.obstacles.map((obstacle) => ({ tag, obstacle })));

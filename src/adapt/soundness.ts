@@ -92,6 +92,14 @@ export const soundnessRules = {
     advice:
       "write what it is for those: static int init(void *obj, void *data, void *arg) { *(TYPE *)data = …; return 0; }",
   },
+  POSITIONAL: {
+    why: "an initialiser gives values by the order of the members, which is another one in the objects of the kernel",
+    advice: "name the members in the initialiser",
+  },
+  TRACE_EVENT: {
+    why: "the patched code does not compile with the trace event that the kernel has: {message}",
+    advice: "give the trace event what it is given now",
+  },
   UNTRACED: {
     why: "{function}() is code that no tracer, and no lookup of a shadow variable, may be called from",
     advice: "use the new member in the callers of this function",

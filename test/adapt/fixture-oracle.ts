@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -96,11 +96,7 @@ export class FixtureOracle implements Oracle {
 }
 
 function messagesOf(program: string, args: readonly string[], cwd: string): string {
-  try {
-    execFileSync(program, args, { cwd, stdio: "pipe", env: { ...process.env, LC_ALL: "C" } });
-    return "";
-  } catch (error) {
-    if (error instanceof Error && "stderr" in error) return String(error.stderr);
-    throw error;
-  }
+  const { stderr, error } = spawnSync(program, args, { cwd, encoding: "utf8", env: { ...process.env, LC_ALL: "C" } });
+  if (error !== undefined) throw error;
+  return stderr;
 }

@@ -66,6 +66,30 @@ describe("a new member in padding", () => {
   });
 });
 
+describe("what a patch takes away or only tells", () => {
+  test("a removed member stays, and so does a trace event", async () => {
+    const removed = patch({
+      [header]: replace("\tatomic64_t miss_free;\t\t/* no. of missed free */\n", ""),
+      [driver]: all(
+        replace("(u64)atomic64_read(&zram->stats.miss_free)", "(u64)0"),
+        replace("\t\tatomic64_inc(&zram->stats.miss_free);\n", ""),
+      ),
+      "include/trace/events/oom.h": replace("pid=%d comm=%s oom_score_adj=%hd", "pid=%d name=%s oom_score_adj=%hd"),
+      "mm/oom_kill.c": replace("oom_reaper: reaped process", "oom_reaper: freed process"),
+    });
+    const asIs = await build([removed], scratch.folder());
+    expect(asIs.result.refusals.map(({ code }) => code)).toContain("TRACE_EVENT");
+    expect(asIs.result.notes.join("\n")).toContain("trace events oom_score_adj_update stay as they are");
+    const { exitCode, result } = await build([removed], scratch.folder(), "--adapt");
+    expect(result.refusals).toEqual([]);
+    expect(exitCode).toBe(0);
+    expect(result.adapted?.parts).toEqual([
+      { what: "trace event oom_score_adj_update", how: "stays as the kernel has it" },
+      { what: "struct zram_stats: miss_free", how: "stays where it is, unused" },
+    ]);
+  });
+});
+
 async function adapt(change: string): Promise<{ exitCode: number; result: AdaptResult; text: string | undefined }> {
   const file = join(scratch.folder(), "adapted.patch");
   const { exitCode, stdout } = await kmend("adapt", change, "--kernel", testedKernel, "--json", "-o", file);
@@ -141,7 +165,7 @@ echo $n >/sys/class/zram-control/hot_remove; done | sort | uniq -c | tr -s " "`;
   test("is told of by a build that refuses it", async () => {
     const { exitCode, result } = await build([patch({ [header]: grown, [driver]: counted })], scratch.folder());
     expect(exitCode).toBe(4);
-    expect(result.notes).toContain("kmend adapt (build --adapt) can try to rewrite it: new members of struct zram");
+    expect(result.notes).toContain("kmend adapt (build --adapt) can try to rewrite it: members of struct zram");
   });
 
   test("is refused with what it needs to know of objects", async () => {

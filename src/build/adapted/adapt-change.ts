@@ -2,6 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { adaptTypes, type ChangedType } from "../../adapt/adapt-types.ts";
 import type { Adaptation } from "../../adapt/adaptation.ts";
+import { refuseObstacle } from "../../adapt/soundness.ts";
+import { changedTraceEvents } from "../../adapt/trace-events.ts";
 import { UnitOracle } from "../../adapt/unit-oracle.ts";
 import { type ChangedFile, type ChangeSet, changedFile } from "../../change/change-set.ts";
 import { counted } from "../../support/counted.ts";
@@ -23,6 +25,54 @@ export interface AdaptedChange {
  * @returns the reasons when a part cannot be rewritten; then nothing is.
  */
 export async function adaptChange(session: Session, refused: Examination): Promise<AdaptedChange | readonly Refusal[]> {
+  const untraced = await withoutTraceEvents(session);
+  if (untraced === undefined) return adaptLayouts(session, refused);
+  if (!("examination" in untraced)) return untraced;
+  if (untraced.examination.refusals.length === 0) return untraced;
+  const rewritten = await adaptLayouts(untraced.session, untraced.examination);
+  if (!("adaptation" in rewritten)) return rewritten;
+  const [first, second] = [untraced.adaptation, rewritten.adaptation];
+  const parts = [...first.parts, ...second.parts];
+  const assumptions = [...first.assumptions, ...second.assumptions];
+  return { ...rewritten, adaptation: { ...second, parts, assumptions } };
+}
+
+/**
+ * Leaves trace events as the kernel has them: what a tracer is told has no effect on what the code does.
+ * @returns undefined where the patch changes none, a refusal where the patched code does not fit the old ones.
+ */
+async function withoutTraceEvents(session: Session): Promise<AdaptedChange | readonly Refusal[] | undefined> {
+  const { change, context } = session;
+  const found = change.files.flatMap(({ path, original, patched }) => {
+    const events = changedTraceEvents(textOf(original) ?? "", textOf(patched) ?? "");
+    return events === undefined ? [] : [{ path, events }];
+  });
+  const dropped = new Set(found.map(({ path }) => path));
+  const files = change.files.filter(({ path }) => !dropped.has(path));
+  if (found.length === 0 || files.length === 0) return undefined;
+  const folder = join(context.folder, "untraced");
+  await mkdir(folder, { recursive: true });
+  const next = { ...session, change: { ...change, files }, context: { ...context, folder, foreseen: undefined } };
+  const named = found.flatMap(({ path, events }) => events.map((event) => ({ path, event })));
+  try {
+    const examination = await examineChange(next);
+    const parts = named.map(({ event }) => ({ what: `trace event ${event}`, how: "stays as the kernel has it" }));
+    const assumptions = named.map(({ path, event }) => ({
+      ...{ what: `trace event ${event}`, file: path, line: 0 },
+      text: "tracers see what they saw before the patch; the code does not go by it",
+    }));
+    return { session: next, examination, adaptation: { files: new Map(), parts, assumptions, refusals: [] } };
+  } catch (error) {
+    if (!(error instanceof KmendError) || error.code !== "COMPILE_FAILED") throw error;
+    return named.map(({ path, event }) => {
+      const values = { event, message: error.why ?? error.message };
+      return refuseObstacle(`trace event ${event}`, { rule: "TRACE_EVENT", file: path, line: 0, function: "", values });
+    });
+  }
+}
+
+/** Rewrites changed data structures. */
+async function adaptLayouts(session: Session, refused: Examination): Promise<AdaptedChange | readonly Refusal[]> {
   const { change, context } = session;
   const others: Refusal[] = [];
   const types: ChangedType[] = [];
@@ -49,14 +99,16 @@ export async function adaptChange(session: Session, refused: Examination): Promi
 /** What {@link adaptChange} could try, for a person whose change was refused; none where it has no rewriting for any of the reasons. */
 export function adaptHint(refusals: readonly Refusal[], change: ChangeSet): string[] {
   const types = refusals.filter((refusal) => structOf(refusal, change) !== undefined).map(({ what }) => what);
-  if (types.length === 0) return [];
-  const share =
-    types.length === refusals.length
-      ? types.length === 1
-        ? "it"
-        : "all of it"
-      : `${types.length} of ${counted(refusals.length, "reason")}`;
-  return [`kmend adapt (build --adapt) can try to rewrite ${share}: new members of ${types.join(", ")}`];
+  const events = refusals.filter(({ code }) => code === "TRACE_EVENT").map(({ what }) => what);
+  const count = types.length + events.length;
+  if (count === 0) return [];
+  const all = count === 1 ? "it" : "all of it";
+  const share = count === refusals.length ? all : `${count} of ${counted(refusals.length, "reason")}`;
+  const parts = [
+    ...(types.length === 0 ? [] : [`members of ${types.join(", ")}`]),
+    ...(events.length === 0 ? [] : [`trace events ${events.join(", ")} stay as they are`]),
+  ];
+  return [`kmend adapt (build --adapt) can try to rewrite ${share}: ${parts.join("; ")}`];
 }
 
 /** The struct that a refusal is about, where a changed file defines it. */

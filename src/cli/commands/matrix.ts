@@ -66,7 +66,8 @@ export const matrixCommand: CommandDefinition = {
     removableOption,
     {
       flags: "--adapt",
-      description: "rewrite new members of data structures so that they can be live patched, where that is sound",
+      description:
+        "rewrite changes of data structures and trace events so that they can be live patched, where that is sound",
     },
     ...limitOptions,
     cveDataOption,
