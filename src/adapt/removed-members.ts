@@ -61,7 +61,7 @@ export async function restoreMembers(change: StructChange): Promise<Restoring | 
 }
 
 /** The members of one list whose names another one does not have. */
-export function missingFrom(members: readonly MemberText[], others: readonly MemberText[]): MemberText[] {
+function missingFrom(members: readonly MemberText[], others: readonly MemberText[]): MemberText[] {
   const known = new Set(others.map(({ name }) => name));
   return members.filter(({ name }) => !known.has(name));
 }
