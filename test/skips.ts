@@ -23,6 +23,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     "own-kernel",
     "package-vm",
     "ansible",
+    "cold-cache",
     "real-time",
     "repository-kill",
     "stop-random",
@@ -38,7 +39,6 @@ const expectedSkips: readonly ExpectedSkip[] = [
     reason: long,
   },
   { file: /integration\/report\.test\.ts$/, name: /about 300 functions/, reason: long },
-  { file: /cold-cache\.test\.ts$/, name: /with --skip-gcc-check the proof finds/, reason: long },
   { file: /bad-input\.test\.ts$/, name: /^no space left/, reason: "a sandbox may forbid to mount" },
   { file: /architectures\.test\.ts$/, name: /loongarch64|ppc64\b/, reason: "the archive has no such compiler" },
   {

@@ -9,7 +9,7 @@ import { build } from "esbuild";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import { sha256 } from "../../src/support/cache.ts";
-import { StandIn } from "./stand-in.ts";
+import { StandIn } from "../matrix/stand-in.ts";
 
 const bundles = mkdtempSync(join(tmpdir(), "kmend-bundle-"));
 const program = join(bundles, "process.mjs");
@@ -20,7 +20,7 @@ let children: ChildProcess[];
 beforeAll(async () => {
   const require = 'import { createRequire as of } from "node:module"; const require = of(import.meta.url);';
   await build({
-    entryPoints: [fileURLToPath(new URL("queue-process.ts", import.meta.url))],
+    entryPoints: [fileURLToPath(new URL("../matrix/queue-process.ts", import.meta.url))],
     ...{ outfile: program, bundle: true, format: "esm", platform: "node", target: "node20", banner: { js: require } },
     // What it reads of the package is found from where the bundle lies.
     external: ["iced-x86"],
