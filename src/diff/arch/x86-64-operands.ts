@@ -5,6 +5,7 @@ import type { NumberLoad, OperandDecoder } from "./operands.ts";
 export function x86_64Operands(effects: EffectDecoder): OperandDecoder {
   return {
     parameters: effects.convention.parameters,
+    scratch: effects.convention.clobbered,
     decode: (code) =>
       effects.decode(code).map(({ offset, length, flow, values, bases, sets, changes, displacement }) => {
         const register = sets.length === 1 && values.length === 0 && bases.length === 0 ? sets[0] : undefined;
