@@ -21,13 +21,15 @@ export interface OperandInstruction {
   readonly flow: "next" | "end" | { readonly jump: number };
   /** It is a branch that may not be taken. */
   readonly isConditional?: boolean;
-  /** What it does with addresses; missing for x86-64, of which {@link DataFlow} tells more. */
+  /** Registers that it may write, where the decoder knows all of them; otherwise it may write each that it touches. */
+  readonly writes?: readonly number[] | undefined;
+  /** What it does with addresses. */
   readonly addresses?: AddressUse | undefined;
 }
 
 /** What an instruction does with addresses in registers, as far as comparing them goes. */
 export interface AddressUse {
-  /** It compares what these registers hold, subtracts one from the other, or looks which bits differ. */
+  /** It compares what these registers hold, subtracts one from the other, or looks which bits differ. Not told of x86-64, where {@link DataFlow} tells more. */
   readonly compares?: readonly number[];
   /** The result is the distance between two addresses. */
   readonly isDistance?: boolean;
@@ -51,6 +53,7 @@ export interface DecodedWord {
   readonly touches: readonly number[];
   readonly target?: number | undefined;
   readonly flow?: OperandInstruction["flow"];
+  readonly writes?: readonly number[];
   readonly addresses?: AddressUse;
   /** Puts a number into a register; `known` is what the register holds, for an instruction that adds a part to it. */
   readonly number?: {
@@ -76,6 +79,7 @@ export function decodeWords(
       target,
       flow = "next",
       number,
+      writes,
       addresses,
     } = decodeWord(view.getUint32(offset, littleEndian), offset);
     const before = number?.adds === true ? held.get(number.register) : undefined;
@@ -89,7 +93,7 @@ export function decodeWords(
       held.set(number.register, load);
     } else if (number !== undefined) held.delete(number.register);
     const unknown = number !== undefined && load === undefined ? [number.register] : [];
-    list.push({ offset, length: 4, load, touches: [...touches, ...unknown], target, flow, addresses });
+    list.push({ offset, length: 4, load, touches: [...touches, ...unknown], target, flow, writes, addresses });
   }
   return list;
 }

@@ -59,7 +59,13 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
     case 0x90:
     case 0x98:
     case 0xeb:
-      return { touches: [...rangeOf(high, low), third >> 4], flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next" };
+      return {
+        touches: [...rangeOf(high, low), third >> 4],
+        flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next",
+        // stm and stmg; lmg.
+        ...(opcode === 0x90 || (opcode === 0xeb && sixth === 0x24) ? { writes: [] } : {}),
+        ...(opcode === 0xeb && sixth === 0x04 ? { writes: rangeOf(high, low) } : {}),
+      };
     case 0x0d:
       return { touches: [high, low], flow: "end", addresses: { goesOn: "call" } };
     // lgr
@@ -75,7 +81,10 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
     case 0xe3: {
       const compares = [0x20, 0x21, 0x09, 0x0b, 0x82].includes(sixth);
       const addresses = compares ? { compares: [high], isDistance: sixth === 0x09 || sixth === 0x0b } : undefined;
-      return { touches: withPairs(code, registersOf(code)), flow: sixth === 0x46 ? "end" : "next", addresses };
+      // stg, sty and their kin, and the comparisons, write no register; lg writes one.
+      const stores = [0x24, 0x50, 0x70, 0x72, 0x20, 0x21].includes(sixth);
+      const writes = stores ? [] : sixth === 0x04 ? [high] : undefined;
+      return { touches: withPairs(code, registersOf(code)), flow: sixth === 0x46 ? "end" : "next", writes, addresses };
     }
     // Compare and branch: crj, clrj, cgrj, clgrj; with a number; brxhg and brxlg are not followed.
     case 0xec: {

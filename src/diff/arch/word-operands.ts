@@ -51,16 +51,22 @@ function aarch64Word(word: number, offset: number): DecodedWord {
   if ((word & 0x1f800000) === 0x11000000) return { touches: touching(n), target: d };
   // mov between registers.
   if ((word & 0x7fe0ffe0) === 0x2a0003e0) return { touches: touching(m), target: d, addresses: { copyOf: m } };
-  // cmp of registers is a subtraction without a result; ccmp, and eor, whose result is tested.
-  if ([0x6b000000, 0x4b000000, 0x4a000000].includes(word & 0x7f200000) || (word & 0x7fe00c10) === 0x7a400000)
-    return { touches: touching(d, n, m), addresses: { compares: touching(n, m), isDistance: isSubtraction(word) } };
+  // ccmp; cmp of registers, which is a subtraction without a result; and eor, whose result is tested.
+  const isConditional = (word & 0x7fe00c10) === 0x7a400000;
+  if (isConditional || [0x6b000000, 0x4b000000, 0x4a000000].includes(word & 0x7f200000)) {
+    const addresses = { compares: touching(n, m), isDistance: isSubtraction(word) };
+    return { touches: touching(d, n, m), writes: isConditional ? [] : touching(d), addresses };
+  }
   // ldr and str at a distance: bit 22 is set for a load into a general register.
   if ((word & 0x3f000000) === 0x39000000)
     return (word & 0x00c00000) === 0x00400000
       ? { touches: touching(n), target: d }
-      : { touches: touching(n, d), target: undefined };
+      : { touches: touching(n, d), target: undefined, writes: (word & 0x00c00000) === 0 ? [] : touching(d) };
   // ldp and stp, and ldr and str whose distance changes the base: the third field is distance there.
-  if ((word & 0x3e000000) === 0x28000000) return { touches: touching(d, n, a) };
+  if ((word & 0x3e000000) === 0x28000000) {
+    const base = (word & 0x00800000) === 0 ? [] : [n];
+    return { touches: touching(d, n, a), writes: touching(...base, ...((word & 0x00400000) === 0 ? [] : [d, a])) };
+  }
   if ((word & 0x3f200000) === 0x38000000) return { touches: touching(d, n) };
   return { touches: touching(d, n, m, a) };
 }
@@ -120,6 +126,15 @@ function ppc64Word(word: number, offset: number): DecodedWord {
       return { touches: [t, a, b, field(word, 6)] };
     case 56: // lq loads two
       return { touches: [t, t + 1, a] };
+    case 10: // cmpli
+    case 11: // cmpi
+      return { touches: [a], writes: [] };
+    case 36: // stw, stb, sth
+    case 38:
+    case 44:
+      return { touches: [t, a], writes: [] };
+    case 62: // std, stdu, stq
+      return (word & 3) === 2 ? { touches: [t, t + 1, a] } : { touches: [t, a], writes: (word & 1) === 0 ? [] : [a] };
     default:
       return { touches: word >>> 26 >= 32 ? [t, t + ((word & 3) === 2 ? 1 : 0), a] : [t, a, b] };
   }
@@ -181,6 +196,9 @@ function loongarch64Word(word: number, offset: number): DecodedWord {
   const operation = word >>> 15;
   // or with zero is move; sub.w, sub.d, slt, sltu, xor.
   if (operation === 0x2a && k === 0) return { touches: touching(j), target: d, addresses: { copyOf: j } };
+  // st.b, st.h, st.w, st.d; ld of the same.
+  if (small >= 0xa4 && small <= 0xa7) return { touches: touching(d, j), writes: [] };
+  if (small >= 0xa0 && small <= 0xa3) return { touches: touching(j), target: d };
   if ([0x22, 0x23, 0x24, 0x25, 0x2b].includes(operation))
     return { touches: touching(d, j, k), addresses: { compares: touching(j, k), isDistance: operation <= 0x23 } };
   return { touches: touching(d, j, k) };
