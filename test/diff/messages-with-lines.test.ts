@@ -41,6 +41,7 @@ async function compare(compile: Compile, before: string, after: string): Promise
 
 /** Enough uses of one name that its address stays in a register of the function, or on its stack. */
 const assertion = (format: string, number: string): string => `
+int begins(int x) { might_sleep(); return take(x) + 1; }
 int several(int x)
 {
 	ASSERT("${format}", ${number});
@@ -57,7 +58,7 @@ describe.each(builds)("%s, without line tables", (_, compile) => {
     const source = assertion("assertion failed at %s (%d)", "__LINE__");
     const { outcome, movedLines } = await compare(compile, source, `\n${source}`);
     expect(outcome).toBe("unchanged");
-    expect(movedLines?.map(({ name }) => name)).toEqual(["several", "sleeps"]);
+    expect(movedLines?.map(({ name }) => name)).toEqual(["begins", "several", "sleeps"]);
   });
 
   test("a number that is not said to be a line does not, nor one that moves otherwise", async () => {
@@ -66,6 +67,11 @@ describe.each(builds)("%s, without line tables", (_, compile) => {
       return result.changedFunctions.map(({ name }) => name);
     };
     expect(await changed("at %s (%d)", "900", "907")).toEqual(["several"]);
+    const limit = (lines: number): string =>
+      `${"\n".repeat(9)}${"\n".repeat(lines)}int several(const char *name, int x) { printk("%s:%d", name, ${3 + lines}); return take(x); }
+int sleeps(int x) { might_sleep(); return take(x); }`;
+    const result = await compare(compile, limit(0), limit(1));
+    expect(result.changedFunctions.map(({ name }) => name)).toEqual(["several"]);
     expect(await changed("at %s (%d)", "900", "900 + take(x)")).toEqual(["several"]);
   });
 

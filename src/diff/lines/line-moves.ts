@@ -241,6 +241,11 @@ export class LineMoves {
       if (shown.length > 0 ? shown.some(isAlike) : certain.size === 0 && areLinesTogether(named, candidate))
         accepted.add(candidate);
     }
+    // What only the format of a message tells of has to be among the lines that are certain, too.
+    for (const candidate of all)
+      if (takesNamed && candidate.operand?.evidence === "written")
+        if (moved.some(({ map }) => map.spans(candidate) && map.fits([candidate]) && map.movedAlike(candidate)))
+          accepted.add(candidate);
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
 }

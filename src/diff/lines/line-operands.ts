@@ -8,10 +8,11 @@ import { type Bits, isLineParameter, isMessageFunction, isWrittenBehindText, tex
  * What tells that a number of a call is a line:
  * - `known`  the parameter is one in the kernel
  * - `printed` it goes into a message; only its own line tells that it is one
- * - `named`  it stands beside the name of its file, or in a message beside the name of its function, or right behind a text
+ * - `named`  it stands beside the name of its file, or in a message beside the name of its function
+ * - `written` a message writes it right behind some text, as it does with a line behind the name of its file
  * - `calls`  nothing but the other calls of the function: all have to give their own line
  */
-type Evidence = "known" | "named" | "printed" | "calls";
+type Evidence = "known" | "named" | "written" | "printed" | "calls";
 
 /** A number in both builds of a function that goes to a call, where a line may belong. */
 export interface LineOperand {
@@ -82,8 +83,9 @@ function judge(
   if (!isOutside) return undefined;
   const isPrinted = isMessageFunction(callee);
   const isBehindText = format !== undefined && isWrittenBehindText(format.text, format.distance - 1);
-  if (file !== undefined || (isPrinted && (isBesideName || isBehindText))) return { ...found, evidence: "named" };
-  return { ...found, evidence: isPrinted ? "printed" : "calls" };
+  if (file !== undefined || (isPrinted && isBesideName)) return { ...found, evidence: "named" };
+  if (!isPrinted) return { ...found, evidence: "calls" };
+  return { ...found, evidence: isBehindText ? "written" : "printed" };
 }
 
 const known = new WeakMap<UnitObject, ReadonlySet<string>>();

@@ -74,7 +74,7 @@ export function isLineParameter(name: string, parameter: number, value: number):
 }
 
 /** What stands between a name and a line in messages: `%s:%d`, `%s (%d)`, `%s line %d`. */
-const beforeLine = /^(:|[ @]|:? ?\(|,? ?(at )?line:? )$/i;
+const beforeLine = /^(:|@|:? ?\(|,? ?(at )?line:? )$/i;
 
 /**
  * True where a message writes an argument as a number right behind a text, as it does with a line behind the name of its file.
