@@ -174,6 +174,10 @@ class Selector {
       if (problem !== undefined) this.#refuse("FAR_REFERENCE", from.name, { target, problem });
     }
     if (route.to === "entry") this.#requireOwnEntry(from, route.entry);
+    else if (reference.target.kind === "external" && reference.target.inTable !== undefined)
+      this.#refuse("SPECIAL_SECTION", reference.target.name, {
+        problem: `${"name" in from ? from.name : from.table} refers to a place in ${reference.target.name} that is in none of its entries`,
+      });
     if ("name" in from) this.#requireOneMeaning(from, reference);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);

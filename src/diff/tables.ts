@@ -29,14 +29,15 @@ export interface Table {
   readonly entries: readonly TableEntry[];
 }
 
-/** The entry with a place of a table; undefined where several sections make up the table, and behind its end. */
+/** The entry with a place of a table; undefined behind its end, and in all but the last of several sections that make up a table. */
 export function entryAt(
   tables: ReadonlyMap<string, Table>,
   { section, offset }: TablePlace,
 ): { readonly entry: TableEntry; readonly within: number } | undefined {
   for (const table of tables.values()) {
     if (table.section.index !== section || offset < 0 || offset >= table.section.size) continue;
-    const entry = table.entries[Math.floor(offset / table.entrySize)];
+    const before = table.entries.length - table.section.size / table.entrySize;
+    const entry = table.entries[before + Math.floor(offset / table.entrySize)];
     return entry === undefined ? undefined : { entry, within: offset % table.entrySize };
   }
   return undefined;

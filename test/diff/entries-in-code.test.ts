@@ -92,3 +92,12 @@ test("uses of the stack protector go with their function, and are part of what i
   expect(await compare("-DADDED=+7")).toMatchObject({ ...changed, specialSections: { __stack_protector_loc: 16 } });
   expect(await compare("-DADDED=", "-DUNGUARDED")).toMatchObject(changed);
 });
+
+test("a place behind the entries of a table is refused", async () => {
+  const source = `
+    int first(int x) { asm volatile("lea 2f(%rip), %rax\\n1: nop\\n.pushsection __bug_table,\\"aw\\"\\n.long 1b - .\\n.short 1, 7\\n2:\\n.popsection"); return take(x ADDED); }`;
+  const [a, b] = ["-DADDED=", "-DADDED=+7"].map((flag) => compileC(source, [flag]));
+  const input = { originalName: "a.o", patchedName: "b.o", object: "vmlinux", wantsExtract: true };
+  const { result } = await compareObjects(a as Uint8Array, b as Uint8Array, input);
+  expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toEqual(["SPECIAL_SECTION __bug_table"]);
+});

@@ -70,8 +70,16 @@ describe.each(builds)("%s, without line tables", (_, compile) => {
     const limit = (lines: number): string =>
       `${"\n".repeat(9)}${"\n".repeat(lines)}int several(const char *name, int x) { printk("%s:%d", name, ${3 + lines}); return take(x); }
 int sleeps(int x) { might_sleep(); return take(x); }`;
-    const result = await compare(compile, limit(0), limit(1));
-    expect(result.changedFunctions.map(({ name }) => name)).toEqual(["several"]);
+    const changedIn = async (before: string, after: string): Promise<string[]> =>
+      (await compare(compile, before, after)).changedFunctions.map(({ name }) => name);
+    expect(await changedIn(limit(0), limit(1))).toEqual(["several"]);
+    // Among the lines of the file, but in a function that has no name of a file.
+    const among = (lines: number): string => `${"\n".repeat(lines)}
+int begins(int x) { might_sleep(); return take(x) + 1; }
+${"\n".repeat(40)}
+int several(const char *name, int x) { printk("%s:%d", name, ${20 + lines}); return take(x); }
+int sleeps(int x) { might_sleep(); return take(x); }`;
+    expect(await changedIn(among(0), among(1))).toEqual(["several"]);
     expect(await changed("at %s (%d)", "900", "900 + take(x)")).toEqual(["several"]);
   });
 

@@ -1,7 +1,7 @@
 import type { NumberLoad, OperandInstruction } from "../arch/operands.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";
-import { type Bits, isMessageFunction, textOf } from "./line-places.ts";
+import { type Bits, isFileName, isMessageFunction, textOf } from "./line-places.ts";
 import { steadyText } from "./steady-text.ts";
 
 /** The one call that sees a number. */
@@ -15,7 +15,10 @@ export interface NumberUse {
   readonly parameter: number;
   /** Texts whose addresses are the arguments beside it. */
   readonly texts: readonly string[];
-  /** The last of the arguments before it that is the format of a message, and how many arguments the number is behind it. */
+  /**
+   * The last of the arguments before it that is the format of a message, and how many arguments the number is behind it. Undefined in a function that
+   * has no name of a source file to write before a line.
+   */
   readonly format: { readonly text: string; readonly distance: number } | undefined;
 }
 
@@ -86,8 +89,12 @@ export class FunctionCode {
     const texts = [parameter - 1, parameter + 1].flatMap((beside) => this.#textIn(beside, at, start) ?? []);
     const call = (this.#instructions[at] as OperandInstruction).offset;
     const name = isOutside ? target.name : target.atom.name;
-    const format = isMessageFunction(name) ? this.#formatBefore(parameter, at, start) : undefined;
+    const format = isMessageFunction(name) && this.#namesFile() ? this.#formatBefore(parameter, at, start) : undefined;
     return { call, name, isOutside, parameter, texts, format };
+  }
+
+  #namesFile(): boolean {
+    return this.#atom.references.some(({ target }) => isFileName(textOf(target) ?? ""));
   }
 
   #formatBefore(parameter: number, call: number, load: number): NumberUse["format"] {

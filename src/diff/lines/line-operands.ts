@@ -2,7 +2,14 @@ import type { NumberLoad } from "../arch/operands.ts";
 import type { Atom } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";
 import { FunctionCode, type NumberUse } from "./function-code.ts";
-import { type Bits, isLineParameter, isMessageFunction, isWrittenBehindText, textOf } from "./line-places.ts";
+import {
+  type Bits,
+  isFileName,
+  isLineParameter,
+  isMessageFunction,
+  isWrittenBehindText,
+  textOf,
+} from "./line-places.ts";
 
 /**
  * What tells that a number of a call is a line:
@@ -75,7 +82,7 @@ function judge(
   unit: UnitObject,
   value: number,
 ): Omit<LineOperand, "from" | "to" | "parts" | "bits"> | undefined {
-  const file = texts.find((text) => /^[\w./+-]+\.[chS]$/.test(text));
+  const file = texts.find(isFileName);
   const isBesideName = texts.some((text) => functionNames(unit).has(text));
   const found = { call, callee, parameter, isBesideName, file };
   if (isLineParameter(callee, parameter, value)) return { ...found, evidence: "known" };

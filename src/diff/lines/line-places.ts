@@ -73,6 +73,11 @@ export function isLineParameter(name: string, parameter: number, value: number):
   );
 }
 
+/** True for what `__FILE__` may be. */
+export function isFileName(text: string): boolean {
+  return /^[\w./+-]+\.[chS]$/.test(text);
+}
+
 /** What stands between a name and a line in messages: `%s:%d`, `%s (%d)`, `%s line %d`. */
 const beforeLine = /^(:|@|:? ?\(|,? ?(at )?line:? )$/i;
 
