@@ -4,7 +4,6 @@ import { readSymbolTable } from "../match/symbol-table.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { readInputFile } from "../support/input-file.ts";
-import { compareLayouts } from "./compare-layouts.ts";
 import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
@@ -72,18 +71,23 @@ export async function pairDiff({
     });
     const found =
       layouts === "compare" && result.outcome !== "unchanged"
-        ? await compareLayouts({
-            originalPath: original,
-            patchedPath: patched,
-            files: [before, after],
-            allowed: allowLayout,
-          })
+        ? await compareLayouts([original, patched], [before, after], allowLayout)
         : { refusals: [], notes: [] };
     const whole = withLayouts(result, found);
     if (extract !== undefined && output !== undefined && whole.outcome === "changed")
       await writeFileAtomically(output, extract);
     return whole;
   };
+}
+
+/** Loads the comparison of types, with the programs that it runs, only for a pair that needs it. */
+async function compareLayouts(
+  [originalPath, patchedPath]: readonly [string, string],
+  files: readonly [Uint8Array, Uint8Array],
+  allowed: readonly string[],
+): Promise<LayoutFindings> {
+  const layouts = await import("./compare-layouts.ts");
+  return layouts.compareLayouts({ originalPath, patchedPath, files, allowed });
 }
 
 /** A changed layout refuses what the functions alone would let pass. */

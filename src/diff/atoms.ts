@@ -1,5 +1,5 @@
 import { SymbolType } from "../elf/constants.ts";
-import type { ElfSymbol, Section } from "../elf/model.ts";
+import type { ElfSymbol, Section, SectionIndex } from "../elf/model.ts";
 
 /**
  * The smallest piece of an object that moves as one (the linker's word): a function with its prefix, a variable, a string, a constant, or an
@@ -45,8 +45,21 @@ export interface Reference {
  */
 export type Target =
   | { readonly kind: "atom"; readonly atom: Atom; readonly addend: number }
-  | { readonly kind: "external"; readonly name: string; readonly weak: boolean; readonly addend: number }
+  | {
+      readonly kind: "external";
+      readonly name: string;
+      readonly weak: boolean;
+      readonly addend: number;
+      /** A place in a special table of the unit, which {@link name} is the section of: code of Linux 6.19 and later hands entries of `__bug_table` to functions. */
+      readonly inTable?: TablePlace;
+    }
   | { readonly kind: "absolute"; readonly addend: number };
+
+/** A byte of a special table. */
+export interface TablePlace {
+  readonly section: SectionIndex;
+  readonly offset: number;
+}
 
 /** True for an entry of a pool of addresses that a compiler shares between functions (the TOC): it stands for what it points at. */
 export function isPoolEntry({ kind, symbol, references }: Atom): boolean {

@@ -1,6 +1,6 @@
 import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { type Atom, isAnonymousConstant, type Reference, seenThrough, type Target } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, type Reference, seenThrough, type TablePlace, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { filledBits, firstDifference } from "./filled-bits.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
@@ -8,7 +8,7 @@ import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
-import { entriesByAtom, type TableEntry } from "./tables.ts";
+import { entriesByAtom, entryAt, type TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */
@@ -24,6 +24,7 @@ export interface Difference {
 /** Compares atoms of the two builds of a unit; everything it finds is remembered. */
 export class Comparison {
   readonly #correlation: Correlation;
+  readonly #units: readonly [UnitObject, UnitObject];
   readonly #known = new Map<Atom, Map<Atom, Difference | null>>();
   /** Pairs that are being compared, and those found equal since the first of them began. */
   readonly #assumed: [Atom, Atom][] = [];
@@ -35,6 +36,7 @@ export class Comparison {
   /** @param lines what only tells that lines of the source moved; without it, every number of a line counts. */
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
     this.#lines = lines;
+    this.#units = [original, patched];
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
     this.#instructionAlignment = patched.arch.instructionAlignment;
@@ -113,11 +115,21 @@ export class Comparison {
   targetsEqual(a: Target, b: Target): boolean {
     if (a.kind === "external" && b.kind === "atom") return this.#isShared(a, b);
     if (a.kind === "atom" && b.kind === "external") return this.#isShared(b, a);
+    if (a.kind === "external" && b.kind === "external" && a.inTable !== undefined && b.inTable !== undefined)
+      return a.name === b.name && this.#sameTablePlace(a, b);
     if (a.addend !== b.addend) return false;
     if (a.kind === "absolute" || b.kind === "absolute") return a.kind === b.kind;
     if (a.kind === "external" && b.kind === "external") return a.name === b.name;
     if (a.kind !== "atom" || b.kind !== "atom") return false;
     return this.atomsEqual(a.atom, b.atom);
+  }
+
+  /** True for places in entries that say the same of the same place in the code, wherever in their tables they are. */
+  #sameTablePlace(a: Target & { kind: "external" }, b: Target & { kind: "external" }): boolean {
+    const [place, other] = [a.inTable as TablePlace, b.inTable as TablePlace];
+    const [x, y] = [entryAt(this.#units[0].tables, place), entryAt(this.#units[1].tables, other)];
+    if (x === undefined || y === undefined || x.within !== y.within) return false;
+    return a.addend - place.offset === b.addend - other.offset && this.#sameEntry(x.entry, y.entry);
   }
 
   /** True when one build refers to a global definition of its own unit, and the other to the same one of another unit. */

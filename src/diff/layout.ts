@@ -31,6 +31,8 @@ export interface LayoutQuestion {
   readonly introduced?: ReadonlySet<string> | undefined;
   /** Tags of which the source has pointers, sizes or casts: not all of their objects are seen to end with a call. */
   readonly reached?: Pick<ReadonlySet<string>, "has"> | undefined;
+  /** Advice for a type that only functions know, where the source does not say what becomes of its objects. */
+  readonly adviceForLocal?: ((title: string) => string) | undefined;
   /** Tags whose definition the patch takes out. */
   readonly removed?: ReadonlySet<string> | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -242,7 +244,8 @@ class UnitComparison implements LayoutFindings {
   }
 
   #add(title: string, change: TypeChange): void {
-    const isPrivate = this.#localTypes.has(title) && this.#question.reached?.has(plainName(title)) !== true;
+    const isLocal = this.#localTypes.has(title);
+    const isPrivate = isLocal && this.#question.reached?.has(plainName(title)) !== true;
     if (isPrivate && change.problems.length > 0) {
       // Its objects are on the stacks of the functions, which change over when nobody is in them.
       this.notes.push(
@@ -250,7 +253,8 @@ class UnitComparison implements LayoutFindings {
       );
       return;
     }
-    this.#findings.push({ title, change, advice: adviceFor(title.endsWith("()") ? "function" : title) });
+    const ofLocal = isLocal ? this.#question.adviceForLocal?.(title) : undefined;
+    this.#findings.push({ title, change, advice: ofLocal ?? adviceFor(title.endsWith("()") ? "function" : title) });
   }
 
   #report(): void {

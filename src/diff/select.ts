@@ -7,7 +7,7 @@ import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
 import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
-import { entriesByAtom, type TableEntry } from "./tables.ts";
+import { entriesByAtom, entryAt, type TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a reference of carried code leads in the patch module. */
@@ -16,6 +16,8 @@ export type Route =
   | { readonly to: "inside"; readonly atom: Atom }
   /** To the thing itself in the running kernel, named by its atom of the original unit. */
   | { readonly to: "original"; readonly atom: Atom }
+  /** Into an entry of a special table, which is carried with the code that it is about. */
+  | { readonly to: "entry"; readonly entry: TableEntry; readonly within: number }
   /** To a symbol of another unit. */
   | { readonly to: "external"; readonly name: string; readonly weak: boolean }
   | { readonly to: "absolute" };
@@ -171,9 +173,26 @@ class Selector {
       const target = route.to === "external" ? route.name : route.atom.name;
       if (problem !== undefined) this.#refuse("FAR_REFERENCE", from.name, { target, problem });
     }
+    if (route.to === "entry") this.#requireOwnEntry(from, route.entry);
+    else if (reference.target.kind === "external" && reference.target.inTable !== undefined)
+      this.#refuse("SPECIAL_SECTION", reference.target.name, {
+        problem: `${"name" in from ? from.name : from.table} refers to a place in ${reference.target.name} that is in none of its entries`,
+      });
     if ("name" in from) this.#requireOneMeaning(from, reference);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
+  }
+
+  /** The entry is there where the code is that it is about: the function itself, or its other half. */
+  #requireOwnEntry(from: Atom | TableEntry, { table, place }: TableEntry): void {
+    const user = "name" in from ? from : from.place?.atom;
+    if (user !== undefined && place !== undefined) {
+      const [about, owner] = [place.atom, this.#coldParts.ownerOf(place.atom)];
+      if (about === user || owner === user || this.#coldParts.ownerOf(user) === about) return;
+    }
+    this.#refuse("SPECIAL_SECTION", user?.name ?? table, {
+      problem: `${user?.name ?? table} refers to an entry of ${table} that is about other code`,
+    });
   }
 
   /**
@@ -263,6 +282,11 @@ class Selector {
   #route(from: Atom | TableEntry, reference: Reference): Route {
     const { target } = reference;
     if (target.kind === "absolute") return { to: "absolute" };
+    const found =
+      target.kind === "external" && target.inTable !== undefined
+        ? entryAt(this.patched.tables, target.inTable)
+        : undefined;
+    if (found !== undefined) return { to: "entry", ...found };
     if (target.kind === "external") return { to: "external", name: target.name, weak: target.weak };
     const { atom } = target;
     const original = this.correlation.originalOf.get(atom);

@@ -185,6 +185,8 @@ export const specialSections: readonly SpecialSection[] = [
   { table: ".s390_indirect_call", noun: "an expoline", size: 4 },
   { table: ".s390_indirect_branches", noun: "an expoline", size: 4 },
   { table: ".s390_return_mem", noun: "an expoline", size: 4 },
+  // -mstack-protector-guard-record: the kernel makes these instructions read the task's own guard.
+  { table: "__stack_protector_loc", noun: "a use of the stack protector", size: 8, changesCode: true, loader: true },
   { table: ".s390_return_reg", noun: "an expoline", size: 4 },
 ];
 

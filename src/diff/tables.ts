@@ -3,7 +3,7 @@ import type { Relocation, Section } from "../elf/model.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
 import type { Architecture } from "./arch/arch.ts";
-import type { Atom, Reference, Target } from "./atoms.ts";
+import type { Atom, Reference, TablePlace, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
 import { fixedEntrySize } from "./special-sections.ts";
 
@@ -27,6 +27,20 @@ export interface Table {
   readonly section: Section;
   readonly entrySize: number;
   readonly entries: readonly TableEntry[];
+}
+
+/** The entry with a place of a table; undefined behind its end, and in all but the last of several sections that make up a table. */
+export function entryAt(
+  tables: ReadonlyMap<string, Table>,
+  { section, offset }: TablePlace,
+): { readonly entry: TableEntry; readonly within: number } | undefined {
+  for (const table of tables.values()) {
+    if (table.section.index !== section || offset < 0 || offset >= table.section.size) continue;
+    const before = table.entries.length - table.section.size / table.entrySize;
+    const entry = table.entries[before + Math.floor(offset / table.entrySize)];
+    return entry === undefined ? undefined : { entry, within: offset % table.entrySize };
+  }
+  return undefined;
 }
 
 /** Splits all special tables of an object into entries. `.orc_unwind` is read along with `.orc_unwind_ip`. */

@@ -125,7 +125,13 @@ function resolveTarget(
   const atom = atomAt(symbol.section, offset);
   if (atom === undefined) {
     const section = elf.sections[symbol.section] as Section;
-    return { kind: "external", name: section.name, weak: false, addend: symbol.value + relocation.addend };
+    const target = {
+      kind: "external",
+      name: section.name,
+      weak: false,
+      addend: symbol.value + relocation.addend,
+    } as const;
+    return classOf(section) === "table" ? { ...target, inTable: { section: symbol.section, offset } } : target;
   }
   return { kind: "atom", atom, addend: symbol.value + relocation.addend - atom.start };
 }

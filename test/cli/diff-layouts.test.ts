@@ -26,6 +26,16 @@ struct state { ${member} int used; };
 int reads(struct state *s) { return take(s->used); }
 `;
 
+/** Debug information has the same types for both: objects on the stack of a function. Those of the second live on. */
+const onStack: Readonly<Record<string, (member: string) => string>> = {
+  "only on stacks": (member) => `
+int cmd(void *data) { struct ctx { ${member} int used; } c = { .used = take(1) }; outside(&c); return c.used; }
+`,
+  "on stacks, and behind a cast": (member) => `
+int cmd(void *data) { struct ctx { ${member} int used; } c = { .used = take(1) }; outside(&c); return c.used + ((struct ctx *)data)->used++; }
+`,
+};
+
 /** Paths of both builds. */
 function pair(name: string, source: (member: string) => string, flags: readonly string[], compiler = "gcc"): string[] {
   return ["", "int flags;"].map((member, side) => {
@@ -46,6 +56,23 @@ describe.each(["gcc", "clang-14", "clang-19"].filter((name) => hasProgram(name))
     expect(exitCode).toBe(4);
   });
 });
+
+test.each(Object.entries(onStack))(
+  "a struct of which debug information shows objects %s is refused, with advice",
+  async (name, source) => {
+    const paths = pair(name.slice(0, 12).trim(), source, ["-g"]);
+    const refused = JSON.parse((await kmend("diff", ...paths, "--json")).stdout) as { refusals: readonly unknown[] };
+    expect(refused.refusals).toMatchObject([
+      {
+        code: "LAYOUT_CHANGED",
+        what: "struct ctx",
+        hint: expect.stringContaining("objects of struct ctx on stacks only"),
+      },
+    ]);
+    const accepted = await kmend("diff", ...paths, "--json", "--allow-layout", "ctx");
+    expect(JSON.parse(accepted.stdout)).toMatchObject({ outcome: "changed" });
+  },
+);
 
 test("what the user accepts, or does not want to be looked at, is no refusal", async () => {
   const paths = pair("accepted", inFile, ["-g"]);

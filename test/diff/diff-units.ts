@@ -70,7 +70,7 @@ function describeRoute(reference: Reference, route: Route): string {
   const { addend } = reference.target;
   const place = `+0x${reference.offset.toString(16)}`;
   if (route.to === "absolute") return `${place} absolute`;
-  const name = route.to === "external" ? route.name : route.atom.name;
+  const name = route.to === "external" ? route.name : route.to === "entry" ? route.entry.table : route.atom.name;
   return `${place} ${route.to} ${name}${addend < 0 ? addend : `+${addend}`}`;
 }
 

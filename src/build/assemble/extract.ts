@@ -4,7 +4,7 @@ import { isExport } from "../../diff/exports.ts";
 import { isRewritten, rewritten } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
 import { isLeftOut } from "../../diff/special-sections.ts";
-import type { TableEntry } from "../../diff/tables.ts";
+import type { Table, TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import {
   type DraftSection,
@@ -18,6 +18,7 @@ import { Binding, SectionFlag, SectionType, SymbolType } from "../../elf/constan
 import { Padding } from "../../elf/padding.ts";
 import { writeObject } from "../../elf/writer.ts";
 import type { KlpSymbol, Reach } from "../resolve/resolve.ts";
+import { addendInTable } from "./entry-places.ts";
 import { homeOf } from "./home-section.ts";
 import { withoutResolvedBranches } from "./resolved-branches.ts";
 import { type CodeOrder, type ModuleJumps, stackCheckOrder } from "./stack-check-order.ts";
@@ -240,15 +241,15 @@ class Extractor {
         );
         return;
       }
-      case "external":
-        this.#reach(
-          section,
-          offset,
-          type,
-          addend,
-          this.#input.reachExternal(route.name, route.weak),
-          SymbolType.notype,
-        );
+      case "entry": {
+        const symbol = this.#sectionSymbols.get(this.#tableSection(route.entry.table)) as DraftSymbol;
+        this.#rela(section, { offset, type, symbol, addend: addendInTable(route, reference.target, selection) });
+        return;
+      }
+      case "external": {
+        const reach = this.#input.reachExternal(route.name, route.weak);
+        this.#reach(section, offset, type, addend, reach, SymbolType.notype);
+      }
     }
   }
 
@@ -305,14 +306,17 @@ class Extractor {
     rela.relocations.push(relocation);
   }
 
-  #table(name: string, entries: readonly TableEntry[]): void {
-    const table = this.#input.unit.tables.get(name);
-    if (table === undefined) return;
-    const { section: like } = table;
+  #tableSection(name: string): DraftSection {
+    const like = (this.#input.unit.tables.get(name) as Table).section;
     // The order of a linked section means nothing once all code is in .text.
     const flags = like.flags & ~(SectionFlag.linkOrder | SectionFlag.group);
     const section = this.#section(name, SectionType.progbits, flags, like.alignment);
     section.entrySize = like.entrySize;
+    return section;
+  }
+
+  #table(name: string, entries: readonly TableEntry[]): void {
+    const section = this.#tableSection(name);
     for (const entry of entries) {
       const offset = this.#append(section, entry.bytes, entry.bytes.length, 1, 0);
       for (const reference of entry.references) this.#relocate(section, offset, entry, reference);

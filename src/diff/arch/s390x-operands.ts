@@ -1,9 +1,10 @@
-import type { NumberLoad, OperandDecoder, OperandInstruction } from "./operands.ts";
+import type { AddressUse, NumberLoad, OperandDecoder, OperandInstruction } from "./operands.ts";
 import { signed } from "./plain-architecture.ts";
 
 /** z/Architecture Principles of Operation, chapter 7; ELF Application Binary Interface, 1.2.3. */
 export const s390xOperands: OperandDecoder = {
   parameters: [2, 3, 4, 5, 6],
+  scratch: [0, 1, 2, 3, 4, 5, 14],
   decode(code) {
     const list: OperandInstruction[] = [];
     for (let offset = 0; offset < code.length; ) {
@@ -38,7 +39,8 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
       if (low === 9) return load("lghi", signed(half, 16));
       // brc with all conditions is a jump; bras, brct and brctg are not followed.
       if (low === 4) return jumpOrEnd(high, offset + signed(half, 16) * 2);
-      if (low >= 5 && low <= 7) return { touches: [high], flow: "end" };
+      if (low === 5) return { touches: [high], flow: "end", addresses: { goesOn: "call" } };
+      if (low === 6 || low === 7) return { touches: [high], flow: "end", addresses: { goesOn: "branch" } };
       return { touches: [high], flow: "next" };
     case 0xa5:
       if (low === 15) return load("llill", half);
@@ -48,7 +50,7 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
       if (low === 1) return load("lgfi", word);
       if (low === 0) return { touches: [], target: high, flow: "next" };
       if (low === 4) return jumpOrEnd(high, offset + word * 2);
-      if (low === 5) return { touches: [], flow: "end" };
+      if (low === 5) return { touches: [], flow: "end", addresses: { goesOn: "call" } };
       return { touches: [high], flow: "next" };
     }
     case 0x07:
@@ -57,7 +59,40 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
     case 0x90:
     case 0x98:
     case 0xeb:
-      return { touches: [...rangeOf(high, low), third >> 4], flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next" };
+      return {
+        touches: [...rangeOf(high, low), third >> 4],
+        flow: sixth === 0x44 || sixth === 0x45 ? "end" : "next",
+        // stm and stmg; lmg.
+        ...(opcode === 0x90 || (opcode === 0xeb && sixth === 0x24) ? { writes: [] } : {}),
+        ...(opcode === 0xeb && sixth === 0x04 ? { writes: rangeOf(high, low) } : {}),
+      };
+    case 0x0d:
+      return { touches: [high, low], flow: "end", addresses: { goesOn: "call" } };
+    // lgr
+    case 0xb9:
+      if (second === 0x04)
+        return { touches: [fourth & 15], target: fourth >> 4, flow: "next", addresses: { copyOf: fourth & 15 } };
+      return {
+        touches: withPairs(code, registersOf(code)),
+        flow: "next",
+        addresses: comparedLong(second, third, fourth),
+      };
+    // cg, clg, sg, slg and xg, with memory.
+    case 0xe3: {
+      const compares = [0x20, 0x21, 0x09, 0x0b, 0x82].includes(sixth);
+      const addresses = compares ? { compares: [high], isDistance: sixth === 0x09 || sixth === 0x0b } : undefined;
+      // stg, sty and their kin, and the comparisons, write no register; lg writes one.
+      const stores = [0x24, 0x50, 0x70, 0x72, 0x20, 0x21].includes(sixth);
+      const writes = stores ? [] : sixth === 0x04 ? [high] : undefined;
+      return { touches: withPairs(code, registersOf(code)), flow: sixth === 0x46 ? "end" : "next", writes, addresses };
+    }
+    // Compare and branch: crj, clrj, cgrj, clgrj; with a number; brxhg and brxlg are not followed.
+    case 0xec: {
+      const touches = registersOf(code);
+      if ([0x64, 0x65, 0x76, 0x77].includes(sixth))
+        return { touches, flow: "end", addresses: { goesOn: "branch", compares: [high, low] } };
+      return { touches, flow: "end", ...(sixth >= 0x7c && sixth <= 0x7f ? { addresses: { goesOn: "branch" } } : {}) };
+    }
     default:
       return { touches: withPairs(code, registersOf(code)), flow: branches.has(opcode) ? "end" : "next" };
   }
@@ -65,7 +100,15 @@ function instructionAt(code: Uint8Array, offset: number): Omit<OperandInstructio
 
 function jumpOrEnd(mask: number, jump: number): Omit<OperandInstruction, "offset" | "length"> {
   if (mask === 0) return { touches: [], flow: "next" };
-  return mask === 15 ? { touches: [], flow: { jump } } : { touches: [], flow: "end", isConditional: true };
+  if (mask === 15) return { touches: [], flow: { jump } };
+  return { touches: [], flow: "end", isConditional: true, addresses: { goesOn: "branch" } };
+}
+
+/** cgr, clgr, sgr, slgr, xgr; and those of three operands: sgrk, slgrk, xgrk. */
+function comparedLong(second: number, third: number, fourth: number): AddressUse | undefined {
+  const isDistance = [0x09, 0x0b, 0xe9, 0xeb].includes(second);
+  if ([0x20, 0x21, 0x09, 0x0b, 0x82].includes(second)) return { compares: [fourth >> 4, fourth & 15], isDistance };
+  return [0xe9, 0xeb, 0xe7].includes(second) ? { compares: [fourth & 15, third >> 4], isDistance } : undefined;
 }
 
 /** Opcodes with which control may go elsewhere: bassm, bsm, basr, bctr, svc; bal, bct, bc, bas, bxh, bxle; brxh, brxle; ec and ed hold compare-and-branch, c6 the long one. */

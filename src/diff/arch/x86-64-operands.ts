@@ -1,12 +1,14 @@
 import type { EffectDecoder } from "./effects.ts";
-import type { NumberLoad, OperandDecoder } from "./operands.ts";
+import type { AddressUse, NumberLoad, OperandDecoder } from "./operands.ts";
 
 /** Made from what the disassembler says of each instruction; Intel SDM volume 2, MOV. */
 export function x86_64Operands(effects: EffectDecoder): OperandDecoder {
   return {
     parameters: effects.convention.parameters,
+    scratch: effects.convention.clobbered,
     decode: (code) =>
       effects.decode(code).map(({ offset, length, flow, values, bases, sets, changes, displacement }) => {
+        const copyOf = isCopy(code, offset, length) ? values[0] : undefined;
         const register = sets.length === 1 && values.length === 0 && bases.length === 0 ? sets[0] : undefined;
         const load = register === undefined ? undefined : loadAt(code, offset, length, register);
         const isMemory = displacement !== undefined && bases.length > 0;
@@ -17,13 +19,25 @@ export function x86_64Operands(effects: EffectDecoder): OperandDecoder {
           offset,
           length,
           load,
-          touches: kept,
-          target,
+          ...(copyOf === undefined ? { touches: kept, target } : { touches: [copyOf], target: sets[0] }),
+          writes: [...sets, ...changes],
           flow: flowOf(flow),
           isConditional: flow.kind === "branch",
+          addresses: { ...(copyOf === undefined ? {} : { copyOf }), ...goesOn(flow.kind) },
         };
       }),
   };
+}
+
+/** `mov %r64, %r64`: 89 /r or 8b /r with REX.W, between registers. */
+function isCopy(code: Uint8Array, offset: number, length: number): boolean {
+  const [rex, opcode, modrm] = [code[offset] ?? 0, code[offset + 1] ?? 0, code[offset + 2] ?? 0];
+  return length === 3 && (rex & 0xf8) === 0x48 && (opcode === 0x89 || opcode === 0x8b) && modrm >= 0xc0;
+}
+
+function goesOn(kind: string): Pick<AddressUse, "goesOn"> {
+  if (kind === "call" || kind === "indirect-call") return { goesOn: "call" };
+  return kind === "branch" ? { goesOn: "branch" } : {};
 }
 
 function flowOf(flow: { readonly kind: string; readonly target?: number }): "next" | "end" | { jump: number } {

@@ -1,7 +1,8 @@
 import type { NumberLoad, OperandInstruction } from "../arch/operands.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";
-import { type Bits, textOf } from "./line-places.ts";
+import { type Bits, isFileName, isMessageFunction, textOf } from "./line-places.ts";
+import { steadyText } from "./steady-text.ts";
 
 /** The one call that sees a number. */
 export interface NumberUse {
@@ -14,6 +15,11 @@ export interface NumberUse {
   readonly parameter: number;
   /** Texts whose addresses are the arguments beside it. */
   readonly texts: readonly string[];
+  /**
+   * The last of the arguments before it that is the format of a message, and how many arguments the number is behind it. Undefined in a function that
+   * has no name of a source file to write before a line.
+   */
+  readonly format: { readonly text: string; readonly distance: number } | undefined;
 }
 
 /** A call is looked for in this many instructions behind a number. */
@@ -28,12 +34,15 @@ export class FunctionCode {
   readonly #instructions: readonly OperandInstruction[];
   readonly #at = new Map<number, number>();
   readonly #parameters: readonly number[];
+  readonly #scratch: readonly number[];
+  readonly #steady = new Map<number, { readonly text: string | undefined }>();
 
   constructor(atom: Atom, unit: UnitObject) {
     this.#atom = atom;
     this.#unit = unit;
     const decoder = unit.arch.operands();
     this.#parameters = decoder.parameters;
+    this.#scratch = decoder.scratch;
     this.#instructions = decoder.decode(atom.bytes, unit.elf.littleEndian);
     this.#instructions.forEach((instruction, at) => {
       this.#at.set(instruction.offset, at);
@@ -79,7 +88,21 @@ export class FunctionCode {
     const isOutside = target.kind === "external";
     const texts = [parameter - 1, parameter + 1].flatMap((beside) => this.#textIn(beside, at, start) ?? []);
     const call = (this.#instructions[at] as OperandInstruction).offset;
-    return { call, name: isOutside ? target.name : target.atom.name, isOutside, parameter, texts };
+    const name = isOutside ? target.name : target.atom.name;
+    const format = isMessageFunction(name) && this.#namesFile() ? this.#formatBefore(parameter, at, start) : undefined;
+    return { call, name, isOutside, parameter, texts, format };
+  }
+
+  #namesFile(): boolean {
+    return this.#atom.references.some(({ target }) => isFileName(textOf(target) ?? ""));
+  }
+
+  #formatBefore(parameter: number, call: number, load: number): NumberUse["format"] {
+    for (let distance = 1; distance <= parameter; distance++) {
+      const text = this.#textIn(parameter - distance, call, load);
+      if (text?.includes("%") === true) return { text, distance };
+    }
+    return undefined;
   }
 
   /** The text whose address an argument is: the last instruction before the call that makes it. */
@@ -92,11 +115,35 @@ export class FunctionCode {
         if (instruction.flow !== "next") break;
         const text = this.#addressIn(instruction, register);
         if (text !== undefined) return text;
+        const { copyOf } = instruction.addresses ?? {};
+        if (instruction.target === register && copyOf !== undefined) return this.#steadyText(copyOf);
         if (instruction.touches.includes(register) || instruction.target === register) return undefined;
         if (instruction.load?.register === register) return undefined;
       }
     }
     return undefined;
+  }
+
+  /** The text whose address a register holds for all of the function, calls included. */
+  #steadyText(register: number): string | undefined {
+    if (this.#scratch.includes(register)) return undefined;
+    const known = this.#steady.get(register);
+    if (known !== undefined) return known.text;
+    const textMadeBy = (instruction: OperandInstruction): string | undefined => {
+      const to = instruction.target ?? instruction.load?.register;
+      return to === undefined ? undefined : this.#addressIn(instruction, to);
+    };
+    const text = steadyText(
+      {
+        instructions: this.#instructions,
+        textMadeBy,
+        at: (offset) => this.#at.get(offset),
+        leaves: (instruction) => this.#callAt(instruction) !== undefined,
+      },
+      register,
+    );
+    this.#steady.set(register, { text });
+    return text;
   }
 
   #addressIn(instruction: OperandInstruction, register: number): string | undefined {

@@ -29,6 +29,12 @@ export class LineMap {
     return new LineMap([...this.#pairs, ...pairs]).isMonotone;
   }
 
+  /** True when the line is neither above nor below all others. */
+  spans({ from }: LinePair): boolean {
+    const [first, last] = [this.#pairs[0], this.#pairs.at(-1)];
+    return first !== undefined && last !== undefined && from >= first.from && from <= last.from;
+  }
+
   /** True when the line moved as far as the nearest one before it, or the nearest one behind it. */
   movedAlike({ from, to }: LinePair): boolean {
     const before = this.#pairs.findLast((pair) => pair.from <= from);

@@ -194,6 +194,12 @@ export class LineMoves {
     const shown = new Set([...lines].map(placeOf));
     for (const { candidate } of places)
       if (candidate.isCertain && candidate.file !== undefined && shown.has(placeOf(candidate))) lines.add(candidate);
+    // A known line that an inline function of a header hands on has that function's place in the tables: it has to move as the lines do that have their own.
+    const maps = [...groupByFile([...lines]).values()].map((group) => new LineMap(group));
+    const moved = maps.filter((map) => map.isMonotone && map.hasMoved);
+    for (const { candidate } of places)
+      if (candidate.isCertain && moved.some((map) => map.fits([candidate]) && map.movedAlike(candidate)))
+        lines.add(candidate);
     // An entry of the table of WARN() changes no code: where a macro ends far below its begin, the map has to do.
     for (const [file, group] of groupByFile(pairs.flatMap(({ candidates }) => candidates)))
       if (file !== undefined && new LineMap(group).isMonotone)
@@ -235,6 +241,11 @@ export class LineMoves {
       if (shown.length > 0 ? shown.some(isAlike) : certain.size === 0 && areLinesTogether(named, candidate))
         accepted.add(candidate);
     }
+    // What only the format of a message tells of has to be among the lines that are certain, too.
+    for (const candidate of all)
+      if (takesNamed && candidate.operand?.evidence === "written")
+        if (moved.some(({ map }) => map.spans(candidate) && map.fits([candidate]) && map.movedAlike(candidate)))
+          accepted.add(candidate);
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
 }

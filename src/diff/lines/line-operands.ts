@@ -2,16 +2,24 @@ import type { NumberLoad } from "../arch/operands.ts";
 import type { Atom } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";
 import { FunctionCode, type NumberUse } from "./function-code.ts";
-import { type Bits, isLineParameter, isMessageFunction, textOf } from "./line-places.ts";
+import {
+  type Bits,
+  isFileName,
+  isLineParameter,
+  isMessageFunction,
+  isWrittenBehindText,
+  textOf,
+} from "./line-places.ts";
 
 /**
  * What tells that a number of a call is a line:
  * - `known`  the parameter is one in the kernel
  * - `printed` it goes into a message; only its own line tells that it is one
  * - `named`  it stands beside the name of its file, or in a message beside the name of its function
+ * - `written` a message writes it right behind some text, as it does with a line behind the name of its file
  * - `calls`  nothing but the other calls of the function: all have to give their own line
  */
-type Evidence = "known" | "named" | "printed" | "calls";
+type Evidence = "known" | "named" | "written" | "printed" | "calls";
 
 /** A number in both builds of a function that goes to a call, where a line may belong. */
 export interface LineOperand {
@@ -50,7 +58,7 @@ export function findLineOperands(
     if (other === undefined || !isSameLoad(load, other)) continue;
     const [use, otherUse] = [left.useOf(at), right.useOf(at)];
     if (use === undefined || otherUse === undefined || !isSameUse(use, otherUse)) continue;
-    const operand = judge(use, patched);
+    const operand = judge(use, patched, Math.min(load.value, other.value));
     if (operand === undefined || (load.value === other.value && operand.evidence !== "known")) continue;
     operands.push({ ...operand, from: load.value, to: other.value, parts: load.parts, bits: right.bitsOf(load.parts) });
   }
@@ -65,22 +73,26 @@ function isSameLoad(a: NumberLoad, b: NumberLoad): boolean {
 
 function isSameUse(a: NumberUse, b: NumberUse): boolean {
   const areTexts = a.texts.length === b.texts.length && a.texts.every((text, at) => text === b.texts[at]);
-  return a.call === b.call && a.name === b.name && a.isOutside === b.isOutside && areTexts;
+  const isFormat = a.format?.text === b.format?.text && a.format?.distance === b.format?.distance;
+  return a.call === b.call && a.name === b.name && a.isOutside === b.isOutside && areTexts && isFormat;
 }
 
 function judge(
-  { call, name: callee, isOutside, parameter, texts }: NumberUse,
+  { call, name: callee, isOutside, parameter, texts, format }: NumberUse,
   unit: UnitObject,
+  value: number,
 ): Omit<LineOperand, "from" | "to" | "parts" | "bits"> | undefined {
-  const file = texts.find((text) => /^[\w./+-]+\.[chS]$/.test(text));
+  const file = texts.find(isFileName);
   const isBesideName = texts.some((text) => functionNames(unit).has(text));
   const found = { call, callee, parameter, isBesideName, file };
-  if (isLineParameter(callee, parameter)) return { ...found, evidence: "known" };
+  if (isLineParameter(callee, parameter, value)) return { ...found, evidence: "known" };
   // Which registers a function of the unit leaves alone, the compiler knows, and may use the number again behind its call.
   if (!isOutside) return undefined;
   const isPrinted = isMessageFunction(callee);
-  if (file !== undefined || (isBesideName && isPrinted)) return { ...found, evidence: "named" };
-  return { ...found, evidence: isPrinted ? "printed" : "calls" };
+  const isBehindText = format !== undefined && isWrittenBehindText(format.text, format.distance - 1);
+  if (file !== undefined || (isPrinted && isBesideName)) return { ...found, evidence: "named" };
+  if (!isPrinted) return { ...found, evidence: "calls" };
+  return { ...found, evidence: isBehindText ? "written" : "printed" };
 }
 
 const known = new WeakMap<UnitObject, ReadonlySet<string>>();

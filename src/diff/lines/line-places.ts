@@ -7,6 +7,8 @@ interface LineParameter {
   readonly functions: RegExp;
   /** Counted from 0. */
   readonly parameter: number;
+  /** Where other kernels have a small number there, the least that is a line. */
+  readonly least?: number;
   readonly from: string;
 }
 
@@ -38,12 +40,58 @@ const lineParameters: readonly LineParameter[] = [
     parameter: 1,
     from: "fs/ext4/ext4_jbd2.h, ext4.h: (where, line, …)",
   },
+  {
+    functions: /^__ext4_(mark_inode_dirty)$/,
+    parameter: 3,
+    from: "fs/ext4/ext4_jbd2.h: (handle, inode, function, line)",
+  },
+  {
+    functions: /^__ext4_(iget|read_dirblock)$/,
+    parameter: 4,
+    from: "fs/ext4/ext4.h, namei.c: (sb or inode, number, flags, function, line)",
+  },
+  { functions: /^__ext4_check_dir_entry$/, parameter: 1, from: "fs/ext4/ext4.h: (function, line, …)" },
+  {
+    functions: /^__ext4_journal_start_(sb|reserved)$/,
+    parameter: 1,
+    least: 32,
+    from: "fs/ext4/ext4_jbd2.h: (sb or handle, line, type, …)",
+  },
+  {
+    functions: /^__ext4_journal_start_sb$/,
+    parameter: 2,
+    least: 32,
+    from: "fs/ext4/ext4_jbd2.h, since 6.2: (inode, sb, line, type, …); before it, the type, which is below 12",
+  },
   { functions: /^__snd_printk$/, parameter: 2, from: "include/sound/core.h: (level, file, line, …)" },
 ];
 
-/** True where a function of that name takes a line. */
-export function isLineParameter(name: string, parameter: number): boolean {
-  return lineParameters.some((row) => row.parameter === parameter && row.functions.test(name));
+/** True where a function of that name takes a line, and the number may be one. */
+export function isLineParameter(name: string, parameter: number, value: number): boolean {
+  return lineParameters.some(
+    (row) => row.parameter === parameter && value >= (row.least ?? 0) && row.functions.test(name),
+  );
+}
+
+/** True for what `__FILE__` may be. */
+export function isFileName(text: string): boolean {
+  return /^[\w./+-]+\.[chS]$/.test(text);
+}
+
+/** What stands between a name and a line in messages: `%s:%d`, `%s (%d)`, `%s line %d`. */
+const beforeLine = /^(:|@|:? ?\(|,? ?(at )?line:? )$/i;
+
+/**
+ * True where a message writes an argument as a number right behind a text, as it does with a line behind the name of its file.
+ * @param argument counted from 0, behind the format.
+ */
+export function isWrittenBehindText(format: string, argument: number): boolean {
+  const conversions = [...format.matchAll(/%([-+ #0]*)(\*|\d+)?(\.(\*|\d+))?(hh|h|ll|l|z|t|j)?([a-zA-Z%])/g)];
+  if (conversions.some(([, , width, precision]) => width === "*" || precision === ".*")) return false;
+  const arguments_ = conversions.filter(([, , , , , , kind]) => kind !== "%");
+  const [text, number] = [arguments_[argument - 1], arguments_[argument]];
+  if (text?.[6] !== "s" || number === undefined || !"diu".includes(number[6] as string)) return false;
+  return beforeLine.test(format.slice(text.index + text[0].length, number.index));
 }
 
 /** Functions that only write what they get into a message. */

@@ -2,6 +2,8 @@ import { type Refusal, refuse } from "../../support/refusals.ts";
 import type { DataFlow, FlowInstruction } from "../arch/data-flow.ts";
 import type { Atom } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";
+import { type ComparedCopy, reach, takerBackOf } from "./compared-copy.ts";
+import { comparedRegisters } from "./compared-registers.ts";
 import type { ComparedUnit } from "./compared-unit.ts";
 
 /**
@@ -34,34 +36,14 @@ function nameOf({ kind, base, bytes }: Atom): string {
   return kind === "string" ? JSON.stringify(Buffer.from(bytes).toString("latin1").replace(/\0+$/, "")) : base;
 }
 
-/** Names of functions that look for what they are given among what was registered before, by its address. */
-const takesBack = /(^|_)(unregister|deregister|unhook|detach|unlink|remove|del|delete|withdraw)(_|$)/;
-
-/** Those of them that go by names. */
-const byName = /^(sysfs|device|driver|bus|class|proc|debugfs|kernfs|configfs|tracefs|cdev|of)_/;
-
-/** The function that a call or jump at a place leads to, where it takes back what its arguments point at. */
-function takerBackOf(user: Atom, { offset, length }: FlowInstruction): string | undefined {
-  const reference = user.references.find((each) => each.offset >= offset && each.offset < offset + length);
-  const name = reference?.target.kind === "external" ? reference.target.name : undefined;
-  return name !== undefined && takesBack.test(name) && !byName.test(name) ? name : undefined;
-}
-
-/** How many instructions behind the one that loads an address a comparison of the register is looked for. */
-const reach = 24;
-
-interface ComparedCopy {
-  readonly copy: Atom;
-  /** The function that compares. */
-  readonly by: string;
-}
-
-function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>): ComparedCopy[] {
+function comparedBy(user: Atom, unit: UnitObject, copies: ReadonlySet<Atom>): ComparedCopy[] {
+  const { arch } = unit;
+  if (arch.dataFlow === undefined) return comparedRegisters(user, unit, copies);
   const references = user.references.filter(({ target }) => target.kind === "atom" && copies.has(target.atom));
-  const code = references.length === 0 ? undefined : arch.dataFlow?.read(user.bytes, 0);
-  if (code === undefined) return [];
-  const scratch = arch.dataFlow?.calls.scratch ?? [];
-  const parameters = arch.dataFlow?.calls.parameters ?? [];
+  if (references.length === 0) return [];
+  const { dataFlow } = arch;
+  const code = dataFlow.read(user.bytes, 0);
+  const { scratch, parameters } = dataFlow.calls;
   return references.flatMap(({ offset, target }) => {
     const at = code.findIndex((each) => offset >= each.offset && offset < each.offset + each.length);
     const instruction = code[at];
@@ -72,7 +54,7 @@ function comparedBy(user: Atom, { arch }: UnitObject, copies: ReadonlySet<Atom>)
     const comparisonOf = (one: FlowInstruction): ReturnType<DataFlow["compared"]> =>
       isText && one.writes.length > 0
         ? undefined
-        : arch.dataFlow?.compared(user.bytes.subarray(one.offset, one.offset + one.length));
+        : dataFlow.compared(user.bytes.subarray(one.offset, one.offset + one.length));
     // The number comes last; a place before it is that of what is read there.
     const isNumber = offset + 4 === instruction.offset + instruction.length;
     if (comparisonOf(instruction) === "number") return isNumber ? [{ copy: target.atom, by: user.name }] : [];
