@@ -1,0 +1,180 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "../../src/build/build.ts";
+import { changedFile } from "../../src/change/change-set.ts";
+import type { SourceFunction } from "../../src/change/source-functions.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
+import { sha256 } from "../../src/support/cache.ts";
+import { KmendError, messageOf } from "../../src/support/errors.ts";
+import type { Refusal } from "../../src/support/refusals.ts";
+import { namedIn, sourceNameOf } from "./function-names.ts";
+import { chooseVariant, markable, type Variant, variants, withVariants } from "./variants.ts";
+
+/** A function that a unit's module does not replace, and why. */
+export interface LeftFunction {
+  readonly function: string;
+  readonly code: string;
+  readonly why: string;
+}
+
+/** What became of one unit. */
+export interface UnitRecord {
+  readonly unit: string;
+  /** `vmlinux` or a module. */
+  readonly object: string;
+  readonly outcome: "built" | "unchanged" | "refused" | "failed";
+  /** Of the patch module, without `.ko`. */
+  readonly module: string;
+  /** Names of the replaced functions, as the kernel has them. */
+  readonly replaced: readonly string[];
+  readonly added: readonly string[];
+  /** Variant by the name of the marked function, as the source has it. */
+  readonly variants: Readonly<Record<string, string>>;
+  readonly left: readonly LeftFunction[];
+  readonly staysInMemory: boolean;
+  /** Why there is no module. */
+  readonly problem: string;
+  readonly milliseconds: number;
+}
+
+export interface UnitBuild {
+  readonly kernel: TargetKernel;
+  /** Of the kernel's source. */
+  readonly tree: string;
+  readonly unit: string;
+  readonly seed: string;
+  /** Gets the module. */
+  readonly output: string;
+}
+
+/** Each build leaves out what the one before was refused for. */
+const attempts = 8;
+
+/** Seconds that one build may take. */
+const timeoutSeconds = 600;
+
+/** Name of a unit's module, which the kernel has too. */
+export function moduleNameOf(unit: string): string {
+  return `replace_${sha256(unit).slice(0, 12)}`;
+}
+
+interface Marked {
+  readonly where: SourceFunction;
+  readonly variant: Variant;
+}
+
+/** Builds a module that replaces all functions of a unit which can be redirected. Nothing is thrown. */
+export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild): Promise<UnitRecord> {
+  const started = performance.now();
+  const text = await readFile(join(tree, unit), "latin1");
+  const everything = markable(text);
+  let marked: readonly Marked[] = everything.map((where) => ({ where, variant: chooseVariant(where, unit, seed) }));
+  const left: LeftFunction[] = [];
+  await mkdir(output, { recursive: true });
+  const record = (part: Partial<UnitRecord> & Pick<UnitRecord, "outcome">): UnitRecord => ({
+    ...{
+      unit,
+      object: "",
+      module: moduleNameOf(unit),
+      replaced: [],
+      added: [],
+      staysInMemory: false,
+      problem: "",
+      left,
+    },
+    variants: Object.fromEntries(marked.map(({ where, variant }) => [where.name, variant.name])),
+    milliseconds: Math.round(performance.now() - started),
+    ...part,
+  });
+  let problem = "";
+  for (let attempt = 0; attempt < attempts && marked.length > 0; attempt++) {
+    const patched = withVariants(text, marked);
+    try {
+      const result = await build({
+        patches: [],
+        target: kernel,
+        output,
+        name: moduleNameOf(unit),
+        replace: false,
+        jobs: 1,
+        change: async () => ({
+          files: changedFile(unit, Buffer.from(text, "latin1"), Buffer.from(patched, "latin1")),
+          patches: [{ name: "replace.patch", sha256: sha256(patched) }],
+          notes: [],
+        }),
+        signal: AbortSignal.timeout(timeoutSeconds * 1000),
+      });
+      if (result.outcome === "unchanged") return record({ outcome: "unchanged", problem: result.notes.at(-1) ?? "" });
+      if (result.outcome === "built") {
+        const names = (change: string): string[] =>
+          result.functions.filter((one) => one.change === change).map(({ name }) => name);
+        return record({
+          outcome: "built",
+          object: result.units[0]?.object ?? "",
+          replaced: names("changed"),
+          added: names("new"),
+          staysInMemory: result.module?.staysInMemory === true,
+        });
+      }
+      problem = [...new Set(result.refusals.map(({ code }) => code))].sort().join("+");
+      const next = without(marked, result.refusals, everything);
+      if (next === undefined) {
+        const why = result.refusals.map(({ code, what, why: reason }) => `${code} ${what}: ${reason}`);
+        return record({ outcome: "refused", problem: why.join("; ") });
+      }
+      left.push(...next.left);
+      marked = next.marked;
+    } catch (error) {
+      problem = `${error instanceof KmendError ? `${error.code} ${error.why ?? ""}` : ""} ${messageOf(error)}`;
+      const isCompiler = error instanceof KmendError && error.code === "COMPILE_FAILED";
+      const special = marked.some(({ variant }) => variant !== variants[0]);
+      if (!isCompiler || !special) return record({ outcome: "failed", problem });
+      marked = plainer(marked, unit, error.why ?? "");
+    }
+  }
+  return record({ outcome: marked.length === 0 ? "refused" : "failed", problem: problem || "no function to mark" });
+}
+
+/** The functions that the compiler complains of get the base; all, if it is none of them. */
+function plainer(marked: readonly Marked[], unit: string, complaint: string): Marked[] {
+  const lines = complaint
+    .split("\n")
+    .flatMap((line) => (line.startsWith(`${unit}:`) ? [Number(line.slice(unit.length + 1).split(":")[0])] : []));
+  const isMeant = ({ where, variant }: Marked): boolean =>
+    variant !== variants[0] && lines.some((line) => where.first <= line && line <= where.last);
+  const meant = new Set(marked.filter(isMeant));
+  return marked.map((one) => (meant.size === 0 || meant.has(one) ? { ...one, variant: variants[0] } : one));
+}
+
+/** What is still marked after refusals: a refused function loses its mark, or, if it has none, what it may have inlined. Undefined when that changes nothing. */
+function without(
+  marked: readonly Marked[],
+  refusals: readonly Refusal[],
+  everything: readonly SourceFunction[],
+): { readonly marked: readonly Marked[]; readonly left: readonly LeftFunction[] } | undefined {
+  const gone = new Map<string, LeftFunction>();
+  const softened = new Set<string>();
+  for (const { code, what, why, function: name = what } of refusals) {
+    const source = sourceNameOf(name, everything);
+    const own = marked.find(({ where }) => where.name === source);
+    const concerned =
+      own === undefined
+        ? namedIn(
+            source,
+            marked.map(({ where }) => where),
+            everything,
+          )
+        : [source];
+    for (const one of concerned) {
+      const { variant } = marked.find(({ where }) => where.name === one) as Marked;
+      // What forces or forbids inlining may be what is refused.
+      if (variant.before !== undefined) softened.add(one);
+      else gone.set(one, { function: one, code, why: concerned[0] === source ? why : `inlined into ${name}: ${why}` });
+    }
+  }
+  if (gone.size === 0 && softened.size === 0) return undefined;
+  const next = marked
+    .filter(({ where }) => !gone.has(where.name))
+    .map((one) => (softened.has(one.where.name) ? { ...one, variant: variants[0] } : one));
+  return { marked: next, left: [...gone.values()] };
+}

@@ -1,0 +1,30 @@
+import { execFileSync } from "node:child_process";
+import { expect, test } from "vitest";
+import { type ReplacePlan, replaceScript } from "../../bench/replace/guest-script.ts";
+import { loads } from "../../bench/replace/loads.ts";
+
+const plan: ReplacePlan = {
+  token: "t",
+  entries: [{ name: "replace_a", file: 4, staysInMemory: true, targets: [1, 2] }],
+  needed: [0],
+  others: ["/kmend/modules/3.ko"],
+  loads,
+  stirred: [0, 1],
+  rounds: 2,
+  stack: true,
+};
+
+test.each<readonly [string, string]>([
+  ["stacked", replaceScript(plan)],
+  ["one after the other", replaceScript({ ...plan, stack: false })],
+  ["without modules", replaceScript({ ...plan, entries: [], needed: [], others: [] })],
+  ...loads.map(({ name, script }) => [`the load ${name}`, script] as const),
+])("the guest's shell accepts the script, %s", (_, script) => {
+  expect(() => execFileSync("busybox", ["sh", "-n"], { input: script, stdio: ["pipe", "pipe", "pipe"] })).not.toThrow();
+});
+
+test("stacked modules stay", () => {
+  expect(replaceScript(plan)).toContain("tell patched.$1\n  return\n");
+  expect(replaceScript({ ...plan, stack: false })).not.toContain("tell patched.$1\n  return\n");
+  expect(replaceScript(plan)).toContain("entry 0 4 replace_a 1 1 2\n");
+});
