@@ -38,13 +38,14 @@ const aloneSeconds = 4;
 
 /**
  * Init script of the guest. Frames, in this order: `booted`; for each entry N `start.N`, `target.N.FILE`, `load.N`, `patched.N`, then unless stacked `disabled.N`
- * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first round, `slabs.after`; `done`.
+ * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first round, `slabs.after`; `called` if stacked; `done`.
  */
 export function replaceScript(plan: ReplacePlan): string {
   const entries = plan.entries.map(
     ({ name, file, staysInMemory, targets }, number) =>
       `entry ${number} ${file} ${name} ${staysInMemory ? 1 : 0} ${targets.join(" ")}`,
   );
+  const modules = plan.entries.map(({ name }) => name);
   const runs = plan.loads.map(({ limit }, number) => `run $round ${number} ${limit}`);
   return `${guestOpening(plan.token)}
 ${transitionFunctions(transitionLimit)}
@@ -153,8 +154,38 @@ while [ $round -lt ${plan.rounds} ]; do
   round=$((round + 1))
 done
 slabs after
+${plan.stack && modules.length > 0 ? callsScript(modules, plan) : ""}
 dmesg -c | send log.end 0
 tell done
 poweroff -f
 `;
+}
+
+/**
+ * Finds out which functions of the modules are called, in one more round under the function tracer: what was seen is not traced again, so that what is called
+ * often leaves room for the rest.
+ */
+function callsScript(modules: readonly string[], { loads, stirred }: ReplacePlan): string {
+  const passes = [...stirred, ...stirred, ...loads.keys()].map((load) => `traced ${load} ${loads[load]?.limit}`);
+  return `tracing=/sys/kernel/tracing
+: >/tmp/called
+echo 0 >$tracing/tracing_on
+echo 0 >$tracing/options/overwrite
+echo 6000 >$tracing/buffer_size_kb
+for module in ${modules.join(" ")}; do echo "*:mod:$module" >>$tracing/set_ftrace_filter; done
+traced() {
+  echo function >$tracing/current_tracer
+  echo >$tracing/trace
+  echo 1 >$tracing/tracing_on
+  work $1 front $2
+  echo 0 >$tracing/tracing_on
+  sed -n 's/^.*: \\([A-Za-z0-9_.]*\\)\\( \\[[a-z0-9_]*\\]\\)* <-.*/\\1/p' $tracing/trace | sort -u >/tmp/seen
+  cat /tmp/seen >>/tmp/called
+  echo nop >$tracing/current_tracer
+  while read -r function; do echo $function; done </tmp/seen >>$tracing/set_ftrace_notrace
+  tell traced.$1
+}
+${passes.join("\n")}
+echo >$tracing/set_ftrace_filter; echo >$tracing/set_ftrace_notrace; echo 1 >$tracing/tracing_on
+sort -u /tmp/called | send called 0`;
 }

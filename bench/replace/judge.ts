@@ -27,6 +27,8 @@ export interface Judgement {
   readonly runs: number;
   /** The same for the loads that ran while they were loaded. */
   readonly stirred: number;
+  /** Names of replacing functions that were called in the round that counts; undefined when there was none. */
+  readonly called: readonly string[] | undefined;
 }
 
 /** Lines of the log that are kept for one alarm. */
@@ -82,7 +84,11 @@ export function judgeReplaced(
     });
   const slabs = grownSlabs(slabText(plain), slabText(replaced));
   if (slabs.length > 0) differences.push({ where: "guest", what: "memory of the kernel has grown", lines: slabs });
-  return { entries, differences, runs: runs.length, stirred: stirred.length };
+  const called = frames.get("called");
+  return {
+    ...{ entries, differences, runs: runs.length, stirred: stirred.length },
+    called: called === undefined ? undefined : linesOf(called.text),
+  };
 }
 
 /** Results that no run without modules had; each line of a load stands for itself, so that what differs among these runs differs here too. */

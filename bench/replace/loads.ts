@@ -23,7 +23,7 @@ while [ $i -lt 120 ]; do
   mkdir -p tree/$((i % 7))/$((i % 5))
   seq $i $((i + 400)) >tree/$((i % 7))/$((i % 5))/$i
   ln -s $i tree/$((i % 7))/$((i % 5))/link$i
-  ln tree/$((i % 7))/$((i % 5))/$i tree/$i
+  ln tree/$((i % 7))/$((i % 5))/$i tree/hard$i
   i=$((i + 1))
 done
 find tree | sort | md5sum
@@ -36,7 +36,7 @@ dd if=numbers of=sparse bs=4k seek=1000 conv=fsync 2>/dev/null; md5sum <sparse
 truncate -s 123456 sparse; md5sum <sparse
 dd if=all.tar of=/dev/null bs=512 skip=3 count=100 2>&1 | head -2
 chmod 000 all.tar; stat -c '%a %s' all.tar; touch -d '2001-02-03 04:05:06' all.tar; stat -c %Y all.tar
-echo at the end >>moved/5; tail -n 1 moved/5; cmp moved/5 moved/6; echo $?
+echo at the end >>moved/hard5; tail -n 1 moved/5/0/5; cmp moved/hard5 moved/hard6; echo $?
 cat /nowhere 2>&1; rmdir moved 2>&1; mkdir moved 2>&1; ln moved moved2 2>&1
 `;
 

@@ -30,6 +30,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
   const count = (outcome: UnitRecord["outcome"]): string =>
     String(records.filter((one) => one.outcome === outcome).length);
   const running = records.filter(({ unit }) => inForce.has(unit));
+  const calls = guests.flatMap(({ judgement }) => judgement.called ?? []);
   const idle = entries.filter(({ outcome }) => outcome === "its module does not start here").length;
   return [
     "",
@@ -47,6 +48,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
       ]),
       ["left out", String(built.reduce((sum, { left }) => sum + left.length, 0))],
       ["in force", String(running.length), `${functionsOf(running)} functions`],
+      ...(calls.length > 0 ? [["of these called", calledOf(running, new Set(calls)), "in the round that counts"]] : []),
       ["module does not start", String(idle)],
       ["runs of loads", String(guests.reduce((sum, { judgement }) => sum + judgement.runs + judgement.stirred, 0))],
       ["median transition", `${transitions[transitions.length >> 1] ?? "-"} ms`],
@@ -58,6 +60,12 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
     ...records.filter(({ outcome }) => outcome === "refused" || outcome === "failed").map(described),
     ...differences.flatMap(({ where, what, lines }) => [`${where}: ${what}`, ...lines.map((line) => `    ${line}`)]),
   ].join("\n");
+}
+
+/** How many of the replaced functions have a name that was called. */
+function calledOf(records: readonly UnitRecord[], called: ReadonlySet<string>): string {
+  const names = records.flatMap(({ replaced }) => replaced);
+  return String(names.filter((name) => called.has(name)).length);
 }
 
 /** How many functions were left out for each code. */

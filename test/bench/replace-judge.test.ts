@@ -34,15 +34,15 @@ const judged = (replaced: GuestWords, plain = words()) =>
   ]);
 
 test("a guest that does what the one without modules did has no difference", () => {
-  const { entries, differences, runs, stirred } = judgeReplaced(
+  const { entries, differences, runs, stirred, called } = judgeReplaced(
     words(),
-    words({ ...started, "target.0.3": "" }, ["fs/pipe.c"]),
+    words({ ...started, "target.0.3": "", called: "pipe_read\n" }, ["fs/pipe.c"]),
     ["replace_x"],
     loads,
     true,
   );
   expect(entries).toEqual([{ unit: "fs/pipe.c", outcome: "in force", transitionMilliseconds: null }]);
-  expect([differences, runs, stirred]).toEqual([[], 2, 2]);
+  expect([differences, runs, stirred, called]).toEqual([[], 2, 2, ["pipe_read"]]);
 });
 
 test.each<[string, Readonly<Record<string, string | [number, string]>>, [string, string, string]]>([
