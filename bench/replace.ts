@@ -33,6 +33,7 @@ find is compared with a run without modules. Records go to the cache, below benc
                     .replaceAll(/(.{1,90})(?: |$)/g, "$1\n                  ")
                     .trim()}
   --rounds N      how often all loads run once the modules are loaded; default 2
+  --cycles N      without --stack: how often each module comes and goes; default 1
   --per-guest N   units of one guest at most; default: all
   --seed S        which units, and how their functions differ; default 1
   --jobs N        units at once; default: one for each core
@@ -79,7 +80,8 @@ export async function replace(words: readonly string[]): Promise<void> {
     const plain = await keptGuest([], common, folder, say);
     const size = Math.max(1, Math.min(built.length, Number(values["per-guest"])));
     for (let at = 0; at < built.length; at += size) {
-      const part = built.slice(at, at + size);
+      const slice = built.slice(at, at + size);
+      const part = Array.from({ length: Number(values.cycles) }, () => slice).flat();
       const words = await keptGuest(part, common, folder, say);
       const modules = part.map(({ module }) => module);
       guests.push({ words, judgement: judgeReplaced(plain, words, modules, chosen, values.stack) });
@@ -168,7 +170,7 @@ function readOptions(words: readonly string[]) {
         args: [...words],
         options: {
           ...{ kernel: text("newest"), units: text("12"), load: text(""), rounds: text("2"), seed: text("1") },
-          ...{ "per-guest": text("100000"), jobs: text(String(availableParallelism())) },
+          ...{ "per-guest": text("100000"), cycles: text("1"), jobs: text(String(availableParallelism())) },
           ...{ stack: flag, "build-only": flag, resume: flag, json: flag, short: flag },
           help: { type: "boolean", short: "h", default: false },
         },
@@ -178,8 +180,11 @@ function readOptions(words: readonly string[]) {
       throw usage(messageOf(error));
     }
   })();
-  const wrong = [values.rounds, values["per-guest"], values.jobs].find((word) => !/^[1-9]\d*$/.test(word));
+  const wrong = [values.rounds, values.cycles, values["per-guest"], values.jobs].find(
+    (word) => !/^[1-9]\d*$/.test(word),
+  );
   if (wrong !== undefined) throw usage(`not a number: ${wrong}`);
+  if (values.stack && values.cycles !== "1") throw usage("--cycles is for modules that go, and with --stack they stay");
   return values;
 }
 

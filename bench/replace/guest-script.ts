@@ -33,8 +33,8 @@ const transitionLimit = 120;
 /** Seconds for the loading of a module that looks for its hardware. */
 const targetLimit = 40;
 
-/** Seconds for which a module that is loaded alone is worked with. */
-const aloneSeconds = 4;
+/** Seconds for which a module that is loaded alone is worked with, and a module that comes and goes many times. */
+const [aloneSeconds, briefSeconds] = [4, 1];
 
 /**
  * Init script of the guest. Frames, in this order: `booted`; for each entry N `start.N`, `target.N.FILE`, `load.N`, `patched.N`, then unless stacked `disabled.N`
@@ -46,6 +46,7 @@ export function replaceScript(plan: ReplacePlan): string {
       `entry ${number} ${file} ${name} ${staysInMemory ? 1 : 0} ${targets.join(" ")}`,
   );
   const modules = plan.entries.map(({ name }) => name);
+  const isRepeated = new Set(modules).size < modules.length;
   const runs = plan.loads.map(({ limit }, number) => `run $round ${number} ${limit}`);
   return `${guestOpening(plan.token)}
 ${transitionFunctions(transitionLimit)}
@@ -112,7 +113,7 @@ steps() {
   fi
   tell patched.$1
   ${plan.stack ? "return" : ""}
-  sleep ${aloneSeconds}
+  sleep ${isRepeated ? briefSeconds : aloneSeconds}
   echo 0 >$patches/$name/enabled
   if ! wait_transition; then
     stalled_tasks 0 | send disabled.$1 1

@@ -1,6 +1,6 @@
 import { formatTable } from "../../src/cli/terminal/table.ts";
 import type { UnitRecord } from "./build-unit.ts";
-import type { Judgement } from "./judge.ts";
+import type { EntryResult, Judgement } from "./judge.ts";
 import type { GuestWords } from "./run-replaced.ts";
 import { variants } from "./variants.ts";
 
@@ -17,6 +17,8 @@ export interface ReplaceResult {
   readonly guests: readonly GuestResult[];
 }
 
+const idleOutcome: EntryResult["outcome"] = "its module does not start here";
+
 /** What a person reads of a run. */
 export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceResult): string {
   const entries = guests.flatMap(({ judgement }) => judgement.entries);
@@ -31,7 +33,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
     String(records.filter((one) => one.outcome === outcome).length);
   const running = records.filter(({ unit }) => inForce.has(unit));
   const calls = guests.flatMap(({ judgement }) => judgement.called ?? []);
-  const idle = entries.filter(({ outcome }) => outcome === "its module does not start here").length;
+  const idle = new Set(entries.filter(({ outcome }) => outcome === idleOutcome).map(({ unit }) => unit)).size;
   return [
     "",
     `${kernel}, seed ${seed}${stack ? ", stacked" : ""}`,
@@ -50,6 +52,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
       ["in force", String(running.length), `${functionsOf(running)} functions`],
       ...(calls.length > 0 ? [["of these called", calledOf(running, new Set(calls)), "in the round that counts"]] : []),
       ["module does not start", String(idle)],
+      ["loads of modules", String(entries.filter(({ outcome }) => outcome !== "not reached").length)],
       ["runs of loads", String(guests.reduce((sum, { judgement }) => sum + judgement.runs + judgement.stirred, 0))],
       ["median transition", `${transitions[transitions.length >> 1] ?? "-"} ms`],
       ["longest transition", `${transitions.at(-1) ?? "-"} ms`],

@@ -16,7 +16,7 @@ import { type Load, loadPrograms } from "./loads.ts";
 
 export interface ReplacedRun {
   readonly kernel: TargetKernel;
-  /** Those that were built; none for the run that the others are compared with. */
+  /** Those that were built, in the order of their loading, one several times if it comes and goes; none for the run that the others are compared with. */
   readonly units: readonly UnitRecord[];
   /** Folder of the patch modules. */
   readonly output: string;
@@ -62,7 +62,7 @@ export async function runReplaced(options: ReplacedRun): Promise<GuestWords> {
       comingAndGoing.filter(isThere),
     ];
     const resolved = await resolveInTurn(index, lists, copies);
-    const files = [...resolved.flat(), ...units.map(({ module }) => join(output, `${module}.ko`))];
+    const files = [...new Set([...resolved.flat(), ...units.map(({ module }) => join(output, `${module}.ko`))])];
     const number = (file: string): number => files.indexOf(file);
     const path = (file: string): string => `/kmend/modules/${number(file)}.ko`;
     const last = resolved.at(-1) ?? [];

@@ -28,3 +28,11 @@ test("stacked modules stay", () => {
   expect(replaceScript({ ...plan, stack: false })).not.toContain("tell patched.$1\n  return\n");
   expect(replaceScript(plan)).toContain("entry 0 4 replace_a 1 1 2\n");
 });
+
+test("a module that comes and goes many times is worked with briefly", () => {
+  const entries = [...plan.entries, ...plan.entries];
+  const script = replaceScript({ ...plan, entries, stack: false });
+  expect(script).toContain("entry 1 4 replace_a 1 1 2\n");
+  expect(script).toContain("  sleep 1\n  echo 0 >$patches/$name/enabled");
+  expect(replaceScript({ ...plan, stack: false })).toContain("  sleep 4\n  echo 0 >$patches/$name/enabled");
+});
