@@ -37,8 +37,8 @@ const targetLimit = 40;
 const [aloneSeconds, briefSeconds] = [4, 1];
 
 /**
- * Init script of the guest. Frames, in this order: `booted`; for each entry N `start.N`, `target.N.FILE`, `load.N`, `patched.N`, then unless stacked `disabled.N`
- * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first round, `slabs.after`; `called` if stacked; `done`.
+ * Init script of the guest. Frames, in this order: `booted`, `pace.before`; for each entry N `start.N`, `target.N.FILE`, `load.N`, `patched.N`, then unless stacked `disabled.N`
+ * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first round, `slabs.after`, `pace.after`; `called` if stacked; `done`.
  */
 export function replaceScript(plan: ReplacePlan): string {
   const entries = plan.entries.map(
@@ -85,6 +85,16 @@ run() {
   status=$?
   tail -c 20000 /tmp/out.front | send run.$1.$2 $status
   dmesg -c | send log.$1.$2 0
+}
+
+# Hundredths of a second for system calls in a bare loop, several times.
+pace() {
+  for turn in 1 2 3 4 5; do
+    read -r up rest </proc/uptime; began=\${up%.*}\${up#*.}
+    dd if=/dev/zero of=/dev/null bs=1 count=100000 2>/dev/null
+    read -r up rest </proc/uptime; ended=\${up%.*}\${up#*.}
+    echo $((ended - began))
+  done | send pace.$1 0
 }
 
 slabs() {
@@ -141,6 +151,7 @@ dmesg -n 8
 tell booted
 for module in ${plan.needed.join(" ")}; do load_target needed $module; done
 [ -e /sys/class/zram-control ] && cat /sys/class/zram-control/hot_add >/dev/null
+pace before
 stir &
 stirring=$!
 ${entries.join("\n")}
@@ -155,6 +166,7 @@ while [ $round -lt ${plan.rounds} ]; do
   round=$((round + 1))
 done
 slabs after
+pace after
 ${plan.stack && modules.length > 0 ? callsScript(modules, plan) : ""}
 dmesg -c | send log.end 0
 tell done

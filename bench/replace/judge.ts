@@ -27,6 +27,8 @@ export interface Judgement {
   readonly runs: number;
   /** The same for the loads that ran while they were loaded. */
   readonly stirred: number;
+  /** How much longer a bare loop of system calls took at the end than before the modules; undefined when one of the two is missing. */
+  readonly pace: number | undefined;
   /** Names of replacing functions that were called in the round that counts; undefined when there was none. */
   readonly called: readonly string[] | undefined;
 }
@@ -87,6 +89,7 @@ export function judgeReplaced(
   const called = frames.get("called");
   return {
     ...{ entries, differences, runs: runs.length, stirred: stirred.length },
+    pace: pace(frames),
     called: called === undefined ? undefined : linesOf(called.text),
   };
 }
@@ -139,6 +142,15 @@ function withoutProvoked(lines: readonly string[], loads: readonly Load[]): stri
     else if (until.test(line)) until = undefined;
   }
   return kept;
+}
+
+/** The fastest turns count: others were held up by something else. */
+function pace(frames: ReadonlyMap<string, Frame>): number | undefined {
+  const [before, after] = ["before", "after"].map((when) => {
+    const turns = linesOf(frames.get(`pace.${when}`)?.text ?? "").map(Number);
+    return turns.length === 0 ? undefined : Math.min(...turns);
+  });
+  return before === undefined || after === undefined || before === 0 ? undefined : after / before;
 }
 
 function nameOf(frame: string, { units, loads }: GuestWords): string {

@@ -28,6 +28,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
   const built = records.filter(({ outcome }) => outcome === "built");
   const differences = guests.flatMap(({ judgement }) => judgement.differences);
   const transitions = entries.flatMap((one) => one.transitionMilliseconds ?? []).sort((a, b) => a - b);
+  const paces = guests.flatMap(({ judgement }) => judgement.pace?.toFixed(2) ?? []);
   const missing = [...new Set(guests.flatMap(({ words }) => words.missingPrograms))];
   const count = (outcome: UnitRecord["outcome"]): string =>
     String(records.filter((one) => one.outcome === outcome).length);
@@ -56,6 +57,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
       ["runs of loads", String(guests.reduce((sum, { judgement }) => sum + judgement.runs + judgement.stirred, 0))],
       ["median transition", `${transitions[transitions.length >> 1] ?? "-"} ms`],
       ["longest transition", `${transitions.at(-1) ?? "-"} ms`],
+      ["system calls at the end", paces.length === 0 ? "-" : `${paces.join(" ")} times as long`],
       ["differences", String(differences.length)],
     ]),
     ...(missing.length > 0 ? [`programs that are not installed, so less was done: ${missing.join(" ")}`] : []),

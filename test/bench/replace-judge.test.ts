@@ -124,3 +124,9 @@ test("a cache that grows in both guests is no leak", () => {
   expect(grownSlabs([slabs(100), slabs(120)], [slabs(100), slabs(1500)])).toEqual([]);
   expect(grownSlabs([slabs(100), slabs(120)], [slabs(100), slabs(9000)])).toHaveLength(1);
 });
+
+test("the pace is that of the fastest turns", () => {
+  const paced = words({ "pace.before": "40\n30\n90\n", "pace.after": "66\n45\n300\n" });
+  expect(judgeReplaced(words(), paced, [], loads, true).pace).toBe(1.5);
+  expect(judgeReplaced(words(), words(), [], loads, true).pace).toBeUndefined();
+});
