@@ -15,7 +15,7 @@ export interface ReplacePlan {
   readonly entries: readonly ReplaceEntry[];
   /** Modules that the loads need, in this order. */
   readonly needed: readonly number[];
-  /** Modules for the load that loads modules. */
+  /** Modules for the load that loads modules: `NAME=FILE`. */
   readonly others: readonly string[];
   /** Loads with their limits in seconds; load N is /kmend/probes/N. */
   readonly loads: readonly { readonly name: string; readonly limit: number }[];

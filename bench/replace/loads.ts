@@ -90,8 +90,9 @@ for name in a b; do $ip -n $name link set lo up; $ip -n $name link set v$name up
 $tc -n a qdisc add dev va root netem loss 3% delay 1ms
 $tc -n b qdisc add dev vb root netem loss 3% delay 1ms reorder 5%
 seq 1 60000 >data; md5sum <data
+mkfifo hold; exec 9<>hold
 for address in 10.9.0.2 fd09::2 10.9.0.2; do
-  $ip netns exec b nc -l -p 5000 </dev/null >got & server=$!
+  $ip netns exec b nc -l -p 5000 <&9 >got & server=$!
   tries=0
   until $ip netns exec b netstat -ltn 2>/dev/null | grep -q :5000 || [ $tries -ge 50 ]; do usleep 100000; tries=$((tries + 1)); done
   $ip netns exec a nc $address 5000 <data
@@ -99,7 +100,6 @@ for address in 10.9.0.2 fd09::2 10.9.0.2; do
 done
 $ip netns exec a ping -q -c 30 -i 0.05 -W 2 10.9.0.2 >out; grep -q ' 0 packets received' out && echo none
 $ip netns exec a ping -6 -q -c 5 -i 0.05 -W 2 fd09::2 >out; grep -q ' 0 packets received' out && echo none
-$ip netns exec a nc -w 1 10.9.0.2 9 </dev/null 2>&1 | sed 's/.*: //'
 $ip -n a route show | sed 's/ *$//' | sort
 $ip netns delete a; $ip netns delete b
 $ip link show type veth | wc -l
@@ -108,11 +108,11 @@ $ip link show type veth | wc -l
 const modules = `
 i=0
 while [ $i -lt 15 ]; do
-  for module in $others; do
-    insmod $module || echo "no: $module"
-    name=$(basename $module .ko | tr - _)
-    [ -d /sys/module/$name ] && ls /sys/module/$name/sections/.text >/dev/null || echo "not there: $module"
-    rmmod $name || echo "stays: $module"
+  for other in $others; do
+    name=\${other%=*}
+    insmod \${other#*=} || echo "no: $name"
+    ls /sys/module/$name/sections/.text >/dev/null || echo "not there: $name"
+    rmmod $name || echo "stays: $name"
   done
   i=$((i + 1))
 done
@@ -124,9 +124,9 @@ const memory = `
 echo 96M >/sys/block/zram0/disksize && mkswap /dev/zram0 >/dev/null && swapon /dev/zram0; echo $?
 mkdir -p /cg/small && echo 40M >/cg/small/memory.max
 sh -c 'echo $$ >/cg/small/cgroup.procs; awk "BEGIN { for (i = 0; i < 60000; i++) a[i] = sprintf(\\"%0500d\\", i); s = 0; for (i = 0; i < 60000; i++) s += length(a[i]); print s }"'
+sh -c 'echo $$ >/cg/small/cgroup.procs; dd if=/dev/zero bs=1M count=60 of=big 2>/dev/null; md5sum big'; rm -f big
 echo 0 >/cg/small/memory.swap.max
 sh -c 'echo $$ >/cg/small/cgroup.procs; exec tail /dev/zero'; echo $?
-sh -c 'echo $$ >/cg/small/cgroup.procs; dd if=/dev/zero bs=1M count=60 of=big 2>/dev/null; md5sum big'; rm -f big
 grep -c . /cg/small/memory.stat >/dev/null; rmdir /cg/small; echo $?
 swapoff /dev/zram0; echo 1 >/sys/block/zram0/reset; echo $?
 $programs/stress-ng --vm 2 --vm-bytes 300M --vm-method all --verify --timeout 4s --quiet; echo $?

@@ -64,7 +64,6 @@ export async function runReplaced(options: ReplacedRun): Promise<GuestWords> {
     const resolved = await resolveInTurn(index, lists, copies);
     const files = [...new Set([...resolved.flat(), ...units.map(({ module }) => join(output, `${module}.ko`))])];
     const number = (file: string): number => files.indexOf(file);
-    const path = (file: string): string => `/kmend/modules/${number(file)}.ko`;
     const last = resolved.at(-1) ?? [];
     const token = randomBytes(6).toString("hex");
     const init = replaceScript({
@@ -76,7 +75,10 @@ export async function runReplaced(options: ReplacedRun): Promise<GuestWords> {
         targets: (resolved[at + 1] ?? []).map(number),
       })),
       needed: (resolved[0] ?? []).map(number),
-      others: last.filter((file) => comingAndGoing.includes(moduleName(basename(file)))).map(path),
+      others: last.flatMap((file) => {
+        const name = moduleName(basename(file));
+        return comingAndGoing.includes(name) ? [`${name}=/kmend/modules/${number(file)}.ko`] : [];
+      }),
       loads,
       stirred: loads.flatMap(({ isStir }, at) => (isStir === true ? [at] : [])),
       rounds: options.rounds,

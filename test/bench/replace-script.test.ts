@@ -7,7 +7,7 @@ const plan: ReplacePlan = {
   token: "t",
   entries: [{ name: "replace_a", file: 4, staysInMemory: true, targets: [1, 2] }],
   needed: [0],
-  others: ["/kmend/modules/3.ko"],
+  others: ["dummy=/kmend/modules/3.ko"],
   loads,
   stirred: [0, 1],
   rounds: 2,
