@@ -103,10 +103,11 @@ interface Builds {
   readonly say: (text: string) => void;
 }
 
-/** Builds the units that have no record yet. */
+/** Builds the units that have no record yet, or one of a failure. */
 async function buildUnits(units: readonly string[], builds: Builds): Promise<UnitRecord[]> {
   const file = join(builds.folder, "units.jsonl");
-  const known = new Map((await readRecords<UnitRecord>(file)).map((record) => [record.unit, record]));
+  const done = (await readRecords<UnitRecord>(file)).filter(({ outcome }) => outcome !== "failed");
+  const known = new Map(done.map((record) => [record.unit, record]));
   await mapConcurrently(
     units.filter((unit) => !known.has(unit)),
     Math.max(1, builds.jobs),

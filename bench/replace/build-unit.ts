@@ -8,6 +8,7 @@ import { sha256 } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
 import type { Refusal } from "../../src/support/refusals.ts";
 import { namedIn, sourceNameOf } from "./function-names.ts";
+import { tracedFunctions } from "./traced-functions.ts";
 import { chooseVariant, markable, type Variant, variants, withVariants } from "./variants.ts";
 
 /** A function that a unit's module does not replace, and why. */
@@ -31,6 +32,8 @@ export interface UnitRecord {
   /** Variant by the name of the marked function, as the source has it. */
   readonly variants: Readonly<Record<string, string>>;
   readonly left: readonly LeftFunction[];
+  /** Functions that ftrace could redirect, and that the patch does not change: those left out, and those that no mark reaches. */
+  readonly kept: readonly string[];
   readonly staysInMemory: boolean;
   /** Why there is no module. */
   readonly problem: string;
@@ -78,6 +81,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
       module: moduleNameOf(unit),
       replaced: [],
       added: [],
+      kept: [],
       staysInMemory: false,
       problem: "",
       left,
@@ -87,6 +91,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
     ...part,
   });
   let problem = "";
+  let traced: readonly string[] = [];
   for (let attempt = 0; attempt < attempts && marked.length > 0; attempt++) {
     const patched = withVariants(text, marked);
     try {
@@ -102,6 +107,10 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
           patches: [{ name: "replace.patch", sha256: sha256(patched) }],
           notes: [],
         }),
+        onObjects: (objects) => {
+          const original = objects.find(({ kind }) => kind === "original");
+          if (original !== undefined) traced = tracedFunctions(original.content);
+        },
         signal: AbortSignal.timeout(timeoutSeconds * 1000),
       });
       if (result.outcome === "unchanged") return record({ outcome: "unchanged", problem: result.notes.at(-1) ?? "" });
@@ -113,6 +122,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
           object: result.units[0]?.object ?? "",
           replaced: names("changed"),
           added: names("new"),
+          kept: traced.filter((name) => !names("changed").includes(name)),
           staysInMemory: result.module?.staysInMemory === true,
         });
       }

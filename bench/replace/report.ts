@@ -50,6 +50,7 @@ export function replaceReport({ kernel, seed, stack, records, guests }: ReplaceR
         String(built.reduce((sum, one) => sum + Object.values(one.variants).filter((each) => each === name).length, 0)),
       ]),
       ["left out", String(built.reduce((sum, { left }) => sum + left.length, 0))],
+      ["kept though traced", String(built.reduce((sum, { kept }) => sum + kept.length, 0))],
       ["in force", String(running.length), `${functionsOf(running)} functions`],
       ...(calls.length > 0 ? [["of these called", calledOf(running, new Set(calls)), "in the round that counts"]] : []),
       ["module does not start", String(idle)],
