@@ -76,7 +76,14 @@ export async function replace(words: readonly string[]): Promise<void> {
   const built = records.filter(({ outcome }) => outcome === "built");
   const guests: GuestResult[] = [];
   if (!values["build-only"] && built.length > 0) {
-    const common = { kernel, output, loads: chosen, rounds: Number(values.rounds), stack: values.stack };
+    const common = {
+      kernel,
+      output,
+      loads: chosen,
+      rounds: Number(values.rounds),
+      stack: values.stack,
+      signal: untilKilled(),
+    };
     const plain = await keptGuest([], common, folder, say);
     const size = Math.max(1, Math.min(built.length, Number(values["per-guest"])));
     for (let at = 0; at < built.length; at += size) {
@@ -91,6 +98,14 @@ export async function replace(words: readonly string[]): Promise<void> {
   console.log(values.json ? JSON.stringify(jsonOf(result), null, 2) : replaceReport(result));
   const isBad = guests.some(({ judgement }) => judgement.differences.length > 0);
   if (isBad || records.some(({ outcome }) => outcome === "failed")) process.exitCode = ExitCode.failure;
+}
+
+/** Ends a guest with this process: it has a process group of its own. */
+function untilKilled(): AbortSignal {
+  const abort = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const)
+    process.once(name, () => abort.abort(new Error(`ended by ${name}`)));
+  return abort.signal;
 }
 
 interface Builds {

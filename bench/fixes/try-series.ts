@@ -55,6 +55,7 @@ export interface WatchedGuest {
   readonly timeoutSeconds: number;
   readonly megabytes?: number | undefined;
   readonly onFrame?: ((frame: Frame) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Boots a guest and takes its frames until it is done, dead, or silent for too long. */
@@ -77,7 +78,7 @@ export async function watchGuest(guest: WatchedGuest): Promise<Omit<SeriesRun, "
     const end = await runGuest({
       ...{ accelerator, imagePath: kernel.imagePath, initramfs, folder, timeoutSeconds, onData },
       megabytes: guest.megabytes ?? 1536,
-      signal: silence.signal,
+      signal: AbortSignal.any([silence.signal, ...(guest.signal === undefined ? [] : [guest.signal])]),
     });
     const panic = /Kernel panic - not syncing: (.*)/.exec(end.console)?.[1]?.trim();
     const how =
@@ -86,7 +87,7 @@ export async function watchGuest(guest: WatchedGuest): Promise<Omit<SeriesRun, "
         : `the guest panicked (${panic})`;
     return { frames: decoder.frames, end: end.timedOut ? "the guest took too long" : how, console: end.console };
   } catch (error) {
-    if (!silence.signal.aborted) throw error;
+    if (!silence.signal.aborted || guest.signal?.aborted === true) throw error;
     const console = await readFile(join(folder, "console.log"), "utf8").catch(() => "");
     return { frames: decoder.frames, end: `the guest said nothing for ${silenceSeconds} s`, console };
   } finally {

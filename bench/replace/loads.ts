@@ -76,7 +76,7 @@ timeout 1 sleep 50; echo $?
 i=0
 while [ $i -lt 60 ]; do sh -c 'exec sh -c "exec true"' || echo no; i=$((i + 1)); done
 sh -c 'ulimit -n 20; i=3; while [ $i -lt 30 ]; do eval "exec $i</dev/null" 2>/dev/null || break; i=$((i + 1)); done' 2>/dev/null; echo $?
-setsid sh -c 'echo session'; nice -n 5 nice; chroot / /bin/true; echo $?
+setsid sh -c 'echo session'; chroot / /bin/true; echo $?
 `;
 
 const network = `

@@ -24,6 +24,7 @@ export interface ReplacedRun {
   readonly rounds: number;
   readonly stack: boolean;
   readonly onFrame?: ((frame: Frame) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** What one guest said; it is kept as a file. */
@@ -90,6 +91,7 @@ export async function runReplaced(options: ReplacedRun): Promise<GuestWords> {
     const limits = { silenceSeconds: longest, timeoutSeconds: 24 * 3600 };
     const words = await watchGuest({
       ...{ token, content, kernel, accelerator, folder, ...limits, megabytes, onFrame: options.onFrame },
+      signal: options.signal,
     });
     return {
       units: units.map(({ unit }) => unit),
