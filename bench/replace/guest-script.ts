@@ -38,7 +38,7 @@ const [aloneSeconds, briefSeconds] = [4, 1];
 
 /**
  * Init script of the guest. Frames, in this order: `booted`, `pace.before`; for each entry N `start.N`, `target.N.FILE`, `load.N`, `patched.N`, then unless stacked `disabled.N`
- * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first round, `slabs.after`, `pace.after`; `called` if stacked; `done`.
+ * and `unload.N`, and `log.N`, `end.N`; `stir`; for each round R and load L `run.R.L` and `log.R.L`; `slabs.before` after the first of several rounds, `slabs.after`, `pace.after`; `called` if stacked; `done`.
  */
 export function replaceScript(plan: ReplacePlan): string {
   const entries = plan.entries.map(
@@ -159,10 +159,11 @@ tell loaded
 touch /tmp/still; wait $stirring
 send stir 0 </tmp/stir
 dmesg -c | send log.stir 0
+${plan.rounds === 1 ? "slabs before" : ""}
 round=0
 while [ $round -lt ${plan.rounds} ]; do
   ${runs.join("\n  ")}
-  [ $round = 0 ] && slabs before
+  ${plan.rounds > 1 ? "[ $round = 0 ] && slabs before" : ""}
   round=$((round + 1))
 done
 slabs after
@@ -179,7 +180,7 @@ poweroff -f
  * often leaves room for the rest.
  */
 function callsScript(modules: readonly string[], { loads, stirred }: ReplacePlan): string {
-  const passes = [...stirred, ...stirred, ...loads.keys()].map((load) => `traced ${load} ${loads[load]?.limit}`);
+  const passes = [...stirred, ...loads.keys()].map((load) => `traced ${load} ${loads[load]?.limit}`);
   return `tracing=/sys/kernel/tracing
 : >/tmp/called
 echo 0 >$tracing/tracing_on

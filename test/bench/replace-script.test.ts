@@ -36,3 +36,16 @@ test("a module that comes and goes many times is worked with briefly", () => {
   expect(script).toContain("  sleep 1\n  echo 0 >$patches/$name/enabled");
   expect(replaceScript({ ...plan, stack: false })).toContain("  sleep 4\n  echo 0 >$patches/$name/enabled");
 });
+
+test("caches are counted before the last rounds and after them", () => {
+  const order = (rounds: number): string[] =>
+    [...replaceScript({ ...plan, rounds }).matchAll(/^.*slabs (?:before|after)$|^round=0$|^done$/gm)].map(([line]) =>
+      line.trim(),
+    );
+  expect(order(1).filter((line) => line !== "done")).toEqual(["slabs before", "round=0", "slabs after"]);
+  expect(order(2).filter((line) => line !== "done")).toEqual([
+    "round=0",
+    "[ $round = 0 ] && slabs before",
+    "slabs after",
+  ]);
+});
