@@ -2,21 +2,12 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "../../src/build/build.ts";
 import { changedFile } from "../../src/change/change-set.ts";
-import type { SourceFunction } from "../../src/change/source-functions.ts";
 import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { sha256 } from "../../src/support/cache.ts";
 import { KmendError, messageOf } from "../../src/support/errors.ts";
-import type { Refusal } from "../../src/support/refusals.ts";
-import { namedIn, sourceNameOf } from "./function-names.ts";
+import { type LeftFunction, type Marked, plainer, without } from "./leave-out.ts";
 import { tracedFunctions } from "./traced-functions.ts";
-import { chooseVariant, markable, type Variant, variants, withVariants } from "./variants.ts";
-
-/** A function that a unit's module does not replace, and why. */
-export interface LeftFunction {
-  readonly function: string;
-  readonly code: string;
-  readonly why: string;
-}
+import { chooseVariant, markable, variants, withVariants } from "./variants.ts";
 
 /** What became of one unit. */
 export interface UnitRecord {
@@ -59,11 +50,6 @@ const timeoutSeconds = 600;
 /** Name of a unit's module, which the kernel has too. */
 export function moduleNameOf(unit: string): string {
   return `replace_${sha256(unit).slice(0, 12)}`;
-}
-
-interface Marked {
-  readonly where: SourceFunction;
-  readonly variant: Variant;
 }
 
 /** Builds a module that replaces all functions of a unit which can be redirected. Nothing is thrown. */
@@ -143,48 +129,4 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
     }
   }
   return record({ outcome: marked.length === 0 ? "refused" : "failed", problem: problem || "no function to mark" });
-}
-
-/** The functions that the compiler complains of get the base; all, if it is none of them. */
-function plainer(marked: readonly Marked[], unit: string, complaint: string): Marked[] {
-  const lines = complaint
-    .split("\n")
-    .flatMap((line) => (line.startsWith(`${unit}:`) ? [Number(line.slice(unit.length + 1).split(":")[0])] : []));
-  const isMeant = ({ where, variant }: Marked): boolean =>
-    variant !== variants[0] && lines.some((line) => where.first <= line && line <= where.last);
-  const meant = new Set(marked.filter(isMeant));
-  return marked.map((one) => (meant.size === 0 || meant.has(one) ? { ...one, variant: variants[0] } : one));
-}
-
-/** What is still marked after refusals: a refused function loses its mark, or, if it has none, what it may have inlined. Undefined when that changes nothing. */
-function without(
-  marked: readonly Marked[],
-  refusals: readonly Refusal[],
-  everything: readonly SourceFunction[],
-): { readonly marked: readonly Marked[]; readonly left: readonly LeftFunction[] } | undefined {
-  const gone = new Map<string, LeftFunction>();
-  const softened = new Set<string>();
-  for (const { code, what, why, function: name = what } of refusals) {
-    const source = sourceNameOf(name, everything);
-    const own = marked.find(({ where }) => where.name === source);
-    const concerned =
-      own === undefined
-        ? namedIn(
-            source,
-            marked.map(({ where }) => where),
-            everything,
-          )
-        : [source];
-    for (const one of concerned) {
-      const { variant } = marked.find(({ where }) => where.name === one) as Marked;
-      // What forces or forbids inlining may be what is refused.
-      if (variant.before !== undefined) softened.add(one);
-      else gone.set(one, { function: one, code, why: concerned[0] === source ? why : `inlined into ${name}: ${why}` });
-    }
-  }
-  if (gone.size === 0 && softened.size === 0) return undefined;
-  const next = marked
-    .filter(({ where }) => !gone.has(where.name))
-    .map((one) => (softened.has(one.where.name) ? { ...one, variant: variants[0] } : one));
-  return { marked: next, left: [...gone.values()] };
 }
