@@ -54,6 +54,7 @@ export async function replace(words: readonly string[]): Promise<void> {
     return;
   }
   const say = values.json ? (text: string) => console.error(text) : (text: string) => console.log(text);
+  const signal = untilKilled();
   const chosen = chosenLoads(values.load);
   const kernel = await findTargetKernel({ kernel: values.kernel });
   const { program } = await compareCompiler(kernel.image.banner);
@@ -72,6 +73,7 @@ export async function replace(words: readonly string[]): Promise<void> {
     folder,
     jobs: Number(values.jobs),
     say,
+    signal,
   });
   const built = records.filter(({ outcome }) => outcome === "built");
   const guests: GuestResult[] = [];
@@ -82,7 +84,7 @@ export async function replace(words: readonly string[]): Promise<void> {
       loads: chosen,
       rounds: Number(values.rounds),
       stack: values.stack,
-      signal: untilKilled(),
+      signal,
     };
     const plain = await keptGuest([], common, folder, say);
     const size = Math.max(1, Math.min(built.length, Number(values["per-guest"])));
@@ -100,12 +102,16 @@ export async function replace(words: readonly string[]): Promise<void> {
   if (isBad || records.some(({ outcome }) => outcome === "failed")) process.exitCode = ExitCode.failure;
 }
 
-/** Ends a guest with this process: it has a process group of its own. */
+/** Ends compilers and guests with this process: they have process groups of their own. */
 function untilKilled(): AbortSignal {
   const abort = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const)
-    process.once(name, () => abort.abort(new Error(`ended by ${name}`)));
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => abort.abort(ended(name)));
   return abort.signal;
+}
+
+function ended(signal: string): KmendError {
+  const hint = "with --resume it goes on where it was";
+  return new KmendError({ code: "INTERRUPTED", message: `ended by ${signal}`, hint, exitCode: ExitCode.interrupted });
 }
 
 interface Builds {
@@ -116,6 +122,7 @@ interface Builds {
   readonly folder: string;
   readonly jobs: number;
   readonly say: (text: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /** Builds the units that have no record yet, or one of a failure. */
@@ -127,7 +134,10 @@ async function buildUnits(units: readonly string[], builds: Builds): Promise<Uni
     units.filter((unit) => !known.has(unit)),
     Math.max(1, builds.jobs),
     async (unit) => {
+      builds.signal.throwIfAborted();
       const record = await buildUnit({ ...builds, unit });
+      // What was ended says nothing of the unit.
+      builds.signal.throwIfAborted();
       await appendRecord(file, record);
       known.set(unit, record);
       const { outcome, replaced, left, problem, milliseconds } = record;

@@ -39,6 +39,7 @@ export interface UnitBuild {
   readonly seed: string;
   /** Gets the module. */
   readonly output: string;
+  readonly signal: AbortSignal;
 }
 
 /** Each build leaves out what the one before was refused for. */
@@ -53,7 +54,7 @@ export function moduleNameOf(unit: string): string {
 }
 
 /** Builds a module that replaces all functions of a unit which can be redirected. Nothing is thrown. */
-export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild): Promise<UnitRecord> {
+export async function buildUnit({ kernel, tree, unit, seed, output, signal }: UnitBuild): Promise<UnitRecord> {
   const started = performance.now();
   const text = await readFile(join(tree, unit), "latin1");
   const everything = markable(text);
@@ -97,7 +98,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output }: UnitBuild)
           const original = objects.find(({ kind }) => kind === "original");
           if (original !== undefined) traced = tracedFunctions(original.content);
         },
-        signal: AbortSignal.timeout(timeoutSeconds * 1000),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutSeconds * 1000)]),
       });
       if (result.outcome === "unchanged") return record({ outcome: "unchanged", problem: result.notes.at(-1) ?? "" });
       if (result.outcome === "built") {
