@@ -78,7 +78,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output, signal }: Un
     ...part,
   });
   let problem = "";
-  let traced: readonly string[] = [];
+  let traced: readonly (readonly string[])[] = [];
   for (let attempt = 0; attempt < attempts && marked.length > 0; attempt++) {
     const patched = withVariants(text, marked);
     try {
@@ -109,7 +109,7 @@ export async function buildUnit({ kernel, tree, unit, seed, output, signal }: Un
           object: result.units[0]?.object ?? "",
           replaced: names("changed"),
           added: names("new"),
-          kept: traced.filter((name) => !names("changed").includes(name)),
+          kept: keptOf(traced, new Set(names("changed"))),
           staysInMemory: result.module?.staysInMemory === true,
         });
       }
@@ -130,4 +130,9 @@ export async function buildUnit({ kernel, tree, unit, seed, output, signal }: Un
     }
   }
   return record({ outcome: marked.length === 0 ? "refused" : "failed", problem: problem || "no function to mark" });
+}
+
+/** Functions of which no name was replaced, by the first of their names. */
+function keptOf(traced: readonly (readonly string[])[], replaced: ReadonlySet<string>): string[] {
+  return traced.filter((names) => !names.some((name) => replaced.has(name))).map(([first]) => first as string);
 }

@@ -29,13 +29,14 @@ test("functions that ftrace can redirect are told from the others", () => {
     `int called(int a) { return a + 1; }
      static noinline int own(int a) { return a + called(a); }
      int user(int a) { return own(a); }
+     int also_user(int a) __attribute__((alias("user")));
      int not_traced(int a) __attribute__((no_instrument_function));
      int not_traced(int a) { return a; }
      int at_boot(int a) __attribute__((section(".init.text")));
      int at_boot(int a) { return a; }`,
     ["-fcf-protection=branch"],
   );
-  expect(tracedFunctions(object)).toEqual(["called", "own", "user"]);
+  expect(tracedFunctions(object)).toEqual([["also_user", "user"], ["called"], ["own"]]);
 });
 
 test("a program comes with its libraries and their loader", async () => {
