@@ -119,6 +119,9 @@ steps() {
   [ $status = 0 ] || return
   if ! wait_transition; then
     stalled_tasks 1 | send patched.$1 1
+    # The kernel makes one transition at a time, and the next module is to have its chance.
+    echo 0 >$patches/$name/enabled
+    wait_transition && wait_gone && unload
     return
   fi
   tell patched.$1

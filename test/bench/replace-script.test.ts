@@ -49,3 +49,7 @@ test("caches are counted before the last rounds and after them", () => {
     "slabs after",
   ]);
 });
+
+test("a module whose transition does not end is taken back, so that the next one can be loaded", () => {
+  expect(replaceScript(plan)).toContain("    echo 0 >$patches/$name/enabled\n    wait_transition && wait_gone && unload\n");
+});
