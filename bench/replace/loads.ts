@@ -116,6 +116,7 @@ while [ $i -lt 15 ]; do
   done
   i=$((i + 1))
 done
+echo $others | wc -w
 lsmod | grep -c -E "^(dummy|ifb|brd) "
 `;
 

@@ -51,5 +51,7 @@ test("caches are counted before the last rounds and after them", () => {
 });
 
 test("a module whose transition does not end is taken back, so that the next one can be loaded", () => {
-  expect(replaceScript(plan)).toContain("    echo 0 >$patches/$name/enabled\n    wait_transition && wait_gone && unload\n");
+  expect(replaceScript(plan)).toContain(
+    "    echo 0 >$patches/$name/enabled\n    wait_transition && wait_gone && unload\n",
+  );
 });
