@@ -22,6 +22,7 @@ const programs: Readonly<Record<string, (args: readonly string[]) => Promise<voi
   matrix: async (args) => (await import("./matrix.ts")).matrix(args, root()),
   "measure-matrix-worker": async ([words]) => (await import("./matrix/worker.ts")).simulatedWorker(words as string),
   mutants: async (args) => (await import("./mutants.ts")).mutants(args, root()),
+  replace: async (args) => (await import("./replace.ts")).replace(args),
   "measure-pairs": async ([folder]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
     console.log(JSON.stringify(await measurePairs(folder as string)));
@@ -41,6 +42,7 @@ const help = `Usage: npm run bench -- [build] [kernel] [diff] [OPTIONS]
        npm run bench -- cves --table FILE [OPTIONS]
        npm run bench -- mutants [OPTIONS]
        npm run bench -- matrix [OPTIONS]
+       npm run bench -- replace [OPTIONS]
        npm run bench -- report PAGE...
        npm run bench -- fuzz [PARSER] [COUNT]
 
@@ -56,6 +58,7 @@ Prints tables of times and memory; judges nothing. Without a name, the first thr
   cves           fixes of published vulnerabilities, told apart by their files; takes hours, see cves --help
   mutants        sources that differ from the kernel's, and modules that differ from what was built, in one place; see mutants --help
   matrix         cells of a matrix with and without a queue, also while workers are killed; cells without a compiler; see matrix --help
+  replace        functions that are replaced by equal ones, while the kernel works; see replace --help
   report         how long Chromium takes to open pages that kmend report made
   fuzz           damaged inputs for every parser, see fuzz --help
   --short        each of them once, over as little as it can

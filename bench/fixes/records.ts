@@ -71,6 +71,6 @@ export async function readRecords<Kind>(path: string): Promise<Kind[]> {
 }
 
 /** Adds one line; an unfinished last line of a killed run is closed first by the line break that each record begins with. */
-export async function appendRecord(path: string, record: FixRecord | TryRecord): Promise<void> {
+export async function appendRecord(path: string, record: unknown): Promise<void> {
   await appendFile(path, `\n${JSON.stringify(record)}`);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeInitramfs } from "../../src/vm/initramfs.ts";
+import { type InitramfsContent, makeInitramfs } from "../../src/vm/initramfs.ts";
 import { runGuest } from "../../src/vm/qemu.ts";
 import { type Frame, FrameDecoder } from "../../src/vm/serial-frames.ts";
 import type { Accelerator, BootableKernel } from "../../src/vm/try-types.ts";
@@ -36,35 +36,60 @@ export async function runSeries(
     file: number(module),
     targets: targets.map(number),
   }));
-  const initramfs = await makeInitramfs(folder, { init: seriesScript(token, entries), modules: files });
+  const content = { init: seriesScript(token, entries), modules: files };
+  const timeoutSeconds = silenceSeconds * (batch.length + 1);
+  return {
+    files,
+    ...(await watchGuest({ token, content, kernel, accelerator, folder, silenceSeconds, timeoutSeconds })),
+  };
+}
+
+/** A guest that must say something from time to time. */
+export interface WatchedGuest {
+  readonly token: string;
+  readonly content: InitramfsContent;
+  readonly kernel: BootableKernel;
+  readonly accelerator: Accelerator;
+  readonly folder: string;
+  readonly silenceSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly megabytes?: number | undefined;
+  readonly onFrame?: ((frame: Frame) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Boots a guest and takes its frames until it is done, dead, or silent for too long. */
+export async function watchGuest(guest: WatchedGuest): Promise<Omit<SeriesRun, "files">> {
+  const { token, content, kernel, accelerator, folder, silenceSeconds, timeoutSeconds } = guest;
+  const initramfs = await makeInitramfs(folder, content);
   const silence = new AbortController();
   const watch = (): NodeJS.Timeout => setTimeout(() => silence.abort(new Error("silence")), silenceSeconds * 1000);
   let timer = watch();
-  const decoder = new FrameDecoder(token, () => {
+  const decoder = new FrameDecoder(token, (frame) => {
     clearTimeout(timer);
     timer = watch();
+    guest.onFrame?.(frame);
   });
   const onData = (piece: string): boolean => {
     decoder.push(piece);
     return decoder.find("done") !== undefined;
   };
   try {
-    const timeoutSeconds = silenceSeconds * (batch.length + 1);
     const end = await runGuest({
       ...{ accelerator, imagePath: kernel.imagePath, initramfs, folder, timeoutSeconds, onData },
-      megabytes: 1536,
-      signal: silence.signal,
+      megabytes: guest.megabytes ?? 1536,
+      signal: AbortSignal.any([silence.signal, ...(guest.signal === undefined ? [] : [guest.signal])]),
     });
     const panic = /Kernel panic - not syncing: (.*)/.exec(end.console)?.[1]?.trim();
     const how =
       panic === undefined
         ? `QEMU ended with ${end.exitCode ?? "a signal"} ${end.stderr.trim()}`
         : `the guest panicked (${panic})`;
-    return { frames: decoder.frames, files, end: end.timedOut ? "the guest took too long" : how, console: end.console };
+    return { frames: decoder.frames, end: end.timedOut ? "the guest took too long" : how, console: end.console };
   } catch (error) {
-    if (!silence.signal.aborted) throw error;
+    if (!silence.signal.aborted || guest.signal?.aborted === true) throw error;
     const console = await readFile(join(folder, "console.log"), "utf8").catch(() => "");
-    return { frames: decoder.frames, files, end: `the guest said nothing for ${silenceSeconds} s`, console };
+    return { frames: decoder.frames, end: `the guest said nothing for ${silenceSeconds} s`, console };
   } finally {
     clearTimeout(timer);
   }

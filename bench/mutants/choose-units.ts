@@ -37,6 +37,7 @@ export async function chooseUnits(
   wanted: number,
   seed: string,
   logFile: string,
+  largest = largestSource,
 ): Promise<UnitCommand[]> {
   const lists: UnitCommand[][] = [];
   for (const folder of folders) {
@@ -44,7 +45,7 @@ export async function chooseUnits(
     if (isThere.length === 0) continue;
     const units = (await unitsIn(tree, folder, logFile)).filter(({ needsKbuild }) => needsKbuild !== true);
     const sizes = await Promise.all(units.map(async ({ source }) => (await stat(join(tree.path, source))).size));
-    const small = units.filter((_, index) => (sizes[index] as number) <= largestSource);
+    const small = units.filter((_, index) => (sizes[index] as number) <= largest);
     lists.push(shuffledBy(small, ({ source }) => sha256(seed, source)));
   }
   const ordered = shuffledBy(lists, (list) => sha256(seed, list[0]?.source ?? ""));

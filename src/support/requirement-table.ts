@@ -126,6 +126,11 @@ export const requirements: readonly Requirement[] = [
   program("insmod", ["test"], "loads a patch module without kmend", "kmod"),
   program("rmmod", ["test"], "unloads one without kmend", "kmod"),
   program("ps", ["test"], "shows what a killed program leaves running", "procps"),
+  program("stress-ng", ["test"], "puts load on a kernel whose functions are replaced", "stress-ng"),
+  program("ip", ["test"], "makes the networks of that load", "iproute2"),
+  program("tc", ["test"], "lets them lose packets", "iproute2"),
+  program("mkfs.xfs", ["test"], "makes a file system for that load", "xfsprogs"),
+  program("mkfs.btrfs", ["test"], "makes another", "btrfs-progs"),
   // 70 MB of packages, 400 MB installed, for the three; clang is 50 and 260 MB.
   program("aarch64-linux-gnu-gcc", ["test"], "compiles fixtures for aarch64", "gcc-aarch64-linux-gnu"),
   program("powerpc64le-linux-gnu-gcc", ["test"], "compiles fixtures for PowerPC", "gcc-powerpc64le-linux-gnu"),

@@ -1,5 +1,5 @@
 import { chmod, copyFile, cp, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { findProgram, isStaticProgram } from "../support/find-program.ts";
 import { run } from "../support/run.ts";
@@ -14,6 +14,8 @@ export interface InitramfsContent {
   readonly modules?: readonly string[] | undefined;
   /** Become /kmend/probes/0 …. */
   readonly probes?: readonly string[] | undefined;
+  /** Further files: path in the guest, without the first slash, to path here. */
+  readonly files?: ReadonlyMap<string, string> | undefined;
 }
 
 /**
@@ -38,6 +40,10 @@ export async function makeInitramfs(folder: string, content: InitramfsContent): 
   }
   for (const [index, command] of (content.probes ?? []).entries()) {
     await writeFile(join(root, "kmend", "probes", String(index)), command);
+  }
+  for (const [path, source] of content.files ?? []) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await copyFile(source, join(root, path));
   }
   const archive = join(folder, "initramfs.cpio");
   const names = [".", ...(await readdir(root, { recursive: true })).sort()];

@@ -73,6 +73,14 @@ test("matrix takes cells through a queue", () => {
   );
 });
 
+test("replace puts a unit's functions in force, and the kernel works as before", () => {
+  const { exitCode, output } = bench("replace", "--short", "--seed", "sample");
+  expect(output).toMatch(/^ {2}in force +1 +[2-9]\d functions$/m);
+  expect(output).toMatch(/^ {2}runs of loads +[1-9]/m);
+  expect(output).toMatch(/^ {2}differences +0$/m);
+  expect(exitCode, output).toBe(0);
+});
+
 test("report opens a page in the browser", async () => {
   const { kernel } = await stockKernel();
   const page = join(scratch.folder(), "page.html");
@@ -86,7 +94,7 @@ test("report opens a page in the browser", async () => {
 test("every benchmark that the help names is run here", () => {
   const { output } = bench("--help");
   const named = [...output.matchAll(/^ {2}(\w+) {2,}\S/gm)].map((match) => match[1]);
-  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "matrix", "report", "fuzz"]);
+  expect(named).toEqual(["build", "kernel", "diff", "fixes", "cves", "mutants", "matrix", "replace", "report", "fuzz"]);
 });
 
 test("fuzz finds nothing in a few hundred inputs of each parser", () => {
@@ -126,6 +134,7 @@ test.each([
     2,
     "error[USAGE]: not a list of numbers: few",
   ],
+  ["a load that does not exist", ["replace", "--load", "nonsense"], 2, "error[USAGE]: no load is named nonsense"],
   ["no table", ["cves"], 2, "error[USAGE]: --table FILE is missing"],
   ["an unknown name", ["nonsense"], 2, "error[USAGE]: no benchmark is named nonsense"],
   ["an unknown option", ["diff", "--fast"], 2, "error[USAGE]: no such option: --fast"],

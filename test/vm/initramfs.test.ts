@@ -22,6 +22,7 @@ test("the archive holds init, busybox, modules in order and the probes", async (
     patchModule,
     modules: [first, patchModule],
     probes: ["echo 'it works'"],
+    files: new Map([["opt/tools/first", first]]),
   });
   const list = execFileSync("cpio", ["-itv", "--quiet", "-F", archive], { encoding: "utf8" });
   const names = list
@@ -35,6 +36,7 @@ test("the archive holds init, busybox, modules in order and the probes", async (
     "kmend/patch.ko",
     "kmend/modules/1.ko",
     "kmend/probes/0",
+    "opt/tools/first",
   ]) {
     expect(names).toContain(name);
   }

@@ -16,6 +16,11 @@ export const loadCommand: CommandDefinition = {
   ],
   options: [
     { flags: "--all", description: "all patch modules that are installed for the running kernel, oldest first" },
+    {
+      flags: "--when-idle",
+      description:
+        "first wait, up to --timeout, until no task is in a function that the patch changes; else load nothing",
+    },
     timeoutOption,
     dryRunOption,
   ],
@@ -31,7 +36,7 @@ export const loadCommand: CommandDefinition = {
     const { load } = await import("../../host/load/load.ts");
     const { withModuleFiles } = await import("../../update/update-bundle.ts");
     const result = await withModuleFiles(operands, (files) =>
-      load({ operands: files, all, ...changeOf(context, options) }),
+      load({ operands: files, all, whenIdle: options.flag("whenIdle"), ...changeOf(context, options) }),
     );
     reportChange(context, result);
     const { hostExitCode } = await import("../report/host-exit-codes.ts");

@@ -96,6 +96,26 @@ export function pendingTasks(root: string, enabled: boolean, functions: Readonly
   return tasks;
 }
 
+/**
+ * The tasks that have one of these functions on their kernel stack, whether there is a transition or not.
+ * @returns undefined when no task's stack can be read.
+ */
+export function tasksInside(root: string, functions: ReadonlySet<string>): readonly PendingTask[] | undefined {
+  const tasks: PendingTask[] = [];
+  let readable = 0;
+  for (const pid of numbersIn(join(root, "proc"))) {
+    for (const tid of numbersIn(join(root, "proc", pid, "task"))) {
+      const folder = join(root, "proc", pid, "task", tid);
+      const stack = textOf(join(folder, "stack"));
+      if (stack === undefined) continue;
+      readable++;
+      if (stack.split("\n").some((line) => functions.has(functionOfFrame(line))))
+        tasks.push(describe(root, pid, folder, functions));
+    }
+  }
+  return readable === 0 ? undefined : tasks.filter(({ inPatchedFunction }) => inPatchedFunction);
+}
+
 function describe(root: string, pid: string, folder: string, functions: ReadonlySet<string>): PendingTask {
   const stat = textOf(join(folder, "stat")) ?? "";
   // The name stands in parentheses and may hold any character (proc(5)).

@@ -7,6 +7,7 @@ import { findInstalled, installedModules } from "../installed/installed.ts";
 import { withHostLock } from "../installed/records.ts";
 import { type Host, thisHost } from "../kernel/host.ts";
 import { Steps } from "../kernel/steps.ts";
+import { waitUntilIdle } from "./idle.ts";
 import { type LoadedOutcome, loadModule, unloadLeftovers } from "./load-module.ts";
 import type { LoadedModule } from "./loaded-module.ts";
 import { type PatchFile, readPatchFile } from "./patch-file.ts";
@@ -30,6 +31,8 @@ export interface LoadOptions extends ChangeOptions {
   readonly operands?: readonly string[] | undefined;
   /** All modules that are installed for the running kernel, in the order of their installation. One that fails does not keep the others out. */
   readonly all?: boolean | undefined;
+  /** First wait, as long as for a transition, until no task is in a function that the patch changes; else load nothing. */
+  readonly whenIdle?: boolean | undefined;
   /** What is done around each load; default is what a load by hand needs. */
   readonly guard?: LoadGuard | undefined;
 }
@@ -114,7 +117,7 @@ async function loadOne(
   source: Source,
   intent: "load" | "replace" | "boot",
   steps: Steps,
-  options: ChangeOptions & { readonly progress: Progress; readonly guard: LoadGuard },
+  options: Pick<LoadOptions, "whenIdle"> & ChangeOptions & { readonly progress: Progress; readonly guard: LoadGuard },
 ): Promise<LoadedModule> {
   if ("problem" in source) {
     const error = { code: "NOT_A_PATCH_MODULE", message: source.problem, why: "", hint: "kmend uninstall removes it" };
@@ -133,6 +136,12 @@ async function loadOne(
       replaced: steps.dryRun ? [] : replaced,
       notes: [...found.notes, ...notes, ...unguarded],
     };
+  }
+  if (options.whenIdle === true && found.presence !== "loading") {
+    const busy = await options.progress.phase(`idle ${source.name}`, `Wait until ${source.name} can go in`, (status) =>
+      waitUntilIdle(host, source, steps, { ...options, status }),
+    );
+    if (busy !== undefined) return { ...base, ...fieldsOf(busy) };
   }
   const against = await guard.before(source, steps);
   if (against.length > 0) return { ...base, outcome: "refused", refusals: against };
