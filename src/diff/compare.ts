@@ -1,6 +1,6 @@
 import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { type Atom, isAnonymousConstant, type Reference, seenThrough, type Target } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, type Reference, seenThrough, type TableEntry, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { filledBits, firstDifference } from "./filled-bits.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
@@ -8,7 +8,7 @@ import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
-import { entriesByAtom, type TableEntry } from "./tables.ts";
+import { entriesByAtom } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */
@@ -116,6 +116,7 @@ export class Comparison {
     if (a.addend !== b.addend) return false;
     if (a.kind === "absolute" || b.kind === "absolute") return a.kind === b.kind;
     if (a.kind === "external" && b.kind === "external") return a.name === b.name;
+    if (a.kind === "entry" && b.kind === "entry") return this.#entriesEqual(a.entry, b.entry);
     if (a.kind !== "atom" || b.kind !== "atom") return false;
     return this.atomsEqual(a.atom, b.atom);
   }
@@ -169,6 +170,16 @@ export class Comparison {
     return null;
   }
 
+  /** True for entries of the same number about two functions that stand for each other, or that are being compared. */
+  #entriesEqual(x: TableEntry, y: TableEntry): boolean {
+    const [a, b] = [x.place?.atom, y.place?.atom];
+    if (a === undefined || b === undefined || x.table !== y.table) return false;
+    const areSame = this.#correlation.patchedOf.get(a) === b || this.#known.get(a)?.get(b) === null;
+    const [left, right] = [this.#entries[0].get(a), this.#entries[1].get(b)];
+    const number = left?.indexOf(x) ?? -1;
+    return areSame && number >= 0 && number === right?.indexOf(y) && this.#sameEntry(x, y);
+  }
+
   #sameEntry(x: TableEntry, y: TableEntry): boolean {
     const areEqual = Buffer.compare(x.bytes, y.bytes) === 0 || this.#areEqualBut(x, y, this.#lines?.bitsOfEntry(y));
     return areEqual && this.#referenceDifference(x.references, y.references) === null;
@@ -204,6 +215,7 @@ export function describeTarget(reference: Target): string {
   const target = seenThrough(reference);
   if (target.kind === "external") return target.name;
   if (target.kind === "absolute") return `the number ${target.addend}`;
+  if (target.kind === "entry") return `an entry of ${target.entry.table}`;
   const { atom } = target;
   if (atom.kind === "string") return JSON.stringify(Buffer.from(atom.bytes).toString("latin1").replace(/\0+$/, ""));
   if (atom.kind === "code" && atom.symbol === undefined) return `code in ${atom.section.name}`;

@@ -1,13 +1,14 @@
 import { SectionFlag } from "../elf/constants.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference, type TableEntry } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
 import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
-import { entriesByAtom, type TableEntry } from "./tables.ts";
+import { isLeftOut } from "./special-sections.ts";
+import { entriesByAtom } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a reference of carried code leads in the patch module. */
@@ -18,6 +19,8 @@ export type Route =
   | { readonly to: "original"; readonly atom: Atom }
   /** To a symbol of another unit. */
   | { readonly to: "external"; readonly name: string; readonly weak: boolean }
+  /** To the copy of a table's entry, which is about carried code. */
+  | { readonly to: "entry"; readonly entry: TableEntry }
   | { readonly to: "absolute" };
 
 /** What of the patched unit goes into the patch module. */
@@ -172,6 +175,7 @@ class Selector {
       if (problem !== undefined) this.#refuse("FAR_REFERENCE", from.name, { target, problem });
     }
     if ("name" in from) this.#requireOneMeaning(from, reference);
+    if (route.to === "entry") this.#requireOwnEntry(route.entry, from);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
   }
@@ -193,6 +197,14 @@ class Selector {
     const areNew = first === undefined && second === undefined;
     if (areNew || (first?.section === second?.section && first?.end === second?.start)) return;
     this.#refuse("AMBIGUOUS_PLACE", atom.name, { user: user.name, before: before.name });
+  }
+
+  /** Only entries about carried code are carried. */
+  #requireOwnEntry({ table, place }: TableEntry, from: Atom | TableEntry): void {
+    if (place?.atom === from && !isLeftOut(table) && runtimeConstant(table) === undefined) return;
+    const user = "name" in from ? from.name : (from.place?.atom.name ?? from.table);
+    const problem = `${user} refers to an entry of ${table} that the patch module does not have`;
+    this.#refuse("SPECIAL_SECTION", user, { problem });
   }
 
   /** Refuses what has no address that a relocation of the kernel's module loader could give. */
@@ -264,6 +276,7 @@ class Selector {
     const { target } = reference;
     if (target.kind === "absolute") return { to: "absolute" };
     if (target.kind === "external") return { to: "external", name: target.name, weak: target.weak };
+    if (target.kind === "entry") return { to: "entry", entry: target.entry };
     const { atom } = target;
     const original = this.correlation.originalOf.get(atom);
     if (atom.kind === "function") return this.#functionRoute(from, reference, atom, original);

@@ -1,4 +1,5 @@
 import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
+import { describeTarget } from "../diff/compare.ts";
 import { baseName } from "../diff/names.ts";
 import { ftraceRule } from "../diff/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -232,8 +233,13 @@ export class AtomComparer {
         : `holds ${number === undefined ? "a symbol" : `the number ${number}`} in the target and the number ${target.addend} here`;
     }
     if (value.kind === "absolute")
-      return `holds the number ${value.value} in the target and refers to ${target.kind === "atom" ? target.atom.name : target.name} here`;
+      return `holds the number ${value.value} in the target and refers to ${describeTarget(target)} here`;
     if (target.kind === "external") return this.#checkExternal(target, value, findings);
+    if (target.kind === "entry") {
+      if (value.kind === "external")
+        return `refers to ${value.name} in the target and to an entry of ${target.entry.table} here`;
+      return this.#tables.referredProblem(target.entry, value.address - target.addend, findings);
+    }
     const { atom } = target;
     if (value.kind === "external") {
       const isSame = value.name === atom.symbol?.name && value.addend === target.addend - entryOffset(atom);

@@ -81,7 +81,7 @@ function addReached(graph: GraphDraft, { plan, selection, reached }: ResolvedUni
       const target = namedTarget(reference);
       if (target === undefined || isOfCompiler(target.name) || target.name === atom.name) continue;
       const route = selection.route(atom, reference);
-      if (route.to === "absolute") continue;
+      if (route.to === "absolute" || route.to === "entry") continue;
       const name = route.to === "inside" ? target.name : route.to === "original" ? route.atom.name : route.name;
       const reach = reached.get(name);
       const owner = route.to === "inside" || reach === undefined ? undefined : ownerOf(reach);

@@ -1,8 +1,8 @@
-import type { Atom, Reference } from "../../src/diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../../src/diff/atoms.ts";
 import { findChanges, type UnitChanges } from "../../src/diff/changes.ts";
 import { type Correlation, correlate } from "../../src/diff/correlate.ts";
 import { type CallChoice, type Route, type Selection, selectCarried } from "../../src/diff/select.ts";
-import type { EntrySizes, TableEntry } from "../../src/diff/tables.ts";
+import type { EntrySizes } from "../../src/diff/tables.ts";
 import { readUnitObject, type UnitObject } from "../../src/diff/unit-object.ts";
 import { compileC } from "../fixtures/compile.ts";
 
@@ -70,7 +70,7 @@ function describeRoute(reference: Reference, route: Route): string {
   const { addend } = reference.target;
   const place = `+0x${reference.offset.toString(16)}`;
   if (route.to === "absolute") return `${place} absolute`;
-  const name = route.to === "external" ? route.name : route.atom.name;
+  const name = route.to === "external" ? route.name : route.to === "entry" ? route.entry.table : route.atom.name;
   return `${place} ${route.to} ${name}${addend < 0 ? addend : `+${addend}`}`;
 }
 

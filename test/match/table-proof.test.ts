@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { EntrySizes } from "../../src/diff/tables.ts";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { ModuleObject } from "../../src/match/module-object.ts";
@@ -23,12 +24,14 @@ const macros = `
   }
   #define ALTERNATIVE(old, length, feature, new) asm volatile("661: .byte " old "\\n662:\\n .pushsection .altinstructions, \\"a\\"\\n .long 661b - ., 663f - .\\n .word " feature "\\n .byte " length ", 664f - 663f\\n .popsection\\n .pushsection .altinstr_replacement, \\"ax\\"\\n663: " new "\\n664:\\n .popsection" ::: "memory")
   #define BUG(line, flags) asm volatile("1: ud2\\n .pushsection __bug_table, \\"aw\\"\\n2: .long 1b - ., 0\\n .word " line ", " flags "\\n .org 2b + 12\\n .popsection")
+  #define WARNING(text, flags) ({ void *entry; asm volatile("lea 2f(%%rip), %0\\n1:\\n .pushsection __bug_table, \\"aw\\"\\n2: .long 1b - ., %c1 - ., 0\\n .word 7, " flags "\\n .org 2b + 16\\n .popsection" : "=r"(entry) : "i"(text)); complain(entry); })
+  extern void complain(void *);
   #define HANDLED(type) asm volatile("1: mov (%0), %%eax\\n2:\\n .pushsection __ex_table, \\"a\\"\\n .balign 4\\n .long 1b - ., 2b - ., " type "\\n .popsection" : : "r"(x) : "eax")
 `;
 
 /** Functions of `here` that are not proven against `there` linked as a kernel, with the reason. */
-async function mismatches(here: Uint8Array, target: TargetObject): Promise<string[]> {
-  const unit = await readUnitObject(here, { ".altinstructions": 12 });
+async function mismatches(here: Uint8Array, target: TargetObject, sizes: EntrySizes = {}): Promise<string[]> {
+  const unit = await readUnitObject(here, { ".altinstructions": 12, ...sizes });
   const proof = await matchUnit(unit, target);
   return unit.atoms
     .filter((atom) => atom.kind === "function" && !proof.isMatched(atom))
@@ -119,6 +122,43 @@ describe("what a table says about a place is part of the function:", () => {
     expect(found).toHaveLength(2);
     const reverse = await differing(body('ALTERNATIVE("0x0f,0x1f,0x00", "3", "86", "lfence")'), body(""));
     expect(reverse).toHaveLength(2);
+  });
+});
+
+describe("a warning that passes its own entry of the table:", () => {
+  const sizes = { __bug_table: 16 };
+  const body = (first: string, second: string): string =>
+    `${macros} int f(long x) { ${first}; return take(x); } int g(long x) { ${second}; ${first}; return take(x) + 1; }`;
+  const one = 'WARNING("one", "1")';
+  const two = 'WARNING("two", "1")';
+
+  test.each([
+    ["an image", (source: string) => linkKernel([compileC(source, shipped)])],
+    ["a module", asModule],
+  ])("in %s", async (_, target) => {
+    const here = compileC(body(one, two));
+    expect(await mismatches(here, target(body(one, two)), sizes)).toEqual([]);
+    expect(await mismatches(here, target(body(one, 'WARNING("other", "1")')), sizes)).toEqual([
+      expect.stringMatching(/^g: .*the text "two" is "othe" in the target/),
+    ]);
+    expect(await mismatches(here, target(body(one, 'WARNING("two", "3")')), sizes)).toEqual([
+      expect.stringMatching(/^g: .*differs in byte 14 of its entry in __bug_table/),
+    ]);
+    expect(await mismatches(here, target(body(one, 'WARNING("two", "1"), complain(&take)')), sizes)).toHaveLength(1);
+  });
+
+  test("another entry of the same function is another one", async () => {
+    const kernel = linkKernel([compileC(body(one, two), shipped)]);
+    const place = kernel.addressOf("g");
+    const code = kernel.bytesAt(place, 32) as Uint8Array;
+    const lea = code.findIndex((byte, at) => byte === 0x48 && code[at + 1] === 0x8d) + 3;
+    // The entries stand one behind the other.
+    const moved = (code[lea] as number) + 16;
+    expect(moved).toBeLessThan(256);
+    const [found] = await mismatches(compileC(body(one, two)), kernel.with(place + lea, [moved]), sizes);
+    expect(found).toMatch(/^g: refers to another entry of __bug_table in the target/);
+    const [inside] = await mismatches(compileC(body(one, two)), kernel.with(place + lea, [moved - 12]), sizes);
+    expect(inside).toMatch(/^g: refers to .* in the target and to an entry of __bug_table here/);
   });
 });
 

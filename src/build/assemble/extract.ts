@@ -1,10 +1,9 @@
-import type { Atom, Reference } from "../../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../../diff/author-marks.ts";
 import { isExport } from "../../diff/exports.ts";
 import { isRewritten, rewritten } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
 import { isLeftOut } from "../../diff/special-sections.ts";
-import type { TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import {
   type DraftSection,
@@ -89,7 +88,7 @@ class Extractor {
   readonly #sizes = new Map<DraftSection, number>();
   readonly #sectionSymbols = new Map<DraftSection, DraftSymbol>();
   readonly #relas = new Map<DraftSection, DraftSection>();
-  readonly #placed = new Map<Atom, { section: DraftSection; offset: number }>();
+  readonly #placed = new Map<Atom | TableEntry, { section: DraftSection; offset: number }>();
   readonly #outside = new Map<string, DraftSymbol>();
   readonly #named = new Map<Atom, DraftSymbol>();
   readonly #redirected: ReadonlySet<Atom>;
@@ -109,6 +108,7 @@ class Extractor {
   run(): Extract {
     const { selection } = this.#input;
     for (const atom of this.#order.atoms) this.#place(atom);
+    for (const [name, entries] of selection.entries) if (!isLeftOut(name)) this.#table(name, entries);
     for (const atom of selection.atoms) {
       const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
       const rewrites = selection.rewrites.get(atom) ?? [];
@@ -116,7 +116,6 @@ class Extractor {
       for (const reference of kept) this.#relocate(section, offset, atom, reference);
       for (const { reference } of rewrites) this.#relocate(section, offset, atom, reference);
     }
-    for (const [name, entries] of selection.entries) if (!isLeftOut(name)) this.#table(name, entries);
     this.#functionTable();
     for (const [section, parts] of this.#contents) section.data = Buffer.concat(parts);
     return {
@@ -228,16 +227,16 @@ class Extractor {
         });
         return;
       }
+      case "entry": {
+        const home = this.#placed.get(route.entry) as Pointer;
+        const symbol = this.#sectionSymbols.get(home.section) as DraftSymbol;
+        this.#rela(section, { offset, type, symbol, addend: home.offset + addend });
+        return;
+      }
       case "original": {
         const entry = route.atom.symbol === undefined ? 0 : route.atom.symbol.value - route.atom.start;
-        this.#reach(
-          section,
-          offset,
-          type,
-          addend - entry,
-          this.#input.reachOriginal(route.atom),
-          route.atom.symbol?.type ?? SymbolType.notype,
-        );
+        const symbolType = route.atom.symbol?.type ?? SymbolType.notype;
+        this.#reach(section, offset, type, addend - entry, this.#input.reachOriginal(route.atom), symbolType);
         return;
       }
       case "external":
@@ -315,6 +314,7 @@ class Extractor {
     section.entrySize = like.entrySize;
     for (const entry of entries) {
       const offset = this.#append(section, entry.bytes, entry.bytes.length, 1, 0);
+      this.#placed.set(entry, { section, offset });
       for (const reference of entry.references) this.#relocate(section, offset, entry, reference);
       if (entry.partner !== undefined) {
         const unwind = this.#input.unit.elf.section(".orc_unwind");
