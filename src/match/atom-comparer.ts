@@ -8,7 +8,7 @@ import { Binding } from "../elf/constants.ts";
 import { candidatesOf, describeAddress } from "./candidates.ts";
 import { homeProblem, isContentMeaningful, meaningfulBits } from "./data-proof.ts";
 import { entryOffset } from "./entry-offset.ts";
-import { Findings, type Mismatch } from "./findings.ts";
+import { Findings, type Mismatch, type MovedFunction } from "./findings.ts";
 import { linkerName } from "./linker-names.ts";
 import type { BehindPadding } from "./orc-proof.ts";
 import { TableProof } from "./table-proof.ts";
@@ -18,6 +18,8 @@ import type { PlaceValue, TargetObject } from "./target-object.ts";
 export interface Known {
   readonly atoms: ReadonlyMap<Atom, number>;
   readonly externals: ReadonlyMap<string, PlaceValue>;
+  /** Functions that were compared instruction by instruction: a place in one is not at the same distance from its start in the target. */
+  readonly moved: ReadonlyMap<Atom, MovedFunction>;
 }
 
 /** Compares atoms of the original with the target: content, what it refers to, what tables say about it, and all names of it. */
@@ -249,6 +251,12 @@ export class AtomComparer {
     if (moved?.atom === atom) {
       moved.pending.push({ from: target.addend + tail, to: value.address + tail - moved.start });
       return undefined;
+    }
+    const shifted = this.#known.moved.get(atom);
+    const from = target.addend + tail;
+    if (shifted !== undefined && from !== entryOffset(atom)) {
+      const isPlace = shifted.isPlace?.(from, value.address + tail - shifted.start) === true;
+      return isPlace ? undefined : `refers to another place in ${atom.name} in the target`;
     }
     const base = value.address - target.addend;
     if (isAnonymousConstant(atom) || (atom.kind === "code" && atom.symbol === undefined))

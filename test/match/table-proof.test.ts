@@ -261,6 +261,78 @@ describe("padding before an aligned loop, which is as long as the function's add
   });
 });
 
+describe("the cold part of a function whose padding moved with its address", () => {
+  /** `f` has an aligned loop; its cold part jumps back into it, to a label, and `f` has the address of a second one. */
+  const unit = (skipped: string, label: string, order: "cold first" | "cold last", other = "nop"): Uint8Array => {
+    const cold = `
+      .section .text.unlikely.f, "ax", @progbits
+      .type f.cold, @function
+      f.cold: mov $300, %edi
+      call take
+      test %eax, %eax
+      js 6f
+      jmp ${label}b
+      6: jmp 5b
+      .size f.cold, .-f.cold
+    `;
+    const hot = `
+      .text
+      .globl g
+      .type g, @function
+      g: ret
+      .size g, .-g
+      ${skipped}
+      .balign 16
+      .globl f
+      .type f, @function
+      f: push %rbx
+      1: test %edi, %edi
+      js f.cold
+      jmp 4f
+      2: .balign 64
+      3: add $1, %ecx
+      4: cmp $9, %ecx
+      jne 3b
+      ${other}
+      5: pop %rbx
+      ret
+      .size f, .-f
+      .globl h
+      .type h, @function
+      h: .skip 64, 0xfc
+      .size h, .-h
+    `;
+    return assemble(order === "cold last" ? hot + cold : cold.replace(/(\w)b$/gm, "$1f") + hot);
+  };
+
+  test.each(["cold first", "cold last"] as const)("is proven, %s", async (order) => {
+    const kernel = (label: string, other?: string): TargetObject =>
+      linkKernel([unit(".skip 40, 0x90", label, order, other)]);
+    expect(await mismatches(unit("", "4", order), kernel("4"))).toEqual([]);
+    expect(await mismatches(unit("", "3", order), kernel("3"))).toEqual([]);
+    // It jumps to the padding, which leads to the same place.
+    expect(await mismatches(unit("", "2", order), kernel("3"))).toEqual([]);
+  });
+
+  test.each(["cold first", "cold last"] as const)("is not proven where it leads elsewhere, %s", async (order) => {
+    const kernel = (label: string, other?: string): TargetObject =>
+      linkKernel([unit(".skip 40, 0x90", label, order, other)]);
+    for (const [here, there] of [
+      ["3", "4"],
+      ["4", "3"],
+      ["1", "4"],
+      ["4", "1"],
+    ] as const)
+      expect((await mismatches(unit("", here, order), kernel(there))).sort()).toEqual([
+        expect.stringMatching(/^f.cold: /),
+        expect.stringMatching(/^f: goes on in f.cold, where /),
+      ]);
+    // The function itself is another one.
+    const found = await mismatches(unit("", "4", order), kernel("4", "ud2"));
+    expect(found.some((text) => text.startsWith("f: "))).toBe(true);
+  });
+});
+
 describe("what a function reaches is compared:", () => {
   test("the initial value of a variable", async () => {
     const body = (value: number): string =>
