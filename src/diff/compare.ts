@@ -28,6 +28,9 @@ export class Comparison {
   /** Pairs that are being compared, and those found equal since the first of them began. */
   readonly #assumed: [Atom, Atom][] = [];
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
+  readonly #tables: readonly [UnitObject["tables"], UnitObject["tables"]];
+  /** By table, its entries by the atom that they are about. */
+  readonly #placed = [new Map<string, Map<Atom, TableEntry[]>>(), new Map<string, Map<Atom, TableEntry[]>>()] as const;
   readonly #maskOf: (type: number) => Uint8Array | undefined;
   readonly #instructionAlignment: number;
   readonly #lines: LineMoves | undefined;
@@ -37,6 +40,7 @@ export class Comparison {
     this.#lines = lines;
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
+    this.#tables = [original.tables, patched.tables];
     this.#instructionAlignment = patched.arch.instructionAlignment;
     this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);
   }
@@ -170,14 +174,19 @@ export class Comparison {
     return null;
   }
 
-  /** True for entries of the same number about two functions that stand for each other, or that are being compared. */
+  /** True for equal entries of the same number about two atoms that stand for each other. */
   #entriesEqual(x: TableEntry, y: TableEntry): boolean {
-    const [a, b] = [x.place?.atom, y.place?.atom];
-    if (a === undefined || b === undefined || x.table !== y.table) return false;
-    const areSame = this.#correlation.patchedOf.get(a) === b || this.#known.get(a)?.get(b) === null;
-    const [left, right] = [this.#entries[0].get(a), this.#entries[1].get(b)];
-    const number = left?.indexOf(x) ?? -1;
-    return areSame && number >= 0 && number === right?.indexOf(y) && this.#sameEntry(x, y);
+    if (x.table !== y.table || !this.#sameEntry(x, y)) return false;
+    return this.#numberOf(x, 0) === this.#numberOf(y, 1);
+  }
+
+  /** Which of the entries of its table about one atom it is; undefined for one that is about no code. */
+  #numberOf(entry: TableEntry, side: 0 | 1): number | undefined {
+    if (entry.place === undefined) return undefined;
+    const tables = this.#tables[side];
+    const known = this.#placed[side].get(entry.table) ?? entriesByAtom(tables, [entry.table]);
+    this.#placed[side].set(entry.table, known);
+    return known.get(entry.place.atom)?.indexOf(entry);
   }
 
   #sameEntry(x: TableEntry, y: TableEntry): boolean {
