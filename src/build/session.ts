@@ -2,11 +2,12 @@ import { rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
-import { compareCompiler, requireSameCompiler, toolchainFolder } from "../kernel/compiler.ts";
+import { toolchainFolder } from "../kernel/compiler.ts";
 import { findTargetKernel } from "../kernel/find.ts";
 import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
 import { requireModuleOf } from "../kernel/modules/external-module.ts";
 import { readSymvers } from "../kernel/modules/symvers.ts";
+import { chooseCompiler } from "../kernel/roots/kernel-compiler.ts";
 import { reserveTree } from "../kernel/tree/prepare.ts";
 import { moduleName } from "../patch-module/module-name.ts";
 import { sweepTemporaries, temporaryBeside } from "../support/cache.ts";
@@ -51,16 +52,14 @@ export async function withSession<Result>(
   await requireOutputFolder(output);
 
   const external = options.external === undefined ? undefined : await openExternal(options.external, signal);
-  const kernel =
+  const target =
     options.target ??
     (await findTargetKernel({ ...wantedKernel(options, external), jobs: options.jobs, progress, signal }));
-  if (external !== undefined) requireModuleOf(external, kernel.release, await readSymvers(kernel.symversPath));
-  const compiler = await compareCompiler(kernel.image.banner, signal);
-  if (options.skipCompilerCheck !== true) requireSameCompiler(compiler);
-  else if (!compiler.same)
-    progress.note(
-      `the compiler is not the kernel's (kernel: ${compiler.kernel}; here: ${compiler.here}): the proof decides`,
-    );
+  if (external !== undefined) requireModuleOf(external, target.release, await readSymvers(target.symversPath));
+  const { kernel, compiler } = await chooseCompiler(target, {
+    skipCompilerCheck: options.skipCompilerCheck,
+    ...{ progress, signal },
+  });
   const found = { program: compiler.program, version: compiler.here };
   const folder = temporaryBeside(join(kernel.folder, "build"));
   const tree = await reserveTree(kernel, folder, { compiler: found, jobs: options.jobs, progress, signal });

@@ -3,6 +3,7 @@ import { adaptCommand } from "./commands/adapt.ts";
 import { applyCommand, undoCommand, viewCommand } from "./commands/apply.ts";
 import { bootCommand } from "./commands/boot.ts";
 import { buildCommand } from "./commands/build.ts";
+import { cacheCommand } from "./commands/cache.ts";
 import { checkCommand } from "./commands/check.ts";
 import { createCommand } from "./commands/create.ts";
 import { cvesCommand } from "./commands/cves.ts";
@@ -58,6 +59,7 @@ export const commands: readonly CommandDefinition[] = [
   checkCommand,
   signalCommand,
   forceCommand,
+  cacheCommand,
   doctorCommand,
 ];
 

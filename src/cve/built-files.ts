@@ -1,17 +1,21 @@
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isOutsideKernel } from "../change/outside-kernel.ts";
-import { compareCompiler, toolchainFolder } from "../kernel/compiler.ts";
+import { toolchainFolder } from "../kernel/compiler.ts";
+import { chooseCompiler } from "../kernel/roots/kernel-compiler.ts";
 import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { foldersLeftOut, includeGraph } from "../kernel/tree/include-graph.ts";
 import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
 import { membershipOf } from "../kernel/tree/units.ts";
 import { cacheRoot, exists, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
-import type { Progress } from "../support/progress.ts";
+import { KmendError } from "../support/errors.ts";
+import { type Progress, SilentProgress } from "../support/progress.ts";
 import { mapConcurrently } from "../support/run.ts";
 
 /** How a question about a kernel's configuration is carried out. */
 export interface BuiltFilesOptions {
+  /** As for the build that follows, so that both use the same tree. */
+  readonly skipCompilerCheck?: boolean | undefined;
   readonly jobs?: number | undefined;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
@@ -103,11 +107,17 @@ export interface OpenTree {
 
 /** Prepares the tree of a kernel, and keeps it until the work is done. */
 export async function withTree<Result>(
-  kernel: TargetKernel,
-  { jobs, progress, signal }: BuiltFilesOptions,
+  target: TargetKernel,
+  { skipCompilerCheck, jobs, progress, signal }: BuiltFilesOptions,
   work: (open: OpenTree) => Promise<Result>,
 ): Promise<Result> {
-  const compiler = await compareCompiler(kernel.image.banner, signal);
+  const { kernel, compiler } = await chooseCompiler(target, { skipCompilerCheck, progress, signal }).catch(
+    (error: unknown) => {
+      // What is built is the same with any compiler; a build tells of this itself.
+      if (!(error instanceof KmendError) || error.code !== "COMPILER_DIFFERS") throw error;
+      return chooseCompiler(target, { skipCompilerCheck: true, progress: new SilentProgress(), signal });
+    },
+  );
   const folder = temporaryBeside(join(kernel.folder, "cves"));
   const found = { program: compiler.program, version: compiler.here };
   const tree = await reserveTree(kernel, folder, { compiler: found, jobs, progress, signal });

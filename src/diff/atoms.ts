@@ -45,20 +45,26 @@ export interface Reference {
  */
 export type Target =
   | { readonly kind: "atom"; readonly atom: Atom; readonly addend: number }
-  | {
-      readonly kind: "external";
-      readonly name: string;
-      readonly weak: boolean;
-      readonly addend: number;
-      /** A place in a special table of the unit, which {@link name} is the section of: code of Linux 6.19 and later hands entries of `__bug_table` to functions. */
-      readonly inTable?: TablePlace;
-    }
+  | { readonly kind: "external"; readonly name: string; readonly weak: boolean; readonly addend: number }
+  | { readonly kind: "entry"; readonly entry: TableEntry; readonly addend: number }
   | { readonly kind: "absolute"; readonly addend: number };
 
-/** A byte of a special table. */
-export interface TablePlace {
+/**
+ * One entry of a special table. Code may refer to the entry about a place in it: in Linux 7.3, a WARN() with a text passes the address of its entry in
+ * `__bug_table` (`__WARN_bug_entry()`, arch/x86/include/asm/bug.h).
+ */
+export interface TableEntry {
+  /** Section name of its table. */
+  readonly table: string;
   readonly section: SectionIndex;
-  readonly offset: number;
+  /** First byte in the section. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  readonly references: readonly Reference[];
+  /** The place in the code that the entry is about: its first reference. */
+  readonly place: { readonly atom: Atom; readonly offset: number } | undefined;
+  /** For `.orc_unwind_ip`: the bytes of the `.orc_unwind` entry of the same number. */
+  readonly partner: Uint8Array | undefined;
 }
 
 /** True for an entry of a pool of addresses that a compiler shares between functions (the TOC): it stands for what it points at. */

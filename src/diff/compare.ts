@@ -1,6 +1,6 @@
 import { equalBytes } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";
-import { type Atom, isAnonymousConstant, type Reference, seenThrough, type TablePlace, type Target } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, type Reference, seenThrough, type TableEntry, type Target } from "./atoms.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import { filledBits, firstDifference } from "./filled-bits.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
@@ -8,7 +8,7 @@ import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
 import { meaningfulTables } from "./special-sections.ts";
-import { entriesByAtom, entryAt, type TableEntry } from "./tables.ts";
+import { entriesByAtom } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */
@@ -24,11 +24,13 @@ export interface Difference {
 /** Compares atoms of the two builds of a unit; everything it finds is remembered. */
 export class Comparison {
   readonly #correlation: Correlation;
-  readonly #units: readonly [UnitObject, UnitObject];
   readonly #known = new Map<Atom, Map<Atom, Difference | null>>();
   /** Pairs that are being compared, and those found equal since the first of them began. */
   readonly #assumed: [Atom, Atom][] = [];
   readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
+  readonly #tables: readonly [UnitObject["tables"], UnitObject["tables"]];
+  /** By table, its entries by the atom that they are about. */
+  readonly #placed = [new Map<string, Map<Atom, TableEntry[]>>(), new Map<string, Map<Atom, TableEntry[]>>()] as const;
   readonly #maskOf: (type: number) => Uint8Array | undefined;
   readonly #instructionAlignment: number;
   readonly #lines: LineMoves | undefined;
@@ -36,9 +38,9 @@ export class Comparison {
   /** @param lines what only tells that lines of the source moved; without it, every number of a line counts. */
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
     this.#lines = lines;
-    this.#units = [original, patched];
     this.#correlation = correlation;
     this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
+    this.#tables = [original.tables, patched.tables];
     this.#instructionAlignment = patched.arch.instructionAlignment;
     this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);
   }
@@ -115,21 +117,12 @@ export class Comparison {
   targetsEqual(a: Target, b: Target): boolean {
     if (a.kind === "external" && b.kind === "atom") return this.#isShared(a, b);
     if (a.kind === "atom" && b.kind === "external") return this.#isShared(b, a);
-    if (a.kind === "external" && b.kind === "external" && a.inTable !== undefined && b.inTable !== undefined)
-      return a.name === b.name && this.#sameTablePlace(a, b);
     if (a.addend !== b.addend) return false;
     if (a.kind === "absolute" || b.kind === "absolute") return a.kind === b.kind;
     if (a.kind === "external" && b.kind === "external") return a.name === b.name;
+    if (a.kind === "entry" && b.kind === "entry") return this.#entriesEqual(a.entry, b.entry);
     if (a.kind !== "atom" || b.kind !== "atom") return false;
     return this.atomsEqual(a.atom, b.atom);
-  }
-
-  /** True for places in entries that say the same of the same place in the code, wherever in their tables they are. */
-  #sameTablePlace(a: Target & { kind: "external" }, b: Target & { kind: "external" }): boolean {
-    const [place, other] = [a.inTable as TablePlace, b.inTable as TablePlace];
-    const [x, y] = [entryAt(this.#units[0].tables, place), entryAt(this.#units[1].tables, other)];
-    if (x === undefined || y === undefined || x.within !== y.within) return false;
-    return a.addend - place.offset === b.addend - other.offset && this.#sameEntry(x.entry, y.entry);
   }
 
   /** True when one build refers to a global definition of its own unit, and the other to the same one of another unit. */
@@ -181,6 +174,21 @@ export class Comparison {
     return null;
   }
 
+  /** True for equal entries of the same number about two atoms that stand for each other. */
+  #entriesEqual(x: TableEntry, y: TableEntry): boolean {
+    if (x.table !== y.table || !this.#sameEntry(x, y)) return false;
+    return this.#numberOf(x, 0) === this.#numberOf(y, 1);
+  }
+
+  /** Which of the entries of its table about one atom it is; undefined for one that is about no code. */
+  #numberOf(entry: TableEntry, side: 0 | 1): number | undefined {
+    if (entry.place === undefined) return undefined;
+    const tables = this.#tables[side];
+    const known = this.#placed[side].get(entry.table) ?? entriesByAtom(tables, [entry.table]);
+    this.#placed[side].set(entry.table, known);
+    return known.get(entry.place.atom)?.indexOf(entry);
+  }
+
   #sameEntry(x: TableEntry, y: TableEntry): boolean {
     const areEqual = Buffer.compare(x.bytes, y.bytes) === 0 || this.#areEqualBut(x, y, this.#lines?.bitsOfEntry(y));
     return areEqual && this.#referenceDifference(x.references, y.references) === null;
@@ -216,6 +224,7 @@ export function describeTarget(reference: Target): string {
   const target = seenThrough(reference);
   if (target.kind === "external") return target.name;
   if (target.kind === "absolute") return `the number ${target.addend}`;
+  if (target.kind === "entry") return `an entry of ${target.entry.table}`;
   const { atom } = target;
   if (atom.kind === "string") return JSON.stringify(Buffer.from(atom.bytes).toString("latin1").replace(/\0+$/, ""));
   if (atom.kind === "code" && atom.symbol === undefined) return `code in ${atom.section.name}`;

@@ -1,6 +1,5 @@
-import type { Atom, Target } from "./atoms.ts";
+import type { Atom, TableEntry, Target } from "./atoms.ts";
 import type { Rewrite } from "./rewrites.ts";
-import type { TableEntry } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Tables of places that the kernel fills at boot with the value of a variable (include/asm-generic/runtime-const.h, since Linux 6.11). */

@@ -1,13 +1,14 @@
 import { SectionFlag } from "../elf/constants.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
-import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference } from "./atoms.ts";
+import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference, type TableEntry } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
 import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
-import { entriesByAtom, entryAt, type TableEntry } from "./tables.ts";
+import { isLeftOut } from "./special-sections.ts";
+import { entriesByAtom } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a reference of carried code leads in the patch module. */
@@ -16,10 +17,10 @@ export type Route =
   | { readonly to: "inside"; readonly atom: Atom }
   /** To the thing itself in the running kernel, named by its atom of the original unit. */
   | { readonly to: "original"; readonly atom: Atom }
-  /** Into an entry of a special table, which is carried with the code that it is about. */
-  | { readonly to: "entry"; readonly entry: TableEntry; readonly within: number }
   /** To a symbol of another unit. */
   | { readonly to: "external"; readonly name: string; readonly weak: boolean }
+  /** To the copy of a table's entry, which is about carried code. */
+  | { readonly to: "entry"; readonly entry: TableEntry }
   | { readonly to: "absolute" };
 
 /** What of the patched unit goes into the patch module. */
@@ -173,26 +174,15 @@ class Selector {
       const target = route.to === "external" ? route.name : route.atom.name;
       if (problem !== undefined) this.#refuse("FAR_REFERENCE", from.name, { target, problem });
     }
-    if (route.to === "entry") this.#requireOwnEntry(from, route.entry);
-    else if (reference.target.kind === "external" && reference.target.inTable !== undefined)
-      this.#refuse("SPECIAL_SECTION", reference.target.name, {
-        problem: `${"name" in from ? from.name : from.table} refers to a place in ${reference.target.name} that is in none of its entries`,
-      });
+    if (route.to === "external" && this.patched.tables.has(route.name)) {
+      const user = "name" in from ? from.name : from.table;
+      const problem = `${user} refers to a place in ${route.name} that is in none of its entries`;
+      this.#refuse("SPECIAL_SECTION", route.name, { problem });
+    }
     if ("name" in from) this.#requireOneMeaning(from, reference);
+    if (route.to === "entry") this.#requireOwnEntry(route.entry, from);
     if (route.to !== "inside" || this.#carried.has(route.atom)) return;
     if (this.#mayCarry(route.atom, from)) this.#carry(route.atom);
-  }
-
-  /** The entry is there where the code is that it is about: the function itself, or its other half. */
-  #requireOwnEntry(from: Atom | TableEntry, { table, place }: TableEntry): void {
-    const user = "name" in from ? from : from.place?.atom;
-    if (user !== undefined && place !== undefined) {
-      const [about, owner] = [place.atom, this.#coldParts.ownerOf(place.atom)];
-      if (about === user || owner === user || this.#coldParts.ownerOf(user) === about) return;
-    }
-    this.#refuse("SPECIAL_SECTION", user?.name ?? table, {
-      problem: `${user?.name ?? table} refers to an entry of ${table} that is about other code`,
-    });
   }
 
   /**
@@ -212,6 +202,18 @@ class Selector {
     const areNew = first === undefined && second === undefined;
     if (areNew || (first?.section === second?.section && first?.end === second?.start)) return;
     this.#refuse("AMBIGUOUS_PLACE", atom.name, { user: user.name, before: before.name });
+  }
+
+  /** The entry is carried with the code that it is about: the function itself, or its other half. */
+  #requireOwnEntry({ table, place }: TableEntry, from: Atom | TableEntry): void {
+    const code = "name" in from ? from : from.place?.atom;
+    if (code !== undefined && place !== undefined && !isLeftOut(table) && runtimeConstant(table) === undefined) {
+      const [about, owner] = [place.atom, this.#coldParts.ownerOf(place.atom)];
+      if (about === code || owner === code || this.#coldParts.ownerOf(code) === about) return;
+    }
+    const user = code?.name ?? table;
+    const problem = `${user} refers to an entry of ${table} that the patch module does not have`;
+    this.#refuse("SPECIAL_SECTION", user, { problem });
   }
 
   /** Refuses what has no address that a relocation of the kernel's module loader could give. */
@@ -282,12 +284,8 @@ class Selector {
   #route(from: Atom | TableEntry, reference: Reference): Route {
     const { target } = reference;
     if (target.kind === "absolute") return { to: "absolute" };
-    const found =
-      target.kind === "external" && target.inTable !== undefined
-        ? entryAt(this.patched.tables, target.inTable)
-        : undefined;
-    if (found !== undefined) return { to: "entry", ...found };
     if (target.kind === "external") return { to: "external", name: target.name, weak: target.weak };
+    if (target.kind === "entry") return { to: "entry", entry: target.entry };
     const { atom } = target;
     const original = this.correlation.originalOf.get(atom);
     if (atom.kind === "function") return this.#functionRoute(from, reference, atom, original);

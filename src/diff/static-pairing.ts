@@ -163,6 +163,7 @@ function nameOf(reference: Reference): string {
   const target = seenThrough(reference.target);
   if (target.kind === "absolute") return `${target.addend}`;
   if (target.kind === "external") return `${target.name} ${target.addend}`;
+  if (target.kind === "entry") return `${target.entry.table} ${target.addend}`;
   const { kind, bytes, base } = target.atom;
   return `${kind === "string" ? Buffer.from(bytes).toString("latin1") : base} ${target.addend}`;
 }

@@ -1,46 +1,20 @@
 import { ElfFormatError } from "../elf/format-error.ts";
-import type { Relocation, Section } from "../elf/model.ts";
+import type { Relocation, Section, SectionIndex } from "../elf/model.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import { KmendError } from "../support/errors.ts";
 import type { Architecture } from "./arch/arch.ts";
-import type { Atom, Reference, TablePlace, Target } from "./atoms.ts";
+import type { Atom, Reference, TableEntry, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
 import { fixedEntrySize } from "./special-sections.ts";
 
 /** Bytes per entry of the special tables, by section name; those that are missing are worked out from the object. */
 export type EntrySizes = Readonly<Record<string, number>>;
 
-/** One entry of a special table. */
-export interface TableEntry {
-  /** Section name of its table. */
-  readonly table: string;
-  readonly bytes: Uint8Array;
-  readonly references: readonly Reference[];
-  /** The place in the code that the entry is about: its first reference. */
-  readonly place: { readonly atom: Atom; readonly offset: number } | undefined;
-  /** For `.orc_unwind_ip`: the bytes of the `.orc_unwind` entry of the same number. */
-  readonly partner: Uint8Array | undefined;
-}
-
 /** A section of equal entries that the kernel or its module loader reads, each about one place in the code. */
 export interface Table {
   readonly section: Section;
   readonly entrySize: number;
   readonly entries: readonly TableEntry[];
-}
-
-/** The entry with a place of a table; undefined behind its end, and in all but the last of several sections that make up a table. */
-export function entryAt(
-  tables: ReadonlyMap<string, Table>,
-  { section, offset }: TablePlace,
-): { readonly entry: TableEntry; readonly within: number } | undefined {
-  for (const table of tables.values()) {
-    if (table.section.index !== section || offset < 0 || offset >= table.section.size) continue;
-    const before = table.entries.length - table.section.size / table.entrySize;
-    const entry = table.entries[before + Math.floor(offset / table.entrySize)];
-    return entry === undefined ? undefined : { entry, within: offset % table.entrySize };
-  }
-  return undefined;
 }
 
 /** Splits all special tables of an object into entries. `.orc_unwind` is read along with `.orc_unwind_ip`. */
@@ -130,6 +104,8 @@ function readEntries(
     const first = references[0];
     entries.push({
       table: section.name,
+      section: section.index,
+      start,
       bytes: section.data.subarray(start, start + entrySize),
       references,
       place: first?.target.kind === "atom" ? { atom: first.target.atom, offset: first.target.addend } : undefined,
@@ -137,6 +113,17 @@ function readEntries(
     });
   }
   return entries;
+}
+
+/** The entry that begins at an offset of a section; undefined where none does. */
+export type EntryAt = (section: SectionIndex, offset: number) => TableEntry | undefined;
+
+/** Finds entries by their place in the object. */
+export function entriesByPlace(tables: ReadonlyMap<string, Table>): EntryAt {
+  const found = new Map<string, TableEntry>();
+  for (const { entries } of tables.values())
+    for (const entry of entries) found.set(`${entry.section} ${entry.start}`, entry);
+  return (section, offset) => found.get(`${section} ${offset}`);
 }
 
 /**

@@ -9,7 +9,7 @@ import { Descriptors } from "./descriptors.ts";
 import { refuseBitcode, requireMachineCode } from "./machine-code.ts";
 import { classOf } from "./section-classes.ts";
 import { effectiveOffset, splitIntoAtoms } from "./split.ts";
-import { type EntrySizes, readTables, type Table } from "./tables.ts";
+import { type EntryAt, type EntrySizes, entriesByPlace, readTables, type Table } from "./tables.ts";
 
 /** One compiled translation unit, cut into atoms that know what they refer to. */
 export interface UnitObject {
@@ -58,13 +58,15 @@ export async function readUnitObject(file: Uint8Array, entrySizes: EntrySizes = 
   }
   const atomsIn = (section: SectionIndex): readonly Atom[] => bySection.get(section) ?? [];
   const atomAt = (section: SectionIndex, offset: number): Atom | undefined => nearestAtom(atomsIn(section), offset);
+  let entryAt: EntryAt = () => undefined;
   const resolve = (place: Section, relocation: Relocation): Target =>
-    resolveTarget(elf, arch, descriptors, atomAt, place, relocation);
+    resolveTarget(elf, arch, descriptors, atomAt, entryAt, place, relocation);
+  const tables = readTables(elf, arch, resolve, entrySizes);
+  entryAt = entriesByPlace(tables);
 
   for (const [index, list] of bySection) attachRelocations(elf, elf.sections[index] as Section, list, resolve);
   const mappingSymbols = groupMappingSymbols(elf, arch);
   await attachResolvedBranches(arch, elf.littleEndian, mappingSymbols, bySection);
-  const tables = readTables(elf, arch, resolve, entrySizes);
   const sites = ftraceSites(tables);
   const ftraceEntry = (atom: Atom): number | undefined => arch.ftraceEntry(atom, sites.get(atom) ?? []);
   const entrySizeOf = (table: string): number | undefined => tables.get(table)?.entrySize ?? entrySizes[table];
@@ -105,6 +107,7 @@ function resolveTarget(
   arch: Architecture,
   descriptors: Descriptors,
   atomAt: UnitObject["atomAt"],
+  entryAt: EntryAt,
   place: Section,
   relocation: Relocation,
 ): Target {
@@ -124,14 +127,12 @@ function resolveTarget(
   }
   const atom = atomAt(symbol.section, offset);
   if (atom === undefined) {
+    const entry = entryAt(symbol.section, offset);
+    if (entry !== undefined) {
+      return { kind: "entry", entry, addend: symbol.value + relocation.addend - entry.start };
+    }
     const section = elf.sections[symbol.section] as Section;
-    const target = {
-      kind: "external",
-      name: section.name,
-      weak: false,
-      addend: symbol.value + relocation.addend,
-    } as const;
-    return classOf(section) === "table" ? { ...target, inTable: { section: symbol.section, offset } } : target;
+    return { kind: "external", name: section.name, weak: false, addend: symbol.value + relocation.addend };
   }
   return { kind: "atom", atom, addend: symbol.value + relocation.addend - atom.start };
 }

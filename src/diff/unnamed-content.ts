@@ -36,6 +36,7 @@ function describe({ bytes, references }: Atom): string {
   const places = references.map(({ offset, type, target }) => {
     if (target.kind === "external") return `${offset} ${type} ${target.name}+${target.addend}`;
     if (target.kind === "absolute") return `${offset} ${type} ${target.addend}`;
+    if (target.kind === "entry") return `${offset} ${type} ${target.entry.table}`;
     const { atom, addend } = target;
     return `${offset} ${type} ${atom.symbol === undefined ? atom.section.name : atom.base}${atom.kind === "function" ? "" : `+${addend}`}`;
   });

@@ -116,6 +116,7 @@ function neighbour({ references }: Atom, at: number, step: 1 | -1, { base }: Ato
     if (target.kind === "atom" && target.atom.base === base) continue;
     if (target.kind === "absolute") return undefined;
     if (target.kind === "external") return step > 0 ? target.name : undefined;
+    if (target.kind === "entry") return target.entry.table;
     const { kind, bytes, base: other } = target.atom;
     if (kind === "function" && step < 0) return undefined;
     return kind === "string" ? Buffer.from(bytes).toString("latin1") : `${other}+${target.addend}`;

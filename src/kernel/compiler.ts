@@ -26,10 +26,8 @@ export interface CompilerComparison {
 export async function compareCompiler(banner: KernelBanner, signal?: AbortSignal): Promise<CompilerComparison> {
   const named = namedProgram(banner.compiler);
   for (const program of new Set([named, "gcc"])) {
-    const here = await compilerVersion(program, signal);
-    signal?.throwIfAborted();
-    if (here === undefined) continue;
-    return { same: describe(here) === describe(banner.compiler), kernel: banner.compiler, here, program };
+    const compared = await compareProgram(banner, program, signal);
+    if (compared !== undefined) return compared;
   }
   throw new KmendError({
     code: "PROGRAM_MISSING",
@@ -38,6 +36,18 @@ export async function compareCompiler(banner: KernelBanner, signal?: AbortSignal
     hint: `install it: sudo apt-get install ${named}`,
     exitCode: ExitCode.environment,
   });
+}
+
+/** Compares one compiler with the kernel's. @returns undefined when there is no such program or it fails. */
+export async function compareProgram(
+  banner: KernelBanner,
+  program: string,
+  signal?: AbortSignal,
+): Promise<CompilerComparison | undefined> {
+  const here = await compilerVersion(program, signal);
+  signal?.throwIfAborted();
+  if (here === undefined) return undefined;
+  return { same: describe(here) === describe(banner.compiler), kernel: banner.compiler, here, program };
 }
 
 /**
@@ -95,9 +105,9 @@ export function requireSameCompiler(comparison: CompilerComparison): void {
   });
 }
 
-/** Folder of the cache for what this machine's compiler made for the kernel whose folder is `kernelFolder`. */
-export function toolchainFolder(kernelFolder: string, { here }: CompilerComparison): string {
-  return join(kernelFolder, `toolchain-${sha256(here).slice(0, 8)}`);
+/** Folder of the cache for what a compiler made for the kernel whose folder is `kernelFolder`. What is recorded there names the compiler by its path. */
+export function toolchainFolder(kernelFolder: string, { here, program }: CompilerComparison): string {
+  return join(kernelFolder, `toolchain-${sha256(program.includes("/") ? `${program}\n${here}` : here).slice(0, 8)}`);
 }
 
 /** The program that a compiler line begins with: `gcc-12` of `gcc-12 (Debian 12.2.0-9) 12.2.0`; `gcc` for the older form `gcc version 4.9.2 (…)`. */

@@ -1,4 +1,5 @@
 import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
+import { describeTarget } from "../diff/compare.ts";
 import { baseName } from "../diff/names.ts";
 import { ftraceRule } from "../diff/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
@@ -7,7 +8,7 @@ import { Binding } from "../elf/constants.ts";
 import { candidatesOf, describeAddress } from "./candidates.ts";
 import { homeProblem, isContentMeaningful, meaningfulBits } from "./data-proof.ts";
 import { entryOffset } from "./entry-offset.ts";
-import { Findings, type Mismatch } from "./findings.ts";
+import { Findings, type Mismatch, type MovedFunction } from "./findings.ts";
 import { linkerName } from "./linker-names.ts";
 import type { BehindPadding } from "./orc-proof.ts";
 import { TableProof } from "./table-proof.ts";
@@ -17,6 +18,8 @@ import type { PlaceValue, TargetObject } from "./target-object.ts";
 export interface Known {
   readonly atoms: ReadonlyMap<Atom, number>;
   readonly externals: ReadonlyMap<string, PlaceValue>;
+  /** Functions that were compared instruction by instruction: a place in one is not at the same distance from its start in the target. */
+  readonly moved: ReadonlyMap<Atom, MovedFunction>;
 }
 
 /** Compares atoms of the original with the target: content, what it refers to, what tables say about it, and all names of it. */
@@ -232,8 +235,13 @@ export class AtomComparer {
         : `holds ${number === undefined ? "a symbol" : `the number ${number}`} in the target and the number ${target.addend} here`;
     }
     if (value.kind === "absolute")
-      return `holds the number ${value.value} in the target and refers to ${target.kind === "atom" ? target.atom.name : target.name} here`;
+      return `holds the number ${value.value} in the target and refers to ${describeTarget(target)} here`;
     if (target.kind === "external") return this.#checkExternal(target, value, findings);
+    if (target.kind === "entry") {
+      if (value.kind === "external")
+        return `refers to ${value.name} in the target and to an entry of ${target.entry.table} here`;
+      return this.#tables.referredProblem(target.entry, value.address - target.addend, findings);
+    }
     const { atom } = target;
     if (value.kind === "external") {
       const isSame = value.name === atom.symbol?.name && value.addend === target.addend - entryOffset(atom);
@@ -243,6 +251,12 @@ export class AtomComparer {
     if (moved?.atom === atom) {
       moved.pending.push({ from: target.addend + tail, to: value.address + tail - moved.start });
       return undefined;
+    }
+    const shifted = this.#known.moved.get(atom);
+    const from = target.addend + tail;
+    if (shifted !== undefined && from !== entryOffset(atom)) {
+      const isPlace = shifted.isPlace?.(from, value.address + tail - shifted.start) === true;
+      return isPlace ? undefined : `refers to another place in ${atom.name} in the target`;
     }
     const base = value.address - target.addend;
     if (isAnonymousConstant(atom) || (atom.kind === "code" && atom.symbol === undefined))

@@ -89,6 +89,7 @@ export class ComparisonRecord {
   ): Pick<MaskedPlace, "address" | "confirmed"> {
     if (value.kind === "external") return { address: null, confirmed: "relocation" };
     if (value.kind === "absolute" || target.kind === "absolute") return { address: null, confirmed: "number" };
+    if (target.kind === "entry") return { address: formatAddress(value.address - target.addend), confirmed: "content" };
     const entry = target.kind === "atom" ? entryOffset(target.atom) : 0;
     const found = value.address - target.addend + entry;
     const address = formatAddress(found);

@@ -15,6 +15,8 @@ export interface MovedFunction {
   readonly atom: Atom;
   readonly start: number;
   readonly pending: { readonly from: number; readonly to: number }[];
+  /** True when an offset of the original is that place of the target; set when all instructions of the function have been paired. */
+  isPlace?: (from: number, to: number) => boolean;
 }
 
 /** What one comparison learnt; taken over only when all of it holds. */

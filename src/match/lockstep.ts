@@ -51,11 +51,11 @@ export async function compareLockstep(
     ours: (offset: number) => left.behindPadding.get(offset) ?? offset,
     theirs: (offset: number) => right.behindPadding.get(offset) ?? offset,
   };
+  moved.isPlace = (from, to) => theirs(from) !== undefined && theirs(from) === behind.theirs(to);
   const mismatch = comparer.compareMoved(atom, address, bytes.length, theirs, findings, behind);
   if (mismatch !== undefined) return mismatch;
-  const wrong = moved.pending.find(
-    ({ from, to }) => theirs(from) === undefined || theirs(from) !== (right.behindPadding.get(to) ?? to),
-  );
+  const { isPlace } = moved;
+  const wrong = moved.pending.find(({ from, to }) => !isPlace(from, to));
   return wrong === undefined ? undefined : { offset: wrong.from, text: "a branch leads elsewhere" };
 }
 

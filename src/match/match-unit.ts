@@ -7,7 +7,7 @@ import { AtomComparer, type Known } from "./atom-comparer.ts";
 import { candidatesOf, renumberedCandidates } from "./candidates.ts";
 import { ComparisonRecord, type FunctionRecord } from "./comparison-record.ts";
 import { entryOffset } from "./entry-offset.ts";
-import { Findings, type Mismatch } from "./findings.ts";
+import { Findings, type Mismatch, type MovedFunction } from "./findings.ts";
 import { anotherSymbol } from "./linker-names.ts";
 import { compareLockstep } from "./lockstep.ts";
 import type { PlaceValue, TargetObject } from "./target-object.ts";
@@ -66,6 +66,7 @@ class Matcher implements Proof {
   readonly #comparer: AtomComparer;
   readonly #atoms = new Map<Atom, number>();
   readonly #externals = new Map<string, PlaceValue>();
+  readonly #moved = new Map<Atom, MovedFunction>();
   readonly #matched = new Set<Atom>();
   readonly #mismatches = new Map<Atom, Mismatch>();
   /** Functions that several symbols could be. */
@@ -81,7 +82,11 @@ class Matcher implements Proof {
     this.#unit = unit;
     this.target = target;
     this.#elsewhere = elsewhere;
-    this.#comparer = new AtomComparer(unit, target, { atoms: this.#atoms, externals: this.#externals });
+    this.#comparer = new AtomComparer(unit, target, {
+      atoms: this.#atoms,
+      externals: this.#externals,
+      moved: this.#moved,
+    });
     this.#functions = unit.atoms.filter((atom) => atom.kind === "function");
     this.functionCount = this.#functions.filter(staysInMemory).length;
   }
@@ -178,10 +183,25 @@ class Matcher implements Proof {
     }
     for (const atom of open) {
       const mismatch = rejected.get(atom);
-      if (mismatch !== undefined) await this.#tryLockstep(atom, mismatch);
-      else this.#mismatches.set(atom, this.#withoutFit(atom));
+      this.#mismatches.set(atom, mismatch ?? this.#withoutFit(atom));
     }
+    await this.#tryMoved(open.filter((atom) => rejected.has(atom)));
     this.#joinParts();
+  }
+
+  /** Compares instruction by instruction, and again what leads into functions that were found moved: their cold parts jump back. */
+  async #tryMoved(all: readonly Atom[]): Promise<void> {
+    for (let open = all, before = -1; open.length !== before; ) {
+      before = open.length;
+      const still: Atom[] = [];
+      for (const atom of open) {
+        const { fitting } = this.#moved.size === 0 ? { fitting: [] } : this.#tryCandidates(atom);
+        const [only, another] = fitting.length > 0 ? fitting : await this.#tryLockstep(atom);
+        if (only === undefined || another !== undefined) still.push(atom);
+        else this.#commit(atom, only);
+      }
+      open = still;
+    }
   }
 
   /** What the compiler moved out of a function belongs to it: unless all of that is the target's, the function is not. */
@@ -236,7 +256,9 @@ class Matcher implements Proof {
 
   #commit(atom: Atom, { address, findings }: Fit): void {
     this.#matched.add(atom);
+    this.#mismatches.delete(atom);
     this.#atoms.set(atom, address);
+    if (findings.moved !== undefined) this.#moved.set(atom, findings.moved);
     for (const [found, at] of findings.atoms) this.#atoms.set(found, at);
     for (const [name, value] of findings.externals) this.#externals.set(name, value);
   }
@@ -270,7 +292,7 @@ class Matcher implements Proof {
   }
 
   /** The few functions whose branches the shipped build encodes in another length (docs/architecture.md, Measured facts) are compared instruction by instruction. */
-  async #tryLockstep(atom: Atom, mismatch: Mismatch): Promise<void> {
+  async #tryLockstep(atom: Atom): Promise<Fit[]> {
     const inferred = this.#atoms.get(atom);
     const addresses = inferred === undefined ? candidatesOf(this.target, atom) : [inferred];
     const fitting: Fit[] = [];
@@ -283,12 +305,11 @@ class Matcher implements Proof {
       const found = await compareLockstep(atom, address, room, target, this.#unit.arch, this.#comparer, findings);
       if (found === undefined) fitting.push({ address, findings });
     }
-    if (fitting.length === 1) this.#commit(atom, fitting[0] as Fit);
-    else this.#mismatches.set(atom, mismatch);
+    return fitting;
   }
 }
 
-const nothingKnown: Known = { atoms: new Map(), externals: new Map() };
+const nothingKnown: Known = { atoms: new Map(), externals: new Map(), moved: new Map() };
 
 /** True for a weak definition in whose place the target has another unit's strong one, or has one of which its symbol table does not tell. */
 function isOverridden({ symbol, name }: Atom, target: TargetObject): boolean {

@@ -1,6 +1,7 @@
-import type { Atom, Reference } from "../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../diff/atoms.ts";
+import { describeTarget } from "../diff/compare.ts";
 import { hasKey, orcRule, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
-import { entriesByAtom, type TableEntry } from "../diff/tables.ts";
+import { entriesByAtom } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";
@@ -75,6 +76,24 @@ export class TableProof {
         named.add(place - start);
     }
     return named;
+  }
+
+  /** What tells an entry of the original from what is at an address of the target, where code refers to it. */
+  referredProblem(entry: TableEntry, address: number, findings: Findings): string | undefined {
+    const rule = this.#rules.find(({ table }) => table === entry.table);
+    const [place] = entry.references;
+    const value =
+      rule === undefined ? undefined : this.#target.valueAt(address, rule.place.width, rule.place.isRelative);
+    const size = this.#unit.entrySizeOf(entry.table);
+    const there =
+      rule === undefined || value?.kind !== "address"
+        ? undefined
+        : this.#target.tableEntries?.(rule, size, value.address, value.address + 1)?.find(({ at }) => at === address);
+    if (rule === undefined || place === undefined || value === undefined || there === undefined)
+      return `refers to ${describeAddress(this.#target, address)} in the target and to an entry of ${entry.table} here`;
+    const problem = this.#check(place, value, 0, findings);
+    if (problem !== undefined) return `refers to another entry of ${entry.table} in the target: it ${problem}`;
+    return this.#entryProblem(rule, entry, there, findings);
   }
 
   #compareEntries(
@@ -200,7 +219,7 @@ export class TableProof {
   #subject({ table, references }: TableEntry): string {
     const target = references.at(-1)?.target;
     if (!hasKey(table) || target === undefined || target.kind === "absolute") return "";
-    return ` on ${target.kind === "atom" ? target.atom.name : target.name}`;
+    return ` on ${describeTarget(target)}`;
   }
 
   #subjectThere({ key }: TableRule, { at, size }: TargetEntry): string {

@@ -48,6 +48,7 @@ export function moduleCode({ arch }: UnitObject, atom: Atom): AlignedInstruction
     const distance = target.addend + tail;
     if (target.kind === "absolute") return undefined;
     if (target.kind === "external") return named(target.name.replace(/^\.klp\.sym\.[^.]+\.(.+),\d+$/, "$1"), distance);
+    if (target.kind === "entry") return inSection(target.entry.table);
     const { section, start, symbol, base } = target.atom;
     const isCode = (section.flags & SectionFlag.execinstr) !== 0;
     const text = isCode ? undefined : textIn(section, start + distance);

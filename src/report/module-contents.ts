@@ -1,4 +1,4 @@
-import type { Atom } from "../diff/atoms.ts";
+import type { Atom, TableEntry } from "../diff/atoms.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { Binding, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import type { Section } from "../elf/model.ts";
@@ -75,12 +75,21 @@ export class ContentReader {
       .map(({ offset, type, target }) => {
         if (target.kind === "absolute") return `${offset} ${type} ${target.addend}`;
         if (target.kind === "external") return `${offset} ${type} ${target.name} ${target.addend}`;
+        if (target.kind === "entry") return `${offset} ${type} ${this.#entry(target.entry, atom)} ${target.addend}`;
         return `${offset} ${type} ${this.#meaningOf(target.atom, target.addend, atom)}`;
       });
     const bytes = Buffer.from(atom.bytes).subarray(0, size);
     const content = sha256([atom.kind, size, bytes.toString("hex"), ...places].join("\n"));
     this.#known.set(atom, content);
     return content;
+  }
+
+  #entry({ table, bytes, references }: TableEntry, from: Atom): string {
+    const fields = references.map(({ offset, target }) => {
+      if (target.kind === "atom") return `${offset} ${this.#meaningOf(target.atom, target.addend, from)}`;
+      return `${offset} ${target.kind === "external" ? target.name : target.kind} ${target.addend}`;
+    });
+    return `${table} ${Buffer.from(bytes).toString("hex")} ${fields.join(" ")}`;
   }
 
   #meaningOf(target: Atom, addend: number, from: Atom): string {

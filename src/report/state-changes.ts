@@ -44,7 +44,7 @@ function beside(before: readonly string[], after: readonly string[]): Before[] {
 /** What a reference of code leads to, by its name; undefined for a text, a constant, or a number. */
 export function namedTarget(reference: Reference): { readonly name: string; readonly isCode: boolean } | undefined {
   const target = seenThrough(reference.target);
-  if (target.kind === "absolute") return undefined;
+  if (target.kind === "absolute" || target.kind === "entry") return undefined;
   if (target.kind === "external") return { name: target.name, isCode: false };
   const { atom } = target;
   if (atom.symbol === undefined || atom.kind === "string" || atom.kind === "constant") return undefined;

@@ -1,8 +1,19 @@
 /**
- * What a requirement is for: making a patch module, trying it in a virtual machine, making a package or repository of that kind, taking a kernel from
+ * What a requirement is for: making a patch module, with a compiler that this machine does not have too, trying it in a virtual machine, making a package or repository of that kind, taking a kernel from
  * RPMs that are given or that dnf finds, fetching CVE records and fixes, running the project's own tests.
  */
-export type Need = "build" | "try" | "cve" | "rpm" | "deb" | "sign" | "rpm-repository" | "source-rpm" | "dnf" | "test";
+export type Need =
+  | "build"
+  | "build-root"
+  | "try"
+  | "cve"
+  | "rpm"
+  | "deb"
+  | "sign"
+  | "rpm-repository"
+  | "source-rpm"
+  | "dnf"
+  | "test";
 
 /** A way of managing packages; one column of the table each. */
 export type PackageManager = "apt";
@@ -92,7 +103,12 @@ export const requirements: readonly Requirement[] = [
   program("rpm", ["rpm", "rpm-repository", ...sourceRpm], "reads RPM packages", "rpm"),
   program("rpm2cpio", sourceRpm, "unpacks RPM packages", "rpm2cpio"),
   program("createrepo_c", ["rpm-repository", "test"], "indexes a dnf repository", "createrepo-c"),
-  program("mmdebstrap", ["test"], "makes the root of a virtual machine with systemd", "mmdebstrap"),
+  program(
+    "mmdebstrap",
+    ["build-root", "test"],
+    "makes a build root with the compiler of a kernel, and for tests the root of a virtual machine with systemd",
+    "mmdebstrap",
+  ),
   program("systemd-analyze", ["test"], "measures how exposed kmend's services are", "systemd"),
   program("mke2fs", ["test"], "makes the disk of that virtual machine", "e2fsprogs"),
   program("openssl", ["sign", "test"], "signs modules", "openssl"),

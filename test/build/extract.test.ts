@@ -199,3 +199,22 @@ test("the same unit gives the same bytes", async () => {
   const diff = await diffPatched(`int f(int x) { ${change} printk("text"); return take(x); }`);
   expect(Buffer.compare(extract(diff).object, extract(diff).object)).toBe(0);
 });
+
+test("code that refers to an entry of a table refers to its copy", async () => {
+  const diff = await diffPatched(
+    `${macros}\n#line 1\n
+    int before(int x) { warning("one", 1); return take(x); }
+    int f(int x) { ${change} warning("two", 1); return take(x); }
+    int g(int x) { warning("three", 1); return take(x); }
+    int h(int x) { warning("four", 1); ${change} warning("five", 1); return take(x); }
+  `,
+  );
+  const elf = new ElfReader(extract(diff).object);
+  const table = elf.section("__bug_table") as Section;
+  expect(table.size).toBe(48);
+  const entries = elf.relocationsFor((elf.section(".text") as Section).index).flatMap(({ symbol, type, addend }) => {
+    const { section, type: kind } = elf.symbols[symbol] as { section: number; type: number };
+    return section === table.index && kind === SymbolType.section ? [`${type} ${addend}`] : [];
+  });
+  expect(entries).toEqual([`${R.pc32} -4`, `${R.pc32} 12`, `${R.pc32} 28`]);
+});

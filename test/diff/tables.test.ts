@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { assemble, compileC } from "../fixtures/compile.ts";
-import { diffObjects, diffPatched, type UnitDiff } from "./diff-units.ts";
+import { atom, diffObjects, diffPatched, type UnitDiff } from "./diff-units.ts";
 
 const macros = readFileSync(new URL("../fixtures/kernel-tables.h", import.meta.url), "utf8");
 
@@ -218,4 +218,44 @@ test("unwind entries keep their two halves together", async () => {
     "020202020202",
     "030303030303",
   ]);
+});
+
+test("a warning that passes its own entry is compared and carried with it", async () => {
+  const diff = await diffPatched(
+    `${macros}\n#line 1\n
+    #ifdef PATCHED
+    int earlier(int x) { warning("new", 1); return take(x); }
+    #endif
+    int same(int x) { if (x) warning("one", 1); warning("two", 3); return take(x); }
+    int f(int x) { warning("three", 1); ${change} warning("four", 5); return take(x); }
+  `,
+  );
+  expect(diff.refusals).toEqual([]);
+  expect(diff.redirected).toEqual(["f"]);
+  expect(owners(diff, "__bug_table")).toEqual(["earlier", "f", "f"]);
+  const [, first, second] = diff.selection.entries.get("__bug_table") ?? [];
+  const routes = atom(diff.patched, "f").references.flatMap((reference) => {
+    const route = diff.selection.route(atom(diff.patched, "f"), reference);
+    return route.to === "entry" ? [route.entry] : [];
+  });
+  expect(routes).toEqual([first, second]);
+});
+
+test("a warning that passes another entry, or whose text changes, is changed", async () => {
+  const diff = await diffPatched(
+    `${macros}\n#line 1\n
+    #ifdef PATCHED
+    #define TEXT "new"
+    #define FLAGS 3
+    #else
+    #define TEXT "old"
+    #define FLAGS 1
+    #endif
+    #define expanded(text, flags) warning(text, flags)
+    int text(int x) { expanded(TEXT, 1); return take(x); }
+    int flags(int x) { expanded("same", FLAGS); return take(x); }
+    int same(int x) { expanded("same", 1); return take(x); }
+  `,
+  );
+  expect(diff.redirected).toEqual(["flags", "text"]);
 });

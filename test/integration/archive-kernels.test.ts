@@ -1,5 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cvesInChangelog } from "../../src/cve/changelog.ts";
 import { findTargetKernel } from "../../src/kernel/find.ts";
@@ -10,28 +9,14 @@ import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { cacheRoot } from "../../src/support/cache.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
 import { Scratch } from "./stock-kernel.ts";
+import { suiteSources } from "./suite-sources.ts";
 
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
-/** Sources of a suite whose kernels are split into packages, from where this machine has Debian's packages. */
-function splitSuite(): string | undefined {
-  const words = ["indextargets", "--format", "$(ORIGIN)\t$(LABEL)\t$(REPO_URI)", "Created-By: Packages"];
-  const targets = execFileSync("apt-get", words, { encoding: "utf8" }).split("\n");
-  const [, uri] = targets.flatMap((line) => /^Debian\tDebian\t(\S+)$/.exec(line) ?? []);
-  const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-  if (uri === undefined || !existsSync(keyring)) return undefined;
-  const fields = [
-    "Types: deb",
-    `URIs: ${uri}`,
-    "Suites: trixie-backports",
-    "Components: main",
-    `Signed-By: ${keyring}`,
-  ];
-  return scratch.file("split.sources", `${fields.join("\n")}\n`);
-}
-
-const sources = splitSuite();
+/** A suite whose kernels are split into packages. */
+const split = suiteSources("trixie-backports");
+const sources = split === undefined ? undefined : scratch.file("split.sources", split);
 const context = { cache: cacheRoot(), progress: new SilentProgress() };
 const newest = sources === undefined ? undefined : await new Debian({ sources }).newest(context).catch(() => undefined);
 

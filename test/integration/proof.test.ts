@@ -161,6 +161,8 @@ describe("another compiler", () => {
       writeFileSync(join(folder, name), `#!/bin/sh\necho "${name} (Debian 99.1.0-7) 99.1.0"\n`, { mode: 0o755 });
     }
     process.env["PATH"] = `${folder}:${path}`;
+    // Nor can a build root be made.
+    writeFileSync(join(folder, "unshare"), "#!/bin/sh\nexit 1\n", { mode: 0o755 });
     const output = scratch.folder();
     const { exitCode, stderr } = await kmend("build", example, "--kernel", "newest", "-o", output);
     expect(exitCode).toBe(5);

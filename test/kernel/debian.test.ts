@@ -41,6 +41,9 @@ describe("downloading", () => {
 
   test("image and headers come at once, the source when it is asked for, each only once", async () => {
     const files = await debian().fetch(asked("6.1.0-9-amd64"), context);
+    expect(files.makeFlags?.map((flag) => flag.split("=")[0])).toEqual([
+      ...["DISTRIBUTION_OFFICIAL_BUILD", "DISTRIBUTOR", "DISTRIBUTION_VERSION"],
+    ]);
     expect(files).toMatchObject({ release: "6.1.0-9-amd64", packageVersion: "6.1.27-1" });
     expect(await readFile(files.imagePath, "utf8")).toBe("image of 6.1.0-9-amd64 6.1.27-1");
     expect(await readFile(files.symversPath, "utf8")).toBe("symvers of 6.1.27-1");

@@ -16,7 +16,23 @@ const together: Readonly<Record<string, readonly string[]>> = {
 
 /** Of packages that Debian marks essential or required, and of Node's. */
 const everywhere: readonly string[] = [
-  ...["bash", "cat", "chroot", "cp", "diff", "dpkg", "dpkg-query", "env", "find", "grep", "gzip", "ldd", "ln", "ls"],
+  ...[
+    "bash",
+    "cat",
+    "chroot",
+    "cp",
+    "diff",
+    "dpkg",
+    "du",
+    "dpkg-query",
+    "env",
+    "find",
+    "grep",
+    "gzip",
+    "ldd",
+    "ln",
+    "ls",
+  ],
   ...["flock", "mkfifo", "mount", "mv", "printf", "rm", "sh", "sleep", "tar", "timeout", "touch", "umount", "unshare"],
   ...["apt-cache", "apt-config", "apt-get", "node", "npm"],
 ];

@@ -1,10 +1,9 @@
-import type { Atom, Reference } from "../../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../../diff/atoms.ts";
 import { type AuthorMarks, callbackKinds } from "../../diff/author-marks.ts";
 import { isExport } from "../../diff/exports.ts";
 import { isRewritten, rewritten } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
 import { isLeftOut } from "../../diff/special-sections.ts";
-import type { Table, TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import {
   type DraftSection,
@@ -18,7 +17,6 @@ import { Binding, SectionFlag, SectionType, SymbolType } from "../../elf/constan
 import { Padding } from "../../elf/padding.ts";
 import { writeObject } from "../../elf/writer.ts";
 import type { KlpSymbol, Reach } from "../resolve/resolve.ts";
-import { addendInTable } from "./entry-places.ts";
 import { homeOf } from "./home-section.ts";
 import { withoutResolvedBranches } from "./resolved-branches.ts";
 import { type CodeOrder, type ModuleJumps, stackCheckOrder } from "./stack-check-order.ts";
@@ -90,7 +88,7 @@ class Extractor {
   readonly #sizes = new Map<DraftSection, number>();
   readonly #sectionSymbols = new Map<DraftSection, DraftSymbol>();
   readonly #relas = new Map<DraftSection, DraftSection>();
-  readonly #placed = new Map<Atom, { section: DraftSection; offset: number }>();
+  readonly #placed = new Map<Atom | TableEntry, { section: DraftSection; offset: number }>();
   readonly #outside = new Map<string, DraftSymbol>();
   readonly #named = new Map<Atom, DraftSymbol>();
   readonly #redirected: ReadonlySet<Atom>;
@@ -110,6 +108,7 @@ class Extractor {
   run(): Extract {
     const { selection } = this.#input;
     for (const atom of this.#order.atoms) this.#place(atom);
+    for (const [name, entries] of selection.entries) if (!isLeftOut(name)) this.#table(name, entries);
     for (const atom of selection.atoms) {
       const { section, offset } = this.#placed.get(atom) as { section: DraftSection; offset: number };
       const rewrites = selection.rewrites.get(atom) ?? [];
@@ -117,7 +116,6 @@ class Extractor {
       for (const reference of kept) this.#relocate(section, offset, atom, reference);
       for (const { reference } of rewrites) this.#relocate(section, offset, atom, reference);
     }
-    for (const [name, entries] of selection.entries) if (!isLeftOut(name)) this.#table(name, entries);
     this.#functionTable();
     for (const [section, parts] of this.#contents) section.data = Buffer.concat(parts);
     return {
@@ -229,21 +227,16 @@ class Extractor {
         });
         return;
       }
-      case "original": {
-        const entry = route.atom.symbol === undefined ? 0 : route.atom.symbol.value - route.atom.start;
-        this.#reach(
-          section,
-          offset,
-          type,
-          addend - entry,
-          this.#input.reachOriginal(route.atom),
-          route.atom.symbol?.type ?? SymbolType.notype,
-        );
+      case "entry": {
+        const home = this.#placed.get(route.entry) as Pointer;
+        const symbol = this.#sectionSymbols.get(home.section) as DraftSymbol;
+        this.#rela(section, { offset, type, symbol, addend: home.offset + addend });
         return;
       }
-      case "entry": {
-        const symbol = this.#sectionSymbols.get(this.#tableSection(route.entry.table)) as DraftSymbol;
-        this.#rela(section, { offset, type, symbol, addend: addendInTable(route, reference.target, selection) });
+      case "original": {
+        const entry = route.atom.symbol === undefined ? 0 : route.atom.symbol.value - route.atom.start;
+        const symbolType = route.atom.symbol?.type ?? SymbolType.notype;
+        this.#reach(section, offset, type, addend - entry, this.#input.reachOriginal(route.atom), symbolType);
         return;
       }
       case "external": {
@@ -306,19 +299,17 @@ class Extractor {
     rela.relocations.push(relocation);
   }
 
-  #tableSection(name: string): DraftSection {
-    const like = (this.#input.unit.tables.get(name) as Table).section;
+  #table(name: string, entries: readonly TableEntry[]): void {
+    const table = this.#input.unit.tables.get(name);
+    if (table === undefined) return;
+    const { section: like } = table;
     // The order of a linked section means nothing once all code is in .text.
     const flags = like.flags & ~(SectionFlag.linkOrder | SectionFlag.group);
     const section = this.#section(name, SectionType.progbits, flags, like.alignment);
     section.entrySize = like.entrySize;
-    return section;
-  }
-
-  #table(name: string, entries: readonly TableEntry[]): void {
-    const section = this.#tableSection(name);
     for (const entry of entries) {
       const offset = this.#append(section, entry.bytes, entry.bytes.length, 1, 0);
+      this.#placed.set(entry, { section, offset });
       for (const reference of entry.references) this.#relocate(section, offset, entry, reference);
       if (entry.partner !== undefined) {
         const unwind = this.#input.unit.elf.section(".orc_unwind");

@@ -1,7 +1,6 @@
-import type { Atom, Reference } from "../../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../../diff/atoms.ts";
 import type { Rewrite } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
-import type { TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 
 /** A static branch that reads its key each time, in place of one that the kernel writes into the code. */

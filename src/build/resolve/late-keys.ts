@@ -1,8 +1,7 @@
 import { basename } from "node:path";
-import type { Atom, Reference } from "../../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../../diff/atoms.ts";
 import type { Route, Selection } from "../../diff/select.ts";
 import { isReadByLoader } from "../../diff/special-sections.ts";
-import type { TableEntry } from "../../diff/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { sourceLines } from "../../elf/line-table.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";

@@ -1,12 +1,12 @@
 import { readFile } from "node:fs/promises";
-import type { Atom } from "../../diff/atoms.ts";
+import type { Atom, TableEntry } from "../../diff/atoms.ts";
 import { type FunctionChange, findChanges, type IsTextChanged, type UnitChanges } from "../../diff/changes.ts";
 import { type Correlation, correlate, type SameLine } from "../../diff/correlate.ts";
 import { compareDefinitions, type DefinitionChanges } from "../../diff/definitions.ts";
 import { coldParent } from "../../diff/names.ts";
 import { classOf } from "../../diff/section-classes.ts";
 import { type CallChoice, type Route, type Selection, selectCarried } from "../../diff/select.ts";
-import type { EntrySizes, TableEntry } from "../../diff/tables.ts";
+import type { EntrySizes } from "../../diff/tables.ts";
 import { readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
 import { formatAddress } from "../../elf/bytes.ts";
 import type { CompilerComparison } from "../../kernel/compiler.ts";

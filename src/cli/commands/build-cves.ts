@@ -71,13 +71,17 @@ async function buildOf(
   const fixes = all
     ? await openFixes(context, subject, options)
     : fixesOf(ids, subject.data, version, subject.changelog);
-  return withTree(kernel, { jobs: options.integer("jobs"), progress, signal }, ({ tree }) => {
-    const request = {
-      ...{ kernel, version: version.text, tree, source, with: commits, progress, signal },
-      options: { ...requestOf(context, options, options.text("output")), ...further },
-    };
-    return all ? buildAllThatCanBe(fixes, request) : buildFixes(fixes, request);
-  });
+  return withTree(
+    kernel,
+    { skipCompilerCheck: options.flag("skipGccCheck"), jobs: options.integer("jobs"), progress, signal },
+    ({ tree }) => {
+      const request = {
+        ...{ kernel, version: version.text, tree, source, with: commits, progress, signal },
+        options: { ...requestOf(context, options, options.text("output")), ...further },
+      };
+      return all ? buildAllThatCanBe(fixes, request) : buildFixes(fixes, request);
+    },
+  );
 }
 
 /** The fixes of all that is open and has a commit. */

@@ -1,5 +1,6 @@
 import { ExitCode } from "../../support/errors.ts";
-import type { CommandContext, CommandDefinition } from "../command.ts";
+import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
+import { archiveOptions, kernelOf, kernelOptions } from "../options/kernel-options.ts";
 
 export const doctorCommand: CommandDefinition = {
   name: "doctor",
@@ -7,15 +8,39 @@ export const doctorCommand: CommandDefinition = {
   description:
     "Lists every program and package that building, trying, packaging and testing need, and how to install the missing ones.",
   arguments: [],
-  options: [{ flags: "--install", description: "install the missing programs (as root)" }],
+  options: [
+    { flags: "--install", description: "install the missing programs (as root)" },
+    {
+      flags: "--kernel <RELEASE>",
+      description: "also say where the compiler of this kernel comes from, and what a build root would be made of",
+      choices: ["newest"],
+    },
+    ...kernelOptions.filter(({ flags }) => flags.startsWith("--series")),
+    ...archiveOptions,
+  ],
   examples: [
     { command: "kmend doctor", description: "list installed and missing programs" },
     { command: "sudo kmend doctor --install", description: "install the missing programs" },
+    {
+      command: "kmend doctor --kernel newest --series 6.12 --archive trixie.sources",
+      description: "say what would be fetched to build for a kernel of another suite",
+    },
   ],
   exitCodes: { [ExitCode.environment]: "something is missing" },
   async run(context, _operands, options) {
     const support = await import("../../support/requirements.ts");
-    const needs = ["build", "try", "rpm", "deb", "sign", "rpm-repository", "source-rpm", "dnf", "test"] as const;
+    const needs = [
+      "build",
+      "build-root",
+      "try",
+      "rpm",
+      "deb",
+      "sign",
+      "rpm-repository",
+      "source-rpm",
+      "dnf",
+      "test",
+    ] as const;
     if (options.flag("install")) {
       const { progress, signal } = context;
       await support.ensureRequirements({ needs, install: true, progress, signal });
@@ -30,20 +55,59 @@ export const doctorCommand: CommandDefinition = {
       missing.length === 0 || manager === undefined
         ? null
         : support.installCommand(await support.packagesFor(missing, manager));
-    print(context, statuses, install);
-    return missing.length === 0 ? ExitCode.done : ExitCode.environment;
+    const forecast = options.text("kernel") === undefined ? undefined : await foresee(context, options);
+    print(context, statuses, install, forecast);
+    return forecast?.from === "nowhere"
+      ? ExitCode.environment
+      : missing.length === 0
+        ? ExitCode.done
+        : ExitCode.environment;
   },
 };
 
+type Forecast = import("../../kernel/roots/kernel-compiler.ts").CompilerForecast;
+
+/** The kernel itself is fetched: its image names its compiler. */
+async function foresee({ progress, signal }: CommandContext, options: OptionValues): Promise<Forecast> {
+  const { findTargetKernel } = await import("../../kernel/find.ts");
+  const { foreseeCompiler } = await import("../../kernel/roots/kernel-compiler.ts");
+  return foreseeCompiler(await findTargetKernel({ ...kernelOf(options), progress, signal }), signal);
+}
+
+function forecastLines(forecast: Forecast): string[] {
+  const subject = `compiler of the kernel: ${forecast.compiler}`;
+  if (forecast.from === "nowhere")
+    return [subject, `  ${forecast.problem}`, "  --skip-gcc-check builds with another one, and the proof decides"];
+  if (forecast.from === "installed") return [subject, `  installed: ${forecast.program}`];
+  if (forecast.from !== "archive") return [subject, `  in a build root of the cache: ${forecast.program}`];
+  const megabytes = Math.ceil(forecast.packages.reduce((sum, { size }) => sum + size, 0) / 1e6);
+  return [
+    subject,
+    `  not installed: a build makes a root from ${forecast.archive}, of these (${megabytes} MB) and what they depend on:`,
+    ...forecast.packages.map(({ name, version }) => `    ${name} ${version}`),
+  ];
+}
+
 type Statuses = Awaited<ReturnType<typeof import("../../support/requirements.ts").checkRequirements>>;
 
-function print(context: CommandContext, statuses: Statuses, install: string | null): void {
+function print(
+  context: CommandContext,
+  statuses: Statuses,
+  install: string | null,
+  forecast: Forecast | undefined,
+): void {
   const ready = statuses.every(({ foundAt }) => foundAt !== undefined);
   if (context.json) {
     const rows = statuses.map(({ requirement: { name, needs, why, packages }, foundAt }) => {
       return { name, present: foundAt !== undefined, path: foundAt ?? null, needs, why, packages };
     });
-    context.printJson({ schema: 1, ready, requirements: rows, install });
+    context.printJson({
+      schema: 1,
+      ready,
+      requirements: rows,
+      install,
+      ...(forecast === undefined ? {} : { compiler: forecast }),
+    });
     return;
   }
   const width = Math.max(...statuses.map(({ requirement }) => requirement.name.length));
@@ -61,4 +125,5 @@ function print(context: CommandContext, statuses: Statuses, install: string | nu
         ? "Install these with the package manager of this system."
         : `Install the rest with:\n  ${install}`,
     );
+  if (forecast !== undefined) for (const line of ["", ...forecastLines(forecast)]) context.print(line);
 }

@@ -285,7 +285,7 @@ class Follower {
       if (indirectThunk.test(target.name)) return { kind: "name", name: undefined };
       return { kind: "name", name: target.name };
     }
-    if (target.kind === "absolute") return { kind: "name", name: undefined };
+    if (target.kind === "absolute" || target.kind === "entry") return { kind: "name", name: undefined };
     const { arch } = this.#flow.unit;
     const bias = arch.instructionTail(code.atom.bytes, reference.offset, reference.type);
     const tail = arch.isShort(reference.type) ? 1 : bias;

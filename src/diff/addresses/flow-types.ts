@@ -1,6 +1,5 @@
-import type { Atom, Reference } from "../atoms.ts";
+import type { Atom, Reference, TableEntry } from "../atoms.ts";
 import type { Route } from "../select.ts";
-import type { TableEntry } from "../tables.ts";
 import type { UnitObject } from "../unit-object.ts";
 
 /** The address of something carried, at the place in carried code where it is taken, or read from carried data. */

@@ -84,7 +84,7 @@ export class FunctionCode {
   }
 
   #use({ target }: Reference, at: number, start: number, parameter: number): NumberUse | undefined {
-    if (target.kind === "absolute") return undefined;
+    if (target.kind === "absolute" || target.kind === "entry") return undefined;
     const isOutside = target.kind === "external";
     const texts = [parameter - 1, parameter + 1].flatMap((beside) => this.#textIn(beside, at, start) ?? []);
     const call = (this.#instructions[at] as OperandInstruction).offset;

@@ -1,10 +1,9 @@
 import { basename } from "node:path";
 import { equalBytes } from "../../elf/bytes.ts";
 import { type SourceLine, sourceLines } from "../../elf/line-table.ts";
-import type { Atom, Reference } from "../atoms.ts";
+import type { Atom, Reference, TableEntry } from "../atoms.ts";
 import type { Correlation } from "../correlate.ts";
 import { filledBits, firstDifference } from "../filled-bits.ts";
-import type { TableEntry } from "../tables.ts";
 import { entriesByAtom } from "../tables.ts";
 import type { UnitObject } from "../unit-object.ts";
 import { LineCalls } from "./line-calls.ts";

@@ -1,6 +1,5 @@
 import { SectionFlag } from "../../elf/constants.ts";
-import type { Atom, Reference } from "../atoms.ts";
-import type { TableEntry } from "../tables.ts";
+import type { Atom, Reference, TableEntry } from "../atoms.ts";
 
 /** A parameter in which a function of the kernel gets the number of a source line, for a message. */
 interface LineParameter {

@@ -123,7 +123,7 @@ function nameOf({ target }: Reference): string {
   if (target.kind === "absolute") return `${target.addend}`;
   // Texts and tables of the compiler have no name that stays.
   if (target.kind === "atom") return target.atom.symbol === undefined ? "" : target.atom.base;
-  return target.name;
+  return target.kind === "entry" ? target.entry.table : target.name;
 }
 
 /** The same bytes but for the places that refer to something, which are the same places. */

@@ -298,7 +298,7 @@ class FlowReader {
   /** What a relocation at a place means. */
   #symbol(atom: Atom, place: number, bias: number): Values {
     const target = this.#references.get(atom)?.get(place)?.target;
-    if (target === undefined || target.kind === "absolute") return undefined;
+    if (target === undefined || target.kind === "absolute" || target.kind === "entry") return undefined;
     const name = target.kind === "external" ? target.name : target.atom.base;
     return one({ kind: "symbol", name }, target.addend + bias);
   }

@@ -13,6 +13,7 @@ import {
   packagesFolder,
   updateHint,
 } from "./apt-archive.ts";
+import { aptCompilers } from "./apt-compilers.ts";
 import { type Catalog, type CatalogNames, type CatalogVersion, readCatalog } from "./catalog.ts";
 import { compareDebianVersions } from "./debian-version.ts";
 import type {
@@ -159,6 +160,7 @@ export class AptKernels implements Distribution {
       release,
       packageVersion: version,
       makeFlags: names.makeFlags?.(version),
+      compilers: aptCompilers(context),
       ...(here ?? (await unpackedFiles({ ...unpacked, headers: headersRoot, root: packagesFolder(context) }))),
       symversPath: join(headersRoot, `usr/src/${headers}/Module.symvers`),
       source: once(async () => ({

@@ -43,9 +43,21 @@ function debianNames(architecture: string): AptNames {
         : undefined,
     // The banner ends with it, for example `#1 SMP PREEMPT_DYNAMIC Debian 6.1.9-1 (2024-01-31)`.
     // LINUX_PACKAGE_ID, which Debian's patch of the top Makefile makes of these, is part of texts in lib/dump_stack.c and kernel/hung_task.c.
-    makeFlags: (version) => ["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", `DISTRIBUTION_VERSION=${version}`],
+    makeFlags: (version) => [
+      ...["DISTRIBUTION_OFFICIAL_BUILD=1", "DISTRIBUTOR=Debian", `DISTRIBUTION_VERSION=${version}`],
+      ...namesOfHeaders(version),
+    ],
     packageVersionIn: ({ version }) => / Debian (\d\S*)/.exec(version)?.[1],
   };
+}
+
+/**
+ * Debian builds in a folder beside the source, where `__FILE__` of a header is `include/linux/bitmap.h`. In the source itself it is `./include/linux/bitmap.h`: the top
+ * Makefile of 7.3 takes the folder of the source off (-fmacro-prefix-map) only `ifdef building_out_of_srctree`, and that of 6.12 in any case.
+ */
+function namesOfHeaders(version: string): string[] {
+  const isConditional = compareDebianVersions(version, "6.13~") >= 0;
+  return isConditional ? ["KCPPFLAGS=-fmacro-prefix-map=./="] : [];
 }
 
 /** The changelog of 6.13.9-1 says that the patches are gone, and that the real-time flavour is a configuration of the same source. */

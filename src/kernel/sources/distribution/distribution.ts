@@ -1,4 +1,5 @@
 import type { Progress } from "../../../support/progress.ts";
+import type { CompilerArchive } from "./compiler-archive.ts";
 
 /** One kernel that is installed or can be downloaded. */
 export interface OfferedKernel {
@@ -53,6 +54,8 @@ export interface KernelFiles {
   readonly sourceKey?: string | undefined;
   /** Further arguments of every `make` for this kernel. */
   readonly makeFlags?: readonly string[] | undefined;
+  /** Where its compiler can come from, if this machine does not have it; undefined where no archive is known. */
+  readonly compilers?: CompilerArchive | undefined;
   /**
    * The kernel's source, downloaded on the first call.
    * @throws KmendError `SOURCE_NOT_OFFERED` when source of exactly this version is neither installed nor on offer.
