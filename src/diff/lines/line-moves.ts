@@ -180,9 +180,12 @@ export class LineMoves {
     );
     // What did not move is no difference.
     const lines = new Set(pairs.flatMap(({ candidates }) => candidates.filter((each) => !hasMoved(each))));
+    const handedOn = new Set<Candidate>();
     places.forEach(({ candidate }, at) => {
       const [before, after] = [left?.[at], right?.[at]];
-      if (before !== undefined && after !== undefined && isLineOf(candidate, before, after)) lines.add(candidate);
+      if (before === undefined || after === undefined) return;
+      if (isLineOf(candidate, before, after)) lines.add(candidate);
+      else if (isSameHeaderLine(before, after)) handedOn.add(candidate);
     });
     const calls = new LineCalls(this.#units);
     for (const { candidate } of places) {
@@ -196,7 +199,7 @@ export class LineMoves {
     // A known line that an inline function of a header hands on has that function's place in the tables: it has to move as the lines do that have their own.
     const maps = [...groupByFile([...lines]).values()].map((group) => new LineMap(group));
     const moved = maps.filter((map) => map.isMonotone && map.hasMoved);
-    for (const { candidate } of places)
+    for (const candidate of handedOn)
       if (candidate.isCertain && moved.some((map) => map.fits([candidate]) && map.movedAlike(candidate)))
         lines.add(candidate);
     // An entry of the table of WARN() changes no code: where a macro ends far below its begin, the map has to do.
@@ -247,6 +250,11 @@ export class LineMoves {
           accepted.add(candidate);
     return new Map(pairs.map((pair) => [pair, pair.candidates.filter((candidate) => accepted.has(candidate))]));
   }
+}
+
+/** True for code of an inline function in a header, which did not move. */
+function isSameHeaderLine(before: SourceLine, after: SourceLine): boolean {
+  return before.line === after.line && before.file === after.file && before.file.endsWith(".h");
 }
 
 function placeOf({ file, from, to }: Candidate): string {
