@@ -1,10 +1,11 @@
 import type { Assumption } from "./adaptation.ts";
 import { diagnoseAll } from "./diagnose-all.ts";
 import { type Diagnostic, outermostPlace } from "./diagnostics.ts";
+import { lifeOf } from "./life.ts";
 import { type Oracle, SourceFiles, type TextOverlay } from "./oracle.ts";
 import type { Obstacle } from "./soundness.ts";
 import { applyEdits, SourceText } from "./source-text.ts";
-import { findStructs, type MemberText } from "./struct-text.ts";
+import { findStructs, type MemberText, type StructText } from "./struct-text.ts";
 
 /** A struct before and after a patch. */
 export interface StructChange {
@@ -29,7 +30,7 @@ export interface Restoring {
 
 /**
  * Keeps the members that a patch removes from a struct where they are: the patched code does not name them, or it would not compile, and every object stays as large as
- * the kernel made it.
+ * the kernel made it. Objects that are copied, or measured with sizeof, are refused: bytes that nobody sets any more would go with them.
  * @returns undefined for a struct of which the patch changes more, or nothing.
  */
 export async function restoreMembers(change: StructChange): Promise<Restoring | undefined> {
@@ -44,7 +45,12 @@ export async function restoreMembers(change: StructChange): Promise<Restoring | 
     return old === undefined || old.declaration !== member.declaration;
   });
   if (removed.length === 0 || isMore || removed.some(({ name }) => name === "")) return undefined;
-  const obstacles = await positionalInitialisers(change);
+  const life = await lifeOf(tag, definition, oracle, patched);
+  const obstacles = [
+    ...life.obstacles,
+    ...otherChanges(source, after, new SourceText(definition, original), before),
+    ...(await positionalInitialisers(change)),
+  ];
   if (obstacles.length > 0) return { files: patched, members: [], obstacles, assumptions: [] };
   const body = original.slice(before.open + 1, before.close);
   const text = applyEdits(source.text, [{ start: after.open + 1, end: after.close, text: body }]);
@@ -58,6 +64,35 @@ export async function restoreMembers(change: StructChange): Promise<Restoring | 
       text: "stays in its place; the patched code does not read or write it, and code that is not part of the kernel's source may",
     })),
   };
+}
+
+/** What changes in the braces of a struct besides its members: the value of a macro that is defined there, a conditional. */
+export function otherChanges(
+  source: SourceText,
+  after: StructText,
+  original: SourceText,
+  before: StructText,
+): Obstacle[] {
+  if (restOf(source, after) === restOf(original, before)) return [];
+  const message = `the patch changes more between the braces of struct ${after.tag} than its members`;
+  const place = { file: source.path, line: source.lineOf(after.start), function: "" };
+  return [{ rule: "UNCLEAR", ...place, values: { message } }];
+}
+
+/** The text between the braces without members and comments; the literals stay. */
+function restOf({ text, code }: SourceText, { open, close, members }: StructText): string {
+  let rest = "";
+  let at = open + 1;
+  const add = (end: number): void => {
+    const piece = text.slice(at, end);
+    rest += /["']/.test(piece) ? piece : code.slice(at, end);
+  };
+  for (const { start, end } of members) {
+    add(start);
+    at = end;
+  }
+  add(close);
+  return rest.replaceAll(/\s+/g, " ").trim();
 }
 
 /** The members of one list whose names another one does not have. */

@@ -7,7 +7,7 @@ const eventMacros = /^[ \t]*(?:TRACE_EVENT|DECLARE_EVENT_CLASS|DEFINE_EVENT|DECL
 const systemDefinition = /^[ \t]*#[ \t]*define[ \t]+TRACE_SYSTEM\b/m;
 
 /**
- * Names of the trace events that differ between two texts of a header, where nothing else of it does.
+ * Names of the trace events that differ between two texts of a header in what they print, or that only one of them has, where nothing else of it differs.
  * @returns undefined for a text that is no such header, or of which something else differs too.
  */
 export function changedTraceEvents(original: string, patched: string): readonly string[] | undefined {
@@ -16,7 +16,22 @@ export function changedTraceEvents(original: string, patched: string): readonly 
   if (before === undefined || after === undefined || before.rest !== after.rest) return undefined;
   const names = new Set([...before.events.keys(), ...after.events.keys()]);
   const changed = [...names].filter((name) => before.events.get(name) !== after.events.get(name));
-  return changed.length === 0 ? undefined : changed;
+  const isPrinted = changed.every((name) => {
+    const [old, fresh] = [before.events.get(name), after.events.get(name)];
+    return old === undefined || fresh === undefined || withoutPrinting(old) === withoutPrinting(fresh);
+  });
+  return changed.length === 0 || !isPrinted ? undefined : changed;
+}
+
+/** An event without the text that its reader gets. All else of it is code that runs where the event is: it reads, copies and allocates. */
+function withoutPrinting(event: string): string {
+  const source = new SourceText("", event);
+  let text = event;
+  for (const match of [...source.code.matchAll(/\bTP_printk\s*(?=\()/g)].reverse()) {
+    const close = source.closing(match.index + match[0].length);
+    if (close >= 0) text = `${text.slice(0, match.index)}${text.slice(close + 1)}`;
+  }
+  return text.replaceAll(/\s+/g, " ");
 }
 
 interface Events {

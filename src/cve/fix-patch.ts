@@ -46,6 +46,10 @@ export function readFixPatch(mail: Buffer, commit: string, from: string): FixPat
   const signature = /\n-- \n[^\n]*\n*$/.exec(text);
   const end = signature === null ? text.length : signature.index + 1;
   const parts = text.slice(start, end).split(/^(?=diff --git )/m);
+  if (!parts.every(isOnlyDiff)) {
+    // Nothing tells which of them is the commit's.
+    throw damaged(from, "there is text behind or between its diffs: the message of the commit seems to quote a diff");
+  }
   const named_ = parts.map((part) => ({ part, path: pathOf(part) }));
   const kept = named_.filter(({ path }) => !isOutsideKernel(path));
   if (kept.length === 0) {
@@ -65,6 +69,34 @@ export function readFixPatch(mail: Buffer, commit: string, from: string): FixPat
     leftOut: named_.filter(({ path }) => isOutsideKernel(path)).map(({ path }) => path),
     files: kept.map(({ path }) => path),
   };
+}
+
+const headerLine =
+  /^(?:diff --git |index |(?:old|new|deleted file|new file) mode |(?:dis)?similarity index |rename |copy |--- |\+\+\+ |Binary files )/;
+
+/** True for the diff of one file with nothing behind it: headers, and hunks with as many lines as they say. */
+function isOnlyDiff(part: string): boolean {
+  const lines = part.replace(/\n+$/, "").split("\n");
+  let at = 0;
+  while (at < lines.length && headerLine.test(lines[at] as string)) at++;
+  // What a binary patch holds is refused where it is applied.
+  if (lines[at] === "GIT binary patch") return true;
+  while (at < lines.length) {
+    const hunk = /^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@/.exec(lines[at++] as string);
+    if (hunk === null) return false;
+    let [before, after] = [Number(hunk[1] ?? 1), Number(hunk[2] ?? 1)];
+    for (; before > 0 || after > 0; at++) {
+      const sign = lines[at]?.[0];
+      if (sign === undefined && at >= lines.length) return false;
+      if (sign === "+") after--;
+      else if (sign === "-") before--;
+      else if (sign === " " || sign === undefined) [before, after] = [before - 1, after - 1];
+      else if (sign !== "\\") return false;
+    }
+    if (before < 0 || after < 0) return false;
+    while (lines[at]?.startsWith("\\ ") === true) at++;
+  }
+  return true;
 }
 
 /** The name that a file has after the patch, or had before it was deleted. */

@@ -48,13 +48,35 @@ describe("a member that a patch removes", () => {
     ],
   ])("is refused where %s is initialised by the order of members", async (_, code) => {
     const adapted = await adapt(without("int last;"), code);
-    expect(rulesOf(adapted)).toEqual([expect.stringContaining("POSITIONAL")]);
+    expect(rulesOf(adapted)).toContainEqual(expect.stringContaining("POSITIONAL"));
     expect(adapted.files.get("box.h")).toBe(without("int last;"));
   });
 
   test("initialisers with names, and of zero, go by no order", async () => {
-    const code = "struct box one = { .first = 1 };\nvoid f(struct box *p) { struct box none = { 0 }; *p = none; }";
+    const code =
+      "struct box one = { .first = 1 };\nstatic struct box none = { 0 };\nint f(void) { return none.first; }";
     expect((await adapt(without("int last;"), code)).refusals).toEqual([]);
+  });
+
+  test.each([
+    ["copied to another", "void f(struct box *to, struct box *from) { *to = *from; }", "COPIED"],
+    ["measured", "void f(struct box *to, struct box *from) { memcpy(to, from, sizeof(*to)); }", "SIZE_USED"],
+    [
+      "an object of a function",
+      "int f(void) { struct box one; one.first = 1; use(&one); return one.first; }",
+      "LOCAL_OBJECT",
+    ],
+  ])("is refused where an object is %s", async (_, code, rule) => {
+    expect(rulesOf(await adapt(without("int last;"), code)).join()).toContain(rule);
+  });
+
+  test("is refused where something else between the braces changes", async () => {
+    const original = header.replace("\tint last;\n", "\tint last;\n#define BOX_LIMIT 4\n");
+    const oracle = new FixtureOracle({ "box.h": original, "box.c": '#include "box.h"\n' });
+    const units = { oracle, objects: new Map([["box.c", "vmlinux"]]) };
+    const patched = new Map([["box.h", original.replace("\tint last;\n", "").replace("LIMIT 4", "LIMIT 5")]]);
+    const adapted = await adaptTypes([{ tag: "box", definition: "box.h", original, units }], patched);
+    expect(rulesOf(adapted).join()).toContain("more between the braces");
   });
 
   test("goes with no new one", async () => {

@@ -41,6 +41,8 @@ test.each([
     header.replace("id=%d", "box=%d").replace("#include <linux/tracepoint.h>", "#include <linux/mm.h>"),
   ],
   ["a text too", header.replace("id=%d", "box=%d").replace("boxes\n\n", 'boxes\n#define BOX_TEXT "a"\n\n')],
+  ["what is recorded", header.replace("__entry->id = id;", "__entry->id = id + 1;")],
+  ["what is recorded beside", header.replace("__field(int, id)", "__field(long, id)").replace("id=%d", "id=%ld")],
   ["a function too", header.replace("id=%d", "box=%d").replace("\n#endif", "int f(void);\n\n#endif")],
   ["a parenthesis", header.replace("TP_ARGS(id));", "TP_ARGS(id);")],
 ])("%s is something else", (_, changed) => {

@@ -68,12 +68,14 @@ describe("a new member in padding", () => {
 
 describe("what a patch takes away or only tells", () => {
   test("a removed member stays, and so does a trace event", async () => {
+    const unused = (text: string): string =>
+      text
+        .replace("\tzram->limit_pages = PAGE_ALIGN(limit) >> PAGE_SHIFT;\n", "")
+        .replace("\tzram->limit_pages = 0;\n", "")
+        .replaceAll("zram->limit_pages", "0UL");
     const removed = patch({
-      [header]: replace("\tatomic64_t miss_free;\t\t/* no. of missed free */\n", ""),
-      [driver]: all(
-        replace("(u64)atomic64_read(&zram->stats.miss_free)", "(u64)0"),
-        replace("\t\tatomic64_inc(&zram->stats.miss_free);\n", ""),
-      ),
+      [header]: replace("\tunsigned long limit_pages;\n", ""),
+      [driver]: unused,
       "include/trace/events/oom.h": replace("pid=%d comm=%s oom_score_adj=%hd", "pid=%d name=%s oom_score_adj=%hd"),
       "mm/oom_kill.c": replace("oom_reaper: reaped process", "oom_reaper: freed process"),
     });
@@ -85,7 +87,7 @@ describe("what a patch takes away or only tells", () => {
     expect(exitCode).toBe(0);
     expect(result.adapted?.parts).toEqual([
       { what: "trace event oom_score_adj_update", how: "stays as the kernel has it" },
-      { what: "struct zram_stats: miss_free", how: "stays where it is, unused" },
+      { what: "struct zram: limit_pages", how: "stays where it is, unused" },
     ]);
   });
 });

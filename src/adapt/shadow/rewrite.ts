@@ -2,7 +2,7 @@ import type { Assumption } from "../adaptation.ts";
 import { diagnoseAll } from "../diagnose-all.ts";
 import { type Creation, type End, lifeOf, type TypeLife } from "../life.ts";
 import { type Oracle, SourceFiles, type TextOverlay } from "../oracle.ts";
-import { positionalInitialisers } from "../removed-members.ts";
+import { otherChanges, positionalInitialisers } from "../removed-members.ts";
 import type { Obstacle } from "../soundness.ts";
 import { applyEdits, SourceText, type TextEdit } from "../source-text.ts";
 import { findStructs, type MemberText, type StructText } from "../struct-text.ts";
@@ -52,6 +52,7 @@ export async function rewriteShadow(request: ShadowRequest): Promise<ShadowRewri
   const { added, obstacles } = newMembers(struct, after, definition, source);
   const life = await lifeOf(tag, definition, oracle, patched);
   obstacles.push(...life.obstacles, ...lifeObstacles(life, definition), ...(await positionalInitialisers(request)));
+  obstacles.push(...otherChanges(source, after, before, struct));
   if (obstacles.length > 0) return failed(request, obstacles);
   const kept = before.text.slice(struct.open + 1, struct.close);
   const blank = applyEdits(

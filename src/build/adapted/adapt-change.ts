@@ -49,7 +49,9 @@ async function withoutTraceEvents(session: Session): Promise<AdaptedChange | rea
   });
   const dropped = new Set(found.map(({ path }) => path));
   const files = change.files.filter(({ path }) => !dropped.has(path));
-  if (found.length === 0 || files.length === 0) return undefined;
+  // What is left out may be the fix: a module must not say that it has it.
+  const isClaimed = (session.options.cves ?? []).length > 0;
+  if (found.length === 0 || files.length === 0 || isClaimed) return undefined;
   const folder = join(context.folder, "untraced");
   await mkdir(folder, { recursive: true });
   const next = { ...session, change: { ...change, files }, context: { ...context, folder, foreseen: undefined } };
@@ -59,7 +61,7 @@ async function withoutTraceEvents(session: Session): Promise<AdaptedChange | rea
     const parts = named.map(({ event }) => ({ what: `trace event ${event}`, how: "stays as the kernel has it" }));
     const assumptions = named.map(({ path, event }) => ({
       ...{ what: `trace event ${event}`, file: path, line: 0 },
-      text: "tracers see what they saw before the patch; the code does not go by it",
+      text: "tracers print it as before the patch; what is recorded does not change",
     }));
     return { session: next, examination, adaptation: { files: new Map(), parts, assumptions, refusals: [] } };
   } catch (error) {
