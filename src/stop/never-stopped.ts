@@ -36,7 +36,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it handles interrupts that cannot be masked, where nothing may go wrong",
   },
   {
-    name: /^(_{0,2}schedule|schedule($|_)|preempt_schedule|try_to_wake_up|ttwu_|wake_up|default_wake_function|autoremove_wake|prepare_to_wait|finish_wait|sched_|__sched_|pick_next_|pick_task_|put_prev_|set_next_|enqueue_|dequeue_|update_rq_|update_curr|activate_task|deactivate_task|finish_task_switch|context_switch|__switch_to|check_preempt|resched_|migrate_|select_task_rq|task_tick_|load_balance|balance_|yield_task_|kthread(_|add|$)|do_task_dead|io_schedule|_{0,2}cond_resched|_{0,2}wake_up|_{0,2}wake_q|set_cpus_allowed|_{0,2}set_cpus_allowed|set_user_nice|task_work_|insert_work|create_worker|rescuer_thread|worker_|pwq_|wq_|queue_work|__queue_work|queue_delayed|process_one_work|worker_thread|flush_work|cancel_work|complete($|_)|wait_for_completion|swake_up|copy_process|kernel_clone|wake_up_new_task|release_task|__put_task_struct)/,
+    name: /^(_{0,2}schedule|schedule($|_)|preempt_schedule|try_to_wake_up|ttwu_|wake_up|default_wake_function|autoremove_wake|prepare_to_wait|finish_wait|sched_|__sched_|pick_next_|pick_task_|put_prev_|set_next_|enqueue_|dequeue_|update_rq_|update_curr|activate_task|deactivate_task|finish_task_switch|context_switch|__switch_to|check_preempt|resched_|migrate_|select_task_rq|task_tick_|load_balance|balance_|yield_task_|kthread(_|d$|$)|do_task_dead|io_schedule|_{0,2}cond_resched|_{0,2}wake_up|_{0,2}wake_q|set_cpus_allowed|_{0,2}set_cpus_allowed|set_user_nice|task_work_|insert_work|create_worker|rescuer_thread|worker_|pwq_|wq_|queue_work|__queue_work|queue_delayed|process_one_work|worker_thread|flush_work|cancel_work|complete($|_)|wait_for_completion|swake_up|copy_process|kernel_clone|wake_up_new_task|release_task|__put_task_struct)/,
     why: "the scheduler relies on it: tasks would never run again, or run twice",
   },
   {
@@ -48,7 +48,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "the program that would take the stop back needs it to start, and to reach the kernel",
   },
   {
-    name: /^(copy_(files|fs|mm|creds|thread|namespaces|sighand|signal|io)|dup_(mm|task|fd|mmap)|alloc_pid|free_pid|attach_pid|detach_pid|change_pid|cgroup_(fork|can_fork|post_fork|cancel_fork|exit|release|free)|exit_(mm|files|fs|signals|notify|itimers|task|thread|creds|io)|mm_(init|release|update)|mmput|wait_task_|wait_consider|do_notify_|get_signal|_{0,2}send_signal|complete_signal|signal_wake|dequeue_signal|recalc_sigpending|do_sigaction|_{0,2}set_(current_blocked|task_blocked)|set_user_sigmask|setup_rt_frame|restore_sigcontext|arch_do_signal|flush_(old_exec|signals|thread)|prepare_creds|commit_creds|abort_creds|override_creds|revert_creds)/,
+    name: /^(copy_(files|fs|mm|creds|thread|namespaces|sighand|signal|io)|dup_(mm|task|fd|mmap)|alloc_pid|free_pid|attach_pid|detach_pid|change_pid|cgroup_(fork|can_fork|post_fork|cancel_fork|exit|release|free)|exit_(mm|files|fs|signals|notify|itimers|task|thread|creds|io)|mm_(init|release|update)|mmput|wait_task_|wait_consider|do_notify_|get_signal|_{0,2}send_signal|complete_signal|signal_wake|dequeue_signal|recalc_sigpending|do_sigaction|_{0,2}set_(current_blocked|task_blocked)|set_user_sigmask|setup_rt_frame|restore_sigcontext|arch_do_signal|flush_(old_exec|signals|thread)|prepare_creds|prepare_kernel_cred|commit_creds|abort_creds|override_creds|revert_creds)/,
     why: "tasks are made, get their signals and end with it: programs would hang, or run with what belongs to others",
   },
   {
@@ -56,7 +56,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "memory of programs and files is mapped, read and written with it: data would be lost, or seen by others",
   },
   {
-    name: /^(xa_|xas_|_{1,2}xa_|idr_|ida_|rb_|_{2}rb_|radix_tree_|mas_|mt_|mtree_|llist_|klist_|list_sort|rhashtable_|_{0,2}rht_|mem(cpy|set|move|cmp|dup)|_{0,2}memcpy|strn?(len|cpy|cmp|cat|chr|str|casecmp|pbrk|spn|dup|sep|im)|strl(cpy|cat)|strscpy|strrchr|kstr|vsn?printf|sn?printf|scnprintf|vscnprintf|bitmap_|_{0,2}bitmap_|_{0,2}find_(first|next|last)_bit|hweight|_{0,2}sw_hweight|sort$|sort_r$|bsearch|csum_|copy_page|clear_page|bio_|submit_bio|_{0,2}submit_bio|blk_mq_|blk_(start|end|finish|account)|iov_iter_|_{0,2}copy_(to|from)_iter|kobject_|kset_|sg_|_{0,2}sg_|uuid_|get_random_|percpu_counter_|_{0,2}percpu_counter_)/,
+    name: /^(xa_|xas_|_{1,2}xa_|idr_|ida_|rb_|_{2}rb_|radix_tree_|mas_|mt_|mtree_|llist_|klist_|list_sort|rhashtable_|_{0,2}rht_|mem(cpy|set|move|cmp|dup)|_{0,2}memcpy|strn?(len|cpy|cmp|cat|chr|str|casecmp|pbrk|spn|dup|sep|im)|strl(cpy|cat)|strscpy|strrchr|kstr|vsn?printf|sn?printf|scnprintf|vscnprintf|bitmap_|_{0,2}bitmap_|_{0,2}find_(first|next|last)_bit|hweight|_{0,2}sw_hweight|sort$|sort_r$|bsearch|csum_|copy_page|clear_page|bio_|submit_bio|_{0,2}submit_bio|blk_mq_|_{0,2}rq_qos_|blk_(start|end|finish|account)|iov_iter_|_{0,2}copy_(to|from)_iter|kobject_|kset_|sg_|_{0,2}sg_|uuid_|get_random_|percpu_counter_|_{0,2}percpu_counter_)/,
     why: "all of the kernel calls it and relies on its work",
   },
   {

@@ -157,6 +157,9 @@ describe("what is not stopped", () => {
         "iterate_dir",
         "pipe_read",
       ],
+      ...["x64_sys_call", "kthread", "kthreadd", "__wake_up", "do_task_dead", "task_work_run", "__x64_sys_arch_prctl"],
+      ...["bio_endio", "blk_mq_free_request", "apic_ack_edge", "__local_bh_enable_ip", "mm_take_all_locks", "evict"],
+      ...["hugetlb_vma_lock_write", "__lock_task_sighand", "unlock_page", "trylock_super", "prepare_kernel_cred"],
       ...["console_unlock", "hrtimer_interrupt", "handle_irq_event", "fget", "dput", "igrab", "sock_hold", "do_exit"],
     ])
       expect(neverStoppedBecause(name, undefined), name).toBeTypeOf("string");
