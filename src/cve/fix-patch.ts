@@ -48,7 +48,11 @@ export function readFixPatch(mail: Buffer, commit: string, from: string): FixPat
   const parts = text.slice(start, end).split(/^(?=diff --git )/m);
   if (!parts.every(isOnlyDiff)) {
     // Nothing tells which of them is the commit's.
-    throw damaged(from, "there is text behind or between its diffs: the message of the commit seems to quote a diff");
+    throw damaged(
+      from,
+      "there is text behind or between its diffs: the message of the commit seems to quote a diff",
+      `write the diff alone into a file (git show --format= ${commit.slice(0, 12)}), and build it: kmend build --fixes CVE FILE`,
+    );
   }
   const named_ = parts.map((part) => ({ part, path: pathOf(part) }));
   const kept = named_.filter(({ path }) => !isOutsideKernel(path));
@@ -112,13 +116,17 @@ function titleOf(head: string): string {
   return Buffer.from(subject.replace(/\n[ \t]+/g, " ").replace(/^\[[^\]]*\] /, ""), "latin1").toString("utf8");
 }
 
-function damaged(from: string, why: string): KmendError {
+function damaged(
+  from: string,
+  why: string,
+  hint = "open the address in a browser to see what is there, or give a clone of the stable tree with --git",
+): KmendError {
   return new KmendError({
     code: "FIX_DAMAGED",
     message: "this is not the patch of a commit",
     where: from,
     why,
-    hint: "open the address in a browser to see what is there, or give a clone of the stable tree with --git",
+    hint,
   });
 }
 
