@@ -101,7 +101,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it takes or releases a lock for its caller, who goes on as if it had",
   },
   {
-    name: /(^|_)(get|tryget|grab|hold|ref|acquire)($|_)|^(find_|pid_|lookup_)/,
+    name: /(^|_)(get|tryget|grab|hold|ref|acquire)($|_)|^(find_(vpid|pid|task|ge_pid|lively)|pid_)/,
     returns: "pointer",
     why: "it takes a reference for its caller, who gives one back that was never taken",
   },
