@@ -136,6 +136,22 @@ export async function focusName(
   return found;
 }
 
+/** Colours of headings, sections and code on paper, where the reader's screen is dark: `rgb(…)` by what has them. */
+export async function printedColours(browser: Browser, path: string): Promise<Record<string, string>> {
+  const page = await browser.newPage({ colorScheme: "dark" });
+  await page.goto(pathToFileURL(path).href);
+  await page.emulateMedia({ media: "print" });
+  const found = await page.evaluate<Record<string, string>>(`({
+    page: getComputedStyle(document.body).backgroundColor,
+    section: getComputedStyle(document.querySelector("main > section")).backgroundColor,
+    heading: getComputedStyle(document.querySelector("h2")).color,
+    title: getComputedStyle(document.querySelector("h1")).color,
+    code: getComputedStyle(document.querySelector("table.code td, .hunk td, pre")).color,
+  })`);
+  await page.close();
+  return found;
+}
+
 /** Headings that are seen and folds that open where the browser runs no scripts. */
 export async function withoutScripts(
   browser: Browser,

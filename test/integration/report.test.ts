@@ -14,6 +14,7 @@ import {
   inspectPage,
   type PageFindings,
   pictures,
+  printedColours,
   schemes,
   startBrowser,
   widths,
@@ -87,6 +88,12 @@ const isLong = process.env["KMEND_LONG_TESTS"] === "1";
 const patches = readdirSync(examples).filter((file) => file.endsWith(".patch"));
 const sample = patches.filter((file) => isLong || ["cmdline-helper.patch", "zram-module.patch"].includes(file));
 
+/** Mean of the parts of a colour; white for one that is not opaque. */
+function brightness(colour: string): number {
+  const [red = 255, green = 255, blue = 255, alpha = 1] = (colour.match(/[\d.]+/g) ?? []).map(Number);
+  return alpha === 0 ? 255 : (red + green + blue) / 3;
+}
+
 test("of the examples those are there of which pages are opened", () => {
   expect(sample).toHaveLength(isLong ? patches.length : 2);
 });
@@ -158,6 +165,10 @@ test("the same patch gives the same page, which needs no scripts and marks the u
   const { marked, same } = await focusName(browser, first.page);
   expect(marked).toBe(same);
   expect(marked).toBeGreaterThan(1);
+  // On paper everything is dark on light, whatever the screen shows.
+  const { page: paper, section, ...inks } = await printedColours(browser, first.page);
+  for (const light of [paper, section]) expect(brightness(light as string)).toBeGreaterThan(230);
+  for (const [what, ink] of Object.entries(inks)) expect(brightness(ink), what).toBeLessThan(120);
   const plain = await withoutScripts(browser, first.page);
   expect(plain.headings).toEqual(Object.values(sectionTitles));
   expect(plain).toMatchObject({ opens: true, buttons: 0 });

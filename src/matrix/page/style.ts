@@ -2,7 +2,7 @@
 export const matrixStyle = `
 :root { color-scheme: light dark; --page: #f6f7f9; --paper: #ffffff; --ink: #1a2230; --quiet: #566072; --line: #d8dde5; --accent: #0b57b0;
   --good: #14622e; --good-soft: #e2f4e6; --bad: #a0161f; --bad-soft: #fde8e8; --warn: #6b3f00; --warn-soft: #fdf1d6; --note: #123f8c; --note-soft: #e3edfc; --soft: #eef1f5; }
-@media (prefers-color-scheme: dark) { :root { --page: #11151b; --paper: #181d25; --ink: #e3e8ef; --quiet: #a3adbd; --line: #313a48; --accent: #7db5ff;
+@media screen and (prefers-color-scheme: dark) { :root { --page: #11151b; --paper: #181d25; --ink: #e3e8ef; --quiet: #a3adbd; --line: #313a48; --accent: #7db5ff;
   --good: #7fdc9a; --good-soft: #143022; --bad: #ff9aa0; --bad-soft: #3c1a1e; --warn: #f3c46b; --warn-soft: #372a10; --note: #a5c8ff; --note-soft: #1a2c49; --soft: #212833; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 96rem; padding: 1.2rem; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }

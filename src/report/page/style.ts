@@ -8,7 +8,7 @@ export const pageStyle = `
   --note: #123f8c; --note-soft: #e3edfc; --lit: #ffe27a; --lit-ink: #241c00;
   --key: #8b1f8f; --str: #0f5c45; --num: #0a5a8a; --com: #5a6472; --fn: #123f8c;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #11151b; --paper: #181d25; --ink: #e3e8ef; --quiet: #a3adbd; --line: #313a48; --soft: #212833;
     --accent: #7db5ff; --good: #7fdc9a; --good-soft: #143022; --good-line: #3aa563;
