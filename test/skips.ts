@@ -20,6 +20,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     "ksplice-more",
     "ksplice-own-kernel",
     "node-versions",
+    "other-suite",
     "own-kernel",
     "package-vm",
     "ansible",
