@@ -1,4 +1,5 @@
 import { guestOpening, transitionFunctions } from "../../src/vm/guest-script.ts";
+import { moduleSteps } from "../module-steps.ts";
 
 /** One patch module of a series; numbers are those of the files /kmend/modules/N.ko. */
 export interface SeriesEntry {
@@ -25,35 +26,9 @@ export function seriesScript(token: string, entries: readonly SeriesEntry[]): st
   );
   return `${guestOpening(token)}
 ${transitionFunctions(transitionLimit)}
-loaded=" "
-
-load_target() {
-  case "$loaded" in *" $2 "*) return ;; esac
-  timeout -s KILL ${loadLimit} insmod /kmend/modules/$2.ko >/tmp/out 2>&1
-  status=$?
-  [ $status = 0 ] && loaded="$loaded$2 "
-  send target.$1.$2 $status </tmp/out
-}
-
+${moduleSteps(loadLimit)}
 steps() {
-  insmod /kmend/modules/$2.ko >/tmp/out 2>&1
-  status=$?
-  send load.$1 $status </tmp/out
-  [ $status = 0 ] || return
-  if ! wait_transition; then
-    stalled_tasks 1 | send patched.$1 1
-    echo 0 >$patches/$name/enabled
-    wait_transition && wait_gone && unload
-    return
-  fi
-  tell patched.$1
-  echo 0 >$patches/$name/enabled
-  if ! wait_transition; then
-    stalled_tasks 0 | send disabled.$1 1
-    return
-  fi
-  wait_gone
-  send disabled.$1 $? </dev/null
+  put_in_force $1 $2 && take_back $1 || return
   unload
   send unload.$1 $? </tmp/out
 }

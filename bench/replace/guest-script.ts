@@ -1,4 +1,5 @@
 import { guestOpening, transitionFunctions } from "../../src/vm/guest-script.ts";
+import { moduleSteps } from "../module-steps.ts";
 
 /** One patch module; numbers are those of the files /kmend/modules/N.ko. */
 export interface ReplaceEntry {
@@ -103,37 +104,12 @@ slabs() {
   send slabs.$1 0 </proc/slabinfo
 }
 
-loaded=" "
-load_target() {
-  case "$loaded" in *" $2 "*) return ;; esac
-  timeout -s KILL ${targetLimit} insmod /kmend/modules/$2.ko >/tmp/out 2>&1
-  status=$?
-  [ $status = 0 ] && loaded="$loaded$2 "
-  send target.$1.$2 $status </tmp/out
-}
-
+${moduleSteps(targetLimit)}
 steps() {
-  insmod /kmend/modules/$2.ko >/tmp/out 2>&1
-  status=$?
-  send load.$1 $status </tmp/out
-  [ $status = 0 ] || return
-  if ! wait_transition; then
-    stalled_tasks 1 | send patched.$1 1
-    # The kernel makes one transition at a time, and the next module is to have its chance.
-    echo 0 >$patches/$name/enabled
-    wait_transition && wait_gone && unload
-    return
-  fi
-  tell patched.$1
+  put_in_force $1 $2 || return
   ${plan.stack ? "return" : ""}
   sleep ${isRepeated ? briefSeconds : aloneSeconds}
-  echo 0 >$patches/$name/enabled
-  if ! wait_transition; then
-    stalled_tasks 0 | send disabled.$1 1
-    return
-  fi
-  wait_gone
-  send disabled.$1 $? </dev/null
+  take_back $1 || return
   if [ $3 = 1 ]; then [ -d /sys/module/$name ]; else unload; fi
   send unload.$1 $? </tmp/out
 }

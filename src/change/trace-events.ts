@@ -46,6 +46,9 @@ const eventMacros: ReadonlyMap<string, number> = new Map([
 interface EventText {
   readonly name: string;
   readonly macro: string;
+  /** Between its parentheses. */
+  readonly tokens: readonly string[];
+  /** With the header's own macros that it uses. */
   readonly text: string;
   readonly conditions: readonly string[];
 }
@@ -57,14 +60,55 @@ interface EventText {
 export function changedTraceEvents(files: readonly ChangedFile[]): TraceEventChange[] {
   return files.flatMap(({ path, original, patched }) => {
     if (!path.endsWith(".h") || patched === null || !mayHaveEvents(patched)) return [];
-    const before = new Map(eventsOf(original === null ? "" : textOf(original)).map((event) => [keyOf(event), event]));
-    return eventsOf(textOf(patched)).flatMap((event): TraceEventChange[] => {
+    const { events: old } = eventsOf(original === null ? "" : textOf(original));
+    const before = new Map(old.map((event) => [keyOf(event), event]));
+    return eventsOf(textOf(patched)).events.flatMap((event): TraceEventChange[] => {
       const { name, macro, conditions } = event;
       const old = before.get(keyOf(event));
       if (old?.text === event.text) return [];
       return [{ path, name, macro, conditions, kind: old === undefined ? "new" : "changed" }];
     });
   });
+}
+
+/**
+ * Names of the trace events that a change of a header adds, takes away, or lets print something else, where it changes nothing but that. Everything else of an event is code
+ * that runs where the event is.
+ * @returns undefined for every other change.
+ */
+export function printedTraceEvents({ path, original, patched }: ChangedFile): readonly string[] | undefined {
+  if (!path.endsWith(".h") || original === null || patched === null) return undefined;
+  const [before, after] = [eventsOf(textOf(original)), eventsOf(textOf(patched))];
+  if (before.rest !== after.rest) return undefined;
+  const [old, fresh] = [byKey(before.events), byKey(after.events)];
+  const changed: string[] = [];
+  for (const key of new Set([...old.keys(), ...fresh.keys()])) {
+    const [a, b] = [old.get(key), fresh.get(key)];
+    const isSame = a?.map(({ text }) => text).join("\n") === b?.map(({ text }) => text).join("\n");
+    if (isSame) continue;
+    const isPrinted = a === undefined || b === undefined || recorded(a) === recorded(b);
+    if (!isPrinted) return undefined;
+    changed.push((a ?? b)?.[0]?.name ?? key);
+  }
+  return changed.length === 0 ? undefined : changed;
+}
+
+function byKey(events: readonly EventText[]): Map<string, readonly EventText[]> {
+  const found = new Map<string, readonly EventText[]>();
+  for (const event of events) found.set(keyOf(event), [...(found.get(keyOf(event)) ?? []), event]);
+  return found;
+}
+
+/** What events are without the text that their reader gets. */
+function recorded(events: readonly EventText[]): string {
+  return events
+    .map(({ tokens, conditions }) => {
+      const at = tokens.indexOf("TP_printk");
+      const end = at < 0 || tokens[at + 1] !== "(" ? -1 : closing(tokens, at + 1);
+      const kept = end < 0 ? tokens : [...tokens.slice(0, at), ...tokens.slice(end + 1)];
+      return [...conditions, ...kept].join(" ");
+    })
+    .join("\n");
 }
 
 function mayHaveEvents(content: Uint8Array): boolean {
@@ -75,29 +119,36 @@ function keyOf({ macro, name }: EventText): string {
   return `${macro} ${name}`;
 }
 
+interface HeaderText {
+  readonly events: readonly EventText[];
+  /** Everything that is no event: what a preprocessor is told, and other declarations. */
+  readonly rest: string;
+}
+
 /** All events of a header, with the text of the header's own macros that they use. */
-function eventsOf(source: string): EventText[] {
+function eventsOf(source: string): HeaderText {
   const tokens = cTokens(source);
   const macros = macrosOf(tokens);
   const events: EventText[] = [];
+  const rest: string[] = [];
   const conditions: string[] = [];
   for (let at = 0; at < tokens.length; at++) {
     const token = tokens[at] as string;
-    if (token.startsWith("#")) {
-      follow(token, conditions);
+    if (token.startsWith("#")) follow(token, conditions);
+    const position = eventMacros.get(token);
+    if (position === undefined || tokens[at + 1] !== "(") {
+      rest.push(token);
       continue;
     }
-    const position = eventMacros.get(token);
-    if (position === undefined || tokens[at + 1] !== "(") continue;
     const end = closing(tokens, at + 1);
     const inner = tokens.slice(at + 2, end);
     const name = argument(inner, position);
     if (name !== undefined) {
-      events.push({ name, macro: token, text: expanded(inner, macros), conditions: [...conditions] });
-    }
-    at = end;
+      events.push({ name, macro: token, tokens: inner, text: expanded(inner, macros), conditions: [...conditions] });
+    } else rest.push(token, ...inner);
+    at = tokens[end + 1] === ";" ? end + 1 : end;
   }
-  return events;
+  return { events, rest: rest.join(" ") };
 }
 
 /** Keeps account of the conditions that are open. */

@@ -13,6 +13,7 @@ import type { ChosenFix } from "./chosen-fixes.ts";
 import { compareIds } from "./cve-data.ts";
 import type { FixSource } from "./fix-sources.ts";
 import { applyInOrder, type PreparedFix, prepareFix, withPrerequisites } from "./prepared-fixes.ts";
+import { silentFixes } from "./silent-fixes.ts";
 
 /** What became of one vulnerability. */
 export interface CveOutcome {
@@ -222,9 +223,8 @@ function buildPrepared(fixes: readonly PreparedFix[], request: CveBuildRequest):
 /** Those whose files the reasons name; all of them when the reasons name none. */
 function blame(fixes: readonly PreparedFix[], { outcome, result, error }: Attempt): readonly PreparedFix[] {
   if (outcome === "built" && result !== undefined) {
-    const units = new Set(result.functions.map(({ unit }) => unit));
-    // A fix without a function in the module may be in it by a header, or change nothing that this kernel builds.
-    return fixes.filter(({ cves, patch }) => cves.length > 0 && !patch.files.some((file) => units.has(file)));
+    const named = fixes.map((fix) => ({ fix, cves: fix.cves, files: fix.patch.files }));
+    return silentFixes(named, result.functions).map(({ fix }) => fix);
   }
   const texts = [
     ...(result?.refusals ?? []).flatMap(({ unit, where, what }) => [unit ?? "", where, what]),

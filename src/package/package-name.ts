@@ -1,3 +1,4 @@
+import { cveIdPattern } from "../support/cve-id.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
 
 /**
@@ -81,7 +82,7 @@ const rules = {
     pattern: /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$/,
     wording: "it is what uname -r prints: letters, digits and ._+~-",
   },
-  cve: { what: "CVE id", pattern: /^CVE-\d{4}-\d{4,}$/, wording: "an id looks like CVE-2024-12345" },
+  cve: { what: "CVE id", pattern: cveIdPattern, wording: "an id looks like CVE-2024-12345" },
 } as const satisfies Record<string, Rule>;
 
 /** Returns `value` when it is a valid one of its kind. @throws KmendError `PACKAGE_VALUE` (exit 2). */

@@ -24,8 +24,8 @@ test.each<readonly [string, string]>([
 });
 
 test("stacked modules stay", () => {
-  expect(replaceScript(plan)).toContain("tell patched.$1\n  return\n");
-  expect(replaceScript({ ...plan, stack: false })).not.toContain("tell patched.$1\n  return\n");
+  expect(replaceScript(plan)).toContain("  put_in_force $1 $2 || return\n  return\n");
+  expect(replaceScript({ ...plan, stack: false })).not.toContain("  put_in_force $1 $2 || return\n  return\n");
   expect(replaceScript(plan)).toContain("entry 0 4 replace_a 1 1 2\n");
 });
 
@@ -33,8 +33,9 @@ test("a module that comes and goes many times is worked with briefly", () => {
   const entries = [...plan.entries, ...plan.entries];
   const script = replaceScript({ ...plan, entries, stack: false });
   expect(script).toContain("entry 1 4 replace_a 1 1 2\n");
-  expect(script).toContain("  sleep 1\n  echo 0 >$patches/$name/enabled");
-  expect(replaceScript({ ...plan, stack: false })).toContain("  sleep 4\n  echo 0 >$patches/$name/enabled");
+  expect(script).toContain("  put_in_force $1 $2 || return\n  \n  sleep 1\n  take_back $1 || return\n");
+  expect(script).toContain("\n  tell patched.$1\n}\n\ntake_back() {\n  echo 0 >$patches/$name/enabled\n");
+  expect(replaceScript({ ...plan, stack: false })).toContain("  sleep 4\n  take_back $1 || return\n");
 });
 
 test("caches are counted before the last rounds and after them", () => {

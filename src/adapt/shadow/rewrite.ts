@@ -2,7 +2,7 @@ import type { Assumption } from "../adaptation.ts";
 import { diagnoseAll } from "../diagnose-all.ts";
 import { type Creation, type End, lifeOf, type TypeLife } from "../life.ts";
 import { type Oracle, SourceFiles, type TextOverlay } from "../oracle.ts";
-import { otherChanges, positionalInitialisers } from "../removed-members.ts";
+import { otherChanges, positionalInitialisers, type StructChange } from "../removed-members.ts";
 import type { Obstacle } from "../soundness.ts";
 import { applyEdits, SourceText, type TextEdit } from "../source-text.ts";
 import { findStructs, type MemberText, type StructText } from "../struct-text.ts";
@@ -20,18 +20,6 @@ export interface ShadowRewriting {
   readonly assumptions: readonly Assumption[];
 }
 
-/** A struct whose new members have no room in the objects of the kernel. */
-export interface ShadowRequest {
-  readonly tag: string;
-  /** File that defines it. */
-  readonly definition: string;
-  /** Text of that file without the patch. */
-  readonly original: string;
-  /** All files of the patch. */
-  readonly patched: TextOverlay;
-  readonly oracle: Oracle;
-}
-
 /** Rounds in which uses within the objects of other uses are found. */
 const mostRounds = 8;
 /** Stands for the accessors until it is known what they have to do. */
@@ -41,7 +29,7 @@ const accessorMark = "/* accessors */";
  * Makes each new member of a struct a shadow variable: the compiler tells where the members are used once they are left out of the struct, and where objects are created
  * and end. What cannot be proven to be sound is an obstacle, and then nothing is changed.
  */
-export async function rewriteShadow(request: ShadowRequest): Promise<ShadowRewriting> {
+export async function rewriteShadow(request: StructChange): Promise<ShadowRewriting> {
   const { tag, definition, patched, oracle } = request;
   const sources = new SourceFiles(oracle, patched);
   const source = await sources.open(definition);
@@ -128,11 +116,11 @@ function usesWritable(code: string, tag: string, member: string): boolean {
   return new RegExp(`\\b${shadowName(tag, member)}_rw\\((?!struct ${tag} \\*obj\\))`).test(code);
 }
 
-function failed({ patched }: ShadowRequest, obstacles: readonly Obstacle[]): ShadowRewriting {
+function failed({ patched }: StructChange, obstacles: readonly Obstacle[]): ShadowRewriting {
   return { files: patched, members: [], obstacles, assumptions: [] };
 }
 
-function unclear({ tag, definition }: ShadowRequest): Obstacle {
+function unclear({ tag, definition }: StructChange): Obstacle {
   const message = `the definition of struct ${tag} is not to be found`;
   return { rule: "UNCLEAR", file: definition, line: 0, function: "", values: { message } };
 }

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { adaptTypes, type ChangedType } from "../../adapt/adapt-types.ts";
 import type { Adaptation } from "../../adapt/adaptation.ts";
 import { refuseObstacle } from "../../adapt/soundness.ts";
-import { changedTraceEvents } from "../../adapt/trace-events.ts";
 import { UnitOracle } from "../../adapt/unit-oracle.ts";
 import { type ChangedFile, type ChangeSet, changedFile } from "../../change/change-set.ts";
+import { printedTraceEvents } from "../../change/trace-events.ts";
 import { counted } from "../../support/counted.ts";
 import { KmendError } from "../../support/errors.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
@@ -43,9 +43,9 @@ export async function adaptChange(session: Session, refused: Examination): Promi
  */
 async function withoutTraceEvents(session: Session): Promise<AdaptedChange | readonly Refusal[] | undefined> {
   const { change, context } = session;
-  const found = change.files.flatMap(({ path, original, patched }) => {
-    const events = changedTraceEvents(textOf(original) ?? "", textOf(patched) ?? "");
-    return events === undefined ? [] : [{ path, events }];
+  const found = change.files.flatMap((file) => {
+    const events = printedTraceEvents(file);
+    return events === undefined ? [] : [{ path: file.path, events }];
   });
   const dropped = new Set(found.map(({ path }) => path));
   const files = change.files.filter(({ path }) => !dropped.has(path));

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import type { BuildResult } from "../../build/build-types.ts";
+import { silentFixes } from "../../cve/silent-fixes.ts";
 import type { Refusal } from "../../support/refusals.ts";
 import type { BuildRecord, BuildStep } from "../step.ts";
 import { getObject, putObject } from "../store/records.ts";
@@ -84,18 +85,20 @@ async function emptyFixes(
   { words, program, signal }: { readonly words: readonly string[] } & Pick<StepServices, "program" | "signal">,
 ): Promise<Refusal[]> {
   if (step.patches.length < 2) return [];
-  const units = new Set(functions.map(({ unit }) => unit));
+  const fixes = await Promise.all(
+    step.patches.map(async ({ name, cves = [] }, index) => {
+      const path = paths[index] as string;
+      return { name, path, cves, files: filesOf(await readFile(path, "latin1")) };
+    }),
+  );
   const empty: Refusal[] = [];
-  for (const [index, { cves = [] }] of step.patches.entries()) {
-    const path = paths[index] as string;
-    const files = filesOf(await readFile(path, "latin1"));
-    if (cves.length === 0 || files.some((file) => units.has(file))) continue;
+  for (const { name, path, cves } of silentFixes(fixes, functions)) {
     const { value } = await childCommand(program, [...words, "--", path], signal);
     if ((value as BuildResult).outcome === "built") continue;
     empty.push({
       code: "CVE_CHANGES_NOTHING" as Refusal["code"],
       what: cves.join(", "),
-      where: step.patches[index]?.name ?? "",
+      where: name,
       why: "no code of this kernel changes with its fix, and the module would claim a fix that it does not contain",
       hint: "leave it out for this kernel",
     });

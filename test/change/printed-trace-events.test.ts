@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { changedTraceEvents } from "../../src/adapt/trace-events.ts";
+import { printedTraceEvents } from "../../src/change/trace-events.ts";
 
 const header = `#undef TRACE_SYSTEM
 #define TRACE_SYSTEM boxes
@@ -23,14 +23,22 @@ DEFINE_EVENT(box_class, box_closed,
 #include <trace/define_trace.h>
 `;
 
+const printed = (original: string, patched: string): readonly string[] | undefined =>
+  printedTraceEvents({
+    path: "boxes.h",
+    kind: "changed",
+    original: Buffer.from(original),
+    patched: Buffer.from(patched),
+  });
+
 test("only events differ", () => {
   const changed = header.replace("id=%d", "box=%d");
-  expect(changedTraceEvents(header, changed)).toEqual(["box_opened"]);
+  expect(printed(header, changed)).toEqual(["box_opened"]);
   const added = header.replace(
     "\n#endif",
     "\nDEFINE_EVENT(box_class, box_lost,\n\tTP_PROTO(int id), TP_ARGS(id));\n\n#endif",
   );
-  expect(changedTraceEvents(header, added)).toEqual(["box_lost"]);
+  expect(printed(header, added)).toEqual(["box_lost"]);
 });
 
 test.each([
@@ -44,12 +52,12 @@ test.each([
   ["what is recorded", header.replace("__entry->id = id;", "__entry->id = id + 1;")],
   ["what is recorded beside", header.replace("__field(int, id)", "__field(long, id)").replace("id=%d", "id=%ld")],
   ["a function too", header.replace("id=%d", "box=%d").replace("\n#endif", "int f(void);\n\n#endif")],
+  [
+    "a macro that it uses",
+    header.replace("#include <linux/tracepoint.h>", "#include <linux/tracepoint.h>\n#define id other"),
+  ],
+  ["its condition", header.replace("\nTRACE_EVENT", "\n#ifdef CONFIG_BOX\n#endif\nTRACE_EVENT")],
   ["a parenthesis", header.replace("TP_ARGS(id));", "TP_ARGS(id);")],
 ])("%s is something else", (_, changed) => {
-  expect(changedTraceEvents(header, changed)).toBeUndefined();
-});
-
-test("what defines no system is no header of events", () => {
-  const bare = header.replace("#define TRACE_SYSTEM boxes", "");
-  expect(changedTraceEvents(bare, bare.replace("id=%d", "box=%d"))).toBeUndefined();
+  expect(printed(header, changed)).toBeUndefined();
 });
