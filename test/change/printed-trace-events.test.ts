@@ -26,7 +26,7 @@ DEFINE_EVENT(box_class, box_closed,
 const printed = (original: string, patched: string): readonly string[] | undefined =>
   printedTraceEvents({
     path: "boxes.h",
-    kind: "changed",
+    kind: "modified",
     original: Buffer.from(original),
     patched: Buffer.from(patched),
   });
