@@ -81,6 +81,32 @@ describe("code", () => {
     expect([...(elf.section(".orc_header")?.data ?? [])]).toEqual([1, 2, 3, 4]);
   });
 
+  test("has the type hashes of the kernel's own modules before what the kernel calls through pointers", async () => {
+    const nops = "90".repeat(11);
+    const [init, exit] = ["b8a6c5b136", "b8330b541a"];
+    const preambleOf = (elf: ElfReader, name: string): string => {
+      const mark = elf.symbols.find((one) => one.name === `__cfi_${name}`);
+      const of = elf.symbols.find((one) => one.name === name);
+      expect([mark?.section, (mark?.value ?? 0) + (mark?.size ?? 0), (of?.value ?? 1) % 16]).toEqual([
+        ...[of?.section, of?.value],
+        0,
+      ]);
+      return codeOf(elf, `__cfi_${name}`);
+    };
+    const { elf: listed } = await made(["int_call"], { cfi: "listed" });
+    expect(preambleOf(listed, "init_module")).toBe(`${init}${nops}`);
+    expect(preambleOf(listed, "cleanup_module")).toBe(`${exit}${nops}`);
+    expect(placesOf(listed, ".cfi_sites")).toEqual([`0: ${R.pc32} .init.text+0`, `4: ${R.pc32} .exit.text+0`]);
+    // Nothing calls the function itself through a pointer.
+    expect(Buffer.from(listed.section(".text")?.data.subarray(0, 16) ?? []).toString("hex")).toMatch(
+      /^(cc){5}(90){11}$/,
+    );
+    const { elf: last } = await made(["int_call"], { cfi: "last" });
+    expect(preambleOf(last, "init_module")).toBe(`${nops}${init}`);
+    expect(preambleOf(last, "cleanup_module")).toBe(`${nops}${exit}`);
+    expect(last.section(".cfi_sites")).toBeUndefined();
+  });
+
   test("enables the patch only where the build id is the one that it was made for", async () => {
     const { elf } = await made(["int_call"]);
     // mov, lea, cmp, mov, ja, mov, repz cmpsb, jne, mov, jmp; mov, xor, call, mov -ENOEXEC, jmp
@@ -258,6 +284,6 @@ test("a kernel that does not have each symbol of the module once, and an old one
 
 test("a kernel whose modules do not show how they are made is refused", async () => {
   const request = { functions: [parseWanted("int_call")] };
-  for (const style of [{ cfi: true }, { exit: false }] as const)
+  for (const style of [{ cfi: "no hash" }, { cfi: "unmarked" }, { exit: false }] as const)
     await expect(makeStop(stopKernel(style), request)).rejects.toMatchObject({ code: "STOP_NO_MODULE", exitCode: 4 });
 });

@@ -15,7 +15,8 @@ export interface ShippedStyle {
   readonly returnThunk?: boolean;
   readonly callSites?: boolean;
   readonly versions?: boolean;
-  readonly cfi?: boolean;
+  /** Where the instruction with the type hash is in the preamble, whether `.cfi_sites` lists it, and forms that no kernel has. */
+  readonly cfi?: "listed" | "last" | "no hash" | "unmarked";
   readonly exit?: boolean;
   readonly release?: string;
 }
@@ -26,12 +27,19 @@ const structModule = { size: 896, name: 24, init: 312, exit: 848 } as const;
 /** A module as the made-up kernel ships it. */
 export function shippedModule(style: ShippedStyle = {}): Uint8Array {
   const { landingPads = true, padding = true, fentry = "call", returnThunk = true } = style;
-  const { callSites = true, versions = true, cfi = false, exit = true } = style;
+  const { callSites = true, versions = true, cfi, exit = true } = style;
   const start = { call: "call __fentry__", nop: ".byte 0x0f,0x1f,0x44,0,0", none: "" }[fentry];
+  const nops = (count: number): string => `.rept ${count}\nnop\n.endr`;
+  const preamble = (name: string): string => {
+    const hash = `mov $${name === "init_module" ? "0x36b1c5a6" : "0x1a540b33"},%eax`;
+    if (cfi === undefined) return padding ? `__pfx_${name}: ${nops(16)}` : "";
+    const mark = cfi === "unmarked" ? "" : `__cfi_${name}:`;
+    if (cfi === "last") return `${mark}\n${nops(11)}\n${hash}`;
+    return `${mark}\n${cfi === "no hash" ? nops(5) : hash}\n__pfx_${name}: ${nops(11)}`;
+  };
   const code = (name: string): string => `
 .p2align 4
-${padding ? `__pfx_${name}: .rept 16\nnop\n.endr` : ""}
-${cfi ? `__cfi_${name}:` : ""}
+${preamble(name)}
 .globl ${name}
 .type ${name},@function
 ${name}: ${landingPads ? "endbr64" : ""}
@@ -56,6 +64,7 @@ ${code(exit ? "cleanup_module" : "other")}
 .byte 8,0,0,0,5,2, 0,0,0,0,0,0
 .section .orc_header,"a"
 .byte 1,2,3,4
+${cfi === "listed" || cfi === "unmarked" ? '.section .cfi_sites,"a"\n.long .Linit - ., .Lexit - .' : ""}
 ${callSites ? '.section .call_sites,"a"\n.long .Linit - .' : ""}
 .section .modinfo,"a"
 .asciz "name=loop"

@@ -21,6 +21,12 @@ export interface CodeFunction {
   readonly size: number;
 }
 
+/** What else there is to a function than its code. */
+interface FunctionForm {
+  readonly traced?: boolean;
+  readonly preamble?: Uint8Array | undefined;
+}
+
 /** How a function answers: `void` leaves the register alone. */
 export type Answer =
   | { readonly kind: "void" }
@@ -41,6 +47,8 @@ export class CodeSection {
   readonly returns: number[] = [];
   /** Places of other calls. */
   readonly calls: number[] = [];
+  /** Preambles of functions, by the names of these. */
+  readonly preambles: CodeFunction[] = [];
 
   constructor(style: CodeStyle) {
     this.#style = style;
@@ -57,12 +65,15 @@ export class CodeSection {
   /**
    * Appends a function, aligned as the compiler aligns them (16 bytes), behind the padding that the kernel wants.
    * @param traced false for code that ftrace leaves alone.
+   * @param preamble what the kernel looks for before a function that it calls through a pointer; takes the place of the padding.
    */
-  function(name: string, body: () => void, traced = true): void {
+  function(name: string, body: () => void, { traced = true, preamble }: FunctionForm = {}): void {
     const { padding, landingPads } = this.#style;
     const tracing = traced ? this.#style.tracing : "none";
-    while ((this.#bytes.length + padding) % 16 !== 0) this.put(0xcc);
-    for (let at = 0; at < padding; at++) this.put(0x90);
+    const before = preamble ?? new Uint8Array(padding).fill(0x90);
+    while ((this.#bytes.length + before.length) % 16 !== 0) this.put(0xcc);
+    if (preamble !== undefined) this.preambles.push({ name, offset: this.#bytes.length, size: preamble.length });
+    this.put(...before);
     const offset = this.#bytes.length;
     if (landingPads) this.put(0xf3, 0x0f, 0x1e, 0xfa);
     if (tracing !== "none") this.traced.push(this.#bytes.length);

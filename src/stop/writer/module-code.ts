@@ -30,7 +30,7 @@ export interface InitPlan {
 export function initCode(style: CodeStyle, { note, message, patch }: InitPlan): CodeSection {
   const code = new CodeSection(style);
   const [start, stop] = noteBounds;
-  code.function("init_module", () => {
+  const body = (): void => {
     const fail = (): void => {
       code.put(0x48, 0xc7, 0xc7); // mov $message,%rdi
       code.address(message);
@@ -56,14 +56,15 @@ export function initCode(style: CodeStyle, { note, message, patch }: InitPlan): 
       });
     });
     fail();
-  });
+  };
+  code.function("init_module", body, { preamble: style.preambles?.init });
   return code;
 }
 
 /** Code of `cleanup_module`, which has nothing to do: without one, the kernel would never unload the module. It is not traced (`__exit` of include/linux/init.h). */
 export function exitCode(style: CodeStyle): CodeSection {
   const code = new CodeSection(style);
-  code.function("cleanup_module", () => code.return(), false);
+  code.function("cleanup_module", () => code.return(), { traced: false, preamble: style.preambles?.exit });
   return code;
 }
 
@@ -76,7 +77,8 @@ export interface StopCode {
 }
 
 /**
- * Code of the functions that answer. With a log:
+ * Code of the functions that answer. The kernel enters them from ftrace, behind the place where a call through a pointer checks the type of the stopped
+ * function, so they have no hashes of types. With a log:
  *
  *     atomic_long_inc(&counter);
  *     if (__printk_ratelimit(name))

@@ -48,6 +48,10 @@ export class ModuleDraft {
       this.#draft.symbols.push(symbol);
       if (name === ".text") this.#functions.push(symbol);
     }
+    for (const { name: function_, offset, size } of code.preambles) {
+      const fields = { section, value: offset, size, binding: Binding.global, type: SymbolType.func };
+      this.#draft.symbols.push(draftSymbol({ name: `__cfi_${function_}`, ...fields }));
+    }
   }
 
   /** The tables about code: what ftrace, the mitigations and the unwinder look for. */
@@ -77,6 +81,13 @@ export class ModuleDraft {
       );
       this.#table(".call_sites", 4, RelocationX86.pc32, listed);
     }
+    if (style.preambles?.listed === true)
+      this.#table(
+        ".cfi_sites",
+        4,
+        RelocationX86.pc32,
+        places(({ preambles }) => preambles.map(({ offset }) => offset)),
+      );
     this.#addUnwinding();
   }
 

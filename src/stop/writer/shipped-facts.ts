@@ -16,6 +16,19 @@ export interface CodeStyle {
   readonly returnThunk: boolean;
   /** Calls are listed in `.call_sites`. */
   readonly callSites: boolean;
+  /** What lies before functions that are called through pointers; undefined where the kernel does not check types of calls (kCFI). */
+  readonly preambles: TypePreambles | undefined;
+}
+
+/**
+ * Bytes before the module's init and exit function: an instruction with the hash of the function's type, and padding. All modules have the same, since the
+ * types are the same. The kernel calls both through pointers, and only if the hash is the one that it expects there.
+ */
+export interface TypePreambles {
+  readonly init: Uint8Array;
+  readonly exit: Uint8Array;
+  /** They are listed in `.cfi_sites`, by which a kernel changes the hashes, or the whole way of checking (FineIBT), when it loads a module. */
+  readonly listed: boolean;
 }
 
 /** Unwind data of a function that has not moved the stack pointer, in the form of this kernel. */
@@ -71,8 +84,8 @@ export function shippedFacts(elf: ElfReader): ShippedAnswer {
   if (initPlace === undefined || exitPlace === undefined) return { unusable: "its struct module names no functions" };
   const vermagic = readModinfo(elf).get("vermagic")?.[0];
   if (vermagic === undefined) return { unusable: "it has no version magic" };
-  const cfi = elf.symbols.some(({ name }) => name.startsWith("__cfi_")) || elf.section(".cfi_sites") !== undefined;
-  if (cfi) return { unusable: "its functions carry type hashes (kCFI), which are not written yet" };
+  const preambles = typePreambles(elf, init, exit);
+  if (preambles === "unknown") return { unusable: "the type hashes (kCFI) of its functions have no known form" };
   const orc = orcForm(elf, init);
   if (orc === undefined) return { unusable: "it has no ORC unwind data of its init function" };
   const versions = readVersions(elf);
@@ -84,13 +97,13 @@ export function shippedFacts(elf: ElfReader): ShippedAnswer {
       ...{ elf, vermagic, layoutVersion, orc },
       retpoline: readModinfo(elf).get("retpoline")?.[0] === "Y",
       structModule: { size: structure.size, init: initPlace, exit: exitPlace },
-      code: codeStyle(elf, init),
+      code: { ...codeStyle(elf, init), preambles },
       notes: elf.sections.filter(({ name, size }) => name === ".note.Linux" && size > 0),
     },
   };
 }
 
-function codeStyle(elf: ElfReader, init: ElfSymbol): CodeStyle {
+function codeStyle(elf: ElfReader, init: ElfSymbol): Omit<CodeStyle, "preambles"> {
   const code = Buffer.from(elf.sections[init.section]?.data ?? new Uint8Array(0)).subarray(init.value);
   const landingPads = code.subarray(0, endbr64.length).equals(endbr64);
   const prefix = elf.symbols.find(({ name }) => name === "__pfx_init_module");
@@ -106,6 +119,41 @@ function codeStyle(elf: ElfReader, init: ElfSymbol): CodeStyle {
     returnThunk: imports.has("__x86_return_thunk"),
     callSites: elf.section(".call_sites") !== undefined,
   };
+}
+
+/** Most bytes from the start of a preamble to its function: 59 of padding (FUNCTION_PADDING_CFI of arch/x86/Kconfig) and the instruction with the hash. */
+const longestPreamble = 64;
+/** `mov $hash,%eax` */
+const hashInstruction = { opcode: 0xb8, size: 5 } as const;
+/** One byte `nop`s, which the compiler puts there, and the longer ones of the assembler's. */
+const paddingBytes = new Set([0x90, 0x66, 0x0f, 0x1f, 0x2e, 0x40, 0x44, 0x80, 0x84, 0x00]);
+
+function typePreambles(elf: ElfReader, init: ElfSymbol, exit: ElfSymbol): TypePreambles | undefined | "unknown" {
+  const marks = elf.symbols.filter(({ name, section }) => name.startsWith("__cfi_") && section !== 0);
+  const sites = elf.section(".cfi_sites");
+  if (marks.length === 0) return sites === undefined ? undefined : "unknown";
+  const of = ({ section, value }: ElfSymbol): Uint8Array | undefined => {
+    const starts = marks.flatMap((mark) => (mark.section === section && mark.value < value ? [mark.value] : []));
+    const start = Math.max(...starts);
+    if (value - start > longestPreamble) return undefined;
+    const isFilled = elf.relocationsFor(section).some(({ offset }) => offset >= start && offset < value);
+    const bytes = Uint8Array.from(elf.sections[section]?.data.subarray(start, value) ?? []);
+    return isFilled || !isPreamble(bytes) ? undefined : bytes;
+  };
+  const [before, after] = [of(init), of(exit)];
+  if (before === undefined || after === undefined || before.length !== after.length) return "unknown";
+  return { init: before, exit: after, listed: sites !== undefined };
+}
+
+/** One instruction that holds a hash, with padding before or behind it. */
+function isPreamble(bytes: Uint8Array): boolean {
+  const { opcode, size } = hashInstruction;
+  return [0, bytes.length - size].some(
+    (at) =>
+      at >= 0 &&
+      bytes[at] === opcode &&
+      [...bytes.subarray(0, at), ...bytes.subarray(at + size)].every((byte) => paddingBytes.has(byte)),
+  );
 }
 
 /** The entry that covers the first instruction of a function; there every function is alike (psABI: the return address is on top of the stack). */
