@@ -1,8 +1,8 @@
-import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough, type TableEntry } from "./atoms.ts";
 import { coldParent, startsAnew, structOfSpecial } from "./names.ts";
 import { ColdParts, filesOf, type SourceFiles } from "./source-files.ts";
 import { staticLocalsOf } from "./static-locals.ts";
-import { StaticPairing } from "./static-pairing.ts";
+import { entriesOf, referencesOf, StaticPairing } from "./static-pairing.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Which atom of the original unit is the same thing as which atom of the patched one. */
@@ -38,6 +38,7 @@ export function correlate(original: UnitObject, patched: UnitObject, isSameLine:
   const usersBefore = indexUsers(original, several ? files : undefined);
   const usersAfter = indexUsers(patched, several ? patchedFiles : undefined);
   const statics = new StaticPairing(original, patched, isSameLine);
+  const entries = { before: entriesOf(original), after: entriesOf(patched) };
   const open: [Atom[], Atom[]][] = [];
   for (const [identity, left] of originals) {
     const right = patcheds.get(identity);
@@ -56,7 +57,7 @@ export function correlate(original: UnitObject, patched: UnitObject, isSameLine:
       open.forEach(([left, right], group) => {
         for (const atom of [...left, ...right]) if (!pairs.has(atom) && !statics.isOpen(atom)) groupOf.set(atom, group);
       });
-      for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, statics, a, b) || found;
+      for (const [a, b] of pairs.all()) found = pairReferences(pairs, groupOf, statics, entries, [a, b]) || found;
     }
   };
   settle();
@@ -174,10 +175,11 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
  */
 function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
+  const entries = entriesOf(unit);
   for (const atom of unit.atoms) {
     if (isPoolEntry(atom)) continue;
     let user: string | undefined;
-    for (const reference of atom.references) {
+    for (const reference of [...atom.references, ...referencesOf(entries.get(atom))]) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
       const known = users.get(target);
@@ -228,16 +230,23 @@ function pairColdParts(pairs: Pairs, original: UnitObject, patched: UnitObject):
   }
 }
 
+/** Entries of special tables by the function that they are about, in both units: a static key is often named by its jump's entry alone. */
+interface Entries {
+  readonly before: ReadonlyMap<Atom, readonly TableEntry[]>;
+  readonly after: ReadonlyMap<Atom, readonly TableEntry[]>;
+}
+
 /** Pairs what two paired functions refer to. Returns whether a pair was found. */
 function pairReferences(
   pairs: Pairs,
   groupOf: ReadonlyMap<Atom, number>,
   statics: StaticPairing,
-  a: Atom,
-  b: Atom,
+  entries: Entries,
+  [a, b]: readonly [Atom, Atom],
 ): boolean {
-  const left = openReferences(a, groupOf);
-  const right = openReferences(b, groupOf);
+  const [entriesOfA, entriesOfB] = [entries.before.get(a) ?? [], entries.after.get(b) ?? []];
+  const left = openReferences([...a.references, ...referencesOf(entriesOfA)], groupOf);
+  const right = openReferences([...b.references, ...referencesOf(entriesOfB)], groupOf);
   if (left.length === 0 || right.length === 0) return false;
   let found = false;
   const pair = (x: Atom, y: Atom): void => {
@@ -248,11 +257,14 @@ function pairReferences(
   const areAlike = sameShape(a, b);
   if (areAlike) {
     const isCertain = a.kind !== "function" || statics.isUnchanged(a, b);
-    a.references.forEach((reference, at) => {
-      const [x, y] = [targetAtom(reference), targetAtom(b.references[at] as Reference)];
-      if (x === undefined || y === undefined || !groupOf.has(x) || !groupOf.has(y)) return;
-      if (isCertain || !isWritable(x)) pair(x, y);
-    });
+    const pairEach = (xs: readonly Reference[], ys: readonly Reference[]): void =>
+      xs.forEach((reference, at) => {
+        const [x, y] = [targetAtom(reference), targetAtom(ys[at] as Reference)];
+        if (x === undefined || y === undefined || !groupOf.has(x) || !groupOf.has(y)) return;
+        if (isCertain || !isWritable(x)) pair(x, y);
+      });
+    pairEach(a.references, b.references);
+    if (areAtSamePlaces(entriesOfA, entriesOfB)) pairEach(referencesOf(entriesOfA), referencesOf(entriesOfB));
     if (isCertain) return found;
   }
   // The variable of a name and size of which the function uses one only. Of several, order is no evidence: what they are used for is.
@@ -274,13 +286,25 @@ function targetAtom(reference: Reference): Atom | undefined {
   return target.kind === "atom" ? target.atom : undefined;
 }
 
-function openReferences(atom: Atom, groupOf: ReadonlyMap<Atom, number>): Atom[] {
+function openReferences(references: readonly Reference[], groupOf: ReadonlyMap<Atom, number>): Atom[] {
   const seen = new Set<Atom>();
-  for (const reference of atom.references) {
+  for (const reference of references) {
     const target = targetAtom(reference);
     if (target !== undefined && groupOf.has(target)) seen.add(target);
   }
   return [...seen];
+}
+
+/** Entries of the same tables about the same places, with as many references. */
+function areAtSamePlaces(before: readonly TableEntry[], after: readonly TableEntry[]): boolean {
+  return (
+    before.length === after.length &&
+    before.every(({ table, place, references }, at) => {
+      const other = after[at] as TableEntry;
+      const isSamePlace = table === other.table && place?.offset === other.place?.offset;
+      return isSamePlace && references.length === other.references.length;
+    })
+  );
 }
 
 /** Equal length, and references of equal types at equal places. */

@@ -259,3 +259,36 @@ test("a warning that passes another entry, or whose text changes, is changed", a
   );
   expect(diff.redirected).toEqual(["flags", "text"]);
 });
+
+test("a key in a function that only an entry names is that of the function, whatever changes elsewhere", async () => {
+  const diff = await diffTables(`
+    int f(int x) { static struct static_key key; if (static_branch(&key)) take(4); return take(x); }
+    int g(int x) { ${change} return take(x); }
+    int h(int x) { static struct static_key own; ${change} if (static_branch(&own)) take(5); return take(x); }
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(diff.redirected).toEqual(["g", "h"]);
+  expect(diff.entryRoutes("__jump_table").map((routes) => routes.at(-1))).toEqual([
+    expect.stringMatching(/original own\.\d+/),
+  ]);
+});
+
+test("two such keys of one name stay those of their functions when the compiler numbers them anew", async () => {
+  const diff = await diffTables(`
+    int f(int x) { static struct static_key key; if (static_branch(&key)) take(4); return take(x); }
+    int g(int x) { static struct static_key key; ${change} if (static_branch(&key)) take(5); return take(x); }
+    #ifdef PATCHED
+    int last(int x) { static struct static_key key; if (static_branch(&key)) take(6); return take(x); }
+    #endif
+  `);
+  expect(diff.refusals).toEqual([]);
+  expect(diff.redirected).toEqual(["g"]);
+  const keyOf = (unit: "original" | "patched", name: string): string => {
+    const entries = diff[unit].tables.get("__jump_table")?.entries ?? [];
+    const target = entries.find(({ place }) => place?.atom.name === name)?.references.at(-1)?.target;
+    return target?.kind === "atom" ? target.atom.name : "none";
+  };
+  expect(keyOf("original", "g")).not.toBe(keyOf("patched", "g"));
+  const routes = diff.entryRoutes("__jump_table").map((each) => each.at(-1));
+  expect(routes.some((route) => route?.includes(`original ${keyOf("original", "g")}`))).toBe(true);
+});
