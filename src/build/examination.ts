@@ -41,6 +41,7 @@ import {
   resolveUnit,
   type UnitPlan,
 } from "./resolve/plan.ts";
+import { acceptPrototypes } from "./resolve/replaced-callers.ts";
 import { settleAmbiguous } from "./resolve/settle-ambiguous-symbols.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
 import { refuseSealed } from "./sealed-entries.ts";
@@ -157,7 +158,7 @@ async function examine(followed: readonly string[], session: Session, label = ""
     checkTypes(units.pairs, { ...session, types, isAboutTypes: isAboutTypes ?? mayChangeTypes(change.files) }),
   ]);
   const isPadded = (compared.filled?.size ?? 0) > 0;
-  const layouts = isPadded
+  const padded = isPadded
     ? await questions.ask(`${label}padding`, () => acceptPadding(compared, change, context))
     : compared;
   const definitions = judgeDefinitions(planned);
@@ -186,6 +187,8 @@ async function examine(followed: readonly string[], session: Session, label = ""
     const settled = new Map(entries);
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
+  const isStacked = (session.options.earlier?.modules.length ?? 0) > 0;
+  const layouts = acceptPrototypes(padded, { plans, resolved, symvers, isStacked });
   const constants = checkConstants(session);
   const declarations = isFromElsewhere(session)
     ? await checkDeclarations(resolved, {

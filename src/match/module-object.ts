@@ -1,10 +1,11 @@
 import type { Architecture } from "../diff/arch/arch.ts";
 import { architectureOf } from "../diff/arch/index.ts";
-import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
+import { runtimeTableRule, specialSections, type TableRule } from "../diff/special-sections.ts";
 import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readModinfo } from "../patch-module/modinfo.ts";
+import { type FunctionUses, isBranchField } from "./function-uses.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
 import {
   type PlaceValue,
@@ -186,6 +187,45 @@ export class ModuleObject implements TargetObject {
     );
   }
 
+  usesOfFunction(address: number): FunctionUses | undefined {
+    if (this.#arch.name !== "x86_64") return undefined;
+    const [calls, others]: [number[], string[]] = [[], []];
+    for (const section of this.#elf.sections) {
+      const isLoaded = (section.flags & SectionFlag.alloc) !== 0 && section.type !== SectionType.rela;
+      if (!isLoaded || section.name.startsWith(".init") || tablesOfCode.has(section.name)) continue;
+      const isCode = (section.flags & SectionFlag.execinstr) !== 0;
+      for (const { offset, type } of this.#elf.relocationsFor(section.index)) {
+        const at = addressIn(section.index, offset);
+        const [width, isRelative] = [this.#arch.relocationWidth(type), this.#arch.isPcRelative(type)];
+        if (width === undefined)
+          others.push(`${section.name}+0x${offset.toString(16)} has a relocation of unknown kind`);
+        const value = width === undefined || width === 0 ? undefined : this.valueAt(at, width, isRelative);
+        if (value?.kind !== "address") continue;
+        const isBranch = isCode && isRelative && isBranchField(section.data, offset);
+        // The distance of a branch counts from the end of its field.
+        if (isBranch && value.address + 4 === address) calls.push(at);
+        else if ([0, 4].some((beyond) => value.address + beyond === address))
+          others.push(`${section.name}+0x${offset.toString(16)} holds its address`);
+      }
+      const home = this.#place(address);
+      if (!isCode || home?.section !== section) continue;
+      // The assembler has filled branches to neighbours.
+      const view = new DataView(section.data.buffer, section.data.byteOffset, section.data.byteLength);
+      for (let at = 0; at + 4 <= section.data.length; at++) {
+        if (at + 4 + view.getInt32(at, true) !== home.offset || !isBranchField(section.data, at)) continue;
+        if (this.#relocationAt(section, at) === undefined) calls.push(addressIn(section.index, at));
+      }
+    }
+    return { calls, others };
+  }
+
+  functionAt(address: number): number | undefined {
+    const place = this.#place(address);
+    if (place === undefined) return undefined;
+    const start = this.#starts.get(place.section.index)?.findLast((each) => each <= place.offset);
+    return start === undefined ? undefined : addressIn(place.section.index, start);
+  }
+
   runtimeTables(): readonly string[] {
     return this.#elf.sections.flatMap(({ name }) => (runtimeTableRule(name) === undefined ? [] : [name]));
   }
@@ -240,6 +280,9 @@ export class ModuleObject implements TargetObject {
     return map.get(offset);
   }
 }
+
+/** Tables whose entries are about places in the code, the start of each function among them. */
+const tablesOfCode = new Set([...specialSections.map(({ table }) => table), "__patchable_function_entries"]);
 
 /** A binding of the ELF gABI (chapter 4, "Symbol Table"); those of GNU are visible to all. */
 function elfBinding(binding: number): SymbolBinding {

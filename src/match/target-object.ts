@@ -1,4 +1,5 @@
 import type { TableRule } from "../diff/special-sections.ts";
+import type { FunctionUses } from "./function-uses.ts";
 import type { Accesses } from "./variable-accesses.ts";
 
 /** Who may refer to a symbol by its name: every unit of the object, or only the one that defines it. */
@@ -51,6 +52,10 @@ export interface TargetObject {
   sizesAt?(address: number): readonly number[];
   /** How the object's own code reaches a variable; undefined where it is not known. */
   accessesOf?(address: number): Accesses | undefined;
+  /** All that the object does with a function once it is loaded; undefined where it is not known. */
+  usesOfFunction?(address: number): FunctionUses | undefined;
+  /** The function that holds an address, by its own address; undefined for code without a symbol. */
+  functionAt?(address: number): number | undefined;
   bytesAt(address: number, length: number): Uint8Array | undefined;
   /**
    * Symbol value + addend of the place at an address.

@@ -5,6 +5,7 @@ import { InitMemory } from "../kernel/image/init-memory.ts";
 import { compareAddresses } from "../kernel/image/kallsyms.ts";
 import { bindingOf } from "../kernel/image/kallsyms-binding.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
+import { type FunctionUses, linkedUses } from "./function-uses.ts";
 import { LinkedTables } from "./linked-tables.ts";
 import {
   type PlaceValue,
@@ -68,10 +69,34 @@ export class VmlinuxObject implements TargetObject {
       address: section.address,
       bytes: this.#image.contentOf(section),
     }));
-    return accessesOf(address, sections, (place) => this.#functionAt(place), read);
+    return accessesOf(address, sections, (place) => this.#codeAround(place), read);
   }
 
-  #functionAt(place: number): CodeAt | undefined {
+  usesOfFunction(address: number): FunctionUses | undefined {
+    if (architectureOf(this.#image.machine).name !== "x86_64") return undefined;
+    const pieces = this.#image.loaded.map((section) => ({
+      ...{ name: section.name, address: section.address, bytes: this.#image.contentOf(section) },
+      isCode: (section.flags & SectionFlag.execinstr) !== 0,
+    }));
+    const traced = this.#range("__start_mcount_loc", "__stop_mcount_loc");
+    const init = this.#range("_sinittext", "_einittext");
+    const { calls, others } = linkedUses(address, pieces, traced);
+    // Init code has run.
+    return { calls: calls.filter((at) => !init(at)), others };
+  }
+
+  #range(start: string, end: string): (address: number) => boolean {
+    const [from, to] = [start, end].map((name) => this.symbolsNamed(name)[0]?.address);
+    if (from === undefined || to === undefined) return () => false;
+    return (address) => compareAddresses(address, from) >= 0 && compareAddresses(address, to) < 0;
+  }
+
+  functionAt(address: number): number | undefined {
+    const index = this.#image.kallsyms().containing(address);
+    return index === undefined ? undefined : this.#image.kallsyms().addressOf(index);
+  }
+
+  #codeAround(place: number): CodeAt | undefined {
     const kallsyms = this.#image.kallsyms();
     const index = kallsyms.firstAbove(place) - 1;
     if (index < 0) return undefined;

@@ -1,0 +1,110 @@
+import { isFunction } from "../../diff/atoms.ts";
+import type { LayoutFindings } from "../../diff/layout.ts";
+import { coldParent } from "../../diff/names.ts";
+import { classOf } from "../../diff/section-classes.ts";
+import { formatAddress } from "../../elf/bytes.ts";
+import { Binding } from "../../elf/constants.ts";
+import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
+import { counted } from "../../support/counted.ts";
+import { listOf } from "../warnings/warning.ts";
+import type { ResolvedUnit, UnitPlan } from "./plan.ts";
+
+/** What tells who calls a function whose prototype the patch changes. */
+export interface CallerFacts {
+  readonly plans: readonly UnitPlan[];
+  readonly resolved: readonly ResolvedUnit[];
+  readonly symvers: ExportedSymbols;
+  /** Patch modules in force have code of their own, which is not looked at. */
+  readonly isStacked: boolean;
+}
+
+/**
+ * Takes back refusals of changed prototypes where all callers are replaced together with the function: a task that runs one of the new functions gets all of
+ * them. The object's own code tells who calls it; nobody may have its address. Of a function that keeps its refusal, a note says what was found.
+ */
+export function acceptPrototypes(layouts: LayoutFindings, facts: CallerFacts): LayoutFindings {
+  const notes: string[] = [];
+  const refusals = layouts.refusals.filter(({ code, what }) => {
+    if (code !== "LAYOUT_CHANGED" || !what.endsWith("()")) return true;
+    const verdict = judge(what.slice(0, -2), facts);
+    notes.push(`${what}: ${"evidence" in verdict ? `accepted: ${verdict.evidence}` : verdict.problem}`);
+    return !("evidence" in verdict);
+  });
+  return { ...layouts, refusals, notes: [...layouts.notes, ...notes] };
+}
+
+function judge(name: string, facts: CallerFacts): { readonly evidence: string } | { readonly problem: string } {
+  const { plans, resolved, symvers, isStacked } = facts;
+  const holders = plans.filter(({ original }) =>
+    // A static function whose address nobody has is not asked about; jumps to one may be short, and are not looked for.
+    original.atoms.some(
+      (atom) =>
+        isFunction(atom) && atom.symbols.some((symbol) => symbol.name === name && symbol.binding !== Binding.local),
+    ),
+  );
+  const target = holders[0]?.target;
+  const symbols = target?.symbolsNamed(name) ?? [];
+  const [symbol] = symbols;
+  if (
+    target === undefined ||
+    symbol === undefined ||
+    symbols.length > 1 ||
+    holders.some((plan) => plan.target !== target)
+  )
+    return { problem: "it is not known which function of the kernel this is" };
+  if (symvers.get(name) !== undefined) return { problem: "it is exported, so that any module may call it" };
+  const isForPrograms = plans.some(({ original }) =>
+    original.elf.symbols.some(
+      (other) => other.name.replace(/^__BTF_ID__func__(.+)__\d+$/, "$1") === name && other.name !== name,
+    ),
+  );
+  if (isForPrograms) return { problem: "BPF programs may call it, or be attached to it" };
+  if (isStacked) return { problem: "earlier updates are in force, and may call it" };
+  const uses = target.usesOfFunction?.(symbol.address);
+  if (uses === undefined) return { problem: `who calls it cannot be read from ${target.source}` };
+  if (uses.others.length > 0) return { problem: `not only calls may lead to it: ${listOf(uses.others, 3)}` };
+  const taken = plans.find((plan) => takesAddress(plan, name));
+  if (taken !== undefined) return { problem: `with the patch, ${taken.pair.source} takes its address` };
+  const redirections = resolved.flatMap((unit) => (unit.plan.target === target ? unit.redirections : []));
+  const replaced = new Set(redirections.map(({ address }) => address));
+  const names = new Set<string>();
+  for (const at of uses.calls) {
+    const caller = target.functionAt?.(at);
+    const known = caller === undefined ? [] : target.symbolsAt(caller);
+    const text = known[0]?.name ?? formatAddress(at);
+    // Only its function jumps into a cold part.
+    const owner = known.map((each) => coldParent(each.name)).find((parent) => parent !== undefined);
+    const isReplaced =
+      (caller !== undefined && replaced.has(caller)) ||
+      (owner !== undefined &&
+        target.symbolsNamed(owner).length === 1 &&
+        redirections.some(({ oldName }) => oldName === owner));
+    if (!isReplaced) return { problem: `${text} calls it, and the patch does not replace ${text}` };
+    names.add(owner ?? text);
+  }
+  const callers = [...names].sort();
+  return {
+    evidence:
+      callers.length === 0
+        ? `nothing in ${target.name} calls it or has its address`
+        : `the patch replaces ${callers.length === 1 ? "its only caller" : `its ${counted(callers.length, "caller")}`} in ${target.name} (${listOf(callers, 8)}), and nothing has its address`,
+  };
+}
+
+/** True where a unit has the address of a function for something else than a call. */
+function takesAddress({ patched }: UnitPlan, name: string): boolean {
+  return patched.atoms.some((atom) => {
+    const section = classOf(atom.section);
+    if (section !== "content" && section !== "registry") return false;
+    return atom.references.some((reference) => {
+      const { target } = reference;
+      const isMeant =
+        target.kind === "external"
+          ? target.name === name
+          : target.kind === "atom" &&
+            target.atom !== atom &&
+            target.atom.symbols.some((symbol) => symbol.name === name);
+      return isMeant && !(isFunction(atom) && (reference.implicit || patched.arch.isBranch(atom, reference)));
+    });
+  });
+}
