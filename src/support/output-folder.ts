@@ -22,6 +22,8 @@ export async function requireOutputFolder(output: string): Promise<void> {
   try {
     const file = await open(path, "wx");
     try {
+      // Without a name, nothing is left of it when this process is killed.
+      await rm(path);
       await file.writeFile(new Uint8Array(trialSize));
       await file.sync();
     } finally {
