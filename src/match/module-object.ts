@@ -192,7 +192,8 @@ export class ModuleObject implements TargetObject {
     const [calls, others]: [number[], string[]] = [[], []];
     for (const section of this.#elf.sections) {
       const isLoaded = (section.flags & SectionFlag.alloc) !== 0 && section.type !== SectionType.rela;
-      if (!isLoaded || section.name.startsWith(".init") || tablesOfCode.has(section.name)) continue;
+      // Init code counts: it runs behind the patch where the module is loaded later (prepare_coming_module(), kernel/module/main.c).
+      if (!isLoaded || tablesOfCode.has(section.name)) continue;
       const isCode = (section.flags & SectionFlag.execinstr) !== 0;
       for (const { offset, type } of this.#elf.relocationsFor(section.index)) {
         const at = addressIn(section.index, offset);

@@ -136,6 +136,7 @@ export const requirements: readonly Requirement[] = [
     "git",
   ),
   program("curl", ["cve", "test"], "fetches CVE records and fixes, through the machine's proxies", "curl"),
+  program("ccache", ["test"], "keeps what was compiled, since tests compile the same units many times", "ccache"),
   program("modinfo", ["test"], "reads a module as the system does", "kmod"),
   program("depmod", ["test"], "indexes the modules of a virtual machine with systemd", "kmod"),
   program("modprobe", ["test"], "loads modules in a virtual machine with systemd", "kmod"),

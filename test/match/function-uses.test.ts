@@ -73,8 +73,8 @@ call meant
     return { callers, others: uses?.others };
   };
 
-  test("calls have relocations, or are filled by the assembler; tables of places and init code are none", () => {
-    expect(usesOf(start, "meant")).toEqual({ callers: ["own", "far", "far"], others: [] });
+  test("calls have relocations, or are filled by the assembler; tables of places are none, but init code is", () => {
+    expect(usesOf(start, "meant")).toEqual({ callers: ["own", "far", "far", undefined], others: [] });
     expect(usesOf(start, "local")).toEqual({ callers: ["near"], others: [] });
   });
 

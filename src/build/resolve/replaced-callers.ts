@@ -71,7 +71,8 @@ function judge(name: string, facts: CallerFacts): { readonly evidence: string } 
   for (const at of uses.calls) {
     const caller = target.functionAt?.(at);
     const known = caller === undefined ? [] : target.symbolsAt(caller);
-    const text = known[0]?.name ?? formatAddress(at);
+    const section = target.sectionAt?.(at);
+    const text = known[0]?.name ?? (section === undefined ? formatAddress(at) : `code in ${section}`);
     // Only its function jumps into a cold part.
     const owner = known.map((each) => coldParent(each.name)).find((parent) => parent !== undefined);
     const isReplaced =
