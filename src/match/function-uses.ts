@@ -45,7 +45,8 @@ export function linkedUses(
       if (value === low) other(at);
       else if (address + at + 4 + value === function_) {
         if (isBranchField(bytes, at)) calls.push(address + at);
-        else other(at);
+        // The last zeros of the padding before the function are none.
+        else if (value !== 0) other(at);
       }
     }
   }

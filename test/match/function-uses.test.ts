@@ -39,6 +39,8 @@ describe("in a linked kernel", () => {
   test("other functions, halves of pointers, and tables of places are none", () => {
     expect(usesIn(code([0xe8, 0, 0, 0, 0], 1, meant + 1 - (text + 5)))).toEqual({ calls: [], others: [] });
     expect(usesIn(Uint8Array.from([...pointer(meant).slice(0, 4), 0, 0, 0, 0]), false).others).toEqual([]);
+    const padding = [0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
+    expect(usesIn(Uint8Array.from(padding), true, meant - padding.length)).toEqual({ calls: [], others: [] });
     const piece = { name: ".init.data", address: 0, bytes: Uint8Array.from(pointer(meant)), isCode: false };
     expect(linkedUses(meant, [piece], () => true).others).toEqual([]);
   });
