@@ -27,6 +27,7 @@ const expectedSkips: readonly ExpectedSkip[] = [
     "cold-cache",
     "real-time",
     "repository-kill",
+    "stop-kcfi",
     "stop-random",
     "stop-reboot",
     "system-map",

@@ -156,6 +156,9 @@ export const requirements: readonly Requirement[] = [
   // The oldest compilers that Debian 12 has beside its own: 90 and 40 MB of packages. Debian 13 has none as old.
   olderCompiler("gcc-11", "compiles fixtures as an older gcc does"),
   olderCompiler("clang-14", "compiles fixtures as an older clang does"),
+  olderCompiler("clang-16", "compiles fixtures, and a kernel that checks the types of calls"),
+  { ...program("ld.lld-16", ["test"], "links that kernel", "lld-16"), whereOffered: true },
+  { ...program("llvm-nm-16", ["test"], "reads that kernel's symbols", "llvm-16"), whereOffered: true },
   program("dpkg-shlibdeps", ["test"], "finds what kmend's own deb depends on", "dpkg-dev"),
   program("mandoc", ["test"], "checks the manual pages", "mandoc"),
   program("zsh", ["test"], "completes command lines of kmend", "zsh"),

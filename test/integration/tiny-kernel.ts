@@ -60,9 +60,14 @@ export interface TinyKernel {
  * Unpacks the source of the tested stock kernel and makes the configuration, which has one module, `fs/binfmt_misc.ko`: one that ftrace can follow, as it cannot in `lib`.
  * @param folder gets the tree (1.4 GB) and the configuration.
  * @param more further lines of configuration.
+ * @param from the stock kernel whose source it is, and words for make that choose another compiler.
  */
-export async function tinyKernel(folder: string, more = ""): Promise<TinyKernel> {
-  const kernel = await findTargetKernel({ kernel: testedKernel });
+export async function tinyKernel(
+  folder: string,
+  more = "",
+  from: { readonly release?: string; readonly make?: readonly string[] } = {},
+): Promise<TinyKernel> {
+  const kernel = await findTargetKernel({ kernel: from.release ?? testedKernel });
   const source = await kernel.source();
   const tree = join(folder, "linux");
   const made = join(folder, "configured");
@@ -73,7 +78,7 @@ export async function tinyKernel(folder: string, more = ""): Promise<TinyKernel>
   });
   const wanted = join(folder, "wanted.config");
   writeFileSync(wanted, `${options.trimStart()}${more.trimStart()}`);
-  const words = ["-s", "-C", tree, `O=${made}`, `KCONFIG_ALLCONFIG=${wanted}`, "allnoconfig"];
+  const words = ["-s", "-C", tree, `O=${made}`, `KCONFIG_ALLCONFIG=${wanted}`, ...(from.make ?? []), "allnoconfig"];
   execFileSync("make", words, { stdio: ["ignore", "ignore", "inherit"] });
   return { tree, config: join(made, ".config") };
 }
