@@ -41,7 +41,7 @@ import {
   resolveUnit,
   type UnitPlan,
 } from "./resolve/plan.ts";
-import { acceptPrototypes } from "./resolve/replaced-callers.ts";
+import { acceptPrototypes, isOfPrototype } from "./resolve/replaced-callers.ts";
 import { settleAmbiguous } from "./resolve/settle-ambiguous-symbols.ts";
 import { TargetObjects } from "./resolve/target-objects.ts";
 import { refuseSealed } from "./sealed-entries.ts";
@@ -188,7 +188,10 @@ async function examine(followed: readonly string[], session: Session, label = ""
     if (settled.size > 0) resolved = changed.map((plan) => resolveUnit(plan, { ...facts, settled }));
   }
   const isStacked = (session.options.earlier?.modules.length ?? 0) > 0;
-  const layouts = acceptPrototypes(padded, { plans, resolved, symvers, isStacked });
+  const callers = { plans, resolved, symvers, types, isStacked };
+  const layouts = padded.refusals.some(isOfPrototype)
+    ? await questions.ask(`${label}prototypes`, () => acceptPrototypes(padded, callers))
+    : padded;
   const constants = checkConstants(session);
   const declarations = isFromElsewhere(session)
     ? await checkDeclarations(resolved, {

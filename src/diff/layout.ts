@@ -5,7 +5,7 @@ import { Btf } from "../kernel/types/btf.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-change.ts";
-import { prototypeChange } from "./layout/prototype-change.ts";
+import { movedParameters, prototypeChange } from "./layout/prototype-change.ts";
 import { TypePairs, wordOf } from "./layout/same-types.ts";
 import { sharedFunctions } from "./layout/shared-function.ts";
 import { type FilledPadding, isHarmless, structChange, type TypeChange } from "./layout/struct-change.ts";
@@ -234,7 +234,10 @@ class UnitComparison implements LayoutFindings {
       const type = types[0];
       if (known === undefined || type === undefined) return [];
       const { a, b } = this.#types;
-      return this.#types.samePrototype(a.target(known), b.target(type)) ? [] : [{ name, known, type }];
+      const isSame =
+        this.#types.samePrototype(a.target(known), b.target(type)) &&
+        movedParameters(this.#types, known, type).length === 0;
+      return isSame ? [] : [{ name, known, type }];
     });
     if (changed.length === 0) return;
     const shared = await sharedFunctions(await readFile(this.#question.originalObject));

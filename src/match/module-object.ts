@@ -1,11 +1,11 @@
 import type { Architecture } from "../diff/arch/arch.ts";
 import { architectureOf } from "../diff/arch/index.ts";
-import { runtimeTableRule, specialSections, type TableRule } from "../diff/special-sections.ts";
+import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
 import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { readModinfo } from "../patch-module/modinfo.ts";
-import { type FunctionUses, isBranchField } from "./function-uses.ts";
+import { type FunctionUses, holdsNumber, isBranchField, tablesOfCode } from "./function-uses.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
 import {
   type PlaceValue,
@@ -220,6 +220,11 @@ export class ModuleObject implements TargetObject {
     return { calls, others };
   }
 
+  namesTypes(numbers: ReadonlySet<number>): boolean {
+    const ids = this.#elf.section(".BTF_ids");
+    return ids !== undefined && holdsNumber(ids.data, numbers);
+  }
+
   functionAt(address: number): number | undefined {
     const place = this.#place(address);
     if (place === undefined) return undefined;
@@ -281,9 +286,6 @@ export class ModuleObject implements TargetObject {
     return map.get(offset);
   }
 }
-
-/** Tables whose entries are about places in the code, the start of each function among them. */
-const tablesOfCode = new Set([...specialSections.map(({ table }) => table), "__patchable_function_entries"]);
 
 /** A binding of the ELF gABI (chapter 4, "Symbol Table"); those of GNU are visible to all. */
 function elfBinding(binding: number): SymbolBinding {

@@ -54,6 +54,8 @@ export interface TargetObject {
   accessesOf?(address: number): Accesses | undefined;
   /** All that the object does with a function once it is loaded; undefined where it is not known. */
   usesOfFunction?(address: number): FunctionUses | undefined;
+  /** True where the object hands one of these types, by their numbers in its BTF, to BPF programs (`.BTF_ids`). */
+  namesTypes?(numbers: ReadonlySet<number>): boolean;
   /** The function that holds an address, by its own address; undefined for code without a symbol. */
   functionAt?(address: number): number | undefined;
   bytesAt(address: number, length: number): Uint8Array | undefined;

@@ -5,7 +5,7 @@ import { InitMemory } from "../kernel/image/init-memory.ts";
 import { compareAddresses } from "../kernel/image/kallsyms.ts";
 import { bindingOf } from "../kernel/image/kallsyms-binding.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
-import { type FunctionUses, linkedUses } from "./function-uses.ts";
+import { type FunctionUses, holdsNumber, linkedUses, tablesOfCode } from "./function-uses.ts";
 import { LinkedTables } from "./linked-tables.ts";
 import {
   type PlaceValue,
@@ -74,10 +74,12 @@ export class VmlinuxObject implements TargetObject {
 
   usesOfFunction(address: number): FunctionUses | undefined {
     if (architectureOf(this.#image.machine).name !== "x86_64") return undefined;
-    const pieces = this.#image.loaded.map((section) => ({
-      ...{ name: section.name, address: section.address, bytes: this.#image.contentOf(section) },
-      isCode: (section.flags & SectionFlag.execinstr) !== 0,
-    }));
+    const pieces = this.#image.loaded
+      .filter(({ name }) => !tablesOfCode.has(name))
+      .map((section) => ({
+        ...{ name: section.name, address: section.address, bytes: this.#image.contentOf(section) },
+        isCode: (section.flags & SectionFlag.execinstr) !== 0,
+      }));
     const traced = this.#range("__start_mcount_loc", "__stop_mcount_loc");
     const init = this.#range("_sinittext", "_einittext");
     const { calls, others } = linkedUses(address, pieces, traced);
@@ -89,6 +91,12 @@ export class VmlinuxObject implements TargetObject {
     const [from, to] = [start, end].map((name) => this.symbolsNamed(name)[0]?.address);
     if (from === undefined || to === undefined) return () => false;
     return (address) => compareAddresses(address, from) >= 0 && compareAddresses(address, to) < 0;
+  }
+
+  namesTypes(numbers: ReadonlySet<number>): boolean {
+    return this.#image.sections.some(
+      (section) => section.name === ".BTF_ids" && holdsNumber(this.#image.contentOf(section), numbers),
+    );
   }
 
   functionAt(address: number): number | undefined {

@@ -275,6 +275,23 @@ describe("a prototype", () => {
     expect(await refused(before, global(head), { allowed: ["run"] })).toBeUndefined();
   });
 
+  test.each<[string, string, string, string | undefined]>([
+    ["void *p, struct x *q", "struct x *q, void *p", "changes the places of two", "p moves from argument 1 to 2"],
+    [
+      "struct x *p, void *q",
+      "void *p, struct x *q",
+      "gets the types of two exchanged",
+      "argument 2 changes from void *",
+    ],
+    ["int from, int to", "int to, int from", "exchanges two of one type", "from moves from argument 1 to 2"],
+    ["int a, void *p", "int a, struct x *p", "tells one more closely", undefined],
+    ["int a, int b", "int first, int second", "names them anew", undefined],
+  ])("(%s) that becomes (%s): %s", async (old, patched, _, difference) => {
+    const found = await refused(global(`int run(${old})`), global(`int run(${patched})`));
+    if (difference === undefined) expect(found).toBeUndefined();
+    else expect(found).toEqual(["run()", expect.stringContaining(difference)]);
+  });
+
   test("of a static function matters when its address is taken", async () => {
     const unit = (parameters: string, rest: string): string =>
       `static __attribute__((noinline)) int f(${parameters}) { return a; }\n${rest}`;

@@ -29,6 +29,7 @@ describe("in a linked kernel", () => {
     ["lea of its address", code([0x48, 0x8d, 0x05, 0, 0, 0, 0], 3, meant - (text + 7)), true],
     ["mov of its number", code([0x48, 0xc7, 0xc7, 0, 0, 0, 0], 3, meant), true],
     ["a pointer in data", Uint8Array.from(pointer(meant)), false],
+    ["a distance in data", code([0, 0, 0, 0, 0, 0, 0, 0], 4, meant - (text + 4)), false],
     ["a pointer of a packed structure", Uint8Array.from([1, 2, 3, 4, ...pointer(meant)]), false],
   ])("%s is something else", (_, bytes, isCode) => {
     const { calls, others } = usesIn(bytes, isCode);
@@ -39,6 +40,7 @@ describe("in a linked kernel", () => {
   test("other functions, halves of pointers, and tables of places are none", () => {
     expect(usesIn(code([0xe8, 0, 0, 0, 0], 1, meant + 1 - (text + 5)))).toEqual({ calls: [], others: [] });
     expect(usesIn(Uint8Array.from([...pointer(meant).slice(0, 4), 0, 0, 0, 0]), false).others).toEqual([]);
+    expect(usesIn(code([0xbe, 0, 0, 0, 0], 1, meant - (text + 5)))).toEqual({ calls: [], others: [] });
     const padding = [0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
     expect(usesIn(Uint8Array.from(padding), true, meant - padding.length)).toEqual({ calls: [], others: [] });
     const piece = { name: ".init.data", address: 0, bytes: Uint8Array.from(pointer(meant)), isCode: false };

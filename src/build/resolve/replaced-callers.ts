@@ -5,7 +5,10 @@ import { classOf } from "../../diff/section-classes.ts";
 import { formatAddress } from "../../elf/bytes.ts";
 import { Binding } from "../../elf/constants.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
+import { BtfKind } from "../../kernel/types/btf-format.ts";
 import { counted } from "../../support/counted.ts";
+import type { Refusal } from "../../support/refusals.ts";
+import type { KernelTypes } from "../check-layouts.ts";
 import { listOf } from "../warnings/warning.ts";
 import type { ResolvedUnit, UnitPlan } from "./plan.ts";
 
@@ -14,6 +17,8 @@ export interface CallerFacts {
   readonly plans: readonly UnitPlan[];
   readonly resolved: readonly ResolvedUnit[];
   readonly symvers: ExportedSymbols;
+  /** Types of the kernel and its modules. */
+  readonly types: Pick<KernelTypes, "of">;
   /** Patch modules in force have code of their own, which is not looked at. */
   readonly isStacked: boolean;
 }
@@ -22,43 +27,49 @@ export interface CallerFacts {
  * Takes back refusals of changed prototypes where all callers are replaced together with the function: a task that runs one of the new functions gets all of
  * them. The object's own code tells who calls it; nobody may have its address. Of a function that keeps its refusal, a note says what was found.
  */
-export function acceptPrototypes(layouts: LayoutFindings, facts: CallerFacts): LayoutFindings {
-  const notes: string[] = [];
-  const refusals = layouts.refusals.filter(({ code, what }) => {
-    if (code !== "LAYOUT_CHANGED" || !what.endsWith("()")) return true;
-    const verdict = judge(what.slice(0, -2), facts);
-    notes.push(`${what}: ${"evidence" in verdict ? `accepted: ${verdict.evidence}` : verdict.problem}`);
-    return !("evidence" in verdict);
-  });
+export async function acceptPrototypes(layouts: LayoutFindings, facts: CallerFacts): Promise<LayoutFindings> {
+  const [notes, refusals]: [string[], Refusal[]] = [[], []];
+  for (const refusal of layouts.refusals) {
+    const verdict = isOfPrototype(refusal) ? await judge(refusal, facts) : undefined;
+    if (verdict === undefined || "problem" in verdict) refusals.push(refusal);
+    if (verdict !== undefined)
+      notes.push(`${refusal.what}: ${"evidence" in verdict ? `accepted: ${verdict.evidence}` : verdict.problem}`);
+  }
   return { ...layouts, refusals, notes: [...layouts.notes, ...notes] };
 }
 
-function judge(name: string, facts: CallerFacts): { readonly evidence: string } | { readonly problem: string } {
+/** True for the refusal of a changed prototype. */
+export function isOfPrototype({ code, what }: Refusal): boolean {
+  return code === "LAYOUT_CHANGED" && what.endsWith("()");
+}
+
+async function judge(
+  { what, where }: Refusal,
+  facts: CallerFacts,
+): Promise<{ readonly evidence: string } | { readonly problem: string }> {
   const { plans, resolved, symvers, isStacked } = facts;
-  const holders = plans.filter(({ original }) =>
-    // A static function whose address nobody has is not asked about; jumps to one may be short, and are not looked for.
-    original.atoms.some(
-      (atom) =>
-        isFunction(atom) && atom.symbols.some((symbol) => symbol.name === name && symbol.binding !== Binding.local),
-    ),
+  const name = what.slice(0, -2);
+  // A static function of the same name is another one.
+  const holders = plans.filter(
+    ({ pair, original }) =>
+      pair.source === where &&
+      original.atoms.some(
+        (atom) =>
+          isFunction(atom) && atom.symbols.some((symbol) => symbol.name === name && symbol.binding !== Binding.local),
+      ),
   );
   const target = holders[0]?.target;
   const symbols = target?.symbolsNamed(name) ?? [];
   const [symbol] = symbols;
-  if (
-    target === undefined ||
-    symbol === undefined ||
-    symbols.length > 1 ||
-    holders.some((plan) => plan.target !== target)
-  )
+  if (target === undefined || symbol === undefined || symbols.length > 1 || holders.length > 1)
     return { problem: "it is not known which function of the kernel this is" };
-  if (symvers.get(name) !== undefined) return { problem: "it is exported, so that any module may call it" };
-  const isForPrograms = plans.some(({ original }) =>
-    original.elf.symbols.some(
-      (other) => other.name.replace(/^__BTF_ID__func__(.+)__\d+$/, "$1") === name && other.name !== name,
-    ),
-  );
-  if (isForPrograms) return { problem: "BPF programs may call it, or be attached to it" };
+  const names = target.symbolsAt(symbol.address).map((each) => each.name);
+  if (names.some((each) => symvers.get(each) !== undefined))
+    return { problem: "it is exported, so that any module may call it" };
+  const types = await facts.types.of(target.name);
+  const numbers = types === undefined ? [] : names.flatMap((each) => types.find(BtfKind.func, each));
+  if (types !== undefined && target.namesTypes?.(new Set(numbers)) !== false)
+    return { problem: "BPF programs may call it, or be attached to it" };
   if (isStacked) return { problem: "earlier updates are in force, and may call it" };
   const uses = target.usesOfFunction?.(symbol.address);
   if (uses === undefined) return { problem: `who calls it cannot be read from ${target.source}` };
@@ -67,7 +78,7 @@ function judge(name: string, facts: CallerFacts): { readonly evidence: string } 
   if (taken !== undefined) return { problem: `with the patch, ${taken.pair.source} takes its address` };
   const redirections = resolved.flatMap((unit) => (unit.plan.target === target ? unit.redirections : []));
   const replaced = new Set(redirections.map(({ address }) => address));
-  const names = new Set<string>();
+  const callers = new Set<string>();
   for (const at of uses.calls) {
     const caller = target.functionAt?.(at);
     const known = caller === undefined ? [] : target.symbolsAt(caller);
@@ -81,14 +92,14 @@ function judge(name: string, facts: CallerFacts): { readonly evidence: string } 
         target.symbolsNamed(owner).length === 1 &&
         redirections.some(({ oldName }) => oldName === owner));
     if (!isReplaced) return { problem: `${text} calls it, and the patch does not replace ${text}` };
-    names.add(owner ?? text);
+    callers.add(owner ?? text);
   }
-  const callers = [...names].sort();
+  const sorted = [...callers].sort();
   return {
     evidence:
-      callers.length === 0
+      sorted.length === 0
         ? `nothing in ${target.name} calls it or has its address`
-        : `the patch replaces ${callers.length === 1 ? "its only caller" : `its ${counted(callers.length, "caller")}`} in ${target.name} (${listOf(callers, 8)}), and nothing has its address`,
+        : `the patch replaces ${sorted.length === 1 ? "its only caller" : `its ${counted(sorted.length, "caller")}`} in ${target.name} (${listOf(sorted, 8)}), and nothing has its address`,
   };
 }
 
