@@ -49,19 +49,16 @@ async function judge(
 ): Promise<{ readonly evidence: string } | { readonly problem: string }> {
   const { plans, resolved, symvers, isStacked } = facts;
   const name = what.slice(0, -2);
-  // A static function of the same name is another one.
-  const holders = plans.filter(
-    ({ pair, original }) =>
-      pair.source === where &&
-      original.atoms.some(
-        (atom) =>
-          isFunction(atom) && atom.symbols.some((symbol) => symbol.name === name && symbol.binding !== Binding.local),
-      ),
+  const holders = plans.filter(({ pair }) => pair.source === where);
+  const definitions = holders.flatMap(({ original }) =>
+    original.atoms.flatMap((atom) => (isFunction(atom) ? atom.symbols.filter((symbol) => symbol.name === name) : [])),
   );
+  // Static functions are not asked about unless their unit takes their address; a global one of the same name is another one.
+  if (definitions.some(({ binding }) => binding === Binding.local)) return { problem: `${where} takes its address` };
   const target = holders[0]?.target;
   const symbols = target?.symbolsNamed(name) ?? [];
   const [symbol] = symbols;
-  if (target === undefined || symbol === undefined || symbols.length > 1 || holders.length > 1)
+  if (target === undefined || symbol === undefined || symbols.length > 1 || definitions.length !== 1)
     return { problem: "it is not known which function of the kernel this is" };
   const names = target.symbolsAt(symbol.address).map((each) => each.name);
   if (names.some((each) => symvers.get(each) !== undefined))
