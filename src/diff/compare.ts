@@ -7,8 +7,7 @@ import type { LineMoves } from "./lines/line-moves.ts";
 import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
 import { isSanitizerData } from "./section-classes.ts";
-import { meaningfulTables } from "./special-sections.ts";
-import { entriesByAtom } from "./tables.ts";
+import { entriesByAtom, meaningfulEntries } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */
@@ -27,7 +26,7 @@ export class Comparison {
   readonly #known = new Map<Atom, Map<Atom, Difference | null>>();
   /** Pairs that are being compared, and those found equal since the first of them began. */
   readonly #assumed: [Atom, Atom][] = [];
-  readonly #entries: readonly [Map<Atom, TableEntry[]>, Map<Atom, TableEntry[]>];
+  readonly #entries: readonly [ReadonlyMap<Atom, readonly TableEntry[]>, ReadonlyMap<Atom, readonly TableEntry[]>];
   readonly #tables: readonly [UnitObject["tables"], UnitObject["tables"]];
   /** By table, its entries by the atom that they are about. */
   readonly #placed = [new Map<string, Map<Atom, TableEntry[]>>(), new Map<string, Map<Atom, TableEntry[]>>()] as const;
@@ -39,7 +38,7 @@ export class Comparison {
   constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
     this.#lines = lines;
     this.#correlation = correlation;
-    this.#entries = [entriesByAtom(original.tables, meaningfulTables), entriesByAtom(patched.tables, meaningfulTables)];
+    this.#entries = [meaningfulEntries(original.tables), meaningfulEntries(patched.tables)];
     this.#tables = [original.tables, patched.tables];
     this.#instructionAlignment = patched.arch.instructionAlignment;
     this.#maskOf = (type) => patched.arch.relocationMask(type, patched.elf.littleEndian);

@@ -2,7 +2,8 @@ import { type Atom, isPoolEntry, type Reference, seenThrough, type TableEntry } 
 import { coldParent, startsAnew, structOfSpecial } from "./names.ts";
 import { ColdParts, filesOf, type SourceFiles } from "./source-files.ts";
 import { staticLocalsOf } from "./static-locals.ts";
-import { entriesOf, referencesOf, StaticPairing } from "./static-pairing.ts";
+import { StaticPairing } from "./static-pairing.ts";
+import { meaningfulEntries, referencesOf } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Which atom of the original unit is the same thing as which atom of the patched one. */
@@ -38,7 +39,7 @@ export function correlate(original: UnitObject, patched: UnitObject, isSameLine:
   const usersBefore = indexUsers(original, several ? files : undefined);
   const usersAfter = indexUsers(patched, several ? patchedFiles : undefined);
   const statics = new StaticPairing(original, patched, isSameLine);
-  const entries = { before: entriesOf(original), after: entriesOf(patched) };
+  const entries = { before: meaningfulEntries(original.tables), after: meaningfulEntries(patched.tables) };
   const open: [Atom[], Atom[]][] = [];
   for (const [identity, left] of originals) {
     const right = patcheds.get(identity);
@@ -175,11 +176,11 @@ type Users = ReadonlyMap<Atom, ReadonlySet<string>>;
  */
 function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom, Set<string>> {
   const users = new Map<Atom, Set<string>>();
-  const entries = entriesOf(unit);
+  const entries = meaningfulEntries(unit.tables);
   for (const atom of unit.atoms) {
     if (isPoolEntry(atom)) continue;
     let user: string | undefined;
-    for (const reference of [...atom.references, ...referencesOf(entries.get(atom))]) {
+    for (const reference of referencesOf(atom, entries.get(atom))) {
       const target = targetAtom(reference);
       if (target === undefined) continue;
       const known = users.get(target);
@@ -230,7 +231,7 @@ function pairColdParts(pairs: Pairs, original: UnitObject, patched: UnitObject):
   }
 }
 
-/** Entries of special tables by the function that they are about, in both units: a static key is often named by its jump's entry alone. */
+/** Entries of special tables by the function that they are about, in both units. */
 interface Entries {
   readonly before: ReadonlyMap<Atom, readonly TableEntry[]>;
   readonly after: ReadonlyMap<Atom, readonly TableEntry[]>;
@@ -245,8 +246,8 @@ function pairReferences(
   [a, b]: readonly [Atom, Atom],
 ): boolean {
   const [entriesOfA, entriesOfB] = [entries.before.get(a) ?? [], entries.after.get(b) ?? []];
-  const left = openReferences([...a.references, ...referencesOf(entriesOfA)], groupOf);
-  const right = openReferences([...b.references, ...referencesOf(entriesOfB)], groupOf);
+  const left = openReferences(referencesOf(a, entriesOfA), groupOf);
+  const right = openReferences(referencesOf(b, entriesOfB), groupOf);
   if (left.length === 0 || right.length === 0) return false;
   let found = false;
   const pair = (x: Atom, y: Atom): void => {
@@ -264,7 +265,9 @@ function pairReferences(
         if (isCertain || !isWritable(x)) pair(x, y);
       });
     pairEach(a.references, b.references);
-    if (areAtSamePlaces(entriesOfA, entriesOfB)) pairEach(referencesOf(entriesOfA), referencesOf(entriesOfB));
+    if (areAtSamePlaces(entriesOfA, entriesOfB))
+      for (const [at, { references }] of entriesOfA.entries())
+        pairEach(references, (entriesOfB[at] as TableEntry).references);
     if (isCertain) return found;
   }
   // The variable of a name and size of which the function uses one only. Of several, order is no evidence: what they are used for is.
@@ -286,7 +289,7 @@ function targetAtom(reference: Reference): Atom | undefined {
   return target.kind === "atom" ? target.atom : undefined;
 }
 
-function openReferences(references: readonly Reference[], groupOf: ReadonlyMap<Atom, number>): Atom[] {
+function openReferences(references: Iterable<Reference>, groupOf: ReadonlyMap<Atom, number>): Atom[] {
   const seen = new Set<Atom>();
   for (const reference of references) {
     const target = targetAtom(reference);

@@ -1,8 +1,7 @@
-import { type Atom, isPoolEntry, type Reference, seenThrough, type TableEntry } from "./atoms.ts";
+import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
 import { sourceOf } from "./source-files.ts";
-import { meaningfulTables } from "./special-sections.ts";
 import { type StaticLocal, staticLocalsOf } from "./static-locals.ts";
-import { entriesByAtom } from "./tables.ts";
+import { meaningfulEntries, referencesOf } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 import { pairByUse } from "./variable-use.ts";
 
@@ -121,10 +120,10 @@ function nameIn(unit: UnitObject, atom: Atom): string {
 
 function usersOf(unit: UnitObject): Map<Atom, Atom[]> {
   const users = new Map<Atom, Atom[]>();
-  const entries = entriesOf(unit);
+  const entries = meaningfulEntries(unit.tables);
   for (const user of unit.atoms) {
     if (isPoolEntry(user)) continue;
-    for (const reference of [...user.references, ...referencesOf(entries.get(user))]) {
+    for (const reference of referencesOf(user, entries.get(user))) {
       const target = seenThrough(reference.target);
       if (target.kind !== "atom" || !isNumberedVariable(target.atom)) continue;
       const list = users.get(target.atom);
@@ -133,16 +132,6 @@ function usersOf(unit: UnitObject): Map<Atom, Atom[]> {
     }
   }
   return users;
-}
-
-/** Entries of special tables by the function that they are about. */
-export function entriesOf({ tables }: UnitObject): Map<Atom, TableEntry[]> {
-  return entriesByAtom(tables, meaningfulTables);
-}
-
-/** What entries refer to, in their order. */
-export function referencesOf(entries: readonly TableEntry[] = []): Reference[] {
-  return entries.flatMap(({ references }) => references);
 }
 
 function groupByScope(atoms: readonly Atom[], unit: UnitObject): Map<string, Atom[]> {

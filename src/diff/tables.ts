@@ -5,7 +5,7 @@ import { KmendError } from "../support/errors.ts";
 import type { Architecture } from "./arch/arch.ts";
 import type { Atom, Reference, TableEntry, Target } from "./atoms.ts";
 import { classOf } from "./section-classes.ts";
-import { fixedEntrySize } from "./special-sections.ts";
+import { fixedEntrySize, meaningfulTables } from "./special-sections.ts";
 
 /** Bytes per entry of the special tables, by section name; those that are missing are worked out from the object. */
 export type EntrySizes = Readonly<Record<string, number>>;
@@ -144,4 +144,22 @@ export function entriesByAtom(
     }
   }
   return map;
+}
+
+const meaningful = new WeakMap<object, ReadonlyMap<Atom, readonly TableEntry[]>>();
+
+/** {@link entriesByAtom} of the tables whose entries change what code does; found once for a unit. */
+export function meaningfulEntries(tables: ReadonlyMap<string, Table>): ReadonlyMap<Atom, readonly TableEntry[]> {
+  let found = meaningful.get(tables);
+  if (found === undefined) {
+    found = entriesByAtom(tables, meaningfulTables);
+    meaningful.set(tables, found);
+  }
+  return found;
+}
+
+/** What an atom refers to, and behind it what the entries about it do: a static key is often named by its jump's entry alone. */
+export function* referencesOf(atom: Atom, entries: readonly TableEntry[] = []): Generator<Reference> {
+  yield* atom.references;
+  for (const { references } of entries) yield* references;
 }

@@ -1,26 +1,11 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { usedBeyondDeclarations } from "../../src/change/held-types.ts";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
 import { checkLayouts, compareWithTarget, type LayoutFindings } from "../../src/diff/layout.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
+import { layoutUnits } from "./layout-units.ts";
 
-let root: string;
-beforeAll(() => {
-  root = mkdtempSync(join(tmpdir(), "kmend-private-"));
-});
-afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-let units = 0;
-function compile(source: string, ...flags: readonly string[]): string {
-  const path = join(root, `unit${units++}`);
-  writeFileSync(`${path}.c`, source);
-  execFileSync("gcc", ["-g", "-O1", "-ffunction-sections", "-c", ...flags, "-o", `${path}.o`, `${path}.c`]);
-  return `${path}.o`;
-}
+const { root, compile } = layoutUnits();
 
 /** The findings for a source without and with the macro P, as a build asks for them. */
 function check(source: string, target?: Btf): Promise<LayoutFindings> {

@@ -1,7 +1,7 @@
 import { isFunction } from "../../diff/atoms.ts";
+import { addressesTaken } from "../../diff/layout/shared-function.ts";
 import type { LayoutFindings } from "../../diff/layout.ts";
 import { coldParent } from "../../diff/names.ts";
-import { classOf } from "../../diff/section-classes.ts";
 import { formatAddress } from "../../elf/bytes.ts";
 import { Binding } from "../../elf/constants.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
@@ -71,7 +71,7 @@ async function judge(
   const uses = target.usesOfFunction?.(symbol.address);
   if (uses === undefined) return { problem: `who calls it cannot be read from ${target.source}` };
   if (uses.others.length > 0) return { problem: `not only calls may lead to it: ${listOf(uses.others, 3)}` };
-  const taken = plans.find((plan) => takesAddress(plan, name));
+  const taken = plans.find(({ patched }) => addressesTaken(patched).has(name));
   if (taken !== undefined) return { problem: `with the patch, ${taken.pair.source} takes its address` };
   const redirections = resolved.flatMap((unit) => (unit.plan.target === target ? unit.redirections : []));
   const replaced = new Set(redirections.map(({ address }) => address));
@@ -98,22 +98,4 @@ async function judge(
         ? `nothing in ${target.name} calls it or has its address`
         : `the patch replaces ${sorted.length === 1 ? "its only caller" : `its ${counted(sorted.length, "caller")}`} in ${target.name} (${listOf(sorted, 8)}), and nothing has its address`,
   };
-}
-
-/** True where a unit has the address of a function for something else than a call. */
-function takesAddress({ patched }: UnitPlan, name: string): boolean {
-  return patched.atoms.some((atom) => {
-    const section = classOf(atom.section);
-    if (section !== "content" && section !== "registry") return false;
-    return atom.references.some((reference) => {
-      const { target } = reference;
-      const isMeant =
-        target.kind === "external"
-          ? target.name === name
-          : target.kind === "atom" &&
-            target.atom !== atom &&
-            target.atom.symbols.some((symbol) => symbol.name === name);
-      return isMeant && !(isFunction(atom) && (reference.implicit || patched.arch.isBranch(atom, reference)));
-    });
-  });
 }

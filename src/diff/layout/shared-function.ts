@@ -1,6 +1,6 @@
 import { isFunction } from "../atoms.ts";
 import { classOf } from "../section-classes.ts";
-import { readUnitObject } from "../unit-object.ts";
+import { readUnitObject, type UnitObject } from "../unit-object.ts";
 
 /**
  * Names of the functions that code outside of a unit can call: global ones, and those whose address the unit takes.
@@ -8,17 +8,26 @@ import { readUnitObject } from "../unit-object.ts";
  */
 export async function sharedFunctions(object: Uint8Array): Promise<ReadonlySet<string>> {
   const unit = await readUnitObject(object);
-  const shared = new Set<string>();
-  for (const atom of unit.atoms) {
+  const shared = addressesTaken(unit);
+  for (const atom of unit.atoms)
     for (const symbol of isFunction(atom) ? atom.symbols : []) if (symbol.binding !== 0) shared.add(symbol.name);
+  return shared;
+}
+
+/** Names of the unit's functions, and of what other units define, whose address it has for something else than a call. */
+export function addressesTaken({ atoms, arch }: UnitObject): Set<string> {
+  const taken = new Set<string>();
+  for (const atom of atoms) {
     const section = classOf(atom.section);
     if (section !== "content" && section !== "registry") continue;
     for (const reference of atom.references) {
       const { target } = reference;
-      if (target.kind !== "atom" || !isFunction(target.atom) || target.atom === atom) continue;
-      const isCall = isFunction(atom) && (reference.implicit || unit.arch.isBranch(atom, reference));
-      if (!isCall) for (const { name } of target.atom.symbols) shared.add(name);
+      const isOwn = target.kind === "atom" && isFunction(target.atom) && target.atom !== atom;
+      if (!isOwn && target.kind !== "external") continue;
+      if (isFunction(atom) && (reference.implicit || arch.isBranch(atom, reference))) continue;
+      if (target.kind === "external") taken.add(target.name);
+      else if (isOwn) for (const { name } of target.atom.symbols) taken.add(name);
     }
   }
-  return shared;
+  return taken;
 }
