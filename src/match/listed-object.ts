@@ -106,14 +106,16 @@ export function listedProof(
 
 /** For each source of the unit, the local symbols of the one block of its name that has all its names. */
 function blocksOf(unit: UnitObject, symbols: readonly ListedSymbol[]): (atom: Atom) => Map<string, number> | undefined {
-  const { names } = filesOf(unit.elf);
+  const files = filesOf(unit.elf).names;
   const wanted = new Map<number, string[]>();
   for (const atom of unit.atoms) {
     const source = sourceOf(unit, atom);
     if (source === undefined || atom.symbol?.binding !== 0 || !isStable(atom.name)) continue;
-    wanted.set(source, [...(wanted.get(source) ?? []), atom.name]);
+    const names = wanted.get(source);
+    if (names === undefined) wanted.set(source, [atom.name]);
+    else names.push(atom.name);
   }
-  const blocks = names.map((name, source) => blockOf(name, wanted.get(source) ?? [], symbols));
+  const blocks = files.map((name, source) => blockOf(name, wanted.get(source) ?? [], symbols));
   return (atom) => blocks[sourceOf(unit, atom) ?? 0];
 }
 
