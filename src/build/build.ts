@@ -70,7 +70,7 @@ async function buildChange(asked: Session): Promise<BuildFacts> {
     return buildExamined(asked, { ...refused, refusals, notes });
   }
   const { adaptation, examination, session } = rewritten;
-  const root = session.tree.environment.external;
+  const root = session.context.tree.environment.external;
   const patch = adaptedPatchText(session.change, adaptation.assumptions, root).toString("latin1");
   const adapted = { patch, assumptions: adaptation.assumptions.map(assumptionText) };
   return buildExamined({ ...session, adapted }, examination, adaptation);

@@ -98,7 +98,7 @@ export async function withSession<Result>(
     const change = await progress.phase("patch", "Apply the patch", () =>
       changeIn(place.tree, (path) => readChange(path, join(folder, "applied"))),
     );
-    const facts = { options, name, output, kernel, compiler, tree, context, template, change, external };
+    const facts = { options, name, output, kernel, compiler, kernelTree: tree, context, template, change, external };
     const result = await work({ ...facts, progress, started, questions: askOnly });
     await rm(logFile, { force: true });
     return result;

@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BuildResult } from "../../src/build/build-types.ts";
+import type { RepeatResult } from "../../src/build/repro/repeat.ts";
 import { runKpatchBuild } from "../../src/cli/compat/kpatch-build.ts";
 import { versionNameSize } from "../../src/elf/symbol-versions.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
@@ -132,6 +133,64 @@ describe("a module that is not part of the kernel", () => {
     const failed = await kmend("verify", path, "--oot-module", join(other, "kmend-greet.ko"));
     expect(failed.exitCode).toBe(6);
     expect(failed.stdout).toContain("function greet_show (kmend_greet)");
+  });
+
+  test("a saved run is repeated where neither the module nor its source is, on the same result", async () => {
+    const folder = join(scratch.folder(), "repro");
+    const first = await build(patch, ...given(), "--save-repro", folder);
+    expect(first.exitCode, first.stderr).toBe(0);
+    const moved = join(scratch.folder(), "moved");
+    renameSync(folder, moved);
+    // The module whose name in the kernel differs from its file's, and the source that the compiler was given, come along.
+    const hidden = [module, source].map((path) => [path, `${path}.hidden`] as const);
+    for (const [path, away] of hidden) renameSync(path, away);
+    try {
+      const { stdout, stderr, exitCode } = await kmend("repeat", moved, "--json");
+      expect(exitCode, stderr).toBe(0);
+      const repeated = JSON.parse(stdout) as RepeatResult;
+      expect(repeated).toMatchObject({ outcome: "same", differences: [], result: { outcome: "built" } });
+      expect((repeated.result as BuildResult).functions).toEqual(first.result.functions);
+    } finally {
+      for (const [path, away] of hidden) renameSync(away, path);
+    }
+  });
+
+  test("a new member is rewritten, in a patch whose paths are those of the module's source", async () => {
+    // Objects that come and go, as the fixture has none.
+    const dynamic = changed((folder) => {
+      const main = join(folder, "main.c");
+      const text = readFileSync(main, "utf8")
+        .replace('#include "greet.h"', '#include <linux/slab.h>\n#include "greet.h"')
+        .replace(
+          "\tcount(&greeting);",
+          "\tstruct greeting *own = kzalloc(sizeof(*own), GFP_KERNEL);\n\n\tif (!own)\n\t\treturn -ENOMEM;\n\tcount(&greeting);",
+        )
+        .replace("\tgreet_words(out, &greeting);", '\town->name = "you";\n\tgreet_words(out, own);\n\tkfree(own);')
+        .replace(
+          "static struct greeting greeting",
+          "static struct greeting_count { unsigned int reads; const char *name; } greeting",
+        )
+        .replace("count(struct greeting *", "count(struct greeting_count *");
+      writeFileSync(main, text);
+    });
+    make(dynamic);
+    const file = join(dynamic, "kmend-greet.ko");
+    const grown = scratch.patch(dynamic, {
+      "include/greet.h": replace("const char *name;\n", "const char *name;\n\tunsigned int loud;\n"),
+      "main.c": replace('\town->name = "you";', '\town->name = "you";\n\town->loud = 2;'),
+      "words/words.c": replace(
+        "\tcount(out, greeting->reads);",
+        '\tif (greeting->loud > 1)\n\t\tseq_puts(out, " again");\n\tcount(out, greeting->reads);',
+      ),
+    });
+    const path = join(scratch.folder(), "adapted.patch");
+    const { exitCode, stderr } = await kmend("adapt", grown, ...given(file, dynamic), "-o", path);
+    expect(exitCode, stderr).toBe(0);
+    const changedFiles = readFileSync(path, "utf8").match(/^\+\+\+ .*/gm);
+    expect(changedFiles).toEqual(expect.arrayContaining(["+++ b/main.c", "+++ b/words/words.c"]));
+    expect(changedFiles?.filter((line) => /external/.test(line))).toEqual([]);
+    const adapted = await build(path, ...given(file, dynamic));
+    expect(adapted.exitCode, adapted.stderr).toBe(0);
   });
 
   test("kpatch-build's options do the same", async () => {

@@ -41,7 +41,7 @@ export async function adaptPatch(options: AdaptOptions): Promise<AdaptResult> {
     if (!("adaptation" in rewritten)) return resultOf(session, refused, { outcome: "refused", refusals: rewritten });
     const { adaptation, examination } = rewritten;
     const { parts, assumptions } = adaptation;
-    const text = adaptedPatchText(rewritten.session.change, assumptions, session.tree.environment.external);
+    const text = adaptedPatchText(rewritten.session.change, assumptions, session.context.tree.environment.external);
     await writeFileAtomically(path, text);
     const patch = { path, sha256: sha256(text), bytes: text.length };
     return resultOf(session, examination, { outcome: "adapted", patch, parts, assumptions });

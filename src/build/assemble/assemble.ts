@@ -34,7 +34,8 @@ export interface AssemblyRequest {
   /** Folder that gets the module. */
   readonly output: string;
   readonly kernel: TargetKernel;
-  readonly tree: PreparedTree;
+  /** The kernel's own tree, which modules are linked in; units of an external module are compiled in that of the context. */
+  readonly kernelTree: PreparedTree;
   readonly context: BuildContext;
   /** How this kernel's Kbuild makes modules; found out once. */
   readonly template: Early<ModuleTemplate>;
@@ -55,7 +56,7 @@ export async function assemble(
   units: readonly ResolvedUnit[],
   symvers: ResolveFacts["symvers"],
 ): Promise<NonNullable<BuildResult["module"]>> {
-  const { context, kernel, name, tree, output, options, external } = request;
+  const { context, kernel, name, kernelTree, output, options, external } = request;
   const { signal, progress } = context;
   const resolved = inLinkOrder(units);
   const staysInMemory = (request.keptAddresses ?? []).length > 0 && options.removable !== true;
@@ -87,7 +88,7 @@ export async function assemble(
     const modules = await patchedModules(objects, kernel, external);
     const tables = tablesOf(request, resolved, symvers, modules);
     const linked = await linkModule({
-      ...{ tree, template, name, symvers, signal },
+      ...{ tree: kernelTree, template, name, symvers, signal },
       objects: [...extracts, tables].map(({ object }) => object),
       ...{ folder: linkFolder, logFile: context.logFile },
     });

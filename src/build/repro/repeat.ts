@@ -169,7 +169,7 @@ async function reopen(place: Place): Promise<Session> {
     options: { ...options, ...image, patches: repro.patches },
     name: options.name ?? "",
     output: work,
-    ...{ kernel, tree, context, change, compiler, progress },
+    ...{ kernel, kernelTree: tree, context, change, compiler, progress },
     template: prefetch.of(() => Promise.reject(incomplete("how Kbuild builds modules"))),
     external: external && (await reopenExternal(folder, external)),
     started: performance.now(),

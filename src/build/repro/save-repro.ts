@@ -54,7 +54,7 @@ export async function saveBuildRepro(
   recorded: RecordedQuestions,
   ending: Ending<BuildResult>,
 ): Promise<void> {
-  const { kernel, options, compiler, external, tree } = session;
+  const { kernel, options, compiler, external, context } = session;
   const writer = new FolderWriter(folder);
   const write: Write = (path, content) => writer.write(path, content);
   const patches = options.patches.map((path, index) => `patches/${index + 1}-${basename(path)}`);
@@ -101,7 +101,7 @@ export async function saveBuildRepro(
       : {
           external: {
             ...{ name: external.name, release: external.release, compiler: external.compiler },
-            folder: tree.environment.external ?? "",
+            folder: context.tree.environment.external ?? "",
           },
         }),
     ...{ patches, modules, answers },
