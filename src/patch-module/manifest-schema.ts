@@ -1,4 +1,5 @@
 import * as z from "zod/mini";
+import { isTooDeep } from "../support/json-depth.ts";
 import type {
   Manifest,
   ManifestAdaptation,
@@ -71,18 +72,6 @@ const shape = {
 } satisfies ShapeOf<Required<Manifest>>;
 
 const schema: z.ZodMiniType<Manifest> = z.looseObject(shape);
-
-/** Lists and objects within each other; ours have four levels, and what walks through all of a value has no end to its stack. */
-const deepest = 32;
-
-function isTooDeep(value: unknown): boolean {
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > deepest) return true;
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
-  }
-  return false;
-}
 
 /** A manifest, or what is wrong with it in a sentence. */
 export function checkManifest(value: unknown): Manifest | { readonly problem: string } {

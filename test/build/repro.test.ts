@@ -73,6 +73,14 @@ test("an error is repeated as well, in the names of the run", async () => {
   expect((await repeatRun({ folder })).outcome).toBe("same");
 });
 
+test("a record whose values are within each other without end is none", async () => {
+  await saved();
+  rewrite((text) => text.replace('"result": {', `"result": { "deep": ${"[".repeat(100_000)}${"]".repeat(100_000)},`));
+  const { exitCode, stderr } = await kmend("repeat", folder);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/^error\[NOT_A_REPRO\][\s\S]*lists in lists without end/);
+});
+
 test("nothing is written for what cannot be read", async () => {
   expect((await kmend("diff", join(objects, "none.o"), "/dev/null", "--save-repro", folder)).exitCode).not.toBe(0);
   expect(readdirSync(folder)).toEqual([]);

@@ -5,6 +5,7 @@ import type { CompilerComparison } from "../../kernel/compiler.ts";
 import { sha256 } from "../../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../../support/errors.ts";
 import { readInputFile } from "../../support/input-file.ts";
+import { isTooDeep } from "../../support/json-depth.ts";
 import type { BuildOptions, BuildResult } from "../build-types.ts";
 import type { DiffResult } from "../compare-objects.ts";
 import type { DiffOptions } from "../diff-objects.ts";
@@ -144,6 +145,7 @@ export async function readRepro(folder: string): Promise<Repro> {
   let record: Repro;
   try {
     const content: unknown = JSON.parse(await readFile(join(folder, recordName), "utf8"));
+    if (isTooDeep(content)) throw new Error("its record has lists in lists without end");
     record = z.discriminatedUnion("command", [buildShape, diffShape]).parse(content) as unknown as Repro;
   } catch (error) {
     throw notARepro(folder, error instanceof z.core.$ZodError ? z.prettifyError(error) : messageOf(error), error);
