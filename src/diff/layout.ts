@@ -119,6 +119,8 @@ const unitTitles = ["the kernel", "with the patch"] as const;
 /** A changed type before it is decided whether it is reported on its own. */
 interface Finding {
   readonly title: string;
+  /** Of a changed prototype. */
+  readonly function?: string | undefined;
   readonly change: TypeChange;
   readonly advice: string;
 }
@@ -242,11 +244,11 @@ class UnitComparison implements LayoutFindings {
     if (changed.length === 0) return;
     const shared = await sharedFunctions(await readFile(this.#question.originalObject));
     for (const { name, known, type } of changed) {
-      if (shared.has(name)) this.#add(`${name}()`, prototypeChange(this.#types, known, type, unitTitles));
+      if (shared.has(name)) this.#add(`${name}()`, prototypeChange(this.#types, known, type, unitTitles), name);
     }
   }
 
-  #add(title: string, change: TypeChange): void {
+  #add(title: string, change: TypeChange, prototypeOf?: string): void {
     const isLocal = this.#localTypes.has(title);
     const isPrivate = isLocal && this.#question.reached?.has(plainName(title)) !== true;
     if (isPrivate && change.problems.length > 0) {
@@ -257,7 +259,8 @@ class UnitComparison implements LayoutFindings {
       return;
     }
     const ofLocal = isLocal ? this.#question.adviceForLocal?.(title) : undefined;
-    this.#findings.push({ title, change, advice: ofLocal ?? adviceFor(title.endsWith("()") ? "function" : title) });
+    const advice = ofLocal ?? adviceFor(prototypeOf === undefined ? title : "function");
+    this.#findings.push({ title, function: prototypeOf, change, advice });
   }
 
   #report(): void {
@@ -274,7 +277,8 @@ class UnitComparison implements LayoutFindings {
       }),
     );
     const own = this.#findings.filter(({ title }) => !causes.has(title));
-    for (const { title, change, advice } of own) {
+    for (const { title, function: prototype, change, advice } of own) {
+      const place = { unit, function: prototype };
       this.notes.push(...change.remarks.map((remark) => `${unit}: ${title}: ${remark}`));
       if (change.problems.length === 0) continue;
       if (!refused.has(title)) {
@@ -288,7 +292,7 @@ class UnitComparison implements LayoutFindings {
         ...change.layouts,
         ...(holders.length === 0 ? [] : [`this moves parts of ${shorten(holders)} too`]),
       ];
-      const refusal = refuse("LAYOUT_CHANGED", title, unit, {
+      const refusal = refuse("LAYOUT_CHANGED", title, place, {
         problem: [`${problem}${users === "" ? "" : ` (${users})`}`, ...rest].join("\n"),
         ...{ advice, name: namesOf(title)[0] ?? title },
       });

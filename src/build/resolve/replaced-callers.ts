@@ -39,16 +39,15 @@ export async function acceptPrototypes(layouts: LayoutFindings, facts: CallerFac
 }
 
 /** True for the refusal of a changed prototype. */
-export function isOfPrototype({ code, what }: Refusal): boolean {
-  return code === "LAYOUT_CHANGED" && what.endsWith("()");
+export function isOfPrototype(refusal: Refusal): boolean {
+  return refusal.code === "LAYOUT_CHANGED" && refusal.function !== undefined;
 }
 
 async function judge(
-  { what, where }: Refusal,
+  { function: name = "", where }: Refusal,
   facts: CallerFacts,
 ): Promise<{ readonly evidence: string } | { readonly problem: string }> {
   const { plans, resolved, symvers, isStacked } = facts;
-  const name = what.slice(0, -2);
   const holders = plans.filter(({ pair }) => pair.source === where);
   const definitions = holders.flatMap(({ original }) =>
     original.atoms.flatMap((atom) => (isFunction(atom) ? atom.symbols.filter((symbol) => symbol.name === name) : [])),
