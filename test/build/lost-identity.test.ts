@@ -215,6 +215,9 @@ describe("a changed constant whose address is compared", () => {
   test("one that is only read is carried", async () => {
     expect(await users("int is(int x) { return table.flag == x; }")).toEqual([]);
     expect(await users("int is(int x) { return table.run(x); }")).toEqual([]);
+    // Also when the value is in a register before it is compared.
+    const indexed = "int is(int n, void *p) { void *one = ((void *const *)&table)[n]; return one && p < one; }";
+    expect(await users(indexed)).toEqual([]);
   });
 });
 

@@ -60,6 +60,8 @@ function comparedBy(user: Atom, unit: UnitObject, copies: ReadonlySet<Atom>): Co
     if (comparisonOf(instruction) === "number") return isNumber ? [{ copy: target.atom, by: user.name }] : [];
     const { effect } = instruction;
     if (effect?.kind !== "move" && effect?.kind !== "address") return [];
+    // What is read from the constant is not its address.
+    if (effect.kind === "move" && effect.from.kind === "memory") return [];
     const holders = new Set([effect.to]);
     for (const next of code.slice(at + 1, at + 1 + reach)) {
       const compared = comparisonOf(next);
