@@ -1,11 +1,13 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { findTargetKernel } from "../../src/kernel/find.ts";
 import { ShippedModules } from "../../src/kernel/modules/shipped-module.ts";
+import type { TargetKernel } from "../../src/kernel/target-kernel.ts";
 import { chooseFunctions } from "../../src/stop/choose-functions.ts";
 import { imageKernel } from "../../src/stop/image-kernel.ts";
 import { makeStop } from "../../src/stop/make-stop.ts";
 import { newestOf612, Scratch, testedKernel } from "./stock-kernel.ts";
 import { runStopHost } from "./stop-host.ts";
+import { suiteSources } from "./suite-sources.ts";
 
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
@@ -22,8 +24,7 @@ function* numbers(seed: number): Generator<number> {
 }
 
 /** Modules that stop random functions of a kernel. @returns their files, and the names of all functions with the number of their module. */
-async function randomStops(release: string) {
-  const kernel = await findTargetKernel({ kernel: release });
+async function randomStops(kernel: TargetKernel) {
   const image = imageKernel(kernel);
   // Who calls them is not asked: looking for that takes longer than all else.
   const symbolsNamed = (name: string) => image.symbolsNamed(name).map((symbol) => ({ ...symbol, calls: undefined }));
@@ -51,7 +52,7 @@ async function randomStops(release: string) {
     files.push(scratch.file(`random${files.length}.ko`, made.file));
     lists.push(...group.map((name) => `${name} ${files.length - 1}`));
   }
-  return { kernel, files: [...files, scratch.file("functions", `${lists.join("\n")}\n`)], modules: files.length };
+  return { files: [...files, scratch.file("functions", `${lists.join("\n")}\n`)], modules: files.length };
 }
 
 /** Traces all functions while a module comes and goes; then loads and unloads each module of which none was called. */
@@ -106,15 +107,26 @@ shows tainted 'cat /proc/sys/kernel/tainted'
 `;
 
 const long = process.env["KMEND_LONG_TESTS"] === "1";
+const backports = suiteSources("trixie-backports");
 
-describe.skipIf(!long).each([testedKernel, "6.12", "6.12 cloud", "6.12 rt"])("random functions of %s", (which) => {
+/** The kernel of a row: one of this machine's archive, or the newest of 7.3 from another suite. */
+async function kernelOf(which: string): Promise<TargetKernel> {
+  const [series, flavour] = which.split(" ");
+  if (series === "6.12")
+    return findTargetKernel({
+      kernel: (await newestOf612()).replace("-amd64", `${flavour === undefined ? "" : `-${flavour}`}-amd64`),
+    });
+  if (series !== "7.3") return findTargetKernel({ kernel: which });
+  const sources = scratch.file("backports.sources", backports as string);
+  return findTargetKernel({ kernel: "newest", series, archive: { sources } });
+}
+
+const rows = [testedKernel, "6.12", "6.12 cloud", "6.12 rt", ...(backports === undefined ? [] : ["7.3"])];
+
+describe.skipIf(!long).each(rows)("random functions of %s", (which) => {
   test("are stopped and let go while nothing calls them", { timeout: 3_600_000 }, async () => {
-    const [series, flavour] = which.split(" ");
-    const release =
-      series === "6.12"
-        ? (await newestOf612()).replace("-amd64", `${flavour === undefined ? "" : `-${flavour}`}-amd64`)
-        : which;
-    const { kernel, files, modules } = await randomStops(release);
+    const kernel = await kernelOf(which);
+    const { files, modules } = await randomStops(kernel);
     const run = await runStopHost(kernel, scratch, script(modules), { files, timeoutSeconds: 3000 });
     expect(run.step("failed").stdout).toBe("");
     expect(run.step("unknown").stdout.trim().split("\n").length).toBeLessThan(20);
