@@ -6,6 +6,7 @@ import { hasErrorPointers } from "./error-pointers.ts";
 import type { NamedSymbol, StopKernel } from "./kernel-parts.ts";
 import { type ModulePart, modulePart } from "./module-part.ts";
 import { isSystemCall, neverStoppedBecause } from "./never-stopped.ts";
+import { isNotifier, neverStoppedForTypes } from "./never-stopped-types.ts";
 import type { WantedFunction } from "./request.ts";
 import { type Prototype, prototypesOf, type ReturnType } from "./return-type.ts";
 import type { StoppedFunction } from "./writer/write-module.ts";
@@ -119,7 +120,7 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
   const plain = name.replace(/\.(isra|constprop|llvm)\..*$/, "");
   const prototypes = part.types === undefined ? [] : prototypesOf(part.types, plain);
   const returns = prototypes.length === 1 ? prototypes[0]?.returns : undefined;
-  const forbidden = neverStoppedBecause(name, returns);
+  const forbidden = neverStoppedBecause(name, returns) ?? forbiddenByTypes(name, prototypes);
   if (forbidden !== undefined) {
     const advice =
       "stop an entry point above it: a system call, an ioctl, an operation of a file system or protocol (kmend stop --suggest)";
@@ -141,6 +142,15 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
     const problem = "it takes any number of arguments, so what it is for differs from call to call";
     return refuse("NEVER_STOPPED", name, where, { problem, advice: "stop the functions that call it" });
   }
+  const trusting = returns?.kind === "pointer" || returns?.kind === "integer" ? trustingCallers(symbol) : [];
+  if (trusting.length > 0 && (returns?.kind === "pointer" || wanted.returns === undefined)) {
+    const [use, advice] =
+      returns?.kind === "pointer"
+        ? ["address without a check: it would crash", "stop the functions that call it"]
+        : ["index or address without a check", "say with --return which value they can take"];
+    const problem = `${nameSome(trusting)} takes what it returns for an ${use}`;
+    return refuse("NEVER_STOPPED", name, where, { problem, advice });
+  }
   const chosen = answerOf(prototypes, wanted, symbol, all.length);
   if ("problem" in chosen) return refuse("NO_ANSWER", name, where, { problem: chosen.problem, advice: chosen.hint });
   return {
@@ -148,6 +158,12 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
     ...{ type: typeText(returns), returns: chosen.text },
     warnings: [...warningsOf(part, wanted, returns), ...callWarnings(symbol, returns)],
   };
+}
+
+/** The parameters of a system call are the registers of the program, which say nothing. */
+function forbiddenByTypes(name: string, prototypes: readonly Prototype[]): string | undefined {
+  if (isSystemCall(name)) return undefined;
+  return prototypes.map(neverStoppedForTypes).find((why) => why !== undefined);
 }
 
 function unknownFunction(part: ObjectPart, wanted: WantedFunction): Refusal {
@@ -205,6 +221,12 @@ function answerOf(
       hint: "say with --return what it is to return",
     };
   }
+  if (isNotifier(first)) {
+    return {
+      problem: "it is called by a notifier chain, which would end at an error number, so that others are not called",
+      hint: "say with --return what it is to return: 0 is NOTIFY_DONE",
+    };
+  }
   if (first.returns.kind === "pointer" && code !== undefined && hasErrorPointers(code)) {
     return {
       problem: "it returns error pointers, and its callers would take NULL for a result",
@@ -222,19 +244,26 @@ function typeText(returns: ReturnType | undefined): string {
 /** How many callers are named. */
 const namedCallers = 4;
 
+/** Callers that take the result for an address or an index. */
+function trustingCallers({ calls }: NamedSymbol): readonly string[] {
+  return [...new Set((calls?.() ?? []).filter(({ trustsResult }) => trustsResult).map(({ from }) => from))];
+}
+
+function nameSome(names: readonly string[]): string {
+  const more = names.length > namedCallers ? ` and ${names.length - namedCallers} more` : "";
+  return `${names.slice(0, namedCallers).join(", ")}${more}`;
+}
+
 /** Who calls the function, where that is known. */
 function callWarnings({ calls }: NamedSymbol, returns: ReturnType | undefined): string[] {
   if (calls === undefined) return [];
   const found = calls();
   if (found.length === 0) return ["nothing calls it directly: it is reached through pointers, or not at all"];
   const names = [...new Set(found.map(({ from }) => from))];
-  const more = names.length > namedCallers ? ` and ${names.length - namedCallers} more` : "";
-  const warnings = [`it is called by ${names.slice(0, namedCallers).join(", ")}${more}`];
+  const warnings = [`it is called by ${nameSome(names)}`];
   const unseen = [...new Set(found.filter(({ looksAtResult }) => !looksAtResult).map(({ from }) => from))];
   if (returns?.kind !== "void" && unseen.length > 0)
-    warnings.push(
-      `these are not seen to look at its result: ${unseen.slice(0, namedCallers).join(", ")}${unseen.length > namedCallers ? ` and ${unseen.length - namedCallers} more` : ""}`,
-    );
+    warnings.push(`these are not seen to look at its result: ${nameSome(unseen)}`);
   return warnings;
 }
 

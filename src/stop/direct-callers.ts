@@ -1,5 +1,8 @@
+import type { EffectDecoder } from "../diff/arch/effects.ts";
+import { x86_64 } from "../diff/arch/x86-64.ts";
 import { SectionFlag } from "../elf/constants.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
+import { bytesBehind, trustsResult } from "./trusted-result.ts";
 
 /** A place in the kernel's code that calls a function. */
 export interface DirectCall {
@@ -7,18 +10,23 @@ export interface DirectCall {
   readonly from: string;
   /** The next instruction looks at the result, keeps it, or hands it on; false where that is not seen. */
   readonly looksAtResult: boolean;
+  /** The caller takes the result for an address or an index before it compares it. */
+  readonly trustsResult: boolean;
 }
 
 /**
  * Direct calls of a function of x86-64, and jumps to it, in the code of the image. The code is not decoded: an address in other bytes that happens to be that
  * of the function counts too, which one function in some hundreds has. Calls through pointers are not seen.
+ * @param isGone whether the code at an address was freed after boot; its calls are left out.
  */
 export function directCalls(
   image: Pick<KernelImage, "kallsyms" | "loaded" | "contentOf">,
   address: number,
+  isGone: (address: number) => boolean = () => false,
 ): readonly DirectCall[] {
   const found: DirectCall[] = [];
   const kallsyms = image.kallsyms();
+  const decoder = requireEffects();
   for (const section of image.loaded.filter(({ flags }) => (flags & SectionFlag.execinstr) !== 0)) {
     const code = image.contentOf(section);
     const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
@@ -27,12 +35,20 @@ export function directCalls(
       if (opcode !== 0xe8 && opcode !== 0xe9) continue;
       if (section.address + at + 5 + view.getInt32(at + 1, true) !== address) continue;
       const index = kallsyms.containing(section.address + at);
-      if (index === undefined) continue;
+      if (index === undefined || isGone(section.address + at)) continue;
       const looksAtResult = opcode === 0xe9 || usesResult(code.subarray(at + 5, at + 10));
-      found.push({ from: kallsyms.nameOf(index), looksAtResult });
+      const trusts = opcode === 0xe8 && trustsResult(decoder, code.subarray(at + 5, at + 5 + bytesBehind));
+      found.push({ from: kallsyms.nameOf(index), looksAtResult, trustsResult: trusts });
     }
   }
   return found;
+}
+
+/** The disassembler for x86-64, the only architecture that has stops. */
+function requireEffects(): EffectDecoder {
+  const decoder = x86_64.effects?.();
+  if (decoder === undefined) throw new Error("x86-64 has no decoder of effects");
+  return decoder;
 }
 
 /** Whether an instruction reads the register for results: the usual ones, which compilers put behind a call (AMD64 manual, volume 3). */

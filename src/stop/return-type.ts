@@ -22,10 +22,14 @@ export type ReturnType =
 export interface Prototype {
   readonly returns: ReturnType;
   readonly variadic: boolean;
+  /** Of each parameter, the names of the structures and typedefs that it points to, directly or through other pointers. */
+  readonly parameters: readonly ReadonlySet<string>[];
+  /** Whether BPF programs may call it: the tag `bpf_kfunc` that pahole 1.26 and later writes (Documentation/bpf/kfuncs.rst). */
+  readonly isKfunc: boolean;
 }
 
 /**
- * Prototypes of all functions of a name, those of equal result once; none where the types do not have it.
+ * Prototypes of all functions of a name, those of equal result once, with what any of them points to; none where the types do not have it.
  * @param types of the kernel, or of a module on top of them.
  */
 export function prototypesOf(types: Btf, name: string): readonly Prototype[] {
@@ -35,9 +39,44 @@ export function prototypesOf(types: Btf, name: string): readonly Prototype[] {
     if (types.kind(prototype) !== BtfKind.funcProto) continue;
     const returns = returnTypeOf(types, types.target(prototype));
     const variadic = types.parameters(prototype).some(({ name: parameter, type }) => parameter === "" && type === 0);
-    found.set(JSON.stringify([returns.kind, "text" in returns ? returns.text : "", variadic]), { returns, variadic });
+    const key = JSON.stringify([returns.kind, "text" in returns ? returns.text : "", variadic]);
+    const same = found.get(key);
+    const own = types.parameters(prototype).map(({ type }) => pointedTo(types, type));
+    const parameters = Array.from({ length: Math.max(own.length, same?.parameters.length ?? 0) }, (_, at) => {
+      return new Set([...(own[at] ?? []), ...(same?.parameters[at] ?? [])]);
+    });
+    found.set(key, { returns, variadic, parameters, isKfunc: same?.isKfunc === true || kfuncs(types).has(func) });
   }
   return [...found.values()];
+}
+
+function pointedTo(types: Btf, type: number): Set<string> {
+  const names = new Set<string>();
+  let isPointedTo = false;
+  for (let at = type; at !== 0; at = types.target(at)) {
+    const kind = types.kind(at);
+    if (isPointedTo && named.has(kind)) names.add(types.name(at));
+    if (kind === BtfKind.ptr) isPointedTo = true;
+    else if (!passed.has(kind)) break;
+  }
+  return names;
+}
+
+const named: ReadonlySet<BtfKind> = new Set([BtfKind.typedef, BtfKind.struct, BtfKind.union, BtfKind.fwd]);
+
+const passed: ReadonlySet<BtfKind> = new Set([
+  ...[BtfKind.typedef, BtfKind.const, BtfKind.volatile, BtfKind.restrict, BtfKind.typeTag],
+]);
+
+const knownKfuncs = new WeakMap<Btf, ReadonlySet<number>>();
+
+/** Numbers of the functions with the tag of kfuncs. */
+function kfuncs(types: Btf): ReadonlySet<number> {
+  const known = knownKfuncs.get(types);
+  if (known !== undefined) return known;
+  const found = new Set(types.find(BtfKind.declTag, "bpf_kfunc").map((tag) => types.target(tag)));
+  knownKfuncs.set(types, found);
+  return found;
 }
 
 function returnTypeOf(types: Btf, type: number): ReturnType {
