@@ -2,6 +2,7 @@ import type { ShippedModules } from "../kernel/modules/shipped-module.ts";
 import type { Btf } from "../kernel/types/btf.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { type Chosen, defaultAnswer, givenAnswer } from "./answers.ts";
+import type { DirectCall } from "./direct-callers.ts";
 import { hasErrorPointers } from "./error-pointers.ts";
 import type { NamedSymbol, StopKernel } from "./kernel-parts.ts";
 import { type ModulePart, modulePart } from "./module-part.ts";
@@ -142,14 +143,15 @@ function chooseFunction(part: ObjectPart, wanted: WantedFunction): ChosenFunctio
     const problem = "it takes any number of arguments, so what it is for differs from call to call";
     return refuse("NEVER_STOPPED", name, where, { problem, advice: "stop the functions that call it" });
   }
-  const trusting = returns?.kind === "pointer" || returns?.kind === "integer" ? trustingCallers(symbol) : [];
-  if (trusting.length > 0 && (returns?.kind === "pointer" || wanted.returns === undefined)) {
-    const [use, advice] =
-      returns?.kind === "pointer"
-        ? ["address without a check: it would crash", "stop the functions that call it"]
-        : ["index or address without a check", "say with --return which value they can take"];
-    const problem = `${nameSome(trusting)} takes what it returns for an ${use}`;
-    return refuse("NEVER_STOPPED", name, where, { problem, advice });
+  const trusting = returns?.kind === "pointer" || returns?.kind === "integer" ? callersThatUse(symbol, "address") : [];
+  const taken = `${nameSome(trusting)} takes what it returns for an`;
+  if (trusting.length > 0 && returns?.kind === "pointer") {
+    const problem = `${taken} address without a check, and would crash`;
+    return refuse("NEVER_STOPPED", name, where, { problem, advice: "stop the functions that call it" });
+  }
+  if (trusting.length > 0 && wanted.returns === undefined) {
+    const problem = `${taken} index or address without a check`;
+    return refuse("NO_ANSWER", name, where, { problem, advice: "say with --return which value they can take" });
   }
   const chosen = answerOf(prototypes, wanted, symbol, all.length);
   if ("problem" in chosen) return refuse("NO_ANSWER", name, where, { problem: chosen.problem, advice: chosen.hint });
@@ -198,9 +200,10 @@ function ambiguous(all: readonly NamedSymbol[], wanted: WantedFunction): Refusal
 function answerOf(
   prototypes: readonly Prototype[],
   { returns: value }: WantedFunction,
-  { code }: NamedSymbol,
+  symbol: NamedSymbol,
   namesakes: number,
 ): Chosen {
+  const { code } = symbol;
   const [first, ...others] = prototypes;
   if (first === undefined) {
     return {
@@ -227,9 +230,11 @@ function answerOf(
       hint: "say with --return what it is to return: 0 is NOTIFY_DONE",
     };
   }
-  if (first.returns.kind === "pointer" && code !== undefined && hasErrorPointers(code)) {
+  const [looking] = first.returns.kind === "pointer" ? callersThatUse(symbol, "error") : [];
+  if (looking !== undefined || (first.returns.kind === "pointer" && code !== undefined && hasErrorPointers(code))) {
+    const seen = looking === undefined ? "" : `, for which ${looking} looks`;
     return {
-      problem: "it returns error pointers, and its callers would take NULL for a result",
+      problem: `it returns error pointers${seen}, and its callers would take NULL for a result`,
       hint: "say it with --return, for example --return 'ERR_PTR(-EPERM)'",
     };
   }
@@ -244,9 +249,9 @@ function typeText(returns: ReturnType | undefined): string {
 /** How many callers are named. */
 const namedCallers = 4;
 
-/** Callers that take the result for an address or an index. */
-function trustingCallers({ calls }: NamedSymbol): readonly string[] {
-  return [...new Set((calls?.() ?? []).filter(({ trustsResult }) => trustsResult).map(({ from }) => from))];
+/** Callers of which this is the first use of the result. */
+function callersThatUse({ calls }: NamedSymbol, use: DirectCall["firstUse"]): readonly string[] {
+  return [...new Set((calls?.() ?? []).filter(({ firstUse }) => firstUse === use).map(({ from }) => from))];
 }
 
 function nameSome(names: readonly string[]): string {
@@ -277,6 +282,8 @@ function warningsOf(part: ObjectPart, wanted: WantedFunction, returns: ReturnTyp
     );
   const plain = name.replace(/\.(isra|constprop)\..*$/, "");
   const has = (symbol: string): boolean => symbol !== name && part.symbolsNamed(symbol).length > 0;
+  if (returns?.kind === "bool" && wanted.returns === undefined)
+    warnings.push("callers get false: look whether that forbids something to them, or allows it");
   if (returns?.kind === "void") warnings.push("it returns nothing: its callers go on as if it had done its work");
   if (isSystemCall(name)) warnings.push("it is a system call: every program that uses it gets the error");
   const copies = [plain, `${plain}.isra.0`, `${plain}.constprop.0`, `${plain}.part.0`].filter(has);

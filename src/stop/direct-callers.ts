@@ -2,7 +2,7 @@ import type { EffectDecoder } from "../diff/arch/effects.ts";
 import { x86_64 } from "../diff/arch/x86-64.ts";
 import { SectionFlag } from "../elf/constants.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
-import { bytesBehind, trustsResult } from "./trusted-result.ts";
+import { bytesBehind, firstUse } from "./trusted-result.ts";
 
 /** A place in the kernel's code that calls a function. */
 export interface DirectCall {
@@ -10,8 +10,8 @@ export interface DirectCall {
   readonly from: string;
   /** The next instruction looks at the result, keeps it, or hands it on; false where that is not seen. */
   readonly looksAtResult: boolean;
-  /** The caller takes the result for an address or an index before it compares it. */
-  readonly trustsResult: boolean;
+  /** The caller takes the result for an address or an index before it compares it, or looks for an error pointer. */
+  readonly firstUse: "address" | "error" | "other";
 }
 
 /**
@@ -37,8 +37,9 @@ export function directCalls(
       const index = kallsyms.containing(section.address + at);
       if (index === undefined || isGone(section.address + at)) continue;
       const looksAtResult = opcode === 0xe9 || usesResult(code.subarray(at + 5, at + 10));
-      const trusts = opcode === 0xe8 && trustsResult(decoder, code.subarray(at + 5, at + 5 + bytesBehind));
-      found.push({ from: kallsyms.nameOf(index), looksAtResult, trustsResult: trusts });
+      const behind = code.subarray(at + 5, at + 5 + bytesBehind);
+      const use = opcode === 0xe8 ? firstUse(decoder, behind) : "other";
+      found.push({ from: kallsyms.nameOf(index), looksAtResult, firstUse: use });
     }
   }
   return found;

@@ -135,14 +135,28 @@ const neverStopped: readonly NeverStoppedTypes[] = [
 /** `file_operations` and the like are read under locks that the first function takes and the last one releases: fs/seq_file.c, traverse(). */
 const iterator = "it starts or ends the walk of a seq_file, and takes or releases the lock of it for its caller";
 
+const callback =
+  "it runs in a thread of its own or on other processors, and those who started it wait for it, or stop it later";
+
+/** `void (void *)` is what smp_call_function() and devm_add_action() take, `int (void *)` what kthread_run() and stop_machine() take. */
+function isCallback({ parameters: [only, ...others], returns, takesPlainPointer }: Prototype): boolean {
+  return only !== undefined && others.length === 0 && takesPlainPointer && (returns.kind === "void" || isInt(returns));
+}
+
+function isInt(returns: Prototype["returns"]): boolean {
+  return returns.kind === "integer" && returns.text === "int";
+}
+
 function words(text: string): readonly string[] {
   return text.split(" ");
 }
 
 /** Why a function must not be stopped, by what it works on; undefined where that tells nothing. */
-export function neverStoppedForTypes({ parameters, returns, isKfunc }: Prototype): string | undefined {
+export function neverStoppedForTypes(prototype: Prototype): string | undefined {
+  const { parameters, returns, isKfunc } = prototype;
   if (isKfunc) return "BPF programs call it, and the verifier lets them rely on what it does and returns";
   const [first] = parameters;
+  if (isCallback(prototype)) return callback;
   if (first?.has("seq_file") === true && (returns.kind === "void" || returns.kind === "pointer")) return iterator;
   // Drivers hand themselves over as a module when they register; what works on modules has it first.
   if (first?.has("module") === true)

@@ -60,7 +60,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "all of the kernel calls it and relies on its work",
   },
   {
-    name: /^(_{0,3}alloc_skb|_{0,2}build_skb|_{0,2}napi_(alloc|build)|_{0,2}k?free_skb|kfree_skb|_{0,2}consume_skb|skb_(release|put|push|pull|clone|copy|unlink|queue|dequeue|head|frag|trim|realloc|expand)|_{0,3}pskb_|pskb_|sk_(alloc|free|prot)|_{0,2}sk_(free|destruct|mem)|sock_(wfree|rfree|efree|def)|napi_|_{0,2}napi_|net_rx_action|net_tx_action|_{0,2}netif_receive|dev_hard_start|_{0,2}dev_queue_xmit|dst_(alloc|release|destroy)|neigh_(alloc|destroy))/,
+    name: /^(_{0,2}netif_rx|_{0,3}alloc_skb|_{0,2}build_skb|_{0,2}napi_(alloc|build)|_{0,2}k?free_skb|kfree_skb|_{0,2}consume_skb|skb_(release|put|push|pull|clone|copy|unlink|queue|dequeue|head|frag|trim|realloc|expand)|_{0,3}pskb_|pskb_|sk_(alloc|free|prot)|_{0,2}sk_(free|destruct|mem)|sock_(wfree|rfree|efree|def)|napi_|_{0,2}napi_|net_rx_action|net_tx_action|_{0,2}netif_receive|dev_hard_start|_{0,2}dev_queue_xmit|dst_(alloc|release|destroy)|neigh_(alloc|destroy))/,
     why: "all packets go through it: memory would be lost, and callers use what it did not make",
   },
   {
@@ -68,7 +68,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "modules are loaded and unloaded with it, so the stop could not be taken back",
   },
   {
-    name: /^(_{0,2}s?rcu_|s?rcu_|_{2}wait_rcu|(start_)?poll_(start|state)|start_poll_|call_s?rcu|kfree_rcu|kvfree_call_rcu|synchronize_s?rcu|__synchronize_srcu|__call_rcu|note_gp_|force_qs|invoke_rcu)/,
+    name: /^(synchronize_|_{0,2}s?rcu_|s?rcu_|_{2}wait_rcu|(start_)?poll_(start|state)|start_poll_|call_s?rcu|kfree_rcu|kvfree_call_rcu|synchronize_s?rcu|__synchronize_srcu|__call_rcu|note_gp_|force_qs|invoke_rcu)/,
     why: "memory that is in use would be freed, or none would ever be freed (RCU)",
   },
   {
@@ -93,7 +93,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it decides what is allowed, and other code asks it in many places: an answer for all of them locks everybody out, or with 0 lets everybody in",
   },
   {
-    name: /^(account_|tmigr_|fetch_next_timer|timer_expire|choose_(new_)?idle|call_function_single|call_single|smp_task_ipi|_{2}setparam|_{2}setscheduler|_{2}hrtick|watchdog_check|preempt_model|task_should_scx|replace_(show|store)$|stack_order_show$|calc_(global_load|load_|wheel)|psi_|cpuacct_|set_rq_|set_task_cpu|set_load_weight|reweight_(task|entity)|idle_(cpu|task)$|available_idle_cpu|cpus_share_cache|housekeeping_|get_nohz_timer|nohz_|hrtick_|kick_process|run_rebalance|update_(blocked|group|cfs|tg|min|load|idle|misfit)|task_(call_func|curr|prio|numa|fork_|dead_|tick|woken|cputime|sched_runtime)|thread_group_cputime|active_load_balance|push_(rt|dl|cpu)|pull_(rt|dl)|normalize_rt|cpud?l?_?pri_|cpudl_|arch_scale_|quiet_vmstat|refresh_cpu_vm|run_ksoftirqd|ksoftirqd_|smpboot_|__smpboot|cpuhp_|_?cpu_(up|down|report|check|die|startup|stop)|preempt_notifier|_{0,2}(do_)?set_cpus_|dup_user_cpus|single_task_running|nr_(running|iowait)|amd_e400|detach_task_cfs|timer_clear_idle|perf_event_task_tick|need_update$|cputime_adjust|kcpustat_|arch_irq_work|_{2}setup_APIC|setup_APIC|default_send_IPI|_{0,2}(default|flat|x2apic|physflat)_|native_apic|native_(cpu|play|stop|write_msr)|send_call_function|generic_exec_single|do_(sync_core|flush_tlb|kernel_range_flush)|should_flush|profile_tick|tsc_|second_overflow|ntp_|run_posix_cpu|scx_|pelt_|_{0,2}update_load|jiffies|_{0,2}do_sched|rebalance_|trigger_load|mask_(lapic|ioapic)|async_(run|schedule|synchronize)|current_(is_async|work)|cgroup_(move|attach|migrate|rstat)|_{0,2}cgroup_rstat|css_set_|find_css_set|freeze|thaw|_{0,2}refrigerator|cpuset_(cpus|fork|can_fork|mems|update))/,
+    name: /^(account_|tmigr_|fetch_next_timer|timer_expire|choose_(new_)?idle|call_function_single|call_single|smp_task_ipi|_{2}setparam|_{2}setscheduler|_{2}hrtick|watchdog_check|preempt_model|task_should_scx|replace_(show|store)$|stack_order_show$|calc_(global_load|load_|wheel)|psi_|cpuacct_|set_rq_|set_task_cpu|set_load_weight|reweight_(task|entity)|idle_(cpu|task)$|available_idle_cpu|cpus_share_cache|housekeeping_|get_nohz_timer|nohz_|hrtick_|kick_process|run_rebalance|update_(blocked|group|cfs|tg|min|load|idle|misfit)|task_(call_func|curr|prio|numa|fork_|dead_|tick|woken|cputime|sched_runtime)|thread_group_cputime|active_load_balance|push_(rt|dl|cpu)|pull_(rt|dl)|normalize_rt|cpud?l?_?pri_|cpudl_|arch_scale_|quiet_vmstat|refresh_cpu_vm|run_ksoftirqd|ksoftirqd_|smpboot_|__smpboot|cpuhp_|_?cpu_(up|down|report|check|die|startup|stop)|preempt_notifier|_{0,2}(do_)?set_cpus_|dup_user_cpus|single_task_running|nr_(running|iowait)|amd_e400|detach_task_cfs|timer_clear_idle|perf_event_task_tick|need_update$|cputime_adjust|kcpustat_|arch_irq_work|_{2}setup_APIC|(_{0,2}io|x2|l)_?apic_|leave_mm|arch_suspend|smp_shutdown|_{0,2}cpu_hotplug|cpu_device_|cpu_curr|x86_pmu_|setup_APIC|default_send_IPI|_{0,2}(default|flat|x2apic|physflat)_|native_apic|native_(cpu|play|stop|write_msr)|send_call_function|generic_exec_single|do_(sync_core|flush_tlb|kernel_range_flush)|should_flush|profile_tick|tsc_|second_overflow|ntp_|run_posix_cpu|scx_|pelt_|_{0,2}update_load|jiffies|_{0,2}do_sched|rebalance_|trigger_load|mask_(lapic|ioapic)|async_(run|schedule|synchronize)|current_(is_async|work)|cgroup_(move|attach|migrate|rstat)|_{0,2}cgroup_rstat|css_set_|find_css_set|freeze|thaw|_{0,2}refrigerator|cpuset_(cpus|fork|can_fork|mems|update))/,
     why: "processors keep their time, load and tasks with it, with interrupts off or at each tick",
   },
   {
@@ -101,7 +101,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "tracers get an event from it, also inside of the scheduler and of interrupts, where the stop's own messages cannot be written",
   },
   {
-    name: /^(_{2}klp_|_{2}(apply_reloc|mod_tree|smp_text)|callthunks_|optimize_nops|skip_nops|execmem_|_{2}execmem|(idempotent_)?init_module|class_(to_subsys|dev_iter)|_{0,2}(kernel|module|mod)_(text_)?address|_{0,2}kernel_text|kernel_text|is_(module|bpf|ftrace)_text|mod_(find|tree)|find_(module|symbol|exported|kallsyms)|each_symbol|insn_|orc_|_{2}orc|apply_(returns|retpolines|alternatives|paravirt|seal|fineibt|ibt|direct)|cpu_wants_rethunk|set_memory_|change_page_attr|_{0,2}cpa_|kernel_read|do_one_initcall|initcall_|search_(kernel_|module_|bpf_)?ex|retpoline_module|layout_(sections|symtab|check|and)|module_|modules_open|m_show$|(test|add)_taint|param_(get|set|attr|array)_?|add_sysfs_param|free_module_param|destroy_params|parse_(args|one)$|parameq|internal_create|create_files$|remove_files$|device_(add|del|initialize)|notes_read|copy_(from|to)_kernel_nofault|do_(int3|trap|error)|emulate_vsyscall|fixup_|math_error|notify_die|(atomic|raw|blocking|srcu)_notifier|notifier_(call|chain)|text_|poke_int3|_{2}text_poke|_{2}is_insn_slot|class_for_each|patched_show$|exact_match$|namecmp$|cmp_name$|smp_text|bpf_ksym|bpf_(prog|arch)_text|perf_event_(text|ksymbol)|crash_(save|setup|kexec)|machine_(crash|kexec|restart|power|halt|shutdown))/,
+    name: /^(_{2}klp_|_{2}(apply_reloc|mod_tree|smp_text)|callthunks_|optimize_nops|skip_nops|execmem_|_{2}execmem|(idempotent_)?init_module|class_(to_subsys|dev_iter)|_{0,2}(kernel|module|mod)_(text_)?address|_{0,2}kernel_text|kernel_text|is_(module|bpf|ftrace)_text|mod_(find|tree)|find_(module|symbol|exported|kallsyms)|each_symbol|insn_|orc_|_{2}orc|apply_(returns|retpolines|alternatives|paravirt|seal|fineibt|ibt|direct)|cpu_wants_rethunk|set_memory_|change_page_attr|_{0,2}cpa_|kernel_read|do_one_initcall|initcall_|search_(kernel_|module_|bpf_)?ex|retpoline_module|layout_(sections|symtab|check|and)|module_|modules_open|m_show$|(test|add)_taint|param_(get|set|attr|array)_?|add_sysfs_param|free_module_param|destroy_params|parse_(args|one)$|parameq|internal_create|create_files$|remove_files$|device_(add|del|initialize)|notes_read|copy_(from|to)_kernel_nofault|do_(int3|trap|error)|emulate_vsyscall|fixup_|math_error|notify_die|(atomic|raw|blocking|srcu)_notifier|notifier_(call|chain)|text_|poke_int3|_{2}text_poke|_{2}is_insn_slot|class_for_each|patched_show$|exact_match$|namecmp$|cmp_name$|smp_text|bpf_ksym|bpf_(prog|arch)_text|perf_event_(text|ksymbol)|crash_(save|setup|kexec)|(native_)?machine_(crash|kexec|restart|power|halt|shutdown)|kmsg_dump|led_panic|mce_|apei_check|do_machine_check)/,
     why: "code is found, changed or its faults are handled with it, also when the stop is taken back",
   },
   {
@@ -109,7 +109,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "the program that would take the stop back needs it to start, and to reach the kernel",
   },
   {
-    name: /^(_{2}do_wait|_{0,2}futex_|do_sigaltstack|exec_task|task_exec|get_cred_|pidfs_|x86_task_fpu|init_sched_mm|use_temporary_mm|detach_task_ctx|reset_thread|arch_dup_task|override_release$|get_kthread_comm|hold_task|nr_processes|_{0,2}ptrace_may_access|_{2}get_task_ioprio|_{2}dl_clear|alloc_task|free_task|_{0,2}set_task|set_kthread|kernel_thread|exit_|_{0,2}exit_|acct_|taskstats_exit|sched_exec|audit_(alloc|free|signal)|_{0,2}audit_(free|syscall)|perf_event_(comm|exec|exit|fork|init|free|delayed|namespaces|mmap)|tsk_fork|unshare_(files|fs|fd)|set_(mm_exe|personality)|mm_(alloc|access|free)|pgd_|_{0,2}pgd_|futex_(cleanup|exit|exec|hash|setup)|get_futex|do_futex|(get|put|set_normalized)_timespec64|timespec64_|uprobe_(copy|deny|start_dup|end_dup|mmap|munmap|clear|free|notify|pre_|post_)|copy_(semundo|fpstate|fp|siginfo|process_tls|seccomp)|fpu_|fpregs_|_{2}fpu|kernel_fpu|restore_(fpregs|altstack|sig)|(inc|dec|get|put)_(rlimit_)?ucounts?|(inc|dec)_rlimit|is_rlimit|flag_nproc|set_cred|prepare_exec|task_(active_pid|join_group|participate|set_jobctl|clear_jobctl|change_group|ptrace|work|is_)|calculate_sig|_{0,2}sigqueue|prepare_signal|retarget_|kill_(something|pid|pgrp|orphaned)|_{0,2}kill_|do_(send_sig|send_specific|tkill|no_restart|sigtimed|signal_stop|jobctl)|send_sig|force_sig|_{0,2}(group_)?send_sig|group_send|sig(action|procmask|suspend|_)|check_kill|flush_(sig|itimer|ptrace|thread)|user_disable_single|clear_(posix|tsk|user_return)|posix_cpu_timers|init_(numa|task|entity)|post_init_entity|disassociate_ctty|tty_audit_(exit|fork)|get_seccomp|_{2}seccomp_filter_orphan|put_seccomp|dup_user|ldt_dup|hook_(cred|file_open|task)|blkcg_(exit|maybe)|_{0,2}change_pid|attach_pid|disable_pid|_{0,2}task_pid|pidfd_(prepare|release)|zap_pid_ns|switch_task_ns|switch_task_namespaces|do_(nanosleep|prlimit)|common_nsleep|nanosleep_copyout|posix_get_|current_(umask|save_fsgs|in_userns|time|kernel)|save_fsgs|arch_(setup_new|set_user_pkey|prctl_spec|release_task|uprobe)|do_arch_prctl|in_(e?group_p)|pids_|cgroup_is|call_usermode|umh_|do_(kernel_restart|wait_intr|notify)|orderly_|ctrl_alt_del|emergency_|kernel_(restart|halt|power))/,
+    name: /^(_{2}do_wait|_{0,2}futex_|do_sigaltstack|exec_task|task_exec|get_cred_|pidfs_|x86_task_fpu|init_sched_mm|use_temporary_mm|detach_task_ctx|reset_thread|arch_dup_task|override_release$|get_kthread_comm|hold_task|nr_processes|_{0,2}ptrace_may_access|_{2}get_task_ioprio|_{2}dl_clear|alloc_task|free_task|_{0,2}set_task|set_kthread|kernel_thread|exit_|_{0,2}exit_|acct_|taskstats_exit|sched_exec|audit_(alloc|free|signal)|_{0,2}audit_(free|syscall)|perf_event_(comm|exec|exit|fork|init|free|delayed|namespaces|mmap)|tsk_fork|unshare_(files|fs|fd)|set_(mm_exe|personality)|mm_(alloc|access|free)|pgd_|_{0,2}pgd_|futex_(cleanup|exit|exec|hash|setup)|get_futex|do_futex|(get|put|set_normalized)_timespec64|timespec64_|uprobe_(copy|deny|start_dup|end_dup|mmap|munmap|clear|free|notify|pre_|post_)|copy_(semundo|fpstate|fp|siginfo|process_tls|seccomp)|fpu_|fpregs_|_{2}fpu|kernel_fpu|restore_(fpregs|altstack|sig)|(inc|dec|get|put)_(rlimit_)?ucounts?|(inc|dec)_rlimit|is_rlimit|flag_nproc|set_cred|prepare_exec|get_vfs_caps|set_(compat_)?user_sig|task_(active_pid|join_group|participate|set_jobctl|clear_jobctl|change_group|ptrace|work|is_)|calculate_sig|_{0,2}sigqueue|prepare_signal|retarget_|kill_(something|pid|pgrp|orphaned)|_{0,2}kill_|do_(send_sig|send_specific|tkill|no_restart|sigtimed|signal_stop|jobctl)|send_sig|force_sig|_{0,2}(group_)?send_sig|group_send|sig(action|procmask|suspend|_)|check_kill|flush_(sig|itimer|ptrace|thread)|user_disable_single|clear_(posix|tsk|user_return)|posix_cpu_timers|init_(numa|task|entity)|post_init_entity|disassociate_ctty|tty_audit_(exit|fork)|get_seccomp|_{2}seccomp_filter_orphan|put_seccomp|dup_user|ldt_dup|hook_(cred|file_open|task)|blkcg_(exit|maybe)|_{0,2}change_pid|attach_pid|disable_pid|_{0,2}task_pid|pidfd_(prepare|release)|zap_pid_ns|switch_task_ns|switch_task_namespaces|do_(nanosleep|prlimit)|common_nsleep|nanosleep_copyout|posix_get_|current_(umask|save_fsgs|in_userns|time|kernel)|save_fsgs|arch_(setup_new|set_user_pkey|prctl_spec|release_task|uprobe)|do_arch_prctl|in_(e?group_p)|pids_|cgroup_is|call_usermode|umh_|do_(kernel_restart|wait_intr|notify)|orderly_|ctrl_alt_del|emergency_|kernel_(restart|halt|power))/,
     why: "tasks are made, get their signals and end with it: programs would hang, or run with what belongs to others",
   },
   {
@@ -130,7 +130,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it wakes what sleeps, or is called when a processor goes or a machine comes back: these would not",
   },
   {
-    name: /(^|_)(unregister|unreg|remove|rm|exit|cleanup|del|delete|detach|unlink|teardown|uninit|deinit|fini|cancel|kill|dead|unbind|disconnect|close|shutdown|dequeue|unpoison|evict|purge|reap|prune|dismantle|unhash|deactivate|invalidate|flush|reset|clear|end|done|complete|completed|completion|finish|endio|io_end|dtor|destructor|dispose|discard|deferred|callback|cb|work|workfn|work_fn|fn|timer|timeout|handler|thread|tasklet|softirq|irq|isr|intr|rcu)(_(io|all|one|sync|net|locked|rcu|async|work|fn|bh|irq|notify|device|dev|driver|sk|sock|entry|list|inode|node|file|queue))*$/,
+    name: /(^|_)(unregister|remove|cleanup|delete|destroy|free|cancel|kill|detach|unlink|release|drop|uncharge|teardown|disconnect|unbind|deinit|uninit)_|(^|_)(unregister|unreg|remove|rm|exit|cleanup|del|delete|detach|unlink|teardown|uninit|deinit|fini|cancel|kill|dead|unbind|disconnect|close|shutdown|dequeue|unpoison|evict|purge|reap|prune|dismantle|unhash|deactivate|invalidate|flush|reset|clear|end|done|complete|completed|completion|finish|endio|io_end|dtor|destructor|dispose|discard|deferred|callback|cb|work|workfn|work_fn|fn|timer|timeout|handler|thread|tasklet|softirq|irq|isr|intr|rcu)(_(io|all|one|sync|net|locked|rcu|async|work|fn|bh|irq|notify|device|dev|driver|sk|sock|entry|list|inode|node|file|queue))*$/,
     returns: "void",
     why: "it ends or takes away something, or is what others wait for, and cannot report a failure: it would stay in use after it was freed, or waiters would hang",
   },
@@ -142,6 +142,20 @@ const neverStopped: readonly NeverStopped[] = [
   {
     name: /^(select_(fallback|task|idle)|phys_package_first|cpumask_|_{0,2}(any|next|first)_(online_)?(cpu|node)|smp_processor|cpu_to_|early_cpu|node_to_|page_to_|numa_node)/,
     why: "its callers take what it returns for the number of a processor, node or place, and look into tables there",
+  },
+  {
+    name: /(^|_)(release|close|remove|destroy|unbind)$|(^|_)unregister(_|$)/,
+    returns: "integer",
+    why: "it ends what was opened or registered, and most callers ignore its result: it would stay in use after it was freed",
+  },
+  {
+    name: /^(security|selinux|apparmor|tomoyo|bpf_lsm)_/,
+    returns: "void",
+    why: "it fills in or frees what decides on permissions: callers go on with what was in memory before",
+  },
+  {
+    name: /^(pci_(bus_|generic_|user_)?(read|write)_config|pcie_capability_|_{0,2}pci_(read|write|mmcfg|conf)|raw_pci_|_{0,2}dma_(direct|sync|unmap|map|alloc|free|common|pool)|swiotlb_|iommu_(dma|unmap|map)|iova_|v[12]_tlb_|qi_)/,
+    why: "drivers reach their devices with it and rely on what it gives them",
   },
   {
     name: /^(_{0,2}f(get|put|drop)|fdget|__fdget|d(get|put)|_{0,2}dput|i(get|grab|put)|iput_|mnt(get|put)|path_(get|put)|mm(get|put|drop)|__mm(put|drop)|sock_(hold|put)|kobject_|kref_|refcount_|get_task_|put_task|put_cred|__put_|get_device|put_device)/,
@@ -157,7 +171,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it takes a reference for its caller, who gives one back that was never taken",
   },
   {
-    name: /(^|_)(put|unref|release|drop|free|destroy|unhold|unpin|unmap)($|_)/,
+    name: /(^|_)(put|putref|unref|deref|release|drop|free|destroy|unhold|unpin|unmap|uncharge)($|_)/,
     returns: "void",
     why: "it gives something back for its caller, which would be kept for ever",
   },

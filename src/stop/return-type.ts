@@ -24,6 +24,8 @@ export interface Prototype {
   readonly variadic: boolean;
   /** Of each parameter, the names of the structures and typedefs that it points to, directly or through other pointers. */
   readonly parameters: readonly ReadonlySet<string>[];
+  /** Whether its first parameter is a `void *`. */
+  readonly takesPlainPointer: boolean;
   /** Whether BPF programs may call it: the tag `bpf_kfunc` that pahole 1.26 and later writes (Documentation/bpf/kfuncs.rst). */
   readonly isKfunc: boolean;
 }
@@ -45,7 +47,14 @@ export function prototypesOf(types: Btf, name: string): readonly Prototype[] {
     const parameters = Array.from({ length: Math.max(own.length, same?.parameters.length ?? 0) }, (_, at) => {
       return new Set([...(own[at] ?? []), ...(same?.parameters[at] ?? [])]);
     });
-    found.set(key, { returns, variadic, parameters, isKfunc: same?.isKfunc === true || kfuncs(types).has(func) });
+    const [first] = types.parameters(prototype);
+    const pointer = first === undefined ? 0 : types.resolve(first.type);
+    const isPlain = types.kind(pointer) === BtfKind.ptr && types.resolve(types.target(pointer)) === 0;
+    found.set(key, {
+      ...{ returns, variadic, parameters },
+      takesPlainPointer: isPlain || same?.takesPlainPointer === true,
+      isKfunc: kfuncs(types).has(func) || same?.isKfunc === true,
+    });
   }
   return [...found.values()];
 }

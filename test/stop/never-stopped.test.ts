@@ -7,7 +7,7 @@ import { makeStop } from "../../src/stop/make-stop.ts";
 import { neverStoppedBecause } from "../../src/stop/never-stopped.ts";
 import { parseWanted } from "../../src/stop/request.ts";
 import type { ReturnType } from "../../src/stop/return-type.ts";
-import { trustsResult } from "../../src/stop/trusted-result.ts";
+import { firstUse } from "../../src/stop/trusted-result.ts";
 import { assemble } from "../fixtures/compile.ts";
 import type { EncodedType } from "../kernel/btf-encoder.ts";
 import { kernelTypes, stopKernel } from "./stop-kernel.ts";
@@ -20,7 +20,15 @@ describe("by their names", () => {
   test("functions that the life of a stop, or a machine without work, goes through are refused", () => {
     for (const name of [
       // Linux 6.1: a random run ended in a panic with the first of these.
-      ...["get_nohz_timer_target", "idle_cpu", "account_process_tick", "psi_task_switch", "run_ksoftirqd"],
+      ...[
+        "get_nohz_timer_target",
+        "get_vfs_caps_from_disk",
+        "synchronize_net",
+        "idle_cpu",
+        "account_process_tick",
+        "psi_task_switch",
+        "run_ksoftirqd",
+      ],
       ...["flat_send_IPI_mask", "perf_event_task_tick", "__text_poke", "kernel_text_address", "insn_decode"],
       ...["find_module_all", "module_enforce_rwx_sections", "set_memory_x", "copy_from_kernel_nofault", "d_alloc"],
       ...["alloc_fd", "generic_perform_write", "pid_revalidate", "proc_fill_cache", "chrdev_open", "exit_rcu"],
@@ -49,10 +57,12 @@ describe("by their names", () => {
   });
 
   test("functions without a result that end something or wake who waits are refused, and others of such names are not", () => {
-    for (const name of ["foo_unregister", "foo_remove_all", "foo_net_exit", "foo_end_io", "foo_work_fn", "foo_done"]) {
+    for (const name of ["foo_detach_all", "foo_net_exit", "foo_end_io", "foo_work_fn", "foo_done"]) {
       expect(neverStoppedBecause(name, nothing), name).toContain("cannot report a failure");
       expect(neverStoppedBecause(name, int), name).toBeUndefined();
     }
+    for (const name of ["foo_release", "foo_unregister_notifier", "foo_remove"])
+      expect(neverStoppedBecause(name, int), name).toContain("most callers ignore its result");
     expect(neverStoppedBecause("foo_resume_noirq", int)).toContain("wakes what sleeps");
     expect(neverStoppedBecause("foo_send", nothing)).toBeUndefined();
   });
@@ -148,6 +158,15 @@ describe("by what they work on", () => {
     expect(await outcome(kernelWith({ returns: 1, parameters: [16] }, pointerTo("notifier_block")))).toBe("-EPERM");
   });
 
+  test("threads and what other processors call are refused by their prototype", async () => {
+    const plain: EncodedType[] = [{ kind: BtfKind.ptr, word: 0 }];
+    for (const returns of [0, 1])
+      expect(await outcome(kernelWith({ returns, parameters: [15] }, plain))).toContain("thread of its own");
+    expect(await outcome(kernelWith({ returns: 4, parameters: [15] }, plain))).toBe("false");
+    expect(await outcome(kernelWith({ returns: 1, parameters: [15, 1] }, plain))).toBe("-EPERM");
+    expect(await outcome(kernelWith({ returns: 1, parameters: [5] }, plain))).toBe("-EPERM");
+  });
+
   test("functions for BPF programs are refused by the tag of their types", async () => {
     expect(await outcome(kernelWith({ returns: 5, parameters: [], tagged: true }))).toContain(
       "NEVER_STOPPED: BPF programs call it",
@@ -157,10 +176,10 @@ describe("by what they work on", () => {
 });
 
 describe("by what callers do with the result", () => {
-  const trusts = (code: string): boolean => {
+  const use = (code: string): string | undefined => {
     const text = new ElfReader(assemble(code)).section(".text")?.data ?? new Uint8Array(0);
     const effects = x86_64.effects?.();
-    return effects !== undefined && trustsResult(effects, text);
+    return effects && firstUse(effects, text);
   };
 
   test("it is an address or an index until something compares it", () => {
@@ -175,22 +194,26 @@ describe("by what callers do with the result", () => {
       "mov $0x20b00,%rdx; mov %eax,%eax; and $0x80000,%r15d; mov table(,%rax,8),%rbx",
       "mov %rax,(%rsp); mov (%rax),%rcx",
     ])
-      expect(trusts(code), code).toBe(true);
+      expect(use(code), code).toBe("address");
     for (const code of [
-      ...[
-        "test %rax,%rax; je 1f; mov 8(%rax),%rdi; 1: ret",
-        "cmp $-4096,%rax; mov 8(%rax),%rdi",
-        "xor %eax,%eax; mov (%rax),%rdi",
-      ],
+      ...["test %rax,%rax; je 1f; mov 8(%rax),%rdi; 1: ret", "xor %eax,%eax; mov (%rax),%rdi"],
       ...["mov %rax,%rbx; call f; mov (%rbx),%rax; f: ret", "mov (%rbx),%rax; mov (%rax),%rax", "ret; mov (%rax),%rax"],
       "lea 8(%rax),%rdi; ret",
     ])
-      expect(trusts(code), code).toBe(false);
+      expect(use(code), code).toBe("other");
+  });
+
+  test("or callers look for an error pointer", () => {
+    for (const code of ["cmp $-4096,%rax", "mov %rax,%r12; cmp $-4096,%r12", "cmp $-4095,%rbx; ret"])
+      expect(use(code), code).toBe(code.includes("rbx") ? "other" : "error");
+    for (const code of ["cmp $-4096,%eax", "test %rax,%rax; cmp $-4096,%rax", "cmp $-1,%rax"])
+      expect(use(code), code).toBe("other");
   });
 
   test("a pointer is refused whatever it is to be, a number needs a value", async () => {
+    const uses: Record<string, "address" | "error"> = { hasty: "address", looking: "error" };
     const calls = (...from: string[]): Partial<NamedSymbol> => ({
-      calls: () => from.map((name) => ({ from: name, looksAtResult: true, trustsResult: name !== "careful" })),
+      calls: () => from.map((name) => ({ from: name, looksAtResult: true, firstUse: uses[name] ?? "other" })),
     });
     const pointers = kernelWith({ returns: 5, parameters: [] }, [], calls("careful", "hasty"));
     for (const text of ["called", "called=ERR_PTR(-EPERM)"])
@@ -199,5 +222,8 @@ describe("by what callers do with the result", () => {
     expect(await outcome(numbers)).toContain("hasty takes what it returns for an index or address without a check");
     expect(await outcome(numbers, "called=0")).toBe("0");
     expect(await outcome(kernelWith({ returns: 5, parameters: [] }, [], calls("careful")))).toBe("NULL");
+    const errors = kernelWith({ returns: 5, parameters: [] }, [], calls("careful", "looking"));
+    expect(await outcome(errors)).toContain("NO_ANSWER: it returns error pointers, for which looking looks");
+    expect(await outcome(errors, "called=ERR_PTR(-EIO)")).toBe("ERR_PTR(-EIO)");
   });
 });
