@@ -144,7 +144,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "its callers take what it returns for the number of a processor, node or place, and look into tables there",
   },
   {
-    name: /(^|_)(release|close|remove|destroy|unbind)$|(^|_)unregister(_|$)/,
+    name: /(^|_)(release|close|remove|unbind)$|(^|_)unregister(_|$)/,
     returns: "integer",
     why: "it ends what was opened or registered, and most callers ignore its result: it would stay in use after it was freed",
   },
@@ -156,6 +156,20 @@ const neverStopped: readonly NeverStopped[] = [
   {
     name: /^(pci_(bus_|generic_|user_)?(read|write)_config|pcie_capability_|_{0,2}pci_(read|write|mmcfg|conf)|raw_pci_|_{0,2}dma_(direct|sync|unmap|map|alloc|free|common|pool)|swiotlb_|iommu_(dma|unmap|map)|iova_|v[12]_tlb_|qi_)/,
     why: "drivers reach their devices with it and rely on what it gives them",
+  },
+  {
+    name: /^(xen_|hv_|hyperv_|kvm_|vmware_|native_|paravirt_|pv_|noop_send|__xen|__native)/,
+    returns: "void",
+    why: "it stands for a privileged instruction, or calls the hypervisor: the machine would go on with other tables, registers or interrupts than it believes",
+  },
+  {
+    name: /^(_{0,2}(intel|amd)_iommu|iommu_|set_remap|irte_|dmar_|modify_irte|alloc_irte|bringup_nonboot|cond_wakeup|mark_tsc|_{0,2}tick_|task_non_contending|vm_events_fold|io_wq_worker_(sleeping|running))/,
+    why: "processors are started with it, or devices are kept apart: both are relied on without a look at the result",
+  },
+  {
+    name: /(^|_)(init|setup|ctor|construct|copy|clone|fill|read|get|load|save|convert|next|advance|iter|walk|inc|dec|add|sub|link|insert|swap|move)(_|$)|^(mpi_|ec_|aes_|gf128|poly1305|md5|sha)/,
+    returns: "void",
+    why: "it fills, counts or links what its caller uses next, and cannot report a failure: that would be what was in memory before, or a loop would never end",
   },
   {
     name: /^(_{0,2}f(get|put|drop)|fdget|__fdget|d(get|put)|_{0,2}dput|i(get|grab|put)|iput_|mnt(get|put)|path_(get|put)|mm(get|put|drop)|__mm(put|drop)|sock_(hold|put)|kobject_|kref_|refcount_|get_task_|put_task|put_cred|__put_|get_device|put_device)/,

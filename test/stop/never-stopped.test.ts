@@ -61,6 +61,9 @@ describe("by their names", () => {
       expect(neverStoppedBecause(name, nothing), name).toContain("cannot report a failure");
       expect(neverStoppedBecause(name, int), name).toBeUndefined();
     }
+    for (const name of ["css_task_iter_advance", "sock_init_data", "mpi_addm", "foo_list_add"])
+      expect(neverStoppedBecause(name, nothing), name).toContain("what its caller uses next");
+    expect(neverStoppedBecause("xen_write_cr4", nothing)).toContain("privileged");
     for (const name of ["foo_release", "foo_unregister_notifier", "foo_remove"])
       expect(neverStoppedBecause(name, int), name).toContain("most callers ignore its result");
     expect(neverStoppedBecause("foo_resume_noirq", int)).toContain("wakes what sleeps");
