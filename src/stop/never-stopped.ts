@@ -3,7 +3,7 @@ import type { ReturnType } from "./return-type.ts";
 interface NeverStopped {
   readonly name: RegExp;
   /** Only of functions that return this. */
-  readonly returns?: ReturnType["kind"];
+  readonly returns?: readonly ReturnType["kind"][];
   /** What would happen, as a clause. */
   readonly why: string;
 }
@@ -36,7 +36,7 @@ const neverStopped: readonly NeverStopped[] = [
     why: "it handles interrupts that cannot be masked, where nothing may go wrong",
   },
   {
-    name: /^(_{0,2}schedule|schedule($|_)|preempt_schedule|try_to_wake_up|ttwu_|wake_up|default_wake_function|autoremove_wake|prepare_to_wait|finish_wait|sched_|__sched_|pick_next_|pick_task_|put_prev_|set_next_|enqueue_|dequeue_|update_rq_|update_curr|activate_task|deactivate_task|finish_task_switch|context_switch|__switch_to|check_preempt|resched_|migrate_|select_task_rq|task_tick_|load_balance|balance_|yield_task_|kthread(_|d$|$)|do_task_dead|io_schedule|_{0,2}cond_resched|_{0,2}wake_up|_{0,2}wake_q|set_cpus_allowed|_{0,2}set_cpus_allowed|set_user_nice|task_work_|insert_work|create_worker|rescuer_thread|worker_|pwq_|wq_|queue_work|__queue_work|queue_delayed|process_one_work|worker_thread|flush_work|cancel_work|complete($|_)|wait_for_completion|swake_up|copy_process|kernel_clone|wake_up_new_task|release_task|__put_task_struct)/,
+    name: /^(_{0,2}schedule|schedule($|_)|preempt_schedule|try_to_wake_up|ttwu_|wake_up|default_wake_function|autoremove_wake|prepare_to_wait|finish_wait|sched_|__sched_|pick_next_|pick_task_|put_prev_|set_next_|enqueue_|dequeue_|update_rq_|update_curr|activate_task|deactivate_task|finish_task_switch|context_switch|__switch_to|check_preempt|resched_|migrate_|select_task_rq|task_tick_|load_balance|balance_|yield_task_|_{0,2}kthread(_|d$|$)|bit_waitqueue|alloc_worker|do_task_dead|io_schedule|_{0,2}cond_resched|_{0,2}wake_up|_{0,2}wake_q|set_cpus_allowed|_{0,2}set_cpus_allowed|set_user_nice|task_work_|insert_work|create_worker|rescuer_thread|worker_|pwq_|wq_|queue_work|__queue_work|queue_delayed|process_one_work|worker_thread|flush_work|cancel_work|complete($|_)|wait_for_completion|swake_up|copy_process|kernel_clone|wake_up_new_task|release_task|__put_task_struct)/,
     why: "the scheduler relies on it: tasks would never run again, or run twice",
   },
   {
@@ -89,7 +89,7 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /^(security_|selinux_|apparmor_|avc_|cap_|capable|ns_capable|inode_permission|generic_permission|bpf_lsm_)/,
-    returns: "integer",
+    returns: ["integer", "bool"],
     why: "it decides what is allowed, and other code asks it in many places: an answer for all of them locks everybody out, or with 0 lets everybody in",
   },
   {
@@ -121,8 +121,8 @@ const neverStopped: readonly NeverStopped[] = [
     why: "the kernel reports its faults with it, the stop's own messages too",
   },
   {
-    name: /^(tomoyo_|common_file|ipe_|aa_|hook_|yama_|ima_|evm_|smack_|loadpin_|lockdown_|safesetid_|common_perm|has_(ns_)?capability|ptracer_capable|file_ns_capable|may_(delete|create|set|setattr)|in_group|in_egroup|cred_has|inode_has_perm|file_has_perm|devcgroup_|check_syslog|process_measurement|bpf_lsm)/,
-    returns: "integer",
+    name: /^(tomoyo_|common_file|ipe_|profile_|aa_|hook_|yama_|ima_|evm_|smack_|loadpin_|lockdown_|safesetid_|common_perm|has_(ns_)?capability|ptracer_capable|file_ns_capable|may_(delete|create|set|setattr)|in_group|in_egroup|cred_has|inode_has_perm|file_has_perm|devcgroup_|check_syslog|process_measurement|bpf_lsm)/,
+    returns: ["integer", "bool"],
     why: "it decides what is allowed, and other code asks it in many places: an answer for all of them locks everybody out, or with 0 lets everybody in",
   },
   {
@@ -131,12 +131,12 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /(^|_)(unregister|remove|cleanup|delete|destroy|free|cancel|kill|detach|unlink|release|drop|uncharge|teardown|disconnect|unbind|deinit|uninit)_|(^|_)(unregister|unreg|remove|rm|exit|cleanup|del|delete|detach|unlink|teardown|uninit|deinit|fini|cancel|kill|dead|unbind|disconnect|close|shutdown|dequeue|unpoison|evict|purge|reap|prune|dismantle|unhash|deactivate|invalidate|flush|reset|clear|end|done|complete|completed|completion|finish|endio|io_end|dtor|destructor|dispose|discard|deferred|callback|cb|work|workfn|work_fn|fn|timer|timeout|handler|thread|tasklet|softirq|irq|isr|intr|rcu)(_(io|all|one|sync|net|locked|rcu|async|work|fn|bh|irq|notify|device|dev|driver|sk|sock|entry|list|inode|node|file|queue))*$/,
-    returns: "void",
+    returns: ["void"],
     why: "it ends or takes away something, or is what others wait for, and cannot report a failure: it would stay in use after it was freed, or waiters would hang",
   },
   {
-    name: /^(btf_(type|name|str|nr)_|to_[a-z0-9_]+$|kobj_to_|I_BDEV$|blk_next_bio|throtl_pop|task_(cls_state|user_regset)|size_to_hstate|(ip6|ip)_route_(input|output)|ip6_pol_route|fib6_(node|rule)_lookup|nexthop_select|netdev_core_pick|netdev_pick|scatterwalk_|sidtab_|mpi_(alloc|copy)|pci_(real_dma|find_host_bridge)|vmpressure_|tomoyo_|acpi_(ut|os|ns|ps)_|sock_from_file|tcp_recv_skb|bpf_int_jit|policy_hash|debugfs_real|zpool_map|cgroup_taskset|backing_inode|selinux_)/,
-    returns: "pointer",
+    name: /^(btf_(type|name|str|nr)_|to_[a-z0-9_]+$|kobj_to_|I_BDEV$|blk_next_bio|throtl_pop|task_(cls_state|user_regset)|size_to_hstate|(ip6|ip)_route_(input|output)|ip6_pol_route|fib6_(node|rule)_lookup|nexthop_select|netdev_core_pick|netdev_pick|scatterwalk_|sidtab_|mpi_(alloc|copy)|pci_(real_dma|find_host_bridge)|vmpressure_|tomoyo_|ipe_|inat_|find_timens|acpi_(ut|os|ns|ps)_|sock_from_file|tcp_recv_skb|bpf_int_jit|policy_hash|debugfs_real|zpool_map|cgroup_taskset|backing_inode|selinux_)/,
+    returns: ["pointer"],
     why: "its callers take what it returns for an address without a check, and would crash",
   },
   {
@@ -145,12 +145,12 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /(^|_)(release|close|remove|unbind)$|(^|_)unregister(_|$)/,
-    returns: "integer",
+    returns: ["integer"],
     why: "it ends what was opened or registered, and most callers ignore its result: it would stay in use after it was freed",
   },
   {
     name: /^(security|selinux|apparmor|tomoyo|bpf_lsm)_/,
-    returns: "void",
+    returns: ["void"],
     why: "it fills in or frees what decides on permissions: callers go on with what was in memory before",
   },
   {
@@ -159,7 +159,7 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /^(xen_|hv_|hyperv_|kvm_|vmware_|native_|paravirt_|pv_|noop_send|__xen|__native)/,
-    returns: "void",
+    returns: ["void"],
     why: "it stands for a privileged instruction, or calls the hypervisor: the machine would go on with other tables, registers or interrupts than it believes",
   },
   {
@@ -168,7 +168,7 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /(^|_)(init|setup|ctor|construct|copy|clone|fill|read|get|load|save|convert|next|advance|iter|walk|inc|dec|add|sub|link|insert|swap|move)(_|$)|^(mpi_|ec_|aes_|gf128|poly1305|md5|sha)/,
-    returns: "void",
+    returns: ["void"],
     why: "it fills, counts or links what its caller uses next, and cannot report a failure: that would be what was in memory before, or a loop would never end",
   },
   {
@@ -181,12 +181,12 @@ const neverStopped: readonly NeverStopped[] = [
   },
   {
     name: /(^|_)(get|tryget|grab|hold|ref|acquire)($|_)|^(find_(vpid|pid|task|ge_pid|lively)|pid_)/,
-    returns: "pointer",
+    returns: ["pointer"],
     why: "it takes a reference for its caller, who gives one back that was never taken",
   },
   {
     name: /(^|_)(put|putref|unref|deref|release|drop|free|destroy|unhold|unpin|unmap|uncharge)($|_)/,
-    returns: "void",
+    returns: ["void"],
     why: "it gives something back for its caller, which would be kept for ever",
   },
 ];
@@ -195,7 +195,11 @@ const neverStopped: readonly NeverStopped[] = [
 export function neverStoppedBecause(name: string, returns: ReturnType | undefined): string | undefined {
   const plain = name.replace(/\.(isra|constprop)\.\d+/g, "");
   const rows = systemCall.test(plain) ? neverStopped.filter((row) => row.name === vitalCall) : neverStopped;
-  return rows.find((row) => row.name.test(plain) && (row.returns === undefined || row.returns === returns?.kind))?.why;
+  return rows.find(
+    (row) =>
+      row.name.test(plain) &&
+      (row.returns === undefined || (returns !== undefined && row.returns.includes(returns.kind))),
+  )?.why;
 }
 
 /** Whether a function is the kernel's side of a system call. */

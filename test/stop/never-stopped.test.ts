@@ -34,7 +34,13 @@ describe("by their names", () => {
       ...["alloc_fd", "generic_perform_write", "pid_revalidate", "proc_fill_cache", "chrdev_open", "exit_rcu"],
       ...["fpregs_mark_activate", "futex_hash", "set_cred_ucounts", "inc_rlimit_ucounts", "pgd_alloc", "map_vdso"],
       ...["__check_object_size", "vm_normal_page", "policy_node", "crng_make_state", "msg_add_dict_text"],
-      ...["notifier_call_chain", "__traceiter_sched_switch", "param_get_ulong", "smpboot_thread_fn"],
+      ...[
+        "notifier_call_chain",
+        "__traceiter_sched_switch",
+        "param_get_ulong",
+        "smpboot_thread_fn",
+        "__kthread_parkme",
+      ],
       // Linux 7.3.
       ...[
         "__klp_sched_try_switch",
@@ -64,6 +70,9 @@ describe("by their names", () => {
     for (const name of ["css_task_iter_advance", "sock_init_data", "mpi_addm", "foo_list_add"])
       expect(neverStoppedBecause(name, nothing), name).toContain("what its caller uses next");
     expect(neverStoppedBecause("xen_write_cr4", nothing)).toContain("privileged");
+    // Not even root may take the stop back without it.
+    for (const name of ["capable", "ns_capable_noaudit", "has_capability"])
+      expect(neverStoppedBecause(name, { kind: "bool", text: "bool" }), name).toContain("decides what is allowed");
     for (const name of ["foo_release", "foo_unregister_notifier", "foo_remove"])
       expect(neverStoppedBecause(name, int), name).toContain("most callers ignore its result");
     expect(neverStoppedBecause("foo_resume_noirq", int)).toContain("wakes what sleeps");
@@ -72,6 +81,7 @@ describe("by their names", () => {
 
   test("pointers that nobody checks are refused", () => {
     expect(neverStoppedBecause("btf_type_by_id", pointer)).toContain("without a check");
+    expect(neverStoppedBecause("bit_waitqueue", pointer)).toBeTypeOf("string");
     expect(neverStoppedBecause("to_cxl_port", pointer)).toContain("without a check");
     expect(neverStoppedBecause("select_fallback_rq", int)).toContain("number of a processor");
     expect(neverStoppedBecause("tomoyo_file_open", int)).toContain("decides what is allowed");
