@@ -49,4 +49,7 @@ test("direct calls are found with their functions, and with what is done with th
     ...behind.map(([, looks], at) => `caller${at} ${looks}`),
     "tail true",
   ]);
+  // Code that was freed after boot calls nothing.
+  const first = symbols.find(({ name }) => name === "caller1")?.address ?? 0;
+  expect(directCalls(image, start, (place) => place >= first).map(({ from }) => from)).toEqual(["caller0"]);
 });
