@@ -157,7 +157,8 @@ export function neverStoppedForTypes(prototype: Prototype): string | undefined {
   if (isKfunc) return "BPF programs call it, and the verifier lets them rely on what it does and returns";
   const [first] = parameters;
   if (isCallback(prototype)) return callback;
-  if (first?.has("seq_file") === true && (returns.kind === "void" || returns.kind === "pointer")) return iterator;
+  const isWalk = first?.has("seq_file") === true && parameters.length > 1;
+  if (isWalk && (returns.kind === "void" || returns.kind === "pointer")) return iterator;
   // Drivers hand themselves over as a module when they register; what works on modules has it first.
   if (first?.has("module") === true)
     return "modules are loaded and unloaded with it, so the stop could not be taken back";

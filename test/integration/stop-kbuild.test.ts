@@ -15,7 +15,13 @@ const scratch = new Scratch();
 afterAll(() => scratch.remove());
 
 /** What is stopped: a function of each kind of result, and one of a module. */
-const functions = ["ptrace_attach", "userfaultfd_ioctl", "ptrace_may_access", "sock_from_file", "arch_report_meminfo"];
+const functions = [
+  "ptrace_attach",
+  "userfaultfd_ioctl",
+  "ptrace_may_access",
+  "nexthop_find_by_id",
+  "arch_report_meminfo",
+];
 const names = [...functions, "algif_hash:hash_sendmsg=-95"];
 
 /** The same in C, as people write such modules by hand. */
@@ -25,14 +31,14 @@ const source = `
 static int ptrace_attach(void) { return -EPERM; }
 static long userfaultfd_ioctl(void) { return -EPERM; }
 static bool ptrace_may_access_(void) { return false; }
-static void *sock_from_file_(void) { return NULL; }
+static void *nexthop_find_by_id_(void) { return NULL; }
 static void arch_report_meminfo_(void) { }
 static int hash_sendmsg(void) { return -95; }
 static struct klp_func vmlinux_funcs[] = {
 	{ .old_name = "ptrace_attach", .new_func = ptrace_attach },
 	{ .old_name = "userfaultfd_ioctl", .new_func = userfaultfd_ioctl },
 	{ .old_name = "ptrace_may_access", .new_func = ptrace_may_access_ },
-	{ .old_name = "sock_from_file", .new_func = sock_from_file_ },
+	{ .old_name = "nexthop_find_by_id", .new_func = nexthop_find_by_id_ },
 	{ .old_name = "arch_report_meminfo", .new_func = arch_report_meminfo_ }, { }
 };
 static struct klp_func module_funcs[] = { { .old_name = "hash_sendmsg", .new_func = hash_sendmsg }, { } };
