@@ -32,7 +32,11 @@ export function imageKernel({
   if (places === undefined) throw noFtrace(imagePath);
   const reader = new Bytes(places, image.littleEndian);
   const traced = new Set<number>();
-  for (let at = 0; at + 8 <= places.length; at += 8) traced.add(reader.i64(at));
+  for (let at = 0; at + 8 <= places.length; at += 8) {
+    const place = reader.i64(at);
+    // Places of functions that the link left out are zero, where symbols of the data of each processor begin.
+    if (place !== 0) traced.add(place);
+  }
   const init = new InitMemory(image);
   // The call is the first instruction of a function, or the second behind a landing pad.
   const isTraced = (address: number): boolean =>

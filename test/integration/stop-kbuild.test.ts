@@ -4,11 +4,13 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { ElfSymbol, Section } from "../../src/elf/model.ts";
 import { ElfReader } from "../../src/elf/reader.ts";
 import { readVersions } from "../../src/elf/symbol-versions.ts";
+import { findTargetKernel } from "../../src/kernel/find.ts";
 import { readModinfo } from "../../src/patch-module/modinfo.ts";
 import { imageKernel } from "../../src/stop/image-kernel.ts";
 import { makeStop } from "../../src/stop/make-stop.ts";
 import { parseWanted } from "../../src/stop/request.ts";
 import { run } from "../../src/support/run.ts";
+import { kmend } from "../cli/captured.ts";
 import { newestOf612, preparedKernel, Scratch, testedKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();
@@ -277,4 +279,15 @@ describe.each(kernels)("a stop module for %s, and one that Kbuild makes from the
       ),
     ).toEqual([]);
   });
+});
+
+test("--dry-run for another kernel needs no file to be named, and writes none; data of a processor is no function", async () => {
+  const words = ["stop", "--kernel", testedKernel, "--dry-run"];
+  const { exitCode, stdout, stderr } = await kmend(...words, "ptrace_attach", "--json");
+  expect(exitCode, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ path: null, functions: [{ name: "ptrace_attach", returns: "-EPERM" }] });
+  const data = await kmend(...words, "fixed_percpu_data");
+  expect([data.exitCode, data.stdout]).toEqual([4, ""]);
+  const image = imageKernel(await findTargetKernel({ kernel: testedKernel }));
+  expect([...image.tracedNames()]).not.toContain("fixed_percpu_data");
 });

@@ -109,6 +109,10 @@ export const stopCommand: CommandDefinition = {
       reportStop(context, { ...outcome, path: output, until: null });
       return ExitCode.done;
     }
+    if (!namedKernel(options).isOpen) {
+      reportStop(context, { ...outcome, path: null, until: null });
+      return ExitCode.done;
+    }
     return loadStop(context, { outcome, file, name, seconds }, options);
   },
 };
@@ -121,7 +125,7 @@ function checkCombination(options: OptionValues): number | undefined {
   const { isOpen } = namedKernel(options);
   if (output !== undefined && !output.endsWith(".ko"))
     throw usageError("kmend stop", "--output takes a file whose name ends in .ko");
-  if (output === undefined && !isOpen)
+  if (output === undefined && !isOpen && !options.flag("dryRun"))
     throw usageError("kmend stop", "a stop of another kernel cannot be loaded here: add --output FILE.ko");
   if (seconds !== undefined && options.flag("install"))
     throw usageError("kmend stop", "--for ends at the next reboot, and --install outlives it: give one of them");
