@@ -5,10 +5,11 @@ import { Btf } from "../kernel/types/btf.ts";
 import { KmendError } from "../support/errors.ts";
 import { type Refusal, refuse } from "../support/refusals.ts";
 import { enumChange, movedConstants, unnamedEnumerators } from "./layout/enum-change.ts";
+import { isSameNumber, numberText } from "./layout/numbers.ts";
 import { movedParameters, prototypeChange } from "./layout/prototype-change.ts";
 import { TypePairs, wordOf } from "./layout/same-types.ts";
 import { sharedFunctions } from "./layout/shared-function.ts";
-import { type FilledPadding, isHarmless, structChange, type TypeChange } from "./layout/struct-change.ts";
+import { type FilledPadding, structChange, type TypeChange } from "./layout/struct-change.ts";
 import { findDefinitions, findNumbers, type TypeTable, tableOfTypes, unnamedEnumsOf } from "./layout/type-table.ts";
 import { usersOf } from "./layout/type-users.ts";
 import { encodeUnitTypes } from "./layout/unit-btf.ts";
@@ -308,16 +309,6 @@ function rootOf(title: string, causes: ReadonlyMap<string, string>): string {
   let root = title;
   for (let step = 0; step <= causes.size; step++) root = causes.get(root) ?? root;
   return root;
-}
-
-function isSameNumber(types: TypePairs, x: number, y: number): boolean {
-  return types.sameType(x, y) || isHarmless(types, x, y);
-}
-
-/** `u64`'s kind and size, for a person. */
-function numberText(btf: Btf, type: number): string {
-  const number = btf.resolve(type);
-  return `${btf.name(number)} (${btf.size(number)} bytes)`;
 }
 
 function definitionChange(types: TypePairs, x: number, y: number, titles: readonly [string, string]): TypeChange {
