@@ -35,6 +35,36 @@ export function functionsInForce(elf: ElfReader): InForce[] {
     .flatMap((table) => rowsOf(elf, table));
 }
 
+/** A function of a patch module that the livepatch core calls when an object is patched or unpatched. */
+export interface Callback {
+  readonly object: string;
+  /** Its place in `struct klp_callbacks`: 0 for the first. */
+  readonly kind: number;
+  readonly section: number;
+  readonly offset: number;
+}
+
+/** Bytes of a row of the table of callbacks: object, function, kind. */
+const callbackSize = 24;
+
+/** The callbacks of a patch module of kmend's. @throws ElfFormatError for a table that is not as it has to be. */
+export function callbacksOf(elf: ElfReader): Callback[] {
+  const tables = elf.symbols.filter((symbol) => /^kmend_callbacks_\d+$/.test(symbol.name) && isDefined(symbol));
+  return tables.flatMap((table) => {
+    if (table.size === 0) return [];
+    const { bytes, pointers, text, broken } = tableReader(elf, table);
+    const rows: Callback[] = [];
+    for (let at = table.value; at < table.value + table.size; at += callbackSize) {
+      const object = pointers.get(at);
+      const code = pointers.get(at + 8);
+      if (code === undefined) throw broken("has a row without a function", at);
+      const kind = bytes.u32(at + (elf.littleEndian ? 16 : 20));
+      rows.push({ object: object === undefined ? "vmlinux" : text(object, at), kind, ...code });
+    }
+    return rows;
+  });
+}
+
 /** Reads the lists of `struct klp_object` and `struct klp_func` as the kernel does: each ends with an entry without pointers. */
 function stoppedOf(elf: ElfReader, table: ElfSymbol, { object, func }: ManifestStop["layout"]): InForce[] {
   const reader = tableReader(elf, table);

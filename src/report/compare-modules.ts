@@ -1,8 +1,9 @@
 import { type AlignedInstruction, instructionsOf } from "../build/explain/explain.ts";
 import type { Atom } from "../diff/atoms.ts";
+import { callbackKinds } from "../diff/author-marks.ts";
 import { specialSections } from "../diff/special-sections.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
-import { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
+import { callbacksOf, functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { codeViewOfLines } from "./code-view.ts";
@@ -24,7 +25,9 @@ export interface ModuleComparison {
   /** Source patches, by digest. */
   readonly patches: readonly Before[];
   readonly cves: readonly Before[];
-  /** Symbols of the kernel that are reached by livepatch relocations. */
+  /** Functions that the livepatch core calls around a transition. */
+  readonly callbacks: readonly Before[];
+  /** Symbols of the kernel that are reached: by livepatch relocations, and those that the module loader resolves. */
   readonly symbols: readonly Before[];
   /** Loaded sections whose content differs, with what their relocations name; bytes in each module. */
   readonly sections: readonly { readonly name: string; readonly old: number; readonly new: number }[];
@@ -49,10 +52,14 @@ export interface ComparedFunction {
   readonly name: string;
   /** `vmlinux`, a module, or `this module` for a function that it brings. */
   readonly object: string;
+  /** Which of several functions of the object that have this name; 0 where there is one. */
+  readonly sympos: number;
   readonly unit: string;
   /** Whether it stands in place of one of the kernel's, or only others of the module use it. */
   readonly role: "replaces" | "brings";
   readonly kind: "added" | "dropped" | "changed" | "same";
+  /** Special tables whose entries about it differ: they change what the code does without a change of its instructions. */
+  readonly tables: readonly string[];
   /** Old code and new code of what changed. */
   readonly code: CodeView | null;
 }
@@ -98,16 +105,19 @@ export async function compareModules(
     functions.push({
       name: inForce?.name ?? name,
       object: inForce?.object ?? "this module",
+      sympos: inForce?.sympos ?? 0,
       unit: unitOf(is === undefined ? old : fresh, inForce),
       role: inForce === undefined ? "brings" : "replaces",
       kind: kind ?? (isChanged ? "changed" : "same"),
+      tables: was === undefined || is === undefined ? [] : differingTables(was, is),
       code: isChanged ? code : null,
     });
   }
+  const callbacks = beside(old, fresh, (one) => one.callbacks);
   const [left, right] = [describe(old, files[0]), describe(fresh, files[1])];
   const sections = sectionsOf(old, fresh);
-  // Tables about the code, its texts and what kmend's own code reads follow what is listed; all that these functions use of them is part of their content.
-  const isChange = functions.some(({ kind }) => kind !== "same");
+  // Tables about the code, its texts and what kmend's own code reads follow what is listed: what functions use of them is part of their content, and the rest is compared as functions in force and callbacks.
+  const isChange = [...functions, ...data].some(({ kind }) => kind !== "same") || callbacks.some(isDifference);
   const following = new Set(isChange ? [...tables, ...besideCode] : []);
   const unexplained = sections
     .map(({ name }) => name)
@@ -123,12 +133,22 @@ export async function compareModules(
       (module.manifest?.patches ?? []).map(({ name, sha256 }) => `${name} (${sha256.slice(0, 12)})`),
     ),
     cves: beside(old, fresh, ({ module }) => module.manifest?.cves ?? []),
-    symbols: beside(old, fresh, ({ map }) =>
-      map.relocations.flatMap(({ object, symbols }) => symbols.map((name) => `${object}: ${name}`)),
-    ),
+    callbacks,
+    symbols: beside(old, fresh, ({ map }) => [
+      ...map.relocations.flatMap(({ object, symbols }) => symbols.map((name) => `${object}: ${name}`)),
+      ...map.imports.map((name) => `exported: ${name}`),
+    ]),
     sections,
-    remarks: remarksOf(left, right, functions, unexplained),
+    remarks: [...remarksOf(left, right, functions, unexplained), ...callbackRemarks(callbacks)],
   };
+}
+
+function isDifference({ before, after }: Before): boolean {
+  return before !== after;
+}
+
+function differingTables({ entries: old }: Item, { entries: fresh }: Item): string[] {
+  return [...new Set([...old.keys(), ...fresh.keys()])].filter((table) => old.get(table) !== fresh.get(table)).sort();
 }
 
 function sameKernel({ kernel: old }: ComparedModule, { kernel: fresh }: ComparedModule): boolean | null {
@@ -144,6 +164,8 @@ const tables = specialSections.map(({ table }) => table);
 /** Something of a module that is compared. */
 interface Item extends BroughtItem {
   readonly inForce: InForce | undefined;
+  /** By special table, what its entries about it say. */
+  readonly entries: ReadonlyMap<string, string>;
 }
 
 interface Pair {
@@ -182,6 +204,8 @@ interface Opened {
   /** By what tells which of them stand for the same. */
   readonly items: ReadonlyMap<string, readonly Item[]>;
   readonly contents: ReadonlyMap<string, string>;
+  /** Each as one text: object, kind and function. */
+  readonly callbacks: readonly string[];
 }
 
 async function open(path: string): Promise<Opened> {
@@ -202,11 +226,21 @@ async function open(path: string): Promise<Opened> {
     if (atom === undefined) throw notAPatchModule(path, `there is no code where its table has ${name}`);
     placed.add(atom);
     const content = reader.contentOf(atom);
-    add(`1 ${object} ${name} ${sympos}`, { name, what: "function", atom, content, isOfGlue: false, inForce });
+    add(`1 ${object} ${name} ${sympos}`, {
+      ...{ name, what: "function", atom, content, isOfGlue: false, inForce },
+      entries: reader.entriesOf(atom),
+    });
   }
   for (const item of broughtItems(unit, reader))
-    if (!placed.has(item.atom)) add(`2 ${item.what} ${item.name}`, { ...item, inForce: undefined });
-  return { module, map: moduleMapOf(content), unit, items, contents: sectionContents(module.elf) };
+    if (!placed.has(item.atom)) {
+      const entries = reader.entriesOf(item.atom);
+      add(`2 ${item.what} ${item.name}`, { ...item, inForce: undefined, entries });
+    }
+  const callbacks = callbacksOf(module.elf).map(({ object, kind, section, offset }) => {
+    const atom = unit.atoms.find((one) => one.section.index === section && offset >= one.start && offset < one.end);
+    return `${object}: ${callbackKinds[kind] ?? kind} ${atom?.base ?? "of no name"}`;
+  });
+  return { module, map: moduleMapOf(content), unit, items, contents: sectionContents(module.elf), callbacks };
 }
 
 async function linesOf({ unit }: Opened, { atom }: Item, path: string): Promise<AlignedInstruction[]> {
@@ -238,6 +272,19 @@ function sectionsOf(old: Opened, fresh: Opened): ModuleComparison["sections"] {
   return [...new Set([...old.contents.keys(), ...fresh.contents.keys()])]
     .filter((name) => old.contents.get(name) !== fresh.contents.get(name))
     .map((name) => ({ name, old: left.get(name) ?? 0, new: right.get(name) ?? 0 }));
+}
+
+function callbackRemarks(callbacks: readonly Before[]): string[] {
+  const list = (of: (one: Before) => boolean): string =>
+    callbacks
+      .filter(of)
+      .map(({ what }) => what)
+      .join(", ");
+  const [gone, come] = [list(({ after }) => !after), list(({ before }) => !before)];
+  return [
+    ...(gone === "" ? [] : [`the new module does not have these callbacks of the old one: ${gone}`]),
+    ...(come === "" ? [] : [`the new module has callbacks that the old one does not have: ${come}`]),
+  ];
 }
 
 function remarksOf(

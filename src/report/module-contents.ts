@@ -1,4 +1,6 @@
-import type { Atom, TableEntry } from "../diff/atoms.ts";
+import type { Atom, Reference, TableEntry } from "../diff/atoms.ts";
+import { tableRules } from "../diff/special-sections.ts";
+import { meaningfulEntries } from "../diff/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { Binding, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import type { Section } from "../elf/model.ts";
@@ -24,8 +26,11 @@ export function isDescription(section: string): boolean {
   return describing.test(section);
 }
 
-/** Tables and variables that the glue reads: what they say is compared as functions in force. */
-const ofGlue = /^(kmend_\w+|__this_module|init_module|cleanup_module)$/;
+/**
+ * Tables and variables that the glue reads: what they say is compared as functions in force, callbacks and properties of the module. A patch may have functions
+ * of its own whose names begin like these, so only data is meant.
+ */
+const ofGlue = /^(kmend_(funcs_\d+|callbacks_\d+|units|unit_count|replace|stays|kernel|stop_objects)|__this_module)$/;
 
 /** Everything with a name in the loaded sections of a module, the tables of the glue left out. */
 export function broughtItems(unit: UnitObject, reader: ContentReader): BroughtItem[] {
@@ -35,21 +40,25 @@ export function broughtItems(unit: UnitObject, reader: ContentReader): BroughtIt
     const isLoaded = (section.flags & SectionFlag.alloc) !== 0;
     if (symbol === undefined || symbol.type === SymbolType.section || !isLoaded || isDescription(section.name))
       return [];
-    if (ofGlue.test(atom.name) || atom.base.startsWith("__UNIQUE_ID___addressable_")) return [];
     const isCode = kind === "function" || kind === "code";
+    if (!isCode && (ofGlue.test(atom.name) || addressable.test(atom.name))) return [];
     const isWritable = (section.flags & SectionFlag.write) !== 0;
     const what = isCode ? "function" : isWritable ? "variable" : "constant";
     return [{ name: atom.base, what, atom, content: reader.contentOf(atom), isOfGlue: glue.has(symbol.index) }];
   });
 }
 
-/** Local symbols of the glue: those that follow the name of its file. */
+/** What module_init() and module_exit() keep of the glue. */
+const addressable = /^__UNIQUE_ID___addressable_(init|cleanup)_module\d+$/;
+
+/** Symbols of the glue: its entry and exit, and the local ones that follow the name of its file. */
 function glueSymbols({ symbols }: ElfReader): Set<number> {
   const found = new Set<number>();
   let file = "";
   for (const { index, name, type, binding } of symbols) {
     if (type === SymbolType.file) file = name;
     else if (binding === Binding.local && file === "kmend-glue.c") found.add(index);
+    else if (/^(init|cleanup)_module$/.test(name)) found.add(index);
   }
   return found;
 }
@@ -58,43 +67,81 @@ function glueSymbols({ symbols }: ElfReader): Set<number> {
 export class ContentReader {
   readonly #known = new Map<Atom, string>();
   readonly #named = new Map<string, number>();
+  readonly #unit: UnitObject;
 
   constructor(unit: UnitObject) {
+    this.#unit = unit;
     for (const { base, symbol } of unit.atoms)
       if (symbol !== undefined) this.#named.set(base, (this.#named.get(base) ?? 0) + 1);
   }
 
+  /** The bytes of an atom, what it refers to, and what the entries of special tables about it say. */
   contentOf(atom: Atom): string {
     const known = this.#known.get(atom);
     if (known !== undefined) return known;
     // A piece without a name that leads back to itself.
     this.#known.set(atom, "itself");
     const size = ownSize(atom);
-    const places = atom.references
-      .filter(({ offset }) => offset < size)
-      .map(({ offset, type, target }) => {
-        if (target.kind === "absolute") return `${offset} ${type} ${target.addend}`;
-        if (target.kind === "external") return `${offset} ${type} ${target.name} ${target.addend}`;
-        if (target.kind === "entry") return `${offset} ${type} ${this.#entry(target.entry, atom)} ${target.addend}`;
-        return `${offset} ${type} ${this.#meaningOf(target.atom, target.addend, atom)}`;
-      });
-    const bytes = Buffer.from(atom.bytes).subarray(0, size);
-    const content = sha256([atom.kind, size, bytes.toString("hex"), ...places].join("\n"));
+    const entries = [...this.entriesOf(atom)].map(([table, content]) => `${table} ${content}`);
+    const content = sha256([atom.kind, size, this.#stretch(atom, 0, size), ...entries].join("\n"));
     this.#known.set(atom, content);
     return content;
   }
 
-  #entry({ table, bytes, references }: TableEntry, from: Atom): string {
-    const fields = references.map(({ offset, target }) => {
-      if (target.kind === "atom") return `${offset} ${this.#meaningOf(target.atom, target.addend, from)}`;
-      return `${offset} ${target.kind === "external" ? target.name : target.kind} ${target.addend}`;
-    });
-    return `${table} ${Buffer.from(bytes).toString("hex")} ${fields.join(" ")}`;
+  /** By table, what its entries about an atom say, of those tables whose entries change what code does: static branches, exception handlers and such. */
+  entriesOf(atom: Atom): Map<string, string> {
+    const found = new Map<string, string>();
+    for (const entry of meaningfulEntries(this.#unit.tables).get(atom) ?? [])
+      found.set(entry.table, `${found.get(entry.table) ?? ""}\n${this.#entry(entry, atom)}`);
+    return found;
   }
 
-  #meaningOf(target: Atom, addend: number, from: Atom): string {
+  /** Bytes of an atom and what is named there, from an offset on. */
+  #stretch(atom: Atom, from: number, size: number): string {
+    const places = atom.references
+      .filter(({ offset }) => offset >= from && offset < from + size)
+      .map((reference) => {
+        const { target, offset, type } = reference;
+        const place = `${offset - from} ${type}`;
+        if (target.kind === "absolute") return `${place} ${target.addend}`;
+        if (target.kind === "external") return `${place} ${target.name} ${target.addend}`;
+        if (target.kind === "entry") return `${place} ${this.#entry(target.entry, atom)} ${target.addend}`;
+        return `${place} ${this.#meaningOf(target.atom, target.addend, atom, this.#tailOf(reference, atom))}`;
+      });
+    return [Buffer.from(atom.bytes.subarray(from, from + size)).toString("hex"), ...places].join("\n");
+  }
+
+  /** How far the place that an instruction names is behind the target and its addend: the processor counts from the instruction's end. */
+  #tailOf({ offset, type }: Reference, { kind, bytes }: Atom): number {
+    const { arch } = this.#unit;
+    return (kind === "function" || kind === "code") && arch.isPcRelative(type)
+      ? arch.instructionTail(bytes, offset, type)
+      : 0;
+  }
+
+  #entry({ table, bytes, references }: TableEntry, from: Atom): string {
+    const rule = tableRules.find((one) => one.table === table);
+    const ignored = rule?.ignored?.(bytes.length);
+    const isIgnored = (offset: number): boolean =>
+      ignored !== undefined && offset >= ignored.from && offset < ignored.to;
+    const length =
+      rule?.replacementLength === undefined ? undefined : (bytes[rule.replacementLength(bytes.length)] ?? 0);
+    const fields = references
+      .filter(({ offset }) => !isIgnored(offset))
+      .map(({ offset, target }, index) => {
+        if (target.kind !== "atom")
+          return `${offset} ${target.kind === "external" ? target.name : target.kind} ${target.addend}`;
+        // Of the code that takes the place of the function's, what follows it belongs to other entries.
+        if (length !== undefined && index === 1)
+          return `${offset} ${length === 0 ? "" : this.#stretch(target.atom, target.addend, length)}`;
+        return `${offset} ${this.#meaningOf(target.atom, target.addend, from, 0)}`;
+      });
+    return `${table} ${Buffer.from(bytes.filter((_, at) => !isIgnored(at))).toString("hex")} ${fields.join(" ")}`;
+  }
+
+  #meaningOf(target: Atom, addend: number, from: Atom, tail: number): string {
     if (target === from) return `itself ${addend}`;
-    if (addend >= ownSize(target)) return `text ${textAt(target, addend)}`;
+    if (addend + tail >= ownSize(target)) return `text ${textAt(target, addend + tail)}`;
     if (target.symbol === undefined) return `${this.contentOf(target)} ${addend}`;
     // Statics of several units may have one name.
     const isShared = (this.#named.get(target.base) ?? 0) > 1;

@@ -341,6 +341,55 @@ describe("a finished module", () => {
   });
 });
 
+describe("modules that differ in what is not an instruction", () => {
+  const compared = async (before: readonly string[], after: readonly string[]): Promise<ModuleComparison> => {
+    const { tree } = await stockKernel();
+    const made: string[] = [];
+    for (const [index, [statement = "", top = ""]] of [before, after].entries()) {
+      const edits = {
+        "fs/proc/version.c": all(
+          replace("\treturn 0;\n}\n\nstatic int __init", `${statement}\n\treturn 0;\n}\n\nstatic int __init`),
+          replace("static int version_proc_show(", `${top}\nstatic int version_proc_show(`),
+        ),
+        // Another function that differs does not hide it.
+        "fs/proc/devices.c": replace("Character devices:", `Character devices ${index}:`),
+      };
+      const { result } = await build([scratch.patch(tree.path, edits, `side-${index}`)], scratch.folder());
+      made.push(result.module?.path ?? "");
+    }
+    return JSON.parse((await kmend("report", "--compare", ...made, "--json")).stdout) as ModuleComparison;
+  };
+
+  test("the key of a static branch changes the function", async () => {
+    const side = (key: string) => [
+      `\tif (static_branch_unlikely(&${key}))\n\t\tseq_puts(m, "key\\n");`,
+      "#include <linux/memcontrol.h>",
+    ];
+    const { functions } = await compared(side("memcg_kmem_enabled_key"), side("memcg_sockets_enabled_key"));
+    expect(functions.map(({ name, kind, tables }) => [name, kind, tables])).toEqual([
+      ["devinfo_show", "changed", []],
+      ["version_proc_show", "changed", ["__jump_table"]],
+    ]);
+  });
+
+  test("a callback that is registered otherwise is told of", async () => {
+    const side = (kind: string) => [
+      "\tseq_putc(m, '!');",
+      `#include <linux/livepatch.h>\n#include <livepatch_helpers.h>\nstatic void hello(struct klp_object *obj)\n{\n\tpr_info("hello\\n");\n}\n${kind}(hello);`,
+    ];
+    const { functions, callbacks, remarks } = await compared(
+      side("KLP_POST_PATCH_CALLBACK"),
+      side("KLP_POST_UNPATCH_CALLBACK"),
+    );
+    expect(functions.find(({ name }) => name === "hello")?.kind).toBe("same");
+    expect(callbacks).toEqual([
+      { what: "vmlinux: post_patch hello", before: true, after: false },
+      { what: "vmlinux: post_unpatch hello", before: false, after: true },
+    ]);
+    expect(remarks.join()).toContain("callbacks");
+  });
+});
+
 /** Puts a statement into each function of a file that can be replaced. */
 const inEachFunction: Edit = (before) => {
   const lines = before.split("\n");

@@ -192,15 +192,23 @@ export const sampleComparison: ModuleComparison = {
   sameKernel: true,
   functions: [
     {
-      ...{ name: "a_show", object: "vmlinux", unit: "fs/a.c", role: "replaces", kind: "changed" },
+      ...{ name: "a_show", object: "vmlinux", sympos: 0, unit: "fs/a.c", role: "replaces", kind: "changed" },
+      tables: ["__jump_table"],
       code: sampleReport.functions[0]?.code ?? null,
     },
-    { name: "a_new", object: "this module", unit: "fs/a.c", role: "brings", kind: "added", code: null },
-    { name: "a_old", object: "vmlinux", unit: "fs/a.c", role: "replaces", kind: "dropped", code: null },
+    {
+      ...{ name: "a_new", object: "this module", sympos: 0, unit: "fs/a.c", role: "brings", kind: "added", tables: [] },
+      code: null,
+    },
+    {
+      ...{ name: "a_old", object: "vmlinux", sympos: 0, unit: "fs/a.c", role: "replaces", kind: "dropped", tables: [] },
+      code: null,
+    },
   ],
   data: [{ name: "a_table", what: "variable", section: ".data.a_table", kind: "changed" }],
   patches: [{ what: "fix.patch", before: true, after: false }],
   cves: [{ what: "CVE-2026-1", before: false, after: true }],
+  callbacks: [{ what: "vmlinux: pre_patch a_pre", before: true, after: false }],
   symbols: [{ what: "a_count", before: true, after: true }],
   sections: [{ name: ".rodata", old: 10, new: 12 }],
   remarks: ["the old module is not cumulative"],

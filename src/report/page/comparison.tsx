@@ -28,7 +28,19 @@ const dataWords = { ...kinds, same: { word: "same content", kind: "plain" } } as
 const order: readonly ComparedFunction["kind"][] = ["dropped", "changed", "added", "same"];
 
 function Page({ comparison }: { readonly comparison: ModuleComparison }) {
-  const { old, new: fresh, functions, data, patches, cves, symbols, sections, remarks, sameKernel } = comparison;
+  const {
+    old,
+    new: fresh,
+    functions,
+    data,
+    patches,
+    cves,
+    callbacks,
+    symbols,
+    sections,
+    remarks,
+    sameKernel,
+  } = comparison;
   const count = (kind: ComparedFunction["kind"]): number =>
     [...functions, ...data].filter((one) => one.kind === kind).length;
   const sorted = [...functions].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
@@ -90,8 +102,8 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
             <Table
               caption="Functions"
               heads={["function", "object", "unit", "role", "what"]}
-              rows={sorted.map(({ name, object, unit, role, kind }) => [
-                <code>{name}</code>,
+              rows={sorted.map(({ name, object, sympos, unit, role, kind }) => [
+                <code>{sympos > 1 ? `${name},${sympos}` : name}</code>,
                 object,
                 unit,
                 role === "replaces" ? "replaces the kernel's" : "brought by the module",
@@ -104,7 +116,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
                   <h3>
                     <code>{one.name}</code>
                   </h3>{" "}
-                  <span class="quiet">{counted(one.code?.differing ?? 0, "row")} differ</span>
+                  <span class="quiet">{differenceOf(one)}</span>
                 </summary>
                 <Listing
                   one={asFunction(one, index)}
@@ -134,6 +146,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
             )}
             <Uses title="Source patches" uses={patches} />
             <Uses title="Vulnerabilities" uses={cves} />
+            <Uses title="Callbacks of the livepatch core" uses={callbacks} />
             <Uses title="Symbols of the kernel that are reached" uses={symbols} />
             <h3>Loaded sections whose content differs</h3>
             {sections.length === 0 ? (
@@ -168,9 +181,21 @@ function Part(props: { readonly id: keyof typeof parts; readonly children: preac
   );
 }
 
-function asFunction({ name, object, unit, code }: ComparedFunction, index: number): ReportedFunction {
+/** What differs in a function, also where its instructions do not. */
+function differenceOf({ code, tables }: ComparedFunction): string {
+  const differing = code?.differing ?? 0;
+  const isEqual = differing === 0 && tables.length === 0;
+  return [
+    isEqual
+      ? "the same instructions; what they refer to differs"
+      : `${counted(differing, "row")} ${differing === 1 ? "differs" : "differ"}`,
+    ...(tables.length > 0 ? [`other entries in ${tables.join(", ")}`] : []),
+  ].join("; ");
+}
+
+function asFunction({ name, object, sympos, unit, code }: ComparedFunction, index: number): ReportedFunction {
   return {
-    ...{ id: `fn-${index + 1}`, name, object, unit, sympos: 0, change: "changed", proven: false, reason: "" },
+    ...{ id: `fn-${index + 1}`, name, object, unit, sympos, change: "changed", proven: false, reason: "" },
     ...{ bytes: { shipped: null, patched: null }, code, proof: null, inlined: [], state: null },
   };
 }
