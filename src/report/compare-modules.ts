@@ -121,7 +121,12 @@ export async function compareModules(
   const following = new Set(isChange ? [...tables, ...besideCode] : []);
   const unexplained = sections
     .map(({ name }) => name)
-    .filter((name) => !told.has(name) && !isDescription(name) && !following.has(name));
+    .filter((name) => !told.has(name) && !isDescription(name) && !following.has(name))
+    .filter((name) => {
+      // Where more stands before something, what refers to it has other numbers and means the same.
+      const [was, is] = [old.reader.meaningOfSection(name), fresh.reader.meaningOfSection(name)];
+      return was === undefined || was !== is;
+    });
   return {
     schema: 1,
     old: left,
@@ -201,6 +206,7 @@ interface Opened {
   readonly module: PatchModule;
   readonly map: ModuleMap;
   readonly unit: UnitObject;
+  readonly reader: ContentReader;
   /** By what tells which of them stand for the same. */
   readonly items: ReadonlyMap<string, readonly Item[]>;
   readonly contents: ReadonlyMap<string, string>;
@@ -240,7 +246,7 @@ async function open(path: string): Promise<Opened> {
     const atom = unit.atoms.find((one) => one.section.index === section && offset >= one.start && offset < one.end);
     return `${object}: ${callbackKinds[kind] ?? kind} ${atom?.base ?? "of no name"}`;
   });
-  return { module, map: moduleMapOf(content), unit, items, contents: sectionContents(module.elf), callbacks };
+  return { module, map: moduleMapOf(content), unit, reader, items, contents: sectionContents(module.elf), callbacks };
 }
 
 async function linesOf({ unit }: Opened, { atom }: Item, path: string): Promise<AlignedInstruction[]> {

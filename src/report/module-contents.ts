@@ -96,6 +96,25 @@ export class ContentReader {
     return found;
   }
 
+  /**
+   * By section name, what it holds, whatever the order and the places of what its relocations name. Undefined where the section is not cut into pieces.
+   */
+  meaningOfSection(name: string): string | undefined {
+    const { elf, tables, atomsIn } = this.#unit;
+    // The entry of the same number in the other table has what it says.
+    const table = tables.get(name === ".orc_unwind" ? ".orc_unwind_ip" : name);
+    if (table !== undefined)
+      return sorted(
+        table.entries.map(
+          (entry) => `${this.#entry(entry, undefined)} ${Buffer.from(entry.partner ?? []).toString("hex")}`,
+        ),
+      );
+    const atoms = elf.sections.filter((section) => section.name === name).flatMap(({ index }) => atomsIn(index));
+    return atoms.length === 0
+      ? undefined
+      : sorted(atoms.map((atom) => `${atom.symbol === undefined ? "" : atom.base} ${this.contentOf(atom)}`));
+  }
+
   /** Bytes of an atom and what is named there, from an offset on. */
   #stretch(atom: Atom, from: number, size: number): string {
     const places = atom.references
@@ -119,7 +138,7 @@ export class ContentReader {
       : 0;
   }
 
-  #entry({ table, bytes, references }: TableEntry, from: Atom): string {
+  #entry({ table, bytes, references }: TableEntry, from: Atom | undefined): string {
     const rule = tableRules.find((one) => one.table === table);
     const ignored = rule?.ignored?.(bytes.length);
     const isIgnored = (offset: number): boolean =>
@@ -139,7 +158,7 @@ export class ContentReader {
     return `${table} ${Buffer.from(bytes.filter((_, at) => !isIgnored(at))).toString("hex")} ${fields.join(" ")}`;
   }
 
-  #meaningOf(target: Atom, addend: number, from: Atom, tail: number): string {
+  #meaningOf(target: Atom, addend: number, from: Atom | undefined, tail: number): string {
     if (target === from) return `itself ${addend}`;
     if (addend + tail >= ownSize(target)) return `text ${textAt(target, addend + tail)}`;
     if (target.symbol === undefined) return `${this.contentOf(target)} ${addend}`;
@@ -147,6 +166,10 @@ export class ContentReader {
     const isShared = (this.#named.get(target.base) ?? 0) > 1;
     return `${target.base} ${isShared ? this.contentOf(target) : ""} ${addend}`;
   }
+}
+
+function sorted(contents: string[]): string {
+  return contents.sort().join("\n");
 }
 
 /** Bytes of an atom that its name is for: in a linked module, constants without a name follow others in one section. */

@@ -341,6 +341,29 @@ describe("a finished module", () => {
   });
 });
 
+test("a debug message that stands at another place of the successor is no difference", async () => {
+  const { tree } = await stockKernel();
+  const message = replace(
+    "\treturn 0;\n}\n\nstatic int __init",
+    '\tpr_debug("told\\n");\n\treturn 0;\n}\n\nstatic int __init',
+  );
+  const edits = { "fs/proc/version.c": message };
+  const further = { ...edits, "fs/proc/devices.c": replace("Character devices:", "Character devices at hand:") };
+  const made: string[] = [];
+  for (const one of [edits, further]) {
+    const { result } = await build([scratch.patch(tree.path, one)], scratch.folder());
+    made.push(result.module?.path ?? "");
+  }
+  const { stdout } = await kmend("report", "--compare", ...made, "--json");
+  const { functions, sections, remarks } = JSON.parse(stdout) as ModuleComparison;
+  expect(functions.map(({ name, kind }) => [name, kind])).toEqual([
+    ["devinfo_show", "added"],
+    ["version_proc_show", "same"],
+  ]);
+  expect(sections.map(({ name }) => name)).toContain("__dyndbg");
+  expect(remarks).toEqual([]);
+});
+
 describe("modules that differ in what is not an instruction", () => {
   const compared = async (before: readonly string[], after: readonly string[]): Promise<ModuleComparison> => {
     const { tree } = await stockKernel();
