@@ -1,4 +1,4 @@
-import { open, rm, stat } from "node:fs/promises";
+import { open, realpath, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { rethrowDiskErrors, temporaryBeside } from "./cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
@@ -44,6 +44,23 @@ export async function requireOutputFolder(output: string): Promise<void> {
   } finally {
     await rm(path, { force: true }).catch(() => {});
   }
+}
+
+/**
+ * Where a file that is written whole and then renamed has to go: behind the links that lead there. Something else in its place, such as a device or a FIFO, would be
+ * gone afterwards: root may rename a file over `/dev/null`.
+ * @throws KmendError `NOT_A_FILE` (exit 2) for a folder, device, FIFO or socket.
+ */
+export async function requireOutputFile(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) return path;
+  if (found.isFile()) return realpath(path);
+  throw new KmendError({
+    code: "NOT_A_FILE",
+    message: `${path} is ${found.isDirectory() ? "a folder" : "a device, FIFO or socket"}, and no file`,
+    hint: "give the name of the file to write; one that is there is replaced",
+    exitCode: ExitCode.usage,
+  });
 }
 
 /** Bytes that are written for a trial: about a small patch module. */

@@ -43,8 +43,8 @@ export function reportSink(
 export async function requireReportFolder(file: string | undefined): Promise<void> {
   if (file === undefined) return;
   const { dirname } = await import("node:path");
-  const { requireOutputFolder } = await import("../../support/output-folder.ts");
-  await requireOutputFolder(dirname(file));
+  const { requireOutputFile, requireOutputFolder } = await import("../../support/output-folder.ts");
+  await requireOutputFolder(dirname(await requireOutputFile(file)));
 }
 
 /**
@@ -70,7 +70,8 @@ export async function writeReports(
 /** Writes a page whole, or not at all. */
 export async function writePage(context: CommandContext, path: string, html: string): Promise<void> {
   const { writeFileAtomically } = await import("../../support/cache.ts");
-  await writeFileAtomically(path, html);
+  const { requireOutputFile } = await import("../../support/output-folder.ts");
+  await writeFileAtomically(await requireOutputFile(path), html);
   context.progress.note(`review report: ${path}`);
 }
 
