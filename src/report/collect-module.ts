@@ -73,7 +73,7 @@ export async function collectModuleReport(question: ModuleQuestion): Promise<Rev
       refusals: [],
       warnings: [],
       notes: [
-        ...(manifest?.stop === undefined ? [] : [stopNote(manifest, manifest.stop)]),
+        ...(manifest?.stop === undefined ? [] : [`this module ${stopNote(manifest, manifest.stop)}`]),
         ...(problem === undefined || manifest === null ? [] : [`the proof was not repeated: ${problem}`]),
         ...(manifest === null
           ? ["the module has no manifest: another tool made it, and nothing says what it was built from"]
@@ -118,11 +118,12 @@ function outcomeOf(verified: VerifyResult | undefined, manifest: Manifest | null
   return manifest?.stop !== undefined && verified.outcome === "proven" ? "unchecked" : verified.outcome;
 }
 
-function stopNote({ functions, cves = [] }: Manifest, { answers, reason }: ManifestStop): string {
+/** What functions a module of `kmend stop` stops, in words that follow `this module`. */
+export function stopNote({ functions, cves = [] }: Manifest, { answers, reason }: ManifestStop): string {
   const stopped = functions.map(({ name }, at) => `${name} returns ${answers[at]}`);
   const why = reason === undefined ? "" : `; reason: ${reason}`;
   const against = cves.length === 0 ? "" : `; against ${cves.join(", ")}, which it does not fix`;
-  return `this module stops functions (kmend stop): ${stopped.join(", ")}${why}${against}`;
+  return `stops functions (kmend stop): ${stopped.join(", ")}${why}${against}`;
 }
 
 /** The proof once more; without its kernel there is none, and the report says so. */

@@ -7,6 +7,7 @@ import { callbacksOf, functionsInForce, type InForce } from "../patch-module/fun
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { codeViewOfLines } from "./code-view.ts";
+import { stopNote } from "./collect-module.ts";
 import { moduleCode } from "./linked-code.ts";
 import { type BroughtItem, broughtItems, ContentReader, isDescription, sectionContents } from "./module-contents.ts";
 import { type ModuleMap, moduleMapOf } from "./module-map.ts";
@@ -144,7 +145,12 @@ export async function compareModules(
       ...map.imports.map((name) => `exported: ${name}`),
     ]),
     sections,
-    remarks: [...remarksOf(left, right, functions, unexplained), ...callbackRemarks(callbacks)],
+    remarks: [
+      ...originRemarks("old", old.module),
+      ...originRemarks("new", fresh.module),
+      ...remarksOf(left, right, functions, unexplained),
+      ...callbackRemarks(callbacks),
+    ],
   };
 }
 
@@ -278,6 +284,15 @@ function sectionsOf(old: Opened, fresh: Opened): ModuleComparison["sections"] {
   return [...new Set([...old.contents.keys(), ...fresh.contents.keys()])]
     .filter((name) => old.contents.get(name) !== fresh.contents.get(name))
     .map((name) => ({ name, old: left.get(name) ?? 0, new: right.get(name) ?? 0 }));
+}
+
+/** What the module is, where it is not a patch module that kmend built. */
+function originRemarks(which: "old" | "new", { manifest }: PatchModule): string[] {
+  if (manifest === null)
+    return [
+      `kmend did not make the ${which} module: which functions it replaces, and with what callbacks, is not known; what it has by name is listed as brought by it`,
+    ];
+  return manifest.stop === undefined ? [] : [`the ${which} module ${stopNote(manifest, manifest.stop)}`];
 }
 
 function callbackRemarks(callbacks: readonly Before[]): string[] {

@@ -100,6 +100,29 @@ test("two modules are compared by the functions that they put in force", async (
   expect(remarks.join()).toContain("the kernel's own code runs again for bar");
 });
 
+test("a comparison says of a stop that it is one, and of a module that kmend did not make how little is known", async () => {
+  const made = await makeStop(stopKernel(), { functions: [parseWanted("int_call")], reason: "until the fix" });
+  if (made.outcome === "refused") throw new Error("refused");
+  const stop = join(mkdtempSync(join(folder, "stop-")), "stop.ko");
+  writeFileSync(stop, made.file);
+  const brings = [{ name: "foo", kind: "function" as const, bytes: [0x90, 0xc3] }];
+  const other = patchFile(mkdtempSync(join(folder, "other-")), { name: "kpatch-a", manifest: false, brings });
+  const { remarks } = await compareModules(stop, other, ["stop.ko", "kpatch-a.ko"]);
+  expect(remarks).toContain(
+    "the old module stops functions (kmend stop): int_call returns -EPERM; reason: until the fix",
+  );
+  expect(remarks.join()).toContain("kmend did not make the new module: which functions it replaces");
+});
+
+test("what a comparison would pass over is refused", async () => {
+  const module = patchFile(mkdtempSync(join(folder, "option-")), { name: "livepatch-1" });
+  for (const option of ["--kernel", "--trial", "--image"]) {
+    const { exitCode, stderr } = await kmend("report", "--compare", module, module, option, "x", "--json");
+    expect(exitCode, option).toBe(2);
+    expect(stderr, option).toContain(`${option} does not go with --compare`);
+  }
+});
+
 describe("two modules whose redirected functions have the same code", () => {
   const kinds = ["function", "variable", "constant"] as const;
   const compared = async (before: Wanted["brings"], after: Wanted["brings"], further: Partial<Wanted> = {}) => {

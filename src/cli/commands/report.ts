@@ -126,6 +126,13 @@ async function compare(context: CommandContext, operands: readonly string[], opt
   const [before, after] = operands;
   if (before === undefined || after === undefined || operands.length > 2)
     throw usageError("kmend report", "--compare takes two patch modules: the old one and the new one");
+  const asked = ["trial", "kernel", "series", "image", "source", "archive", "sourcerpm", "ootModule", "name"];
+  const passedOver = asked.find((name) => options.text(name) !== undefined);
+  if (passedOver !== undefined)
+    throw usageError(
+      "kmend report",
+      `--${passedOver === "ootModule" ? "oot-module" : passedOver} does not go with --compare: it compares two finished modules with each other, and with no kernel`,
+    );
   const output = options.text("output") ?? `${baseNameOf(after).replace(/\.ko$/, "")}-compared.html`;
   await requireReportFolder(output);
   const { withModuleFiles } = await import("../../update/update-bundle.ts");
