@@ -18,8 +18,8 @@ export interface BroughtItem {
   readonly isOfGlue: boolean;
 }
 
-/** Sections in which a module describes itself: those of any two differ. */
-const describing = /^(\.modinfo|\.note\..*|\.gnu\.linkonce\.this_module|__versions)$/;
+/** Sections in which a module describes itself and names the build of its kernel, which is compared as such. */
+const describing = /^(\.modinfo|\.note\..*|\.gnu\.linkonce\.this_module|__versions|\.data\.kmend_kernel)$/;
 
 /** True for a section in which a module only says what it is. */
 export function isDescription(section: string): boolean {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
-import { broughtItems, ContentReader } from "../../src/report/module-contents.ts";
+import { broughtItems, ContentReader, isDescription } from "../../src/report/module-contents.ts";
 import { assemble } from "../fixtures/compile.ts";
 
 /** By name, the content of what an object brings. */
@@ -54,4 +54,9 @@ test("a text that code reads relative to itself belongs to its content, whatever
 
 test("a function whose name begins as those of the glue is listed", async () => {
   expect(Object.keys(await contents(padded("kmend_log", "nop")))).toEqual(["kmend_log"]);
+});
+
+test("the build id that the glue holds against the kernel is compared as that of the kernel", () => {
+  expect(isDescription(".data.kmend_kernel")).toBe(true);
+  expect(isDescription(".data.kmend")).toBe(false);
 });

@@ -150,3 +150,13 @@ describe("arrows of branches", () => {
     expect(jumpLanes(2, [])).toEqual(["", ""]);
   });
 });
+
+test("the summary of a comparison is green only where nothing is dropped and nothing is to be known", () => {
+  const kindOf = (change: Partial<typeof sampleComparison>): string | undefined =>
+    /class="verdict (\w+)"/.exec(renderComparison({ ...sampleComparison, functions: [], remarks: [], ...change }))?.[1];
+  expect(kindOf({})).toBe("good");
+  expect(kindOf({ remarks: ["the callbacks differ"] })).toBe("warn");
+  expect(kindOf({ functions: sampleComparison.functions })).toBe("warn");
+  expect(kindOf({ sameKernel: null })).toBe("warn");
+  expect(kindOf({ sameKernel: false })).toBe("bad");
+});

@@ -46,6 +46,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
   const sorted = [...functions].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
   const sortedData = [...data].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
   const changed = functions.filter(({ code }) => code !== null);
+  const isCalm = sameKernel === true && remarks.length === 0 && count("dropped") === 0;
   const described = sections.filter(({ name }) => isDescription(name)).length;
   return (
     <>
@@ -70,7 +71,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
         </nav>
         <main id="main" tabIndex={-1}>
           <Part id="summary">
-            <div class={`verdict ${sameKernel === null ? "warn" : sameKernel ? "good" : "bad"}`}>
+            <div class={`verdict ${sameKernel === false ? "bad" : isCalm ? "good" : "warn"}`}>
               <div>
                 <p class="word">
                   {count("added")} added, {count("changed")} changed, {count("dropped")} dropped, {count("same")} the
@@ -96,7 +97,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
                 ))}
               </ul>
             )}
-            <Table caption="The two modules" heads={["what", "old", "new"]} rows={rowsOf(old, fresh)} />
+            <Table caption="The two modules" heads={["what", "old", "new"]} class="pair" rows={rowsOf(old, fresh)} />
           </Part>
           <Part id="functions">
             <Table

@@ -110,6 +110,7 @@ details.equal { margin: 0; }
 a.n { text-decoration-style: dotted; text-underline-offset: 2px; }
 .lit { background: var(--lit); color: var(--lit-ink); border-radius: 3px; }
 table.numbers td:nth-child(n+2) { font-variant-numeric: tabular-nums; }
+table.pair { table-layout: fixed; } table.pair th:first-child { width: 6.5rem; } table.pair td, table.pair td code { overflow-wrap: anywhere; }
 table.layout tr.used td { background: var(--note-soft); } table.layout tr.differs td { background: var(--warn-soft); } table.layout tr.hole td { color: var(--quiet); }
 table.layout tr.used .no, table.layout tr.differs .no { color: var(--ink); }
 .graph { padding: .5rem; }
