@@ -160,3 +160,16 @@ test("the summary of a comparison is green only where nothing is dropped and not
   expect(kindOf({ sameKernel: null })).toBe("warn");
   expect(kindOf({ sameKernel: false })).toBe("bad");
 });
+
+test("a comparison tells functions of one name apart, and what differs where no instruction does", () => {
+  const [one] = sampleComparison.functions as [(typeof sampleComparison.functions)[number]];
+  const code = { rows: one.code?.rows ?? [], differing: 0 };
+  const functions = [
+    { ...one, sympos: 1, code, tables: [] },
+    { ...one, sympos: 2, code, tables: ["__ex_table"] },
+  ];
+  const html = renderComparison({ ...sampleComparison, functions });
+  for (const label of ["a_show,1", "a_show,2"]) expect(html.split(`<code>${label}</code>`)).toHaveLength(3);
+  expect(html).toContain("the same instructions; what they refer to differs");
+  expect(html).toContain("0 rows differ; other entries in __ex_table");
+});

@@ -104,7 +104,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
               caption="Functions"
               heads={["function", "object", "unit", "role", "what"]}
               rows={sorted.map(({ name, object, sympos, unit, role, kind }) => [
-                <code>{sympos > 1 ? `${name},${sympos}` : name}</code>,
+                <code>{labelOf(name, sympos)}</code>,
                 object,
                 unit,
                 role === "replaces" ? "replaces the kernel's" : "brought by the module",
@@ -115,7 +115,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
               <details class="function" open={changed.length <= 12}>
                 <summary>
                   <h3>
-                    <code>{one.name}</code>
+                    <code>{labelOf(one.name, one.sympos)}</code>
                   </h3>{" "}
                   <span class="quiet">{differenceOf(one)}</span>
                 </summary>
@@ -180,6 +180,11 @@ function Part(props: { readonly id: keyof typeof parts; readonly children: preac
       {props.children}
     </section>
   );
+}
+
+/** As the kernel tells functions of one name apart. */
+function labelOf(name: string, sympos: number): string {
+  return sympos > 0 ? `${name},${sympos}` : name;
 }
 
 /** What differs in a function, also where its instructions do not. */
