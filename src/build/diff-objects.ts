@@ -1,9 +1,9 @@
 import type { LayoutFindings } from "../diff/layout.ts";
 import { Symvers } from "../kernel/modules/symvers.ts";
 import { readSymbolTable } from "../match/symbol-table.ts";
-import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf } from "../support/errors.ts";
 import { readInputFile } from "../support/input-file.ts";
+import { writeOutputFile } from "../support/output-folder.ts";
 import { type CompareInput, compareObjects, type DiffResult } from "./compare-objects.ts";
 
 /** What `kmend diff` is asked to do. */
@@ -75,7 +75,7 @@ export async function pairDiff({
         : { refusals: [], notes: [] };
     const whole = withLayouts(result, found);
     if (extract !== undefined && output !== undefined && whole.outcome === "changed")
-      await writeFileAtomically(output, extract);
+      await writeOutputFile(output, extract, [original, patched]);
     return whole;
   };
 }

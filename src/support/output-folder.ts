@@ -1,6 +1,6 @@
 import { open, realpath, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { rethrowDiskErrors, temporaryBeside } from "./cache.ts";
+import { rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "./cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
 
 /**
@@ -49,18 +49,44 @@ export async function requireOutputFolder(output: string): Promise<void> {
 /**
  * Where a file that is written whole and then renamed has to go: behind the links that lead there. Something else in its place, such as a device or a FIFO, would be
  * gone afterwards: root may rename a file over `/dev/null`.
- * @throws KmendError `NOT_A_FILE` (exit 2) for a folder, device, FIFO or socket.
+ * @param inputs paths of files that the same command reads, which must not be lost either.
+ * @throws KmendError `NOT_A_FILE` (exit 2) for a folder, device, FIFO or socket, `OUTPUT_IS_INPUT` (exit 2)
  */
-export async function requireOutputFile(path: string): Promise<string> {
+export async function requireOutputFile(path: string, inputs: readonly string[] = []): Promise<string> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined) return path;
-  if (found.isFile()) return realpath(path);
+  if (found.isFile()) {
+    for (const input of inputs) {
+      const read = await stat(input).catch(() => undefined);
+      if (read?.ino === found.ino && read.dev === found.dev) throw outputIsInput(path, input);
+    }
+    return realpath(path);
+  }
   throw new KmendError({
     code: "NOT_A_FILE",
     message: `${path} is ${found.isDirectory() ? "a folder" : "a device, FIFO or socket"}, and no file`,
     hint: "give the name of the file to write; one that is there is replaced",
     exitCode: ExitCode.usage,
   });
+}
+
+function outputIsInput(path: string, input: string): KmendError {
+  return new KmendError({
+    code: "OUTPUT_IS_INPUT",
+    message: `${path} is ${path === input ? "read by this command" : `the same file as ${input}, which this command reads`}`,
+    why: "it would be lost",
+    hint: "give another name for the output",
+    exitCode: ExitCode.usage,
+  });
+}
+
+/** Writes a file where the user wants it, whole or not at all. @throws KmendError those of {@link requireOutputFile}, and of a full or read-only disk */
+export async function writeOutputFile(
+  path: string,
+  content: Uint8Array | string,
+  inputs: readonly string[] = [],
+): Promise<void> {
+  await writeFileAtomically(await requireOutputFile(path, inputs), content).catch(rethrowDiskErrors);
 }
 
 /** Bytes that are written for a trial: about a small patch module. */

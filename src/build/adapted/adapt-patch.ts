@@ -1,5 +1,6 @@
 import { dirname, resolve } from "node:path";
-import { sha256, writeFileAtomically } from "../../support/cache.ts";
+import { sha256 } from "../../support/cache.ts";
+import { requireOutputFile, writeOutputFile } from "../../support/output-folder.ts";
 import type { Refusal } from "../../support/refusals.ts";
 import type { AdaptedParts, BuildOptions } from "../build-types.ts";
 import { type Examination, examineChange, type Session } from "../examination.ts";
@@ -30,10 +31,10 @@ export interface AdaptResult {
 /**
  * Rewrites a patch that a build refuses for its data into one that has the same effect, and that a build accepts.
  * @returns outcome `refused` with all reasons when a part cannot be rewritten soundly; then nothing is written.
- * @throws KmendError for everything that keeps it from finding out.
+ * @throws KmendError for everything that keeps it from finding out, those of {@link requireOutputFile} among it.
  */
 export async function adaptPatch(options: AdaptOptions): Promise<AdaptResult> {
-  const path = resolve(options.file);
+  const path = await requireOutputFile(resolve(options.file), options.patches);
   return withSession({ ...options, output: dirname(path) }, async (session) => {
     const refused = await examineChange(session);
     if (refused.refusals.length === 0) return resultOf(session, refused, { outcome: "unchanged" });
@@ -42,7 +43,7 @@ export async function adaptPatch(options: AdaptOptions): Promise<AdaptResult> {
     const { adaptation, examination } = rewritten;
     const { parts, assumptions } = adaptation;
     const text = adaptedPatchText(rewritten.session.change, assumptions, session.context.tree.environment.external);
-    await writeFileAtomically(path, text);
+    await writeOutputFile(path, text, options.patches);
     const patch = { path, sha256: sha256(text), bytes: text.length };
     return resultOf(session, examination, { outcome: "adapted", patch, parts, assumptions });
   });

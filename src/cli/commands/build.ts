@@ -128,7 +128,7 @@ export const buildCommand: CommandDefinition = {
         "--save-repro and --adapt exclude each other; save the patch that kmend adapt writes",
       );
     const page = options.text("report");
-    await requireReportFolder(page);
+    await requireReportFolder(page, operands);
     const sink = reportSink({ kind: "patch", files: operands }, page !== undefined);
     const result = await runBuild(context, operands, options, ["build"], options.text("output"), sink.build);
     await writeReports(context, page, sink.reports);

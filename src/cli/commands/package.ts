@@ -92,7 +92,7 @@ export const packageCommand: CommandDefinition = {
       await prepare(context, options, format, orders);
       const { requireOutputFolder } = await import("../../support/output-folder.ts");
       await requireOutputFolder(options.text("output") ?? ".");
-      await requireReportFolder(options.text("report"));
+      await requireReportFolder(options.text("report"), operands);
       return await packageAll(context, options, format, orders);
     } finally {
       await rm(folder, { recursive: true, force: true });

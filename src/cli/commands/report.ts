@@ -51,7 +51,7 @@ export const reportCommand: CommandDefinition = {
     if (modules.length > 0 && operands.length > 1)
       throw usageError("kmend report", "one module at a time, two with --compare; or patches");
     const output = options.text("output") ?? `${baseNameOf(first).replace(/\.(patch|diff|ko|tar\.gz)$/, "")}.html`;
-    await requireReportFolder(output);
+    await requireReportFolder(output, operands);
     const trial = await trialOf(options.text("trial"));
     const report =
       modules.length > 0 || isUpdate
@@ -134,7 +134,7 @@ async function compare(context: CommandContext, operands: readonly string[], opt
       `--${passedOver === "ootModule" ? "oot-module" : passedOver} does not go with --compare: it compares two finished modules with each other, and with no kernel`,
     );
   const output = options.text("output") ?? `${baseNameOf(after).replace(/\.ko$/, "")}-compared.html`;
-  await requireReportFolder(output);
+  await requireReportFolder(output, operands);
   const { withModuleFiles } = await import("../../update/update-bundle.ts");
   const { compareModules } = await import("../../report/compare-modules.ts");
   const comparison = await withModuleFiles(operands, ([old, fresh]) =>

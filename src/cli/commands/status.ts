@@ -44,8 +44,8 @@ export const statusCommand: CommandDefinition = {
         prometheusText(await readHostStatus()) + (options.flag("cves") ? await cveText(context, options) : "");
       if (target === "-") context.print(text.trimEnd());
       else {
-        const { writeFileAtomically } = await import("../../support/cache.ts");
-        await writeFileAtomically(target, text);
+        const { writeOutputFile } = await import("../../support/output-folder.ts");
+        await writeOutputFile(target, text);
       }
       return ExitCode.done;
     }

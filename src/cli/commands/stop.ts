@@ -104,8 +104,8 @@ export const stopCommand: CommandDefinition = {
     }
     const name = outcome.module.name;
     if (output !== undefined) {
-      const { writeFileAtomically, rethrowDiskErrors } = await import("../../support/cache.ts");
-      if (!options.flag("dryRun")) await writeFileAtomically(output, file).catch(rethrowDiskErrors);
+      const { writeOutputFile } = await import("../../support/output-folder.ts");
+      if (!options.flag("dryRun")) await writeOutputFile(output, file);
       reportStop(context, { ...outcome, path: output, until: null });
       return ExitCode.done;
     }

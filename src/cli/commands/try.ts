@@ -62,7 +62,7 @@ export const tryCommand: CommandDefinition = {
     [ExitCode.stalled]: "the verdict is `failed`",
   },
   async run(context, operands, options) {
-    await requireReportFolder(options.text("report"));
+    await requireReportFolder(options.text("report"), operands);
     if (options.list("stop").length > 0) return tryStop(context, operands, options);
     if (operands.length === 0)
       throw usageError("kmend try", "a patch or a patch module is missing, or --stop FUNCTION");

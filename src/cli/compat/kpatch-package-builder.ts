@@ -230,10 +230,11 @@ class Session {
     }
     // Patches lie where the user has them; what has no file of its name anywhere is put beside the spec.
     const { writeSources } = await import("../../package/write-package.ts");
+    const { writeOutputFile } = await import("../../support/output-folder.ts");
     const own = plan.patches.filter((patch) => patch.file === patch.name).map(({ file }) => file);
     await writeSources(plan, dirname(resolve(output)), new Set(own));
     this.#say(`writing spec file to ${output}...`);
-    await writeFileAtomically(resolve(output), specFile(plan));
+    await writeOutputFile(resolve(output), specFile(plan));
   }
 
   async #buildRpm(plan: PackagePlan): Promise<void> {

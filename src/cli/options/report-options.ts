@@ -39,12 +39,12 @@ export function reportSink(
   return { build: { onFacts }, reports };
 }
 
-/** Fails early where the page could not be written. */
-export async function requireReportFolder(file: string | undefined): Promise<void> {
+/** Fails early where the page could not be written, or would take the place of a file that the command reads. */
+export async function requireReportFolder(file: string | undefined, inputs: readonly string[] = []): Promise<void> {
   if (file === undefined) return;
   const { dirname } = await import("node:path");
   const { requireOutputFile, requireOutputFolder } = await import("../../support/output-folder.ts");
-  await requireOutputFolder(dirname(await requireOutputFile(file)));
+  await requireOutputFolder(dirname(await requireOutputFile(file, inputs)));
 }
 
 /**
@@ -69,9 +69,8 @@ export async function writeReports(
 
 /** Writes a page whole, or not at all. */
 export async function writePage(context: CommandContext, path: string, html: string): Promise<void> {
-  const { writeFileAtomically } = await import("../../support/cache.ts");
-  const { requireOutputFile } = await import("../../support/output-folder.ts");
-  await writeFileAtomically(await requireOutputFile(path), html);
+  const { writeOutputFile } = await import("../../support/output-folder.ts");
+  await writeOutputFile(path, html);
   context.progress.note(`review report: ${path}`);
 }
 
