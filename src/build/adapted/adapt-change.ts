@@ -76,12 +76,14 @@ async function withoutTraceEvents(session: Session): Promise<AdaptedChange | rea
 /** Rewrites changed data structures. */
 async function adaptLayouts(session: Session, refused: Examination): Promise<AdaptedChange | readonly Refusal[]> {
   const { change, context } = session;
+  // Who sees a type is found out in minutes where many units do: not for a change that stays refused for something else.
+  if (refused.refusals.some((refusal) => structOf(refusal, change) === undefined)) return refused.refusals;
   const others: Refusal[] = [];
   const types: ChangedType[] = [];
+  const seers = new UnitsOfTypes(session);
   for (const refusal of refused.refusals) {
-    const type = await changedTypeOf(refusal, session, types.length);
-    if (type === undefined) others.push(refusal);
-    else if ("code" in type) others.push(type);
+    const type = await changedTypeOf(refusal, session, seers);
+    if ("code" in type) others.push(type);
     else types.push(type);
   }
   const adaptation = await context.progress.phase("adapt", "Rewrite what cannot be live", () =>
@@ -123,25 +125,48 @@ function structOf(
   return tag === undefined || definition === undefined ? undefined : { tag, definition };
 }
 
-/** @returns undefined for what cannot be rewritten, a refusal when its units cannot be asked. */
-async function changedTypeOf(
-  refusal: Refusal,
-  { change, context }: Session,
-  index: number,
-): Promise<ChangedType | Refusal | undefined> {
-  const struct = structOf(refusal, change);
-  const file = change.files.find(({ path }) => path === struct?.definition);
-  if (struct === undefined || file === undefined) return undefined;
-  const { tag, definition } = struct;
-  const { tree, earlier, jobs, signal } = context;
-  const folder = join(context.folder, `type-${index}`);
-  await mkdir(folder, { recursive: true });
-  try {
+/** The units that see types, by the file that defines them: those of one file are asked for once. */
+class UnitsOfTypes {
+  readonly #session: Session;
+  readonly #known = new Map<string, Promise<ChangedType["units"]>>();
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** @throws KmendError those of {@link commandsOfUnits}. */
+  of(definition: string): Promise<ChangedType["units"]> {
+    const known = this.#known.get(definition);
+    if (known !== undefined) return known;
+    const units = this.#find(definition, this.#known.size);
+    this.#known.set(definition, units);
+    return units;
+  }
+
+  async #find(definition: string, index: number): Promise<ChangedType["units"]> {
+    const { change, context } = this.#session;
+    const { tree, earlier, jobs, signal } = context;
+    const folder = join(context.folder, `type-${index}`);
+    await mkdir(folder, { recursive: true });
     const commands = await commandsOfUnits(definition, change, { ...context, folder });
     const base = new Map([...(await authorHeaders(tree.path)), ...earlier]);
     const oracle = new UnitOracle({ tree: tree.path, folder: join(folder, "units"), commands, base, jobs, signal });
     const objects = new Map(commands.map(({ source, module }) => [source, module ?? "vmlinux"]));
-    return { tag, definition, original: textOf(file.original) ?? "", units: { oracle, objects } };
+    return { oracle, objects };
+  }
+}
+
+/** @returns a refusal when the units of the type cannot be asked. */
+async function changedTypeOf(
+  refusal: Refusal,
+  { change }: Session,
+  seers: UnitsOfTypes,
+): Promise<ChangedType | Refusal> {
+  const { tag, definition } = structOf(refusal, change) ?? { tag: "", definition: "" };
+  const file = change.files.find(({ path }) => path === definition);
+  try {
+    const units = await seers.of(definition);
+    return { tag, definition, original: textOf(file?.original ?? null) ?? "", units };
   } catch (error) {
     if (!(error instanceof KmendError)) throw error;
     const values = { rule: error.code, problem: error.message, advice: error.hint ?? "write this part by hand" };
