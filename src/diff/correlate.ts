@@ -51,6 +51,7 @@ export function correlate(original: UnitObject, patched: UnitObject, isSameLine:
     } else if (exact.left.length > 0 && exact.right.length > 0) open.push([exact.left, exact.right]);
   }
   for (const [left, right] of open) for (const [a, b] of statics.pair(left, right)) pairs.add(a, b);
+  for (const [left, right] of open) for (const [a, b] of pairByContent(left, right)) pairs.add(a, b);
   const settle = (): void => {
     for (let found = true; found && open.length > 0; ) {
       found = false;
@@ -195,6 +196,32 @@ function indexUsers(unit: UnitObject, files: SourceFiles | undefined): Map<Atom,
 function userName({ name, symbol }: Atom, files: SourceFiles | undefined): string {
   const dot = name.indexOf(".");
   return `${files?.numberOf.get(symbol?.index ?? 0) ?? ""} ${dot < 0 ? name : name.slice(0, dot)}`;
+}
+
+/**
+ * Pairs constants of functions that have the same content, where each is the only one with it: two messages of one size that a function uses stay what they
+ * are when the change moves their uses.
+ */
+function pairByContent(left: readonly Atom[], right: readonly Atom[]): [Atom, Atom][] {
+  const [before, after] = [byContent(left), byContent(right)];
+  return [...before].flatMap(([content, originals]) => {
+    const [a, b] = [originals[0], after.get(content)?.[0]];
+    const isOnly = originals.length === 1 && after.get(content)?.length === 1;
+    return isOnly && a !== undefined && b !== undefined ? [[a, b] as [Atom, Atom]] : [];
+  });
+}
+
+function byContent(atoms: readonly Atom[]): Map<string, Atom[]> {
+  const found = new Map<string, Atom[]>();
+  for (const atom of atoms) {
+    const isPlain = atom.kind === "rodata" && atom.symbol?.binding === 0 && atom.references.length === 0;
+    if (!isPlain || atom.name === atom.base) continue;
+    const content = `${atom.section.flags} ${Buffer.from(atom.bytes).toString("latin1")}`;
+    const same = found.get(content);
+    if (same === undefined) found.set(content, [atom]);
+    else same.push(atom);
+  }
+  return found;
 }
 
 /** Functions of one base that are the only ones with their body on both sides. */

@@ -287,3 +287,18 @@ test.each([
   expect(diff.refusals).toEqual([]);
   expect(variableOf(diff, "f", base)[0]).toMatch(/^inside /);
 });
+
+test("two messages of one size stay what they are when the change exchanges their uses", async () => {
+  const one = 'if (a && !b) { static const char msg[] = "an entry with a group"; told->msg = msg; return 1; }';
+  const two = 'if (!a && b) { static const char msg[] = "a group with an entry"; told->msg = msg; return 2; }';
+  const f = (...parts: readonly string[]): string =>
+    `struct told { const char *msg; };\nint f(struct told *told, int a, int b) { ${parts.join("\n")} return take(a); }`;
+  const diff = await diffC(f(one, two), f(two, one));
+  expect(diff.refusals).toEqual([]);
+  expect(diff.redirected).toEqual(["f"]);
+  const texts = (name: string): string => Buffer.from(atom(diff.patched, name).bytes).toString();
+  for (const name of ["msg.0", "msg.1"]) {
+    const original = diff.originalOf(name) ?? "";
+    expect(Buffer.from(atom(diff.original, original).bytes).toString()).toBe(texts(name));
+  }
+});
