@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { embeddedEngine } from "../../src/matrix/engine/embedded-engine.ts";
 import { exitCodeOf, type MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { KmendError } from "../../src/support/errors.ts";
 import { StandIn } from "./stand-in.ts";
@@ -136,6 +137,43 @@ test("two builds of a cell that differ are found", async () => {
   ]);
   expect(result.packages).toMatchObject([{ state: "packaged" }, { state: "held" }]);
   expect(exitCodeOf(result)).toBe(6);
+});
+
+test("two builds of a cell are made and compared, whichever begins when the other has ended", async () => {
+  world.package("fix", "", ["newest"]).package("odd", "random", ["newest"]);
+  for (const later of ["build", "verify"]) {
+    const result = await world.run({
+      verifies: true,
+      engine: async (store) => {
+        const services = { store, program: world.program, jobs: 1, facts: world.facts() };
+        const inner = embeddedEngine({ services, lanes: 2, retries: { retries: 0, backoffMilliseconds: 1 } });
+        const ended = new Map<string, () => void>();
+        const first = new Map<string, Promise<void>>();
+        const of = (key: string): Promise<void> => {
+          const known = first.get(key) ?? new Promise<void>((resolve) => ended.set(key, resolve));
+          first.set(key, known);
+          return known;
+        };
+        return {
+          ...{ close: () => inner.close(), depth: () => inner.depth() },
+          run: async (request) => {
+            const { kind, key } = request.step;
+            if (kind !== "build" && kind !== "verify") return inner.run(request);
+            const other = of(key);
+            if (kind === later) await other;
+            return inner.run(request).finally(() => ended.get(key)?.());
+          },
+        };
+      },
+    });
+    expect(result.cells, later).toMatchObject([
+      { state: "built", verified: true },
+      { state: "failed", codes: ["NOT_REPRODUCIBLE"] },
+    ]);
+    expect(world.calls()).toHaveLength(4);
+    world.forgetCalls();
+    rmSync(join(world.output, "store"), { recursive: true });
+  }
 });
 
 test("nothing in the store tells when and how often it was made", async () => {

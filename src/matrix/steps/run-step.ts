@@ -18,15 +18,22 @@ import { archiveWords, factsHere, requireKernel } from "./kernel-here.ts";
 import type { StepServices } from "./step-services.ts";
 
 /**
- * Carries out a step, unless its result is in the store already, and puts the result there.
+ * Carries out a step, unless its result is in the store already, and puts the result there. Of a cell that is built twice, whichever build ends last compares.
  * @throws KmendError for everything that says nothing about what was asked, so that it may succeed later or elsewhere.
  */
 export async function runStep(step: Step, services: StepServices): Promise<StepRecord> {
   const known = await readRecord(services.store, step.kind, step.key);
-  if (known !== undefined) return known;
-  const record = await carryOut(step, services);
-  await putRecord(services.store, step.kind, step.key, record as StepRecords[Step["kind"]]);
+  const record = known ?? (await carryOut(step, services));
+  if (known === undefined) await putRecord(services.store, step.kind, step.key, record as StepRecords[Step["kind"]]);
+  if (step.kind === "build" || step.kind === "verify") await requireEqualBuilds(step, services);
   return record;
+}
+
+/** @throws KmendError `NOT_REPRODUCIBLE` where both builds of a cell are there and differ. */
+async function requireEqualBuilds({ key }: Extract<Step, { kind: "build" | "verify" }>, { store }: StepServices) {
+  const [first, second] = [await readRecord(store, "build", key), await readRecord(store, "verify", key)];
+  if (first !== undefined && second !== undefined && digestOf(first) !== second.record)
+    throw notReproducible(store, "build", key);
 }
 
 async function carryOut(step: Step, services: StepServices): Promise<StepRecord> {
@@ -36,7 +43,7 @@ async function carryOut(step: Step, services: StepServices): Promise<StepRecord>
     case "build":
       return buildCell(step, services);
     case "verify":
-      return verified(await buildCell(step, services), step, services);
+      return { record: digestOf(await buildCell(step, services)) };
     case "try":
       return tried(step, services);
     case "sign":
@@ -51,19 +58,8 @@ function requireVersion(facts: KernelFacts, packageVersion: string): KernelFacts
   return facts;
 }
 
-/** What a second build came to, against the first one as soon as there is one: whichever ends last compares. */
-async function verified(
-  record: StepRecords["build"],
-  step: Extract<Step, { kind: "build" | "verify" }>,
-  { store }: StepServices,
-): Promise<StepRecords["verify"]> {
-  const { key } = step;
-  await putRecord(store, "build", key, record).catch((error: unknown) => {
-    throw error instanceof KmendError && error.code === "NOT_REPRODUCIBLE"
-      ? notReproducible(store, "build", key)
-      : error;
-  });
-  return { record: sha256(JSON.stringify(record)) };
+function digestOf(record: StepRecords["build"]): string {
+  return sha256(JSON.stringify(record));
 }
 
 async function tried(step: TryStep, services: StepServices): Promise<StepRecords["try"]> {
