@@ -122,7 +122,8 @@ async function runPrep(
     return stdout.split("\n")[0] ?? "";
   });
   const prep = ["-bp", "--nodeps", ...words, ...defines({ ...macros, ...distribution }), path];
-  const result = await run("rpmbuild", prep, { ...settings, logFile: log });
+  // One stream: of two, the order in which they were written is not known, and the reason may come to stand behind rpmbuild's summary.
+  const result = await run("sh", ["-c", 'exec "$@" 2>&1', "sh", "rpmbuild", ...prep], { ...settings, logFile: log });
   context.signal?.throwIfAborted();
   if (result.exitCode !== 0) throw explainPrep(rpm, result, log);
 }
