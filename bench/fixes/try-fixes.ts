@@ -17,6 +17,7 @@ export interface Candidate {
   /** As the kernel knows it. */
   readonly name: string;
   readonly module: string;
+  readonly staysInMemory: boolean;
   /** Plain files of the modules to load first, in this order. */
   readonly targets: readonly string[];
 }
@@ -102,7 +103,8 @@ async function nextBatch(
     for (const file of [...targets, module]) sizes.set(file, (await stat(file)).size);
     const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
     if (batch.length > 0 && total > bytesPerBoot) break;
-    batch.push({ id, name: moduleNameOf(id).replaceAll("-", "_"), module, targets });
+    const { staysInMemory } = patch;
+    batch.push({ id, name: moduleNameOf(id).replaceAll("-", "_"), module, staysInMemory, targets });
   }
   return batch;
 }

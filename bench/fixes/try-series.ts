@@ -31,8 +31,8 @@ export async function runSeries(
   const files = [...new Set(batch.flatMap(({ targets, module }) => [...targets, module]))];
   const number = (file: string): number => files.indexOf(file);
   const token = randomBytes(6).toString("hex");
-  const entries = batch.map(({ name, module, targets }) => ({
-    name,
+  const entries = batch.map(({ name, module, staysInMemory, targets }) => ({
+    ...{ name, staysInMemory },
     file: number(module),
     targets: targets.map(number),
   }));

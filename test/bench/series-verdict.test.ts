@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
+import { seriesScript } from "../../bench/fixes/series-script.ts";
 import { judgeSeries } from "../../bench/fixes/series-verdict.ts";
 import type { Candidate } from "../../bench/fixes/try-fixes.ts";
 import type { SeriesRun } from "../../bench/fixes/try-series.ts";
@@ -7,6 +9,7 @@ const batch: readonly Candidate[] = ["one", "two", "three"].map((name) => ({
   id: `${name}.c`,
   name,
   module: `/${name}.ko`,
+  staysInMemory: false,
   targets: [`/for-${name}.ko`],
 }));
 
@@ -28,6 +31,20 @@ test("a guest that comes to its end", () => {
     "two.c passed null",
     "three.c passed null",
   ]);
+});
+
+test("a module that holds itself is not unloaded, and must still be there", () => {
+  const script = (staysInMemory: boolean): string =>
+    seriesScript("x", [{ name: "fix_a", file: 0, staysInMemory, targets: [] }]);
+  const steps = (lifetime: string): string =>
+    `number=0 patches=/none name=\n${/^steps\(\) \{\n[\s\S]*?^\}$/m.exec(script(true))?.[0].replaceAll("/tmp/out", "/dev/null")}
+put_in_force() { :; }; take_back() { :; }; unload() { echo unloaded; }; send() { echo "$1 $2"; }
+name=fix_a; steps 0 0 ${lifetime} </dev/null`;
+  expect(script(true)).toContain("entry 0 0 fix_a stays");
+  expect(script(false)).toContain("entry 0 0 fix_a goes");
+  const out = (lifetime: string): string => execFileSync("sh", ["-c", steps(lifetime)], { encoding: "utf8" });
+  expect(out("goes")).toBe("unloaded\nunload.0 0\n");
+  expect(out("stays")).toBe("unload.0 1\n");
 });
 
 test("a guest that dies with a module", () => {
