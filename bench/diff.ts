@@ -24,7 +24,8 @@ export const diffBenchmark: Benchmark = {
 async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
   const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? (short ? 2 : wantedPairs));
   const folder = await makePairs(join(cacheRoot(), "bench"), wanted, availableParallelism());
-  const all = await measured(root, folder);
+  const names = (await pairsIn(folder)).slice(0, short ? wanted : undefined);
+  const all = await measured(root, folder, names);
   console.log("One process, one pair after the other:\n");
   const pairs: string[][] = [["pairs", "objects/s", "median", "95 %", "slowest", "peak memory", "outcomes"]];
   const times = all.pairs.map(({ milliseconds }) => milliseconds);
@@ -53,7 +54,8 @@ async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
   console.log(`median of ${cold.length}: ${milliseconds(median(cold))}, start of the program included`);
 
   console.log(`\nA list of ${inBatch} pairs in one process (kmend diff --batch), and the start of the program:\n`);
-  for (const line of formatTable(await batchTimes(root, folder, short ? 1 : coldRuns))) console.log(line);
+  for (const line of formatTable(await batchTimes(root, folder, names.slice(0, inBatch), short ? 1 : coldRuns)))
+    console.log(line);
 
   console.log("\nGrowth with the size of the object:\n");
   const sizes: string[][] = [["sections", "object", "time", "per section", "peak memory"]];
@@ -64,7 +66,7 @@ async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
       await mkdir(one);
       await writeFile(join(one, "many.a.o"), manySections(sections, 1));
       await writeFile(join(one, "many.b.o"), manySections(sections, 2));
-      const { pairs: single, peakMemory } = await measured(root, one);
+      const { pairs: single, peakMemory } = await measured(root, one, ["many"]);
       const { milliseconds: time, bytes } = single[0] as PairsMeasured["pairs"][number];
       const size = `${(bytes / 2 ** 20).toFixed(1)} MiB`;
       sizes.push([
@@ -81,9 +83,9 @@ async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
   for (const line of formatTable(sizes)) console.log(line);
 }
 
-/** Measures all pairs of a folder in a process of their own. */
-async function measured(root: string, folder: string): Promise<PairsMeasured> {
-  const child = spawn(process.execPath, [join(root, "dist", "bench", "run.js"), "measure-pairs", folder], {
+/** Measures pairs of a folder in a process of their own. */
+async function measured(root: string, folder: string, names: readonly string[]): Promise<PairsMeasured> {
+  const child = spawn(process.execPath, [join(root, "dist", "bench", "run.js"), "measure-pairs", folder, ...names], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
@@ -111,8 +113,7 @@ function timed(program: string, words: readonly string[]): number {
 }
 
 /** Wall times of a list of pairs, of an empty list, and of what is between them. */
-async function batchTimes(root: string, folder: string, runs: number): Promise<string[][]> {
-  const names = (await pairsIn(folder)).slice(0, inBatch);
+async function batchTimes(root: string, folder: string, names: readonly string[], runs: number): Promise<string[][]> {
   const work = await mkdtemp(join(tmpdir(), "kmend-bench-"));
   try {
     const [full, empty] = [join(work, "pairs"), join(work, "none")];

@@ -7,6 +7,7 @@ import { findTargetKernel } from "../src/kernel/find.ts";
 import { cacheRoot } from "../src/support/cache.ts";
 import { type Benchmark, type BenchmarkOptions, childFailed, median } from "./benchmark.ts";
 import { makePairs } from "./diff/make-pairs.ts";
+import { pairsIn } from "./diff.ts";
 import type { ImageMeasured, MatchMeasured } from "./kernel/measure-kernel.ts";
 
 const usualRuns = 5;
@@ -51,7 +52,9 @@ async function run({ root, flags, short }: BenchmarkOptions): Promise<void> {
 
     const wanted = Number(flags.find((flag) => flag.startsWith("--pairs="))?.slice(8) ?? (short ? 2 : wantedPairs));
     const pairs = await makePairs(join(cacheRoot(), "bench"), wanted, availableParallelism());
-    const matches = await measure<MatchMeasured[]>("measure-matches", kernel.imagePath, join(folder, "0"), pairs);
+    const names = (await pairsIn(pairs)).slice(0, short ? wanted : undefined);
+    const cache = join(folder, "0");
+    const matches = await measure<MatchMeasured[]>("measure-matches", kernel.imagePath, cache, pairs, ...names);
     const times = matches.map(({ match }) => match).sort((a, b) => a - b);
     const slowest = matches.find(({ match }) => match === times.at(-1));
     console.log("\nUnits of the image, one after the other in one process:\n");

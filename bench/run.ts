@@ -23,17 +23,17 @@ const programs: Readonly<Record<string, (args: readonly string[]) => Promise<voi
   "measure-matrix-worker": async ([words]) => (await import("./matrix/worker.ts")).simulatedWorker(words as string),
   mutants: async (args) => (await import("./mutants.ts")).mutants(args, root()),
   replace: async (args) => (await import("./replace.ts")).replace(args),
-  "measure-pairs": async ([folder]) => {
+  "measure-pairs": async ([folder, ...names]) => {
     const { measurePairs } = await import("./diff/measure-pairs.ts");
-    console.log(JSON.stringify(await measurePairs(folder as string)));
+    console.log(JSON.stringify(await measurePairs(folder as string, names)));
   },
   "measure-image": async ([image, cache]) => {
     const { measureImage } = await import("./kernel/measure-kernel.ts");
     console.log(JSON.stringify(await measureImage(image as string, cache as string)));
   },
-  "measure-matches": async ([image, cache, pairs]) => {
+  "measure-matches": async ([image, cache, pairs, ...names]) => {
     const { measureMatches } = await import("./kernel/measure-kernel.ts");
-    console.log(JSON.stringify(await measureMatches(image as string, cache as string, pairs as string)));
+    console.log(JSON.stringify(await measureMatches(image as string, cache as string, pairs as string, names)));
   },
 };
 

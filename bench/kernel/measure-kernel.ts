@@ -6,7 +6,7 @@ import { Btf } from "../../src/kernel/types/btf.ts";
 import { BtfKind } from "../../src/kernel/types/btf-format.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { VmlinuxObject } from "../../src/match/vmlinux-object.ts";
-import { pairsIn, readPair } from "../diff.ts";
+import { readPair } from "../diff.ts";
 
 /** Milliseconds of one look at a kernel image in a process of its own. */
 export interface ImageMeasured {
@@ -50,12 +50,17 @@ export interface MatchMeasured {
   readonly matched: number;
 }
 
-/** Matches the originals of all pairs of a folder that are part of the image. */
-export async function measureMatches(path: string, cache: string, pairs: string): Promise<MatchMeasured[]> {
+/** Matches the originals of pairs of a folder that are part of the image. */
+export async function measureMatches(
+  path: string,
+  cache: string,
+  pairs: string,
+  names: readonly string[],
+): Promise<MatchMeasured[]> {
   const target = new VmlinuxObject(await KernelImage.open(path, cache), path);
   const entrySizes: EntrySizes = {};
   const measured: MatchMeasured[] = [];
-  for (const name of await pairsIn(pairs)) {
+  for (const name of names) {
     const [object] = await readPair(pairs, name);
     const started = performance.now();
     const unit = await readUnitObject(object, entrySizes);

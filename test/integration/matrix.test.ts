@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { RedisServer } from "../../bench/matrix/redis-server.ts";
 import type { MatrixResult } from "../../src/matrix/matrix-result.ts";
 import { sha256 } from "../../src/support/cache.ts";
@@ -120,13 +120,15 @@ test("a matrix that is interrupted ends, and leaves no build behind", async () =
   const child = spawn(launcher, ["matrix", manifest, "-o", output, "--no-install", "--no-replace"], {
     stdio: "ignore",
   });
-  const builds = (): string[] =>
-    runProgram("ps", ["-eo", "args"])
+  // Other tests build cells at the same time.
+  const cells = (...of: readonly string[]): string[] =>
+    runProgram("ps", [...of, "-o", "pid=,args="])
       .output.split("\n")
-      .filter((line) => line.includes("kmend-cell-"));
-  await expect.poll(() => builds().length, { timeout: 60_000 }).toBeGreaterThan(0);
+      .filter((line) => line.includes("kmend-cell-"))
+      .map((line) => line.trim().split(" ", 1)[0] as string);
+  const started = await vi.waitUntil(() => cells("--ppid", `${child.pid}`).at(0), { timeout: 60_000 });
   child.kill("SIGTERM");
   const [code] = (await once(child, "exit")) as [number | null];
   expect(code).toBe(130);
-  await expect.poll(() => builds().length, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => cells("-p", started), { timeout: 20_000 }).toEqual([]);
 });
