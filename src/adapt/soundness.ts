@@ -100,6 +100,39 @@ export const soundnessRules = {
     why: "the patched code does not compile with the trace event that the kernel has: {message}",
     advice: "give the trace event what it is given now",
   },
+  READERS: {
+    why: "{what}, and it is not known that the kernel reads it where it is: code that keeps a copy, or was set up by it, would go on with the old value",
+    advice: "look at who reads it; where each reader looks anew, write the value from a callback",
+  },
+  SET_UP: {
+    why: "{reason}, and what was made by the old value of {what} may not fit the new one",
+    advice: "make the change in the code that reads it now, so that what exists already is not measured by it",
+  },
+  VALUE_FORM: {
+    why: "{what} is no value that a callback can write: {problem}",
+    advice: "write this part by hand",
+  },
+  POINTER_CLEARED: {
+    why: "{what} becomes NULL, and code that has just found it set may still use it",
+    advice: "leave the pointer, and let what it points at do nothing",
+  },
+  OLD_OBJECTS: {
+    why: "{what} gets a function for where something begins or ends, and there are objects that began without it",
+    advice:
+      "write it so that it passes over objects from before the patch, with a shadow variable for those that came later",
+  },
+  TORN: {
+    why: "{what} and {other} change together, and code may read one before and the other after",
+    advice: "change only one of them, or make the decision in the code that reads them",
+  },
+  GONE_VALUE: {
+    why: "the running kernel has {what} there, which the patched source does not have any more, so it could neither be known nor put back",
+    advice: "leave it in the source",
+  },
+  MORE_CALLBACKS: {
+    why: "callbacks of {object} write live data in {what} already",
+    advice: "write the values of all of its files in one callback",
+  },
   UNTRACED: {
     why: "{function}() is code that no tracer, and no lookup of a shadow variable, may be called from",
     advice: "use the new member in the callers of this function",

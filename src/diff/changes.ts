@@ -4,7 +4,7 @@ import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
 import { declaredName, heldData, isElsewhere, isLocalConstant, raisedAlignment, sourceName } from "./declarations.ts";
-import { exportedAtom, exportedName, isExport, isExportPart } from "./exports.ts";
+import { exportedAtom, exportedName, isExport, isExportPart, removedExports } from "./exports.ts";
 import { labelTablesOf } from "./label-tables.ts";
 import type { LinePair } from "./lines/line-map.ts";
 import { LineMoves, type LineRule } from "./lines/line-moves.ts";
@@ -45,6 +45,8 @@ export interface UnitChanges {
   /** By function that ran and is gone, its section: another code of it comes from what it uses, and not from its own text. */
   readonly ranAtBoot: ReadonlyMap<string, string>;
   readonly callbacks: AuthorMarks["callbacks"];
+  /** Sections whose content stays as the running kernel has it. */
+  readonly ignoredSections: ReadonlySet<string>;
   /** Entries of the patched unit that export something new. */
   readonly newExports: readonly Atom[];
   /** Data of the patched unit that leads to places inside of its changed functions. */
@@ -80,6 +82,7 @@ export function findChanges(
     notes: [...finder.notes, ...ranAtBootNotes(finder.ranAtBoot, unitPath, object)],
     ranAtBoot: finder.ranAtBoot,
     callbacks: finder.marks.callbacks,
+    ignoredSections: finder.marks.ignoredSections,
     newExports: finder.newExports,
     comparison: finder.comparison,
     labelTables: finder.labelTables,
@@ -122,8 +125,8 @@ class ChangeFinder {
     this.correlation = correlation;
     this.unitPath = unitPath;
     this.object = object;
-    this.comparison = new Comparison(original, patched, correlation, moves);
     this.marks = readMarks(patched);
+    this.comparison = new Comparison(original, patched, correlation, moves, this.marks.ignoredSections);
     this.#coldPartsOf = new ColdParts(patched);
     this.#users = collectUsers(patched);
     this.#tableUsers = collectTableTargets(patched);
@@ -134,13 +137,15 @@ class ChangeFinder {
       const before = this.correlation.originalOf.get(atom);
       const sectionClass = classOf(atom.section);
       if (sectionClass === "companion" || sectionClass === "mark") continue;
-      if (this.marks.ignoredSections.has(atom.section.name)) continue;
+      if (this.#isLeft(atom)) continue;
       if (atom.kind === "function") this.#function(atom, before, isGone(atom.section, this.object));
       else if (before !== undefined) this.#pairedData(before, atom, sectionClass);
       else this.#unpaired(atom, sectionClass);
     }
     this.#syscallMetadata();
-    this.#removedExports();
+    this.notes.push(
+      ...removedExports(this.original.atoms, this.correlation).map((note) => `${this.unitPath}: ${note}`),
+    );
     this.#movedNames();
     for (const section of sectionsOfOtherContent(this.original, this.patched))
       this.#refuse("SECTION_CHANGED", section, { section });
@@ -150,6 +155,11 @@ class ChangeFinder {
     this.labelTables = labelTablesOf(this.patched, (atom) => this.functions.get(atom)?.original !== undefined);
     this.#labelTables();
     this.#sharedConstants();
+  }
+
+  /** True for what stays as the running kernel has it, since its author says so. */
+  #isLeft({ section }: Atom): boolean {
+    return this.marks.ignoredSections.has(section.name);
   }
 
   #function(atom: Atom, before: Atom | undefined, isInit: boolean): void {
@@ -239,16 +249,6 @@ class ChangeFinder {
       this.notes.push(
         `${this.unitPath}: ${exportedName(atom)} becomes exported with the patch; the running kernel has it already and keeps it unexported`,
       );
-    }
-  }
-
-  #removedExports(): void {
-    for (const atom of this.original.atoms) {
-      if (isExport(atom) && !this.correlation.patchedOf.has(atom)) {
-        this.notes.push(
-          `${this.unitPath}: ${exportedName(atom)} is no longer exported with the patch; the running kernel continues to export it`,
-        );
-      }
     }
   }
 
@@ -354,7 +354,7 @@ class ChangeFinder {
   /** Tables of labels go with their function: a constant one is carried with it, one that may have been written is not known any more. */
   #labelTables(): void {
     for (const atom of this.labelTables) {
-      if (!this.correlation.originalOf.has(atom) || atom.symbol === undefined) continue;
+      if (!this.correlation.originalOf.has(atom) || atom.symbol === undefined || this.#isLeft(atom)) continue;
       if (isWritable(atom)) this.#refuse("DATA_CHANGED", declaredName(atom), heldData(atom));
       else this.#requireCarriedUsers(atom);
     }
@@ -379,6 +379,7 @@ class ChangeFinder {
   #sharedConstants(): void {
     for (const [before, atom] of this.correlation.patchedOf) {
       if (atom.kind !== "rodata" || atom.symbol?.binding !== 0 || classOf(atom.section) !== "content") continue;
+      if (this.#isLeft(atom)) continue;
       if (this.comparison.difference(before, atom) === null) continue;
       const { isUsed, isStored, isShared } = this.#requireCarriedUsers(atom);
       if (isShared) continue;

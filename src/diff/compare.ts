@@ -33,10 +33,21 @@ export class Comparison {
   readonly #maskOf: (type: number) => Uint8Array | undefined;
   readonly #instructionAlignment: number;
   readonly #lines: LineMoves | undefined;
+  readonly #left: ReadonlySet<string>;
 
-  /** @param lines what only tells that lines of the source moved; without it, every number of a line counts. */
-  constructor(original: UnitObject, patched: UnitObject, correlation: Correlation, lines?: LineMoves) {
+  /**
+   * @param lines what only tells that lines of the source moved; without it, every number of a line counts.
+   * @param left sections whose constants stay as the running kernel has them, whatever the patched object says.
+   */
+  constructor(
+    original: UnitObject,
+    patched: UnitObject,
+    correlation: Correlation,
+    lines?: LineMoves,
+    left: ReadonlySet<string> = new Set(),
+  ) {
     this.#lines = lines;
+    this.#left = left;
     this.#correlation = correlation;
     this.#entries = [meaningfulEntries(original.tables), meaningfulEntries(patched.tables)];
     this.#tables = [original.tables, patched.tables];
@@ -138,7 +149,7 @@ export class Comparison {
     const paired = this.#correlation.patchedOf.get(a);
     const constant = a.kind === "rodata" && a.symbol?.binding === 0;
     // A local constant is what it holds: functions that read a changed one are changed themselves.
-    if (paired === b) return constant ? this.difference(a, b) === null : true;
+    if (paired === b) return !constant || this.#left.has(b.section.name) || this.difference(a, b) === null;
     if (paired !== undefined || this.#correlation.originalOf.has(b)) return false;
     if (a.kind !== b.kind) return false;
     if (isAnonymousConstant(a) || a.kind === "code" || constant) return this.difference(a, b) === null;

@@ -1,4 +1,5 @@
 import type { Atom } from "./atoms.ts";
+import type { Correlation } from "./correlate.ts";
 
 /** Sections with one entry per EXPORT_SYMBOL: the table itself up to 6.3, what modpost makes it from since. */
 const exportSections = /^(___ksymtab.*|\.export_symbol)$/;
@@ -27,4 +28,13 @@ export function exportedAtom(atom: Atom): Atom | undefined {
     if (target.kind === "atom" && target.atom.symbols.some((symbol) => symbol.name === name)) return target.atom;
   }
   return undefined;
+}
+
+/** One clause for each export that the patched unit does not have any more. */
+export function removedExports(original: readonly Atom[], { patchedOf }: Pick<Correlation, "patchedOf">): string[] {
+  return original
+    .filter((atom) => isExport(atom) && !patchedOf.has(atom))
+    .map(
+      (atom) => `${exportedName(atom)} is no longer exported with the patch; the running kernel continues to export it`,
+    );
 }

@@ -296,6 +296,7 @@ class Selector {
     if (
       atom.kind === "rodata" &&
       atom.symbol?.binding === 0 &&
+      !this.changes.ignoredSections.has(atom.section.name) &&
       (this.changes.labelTables.has(atom) || this.changes.comparison.difference(original, atom) !== null)
     )
       return { to: "inside", atom };

@@ -14,14 +14,17 @@ const At = {
   location: 0x02,
   name: 0x03,
   byteSize: 0x0b,
+  bitOffset: 0x0c,
   upperBound: 0x2f,
   abstractOrigin: 0x31,
   count: 0x37,
+  memberLocation: 0x38,
   declarationLine: 0x3b,
   declaration: 0x3c,
   encoding: 0x3e,
   specification: 0x47,
   type: 0x49,
+  dataBitOffset: 0x6b,
   stringOffsetsBase: 0x72,
 } as const;
 
@@ -153,6 +156,8 @@ export class EntryDecoder {
       size: undefined,
       upperBound: undefined,
       encoding: undefined,
+      memberOffset: undefined,
+      bitOffset: undefined,
       isStatic: false,
       isDeclaration: false,
       addressAt: undefined,
@@ -184,6 +189,13 @@ export class EntryDecoder {
         }
         case At.encoding:
           entry.encoding = this.#value(form, implicit);
+          break;
+        case At.memberLocation:
+          entry.memberOffset = this.#value(form, implicit);
+          break;
+        case At.bitOffset:
+        case At.dataBitOffset:
+          entry.bitOffset = this.#value(form, implicit);
           break;
         case At.declaration:
           entry.isDeclaration = this.#value(form, implicit) !== 0;

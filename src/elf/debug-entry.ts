@@ -38,6 +38,10 @@ export interface DebugEntry {
   /** DW_AT_upper_bound or DW_AT_count − 1; undefined when it is not a constant. */
   upperBound: number | undefined;
   encoding: number | undefined;
+  /** DW_AT_data_member_location: bytes from the start of the struct; undefined in unions, and for bit fields. */
+  memberOffset: number | undefined;
+  /** DW_AT_data_bit_offset, or DW_AT_bit_offset of DWARF 3: only bit fields have one. */
+  bitOffset: number | undefined;
   /** True when the location is an address, so that the thing keeps its place; false on the stack and in registers. */
   isStatic: boolean;
   /** Offset in `.debug_info` of that address, which a relocation fills; undefined when it stands in `.debug_addr`. */

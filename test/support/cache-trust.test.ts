@@ -87,16 +87,24 @@ test("a link that somebody else owns, on the way or in the cache, is refused", (
   expect(failureOf()).toMatchObject({ code: "CACHE_UNTRUSTED", where: join(top, "theirs") });
 });
 
-test("programs of a tree and recorded commands of units are looked at before they are run", () => {
+test("programs of a tree and recorded commands of units are looked at before they are run", async () => {
+  const search = process.env.PATH ?? "";
   const kernel = join(root, "kernels/0123");
   const command = join(kernel, "toolchain-1/units/a.json");
   const program = join(kernel, "tree/tools/objtool/objtool");
   for (const path of [command, program]) {
     mkdirSync(join(path, ".."), { recursive: true });
     writeFileSync(path, "true\n");
-    requireTrustedFolder(kernel, 4);
+    await requireTrustedFolder(kernel, 4);
     chmodSync(path, 0o666);
-    expect(() => requireTrustedFolder(`${kernel}/.`, 4)).toThrow(expect.objectContaining({ where: path }));
+    await expect(requireTrustedFolder(`${kernel}/.`, 4)).rejects.toMatchObject({
+      code: "CACHE_UNTRUSTED",
+      where: path,
+    });
+    // The same without find(1).
+    vi.stubEnv("PATH", top);
+    await expect(requireTrustedFolder(`${kernel}/./.`, 4)).rejects.toMatchObject({ where: path });
+    vi.stubEnv("PATH", search);
     chmodSync(path, 0o644);
   }
 });

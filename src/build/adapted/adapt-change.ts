@@ -11,6 +11,7 @@ import { KmendError } from "../../support/errors.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { type Examination, examineChange, type Session } from "../examination.ts";
 import { authorHeaders } from "../pairs/unit-pairs.ts";
+import { adaptData, isAboutLiveData } from "./adapt-data.ts";
 import { commandsOfUnits, definitionOf } from "./type-units.ts";
 
 /** A patch that was rewritten, and what the guard says of it. */
@@ -25,17 +26,21 @@ export interface AdaptedChange {
  * @returns the reasons when a part cannot be rewritten; then nothing is.
  */
 export async function adaptChange(session: Session, refused: Examination): Promise<AdaptedChange | readonly Refusal[]> {
-  const untraced = await withoutTraceEvents(session);
-  if (untraced === undefined) return adaptLayouts(session, refused);
-  if (!("examination" in untraced)) return untraced;
-  if (untraced.examination.refusals.length === 0) return untraced;
-  const rewritten = await adaptLayouts(untraced.session, untraced.examination);
-  if (!("adaptation" in rewritten)) return rewritten;
-  const [first, second] = [untraced.adaptation, rewritten.adaptation];
-  const parts = [...first.parts, ...second.parts];
-  const assumptions = [...first.assumptions, ...second.assumptions];
-  return { ...rewritten, adaptation: { ...second, parts, assumptions } };
+  let state: AdaptedChange = { session, examination: refused, adaptation: nothingAdapted };
+  for (const step of [withoutTraceEvents, withLiveData, adaptLayouts]) {
+    const next = await step(state.session, state.examination);
+    if (next === undefined) continue;
+    if (!("adaptation" in next)) return next;
+    const [first, second] = [state.adaptation, next.adaptation];
+    const parts = [...first.parts, ...second.parts];
+    const assumptions = [...first.assumptions, ...second.assumptions];
+    state = { ...next, adaptation: { ...second, parts, assumptions } };
+    if (state.examination.refusals.length === 0) return state;
+  }
+  return state.examination.refusals;
 }
+
+const nothingAdapted: Adaptation = { files: new Map(), parts: [], assumptions: [], refusals: [] };
 
 /**
  * Leaves trace events as the kernel has them: what a tracer is told has no effect on what the code does.
@@ -73,6 +78,28 @@ async function withoutTraceEvents(session: Session): Promise<AdaptedChange | rea
   }
 }
 
+/**
+ * Has callbacks write the new initial values of live data.
+ * @returns undefined where nothing is refused for such, or something for which there is no rewriting.
+ */
+async function withLiveData(
+  session: Session,
+  { refusals, plans }: Examination,
+): Promise<AdaptedChange | readonly Refusal[] | undefined> {
+  const { change, context } = session;
+  const about = refusals.filter(isAboutLiveData);
+  const isHopeless = refusals.some((refusal) => !isAboutLiveData(refusal) && structOf(refusal, change) === undefined);
+  if (about.length === 0 || isHopeless) return undefined;
+  const adapted = adaptData(change, plans, about);
+  if (!("adaptation" in adapted)) return adapted;
+  const folder = join(context.folder, "live-data");
+  await mkdir(folder, { recursive: true });
+  const next = { ...session, change: adapted.change, context: { ...context, folder, foreseen: undefined } };
+  const examination = await examineChange(next);
+  const left = examination.refusals.filter((refusal) => structOf(refusal, change) === undefined);
+  return left.length > 0 ? left : { session: next, examination, adaptation: adapted.adaptation };
+}
+
 /** Rewrites changed data structures. */
 async function adaptLayouts(session: Session, refused: Examination): Promise<AdaptedChange | readonly Refusal[]> {
   const { change, context } = session;
@@ -104,12 +131,14 @@ async function adaptLayouts(session: Session, refused: Examination): Promise<Ada
 export function adaptHint(refusals: readonly Refusal[], change: ChangeSet): string[] {
   const types = refusals.filter((refusal) => structOf(refusal, change) !== undefined).map(({ what }) => what);
   const events = refusals.filter(({ code }) => code === "TRACE_EVENT").map(({ what }) => what);
-  const count = types.length + events.length;
+  const data = refusals.filter(isAboutLiveData).map(({ what }) => what);
+  const count = types.length + events.length + data.length;
   if (count === 0) return [];
   const all = count === 1 ? "it" : "all of it";
   const share = count === refusals.length ? all : `${count} of ${counted(refusals.length, "reason")}`;
   const parts = [
     ...(types.length === 0 ? [] : [`members of ${types.join(", ")}`]),
+    ...(data.length === 0 ? [] : [`values of ${data.join(", ")}`]),
     ...(events.length === 0 ? [] : [`trace events ${events.join(", ")} stay as they are`]),
   ];
   return [`kmend adapt (build --adapt) can try to rewrite ${share}: ${parts.join("; ")}`];

@@ -75,6 +75,29 @@ export class DebugTypes {
     return false;
   }
 
+  /** What is behind typedefs and qualifiers. */
+  plain(type: number | undefined): DebugEntry | undefined {
+    return this.#resolve(type).entry;
+  }
+
+  /** True for an array, of whatever. */
+  isArray(type: number | undefined): boolean {
+    return this.plain(type)?.tag === DebugTag.array;
+  }
+
+  /** The subscripts of the element of an array of that number, counted through all its lengths: `[1][2]`. */
+  subscripts({ children }: DebugEntry, index: number): string {
+    const lengths = children
+      .filter(({ tag }) => tag === DebugTag.subrange)
+      .map(({ upperBound }) => (upperBound ?? 0) + 1);
+    let [text, rest] = ["", index];
+    for (const length of lengths.slice(1).reverse()) {
+      text = `[${rest % length}]${text}`;
+      rest = Math.floor(rest / length);
+    }
+    return `[${rest}]${text}`;
+  }
+
   /** Equal for types that hold the same: typedefs and qualifiers do not count, named structs go by their names. */
   meaning(type: number | undefined, depth = 0): string {
     const { entry, alias } = this.#resolve(type);

@@ -55,7 +55,7 @@ export async function cachedRoot(compiler: WantedCompiler, cache: string): Promi
   for (const name of own.filter((other) => /-[0-9a-f]{12}$/.test(other))) {
     const program = join(folder, name, "bin", compiler.program);
     if (!(await exists(program))) continue;
-    requireTrustedFolder(join(folder, name), programDepth);
+    await requireTrustedFolder(join(folder, name), programDepth);
     await utimes(join(folder, name), new Date(), new Date()).catch(() => {});
     return program;
   }

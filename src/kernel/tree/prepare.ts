@@ -140,7 +140,7 @@ async function readFinished(inputs: TreeInputs, compiler: Compiler): Promise<Pre
   const path = join(inputs.folder, "tree");
   const found = await readRecord(inputs, compiler, path);
   // Its programs are run, and so are the recorded commands of units beside it.
-  if (found !== undefined) requireTrustedFolder(inputs.folder, programDepth);
+  if (found !== undefined) await requireTrustedFolder(inputs.folder, programDepth);
   return found;
 }
 

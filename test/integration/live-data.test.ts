@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { tryModule } from "../../src/vm/try.ts";
+import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
+
+const scratch = new Scratch();
+let stock: StockKernel;
+
+beforeAll(async () => {
+  stock = await stockKernel();
+});
+afterAll(() => scratch.remove());
+
+function patch(edits: Record<string, Edit>): string {
+  return scratch.patch(stock.tree.path, edits);
+}
+
+/** Lists consoles after a line of its own. */
+const shown = all(
+  replace(
+    "static const struct seq_operations consoles_op = {\n",
+    (line) => `static int kmend_show(struct seq_file *m, void *v)
+{
+	seq_puts(m, "kmend ");
+	return show_console_dev(m, v);
+}
+
+${line}`,
+  ),
+  replace("\t.show\t= show_console_dev\n", "\t.show\t= kmend_show\n"),
+);
+const limit = replace("pipe_max_size = 1048576;", "pipe_max_size = 2097152;");
+
+describe("initial data of the kernel that a patch changes", () => {
+  test("is refused, with a hint that it can be rewritten", async () => {
+    const { exitCode, result } = await build([patch({ "fs/pipe.c": limit })], scratch.folder());
+    expect(exitCode).toBe(4);
+    expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toEqual(["DATA_CHANGED pipe_max_size"]);
+    expect(result.notes).toContain("kmend adapt (build --adapt) can try to rewrite it: values of pipe_max_size");
+  });
+
+  test("is written by callbacks: a number, and a function in a table that is read-only", async () => {
+    const change = patch({ "fs/pipe.c": limit, "mm/vmstat.c": (text) => text });
+    const { exitCode, result } = await build([change], scratch.folder(), "--adapt");
+    expect(result.refusals).toEqual([]);
+    expect(exitCode).toBe(0);
+    expect(result.adapted?.parts).toEqual([
+      { what: "pipe_max_size", how: "written by a callback: 0x100000UL becomes 0x200000UL" },
+    ]);
+    const probes = ["cat /proc/sys/fs/pipe-max-size", "echo 65536 >/proc/sys/fs/pipe-max-size; cat /proc/sys/fs/pipe-max-size"];
+    const tried = await tryModule({ kernel: stock.kernel, modulePath: result.module?.path ?? "", probes: probes.slice(0, 1) });
+    expect(tried.failure).toBe(null);
+    expect(tried.probes.map(({ before, loaded, after }) => [before, loaded, after].map((said) => said.trim()))).toEqual([
+      ["1048576", "2097152", "1048576"],
+    ]);
+    // What an administrator has set is neither changed nor put back.
+    const set = await tryModule({ kernel: stock.kernel, modulePath: result.module?.path ?? "", probes: probes.slice(1) });
+    expect(set.failure).toBe(null);
+    expect(set.probes.map(({ before, loaded, after }) => [before, loaded, after].map((said) => said.trim()))).toEqual([
+      ["65536", "65536", "65536"],
+    ]);
+  });
+
+  test("a new function of a read-only table is used, and taken back before the module could go", async () => {
+    const { exitCode, result } = await build([patch({ "fs/proc/consoles.c": shown })], scratch.folder(), "--adapt");
+    expect(result.refusals).toEqual([]);
+    expect(exitCode).toBe(0);
+    expect(result.adapted?.parts).toEqual([
+      { what: "consoles_op.show", how: "written by a callback: &show_console_dev becomes &kmend_show" },
+    ]);
+    // Who has read the pointer may still be in the function.
+    expect(result.warnings.map(({ code }) => code)).toContain("ADDRESS_KEPT");
+    const tried = await tryModule({
+      kernel: stock.kernel,
+      modulePath: result.module?.path ?? "",
+      probes: ["cut -c1-5 /proc/consoles"],
+    });
+    expect(tried.failure).toBe(null);
+    const [probe] = tried.probes;
+    expect([probe?.before, probe?.loaded].map((said) => said?.trim())).toEqual(["ttyS0", "kmend"]);
+  });
+
+  test("is refused where kmend does not know who reads it, or what came of the old value", async () => {
+    const dispatch = patch({ "fs/pipe.c": replace("pipe_max_size = 1048576;", "pipe_max_size = 2097152;\nint *kmend_at = &pipe_max_size;") });
+    expect(readFileSync(dispatch, "utf8")).toContain("kmend_at");
+    const { exitCode, result } = await build(
+      [patch({ "fs/proc/consoles.c": replace("\t.show\t= show_console_dev\n", "\t.show\t= NULL\n") })],
+      scratch.folder(),
+      "--adapt",
+    );
+    expect(exitCode).toBe(4);
+    expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toEqual(["NOT_ADAPTABLE consoles_op"]);
+    expect(result.refusals[0]?.why).toContain("(POINTER_CLEARED)");
+  });
+});
