@@ -147,8 +147,8 @@ class ChangeFinder {
       ...removedExports(this.original.atoms, this.correlation).map((note) => `${this.unitPath}: ${note}`),
     );
     this.#movedNames();
-    for (const section of sectionsOfOtherContent(this.original, this.patched))
-      this.#refuse("SECTION_CHANGED", section, { section });
+    const other = sectionsOfOtherContent(this.original, this.patched);
+    for (const section of other) this.#refuse("SECTION_CHANGED", section, { section });
     this.notes.push(...moduleInformationNotes(this.original.elf, this.patched.elf, this.unitPath));
     this.#coldParts();
     this.#unredirectable();
@@ -157,7 +157,7 @@ class ChangeFinder {
     this.#sharedConstants();
   }
 
-  /** True for what stays as the running kernel has it, since its author says so. */
+  /** True for what its author leaves as the running kernel has it. */
   #isLeft({ section }: Atom): boolean {
     return this.marks.ignoredSections.has(section.name);
   }
@@ -175,8 +175,7 @@ class ChangeFinder {
     if (isIndirect(before)) this.#refuse("INDIRECT_FUNCTION", atom.name, { problem: "it becomes a plain function" });
     const difference = this.comparison.difference(before, atom);
     if (this.marks.ignoredFunctions.has(atom)) {
-      const found =
-        difference === null ? "did not change, so it need not be ignored" : "changed and is left out, as its mark asks";
+      const found = difference === null ? "did not change, so it need not be ignored" : "changed and is left out";
       this.notes.push(`${this.unitPath}: ${atom.name} ${found}`);
       return;
     }

@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, realpathSync, type Stats } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 import { ExitCode, KmendError, systemErrorCode } from "./errors.ts";
-import { run } from "./run.ts";
+import { walk } from "./find-files.ts";
 
 /** Folders of the cache are looked into this deep; {@link requireTrustedFolder} looks deeper. */
 const depth = 3;
@@ -49,8 +49,7 @@ function requireSafeWay(root: string, path: string): void {
 }
 
 /**
- * The same for what is in one folder of the cache, before programs in it are run. A tree has tens of thousands of files: find(1) looks through them in another process
- * in a tenth of the time.
+ * The same for what is in one folder of the cache, before programs in it are run. A tree has tens of thousands of files: find(1) looks through them in another process.
  * @param levels of folders below it that are looked into.
  * @throws KmendError `CACHE_UNTRUSTED` (exit 5)
  */
@@ -67,10 +66,10 @@ async function suspectsIn(folder: string, levels: number): Promise<string[] | un
   const foreign = ["!", "-uid", `${process.geteuid?.() ?? 0}`, "!", "-uid", "0"];
   const kinds = ["(", "-type", "l", "-o", "(", ...foreign, ")", "-o", "-perm", "/022", ")"];
   const words = [folder, "-maxdepth", `${levels}`, ...kinds, "-print0"];
-  const { stdout, exitCode } = await run("find", words, { allowFailure: true });
+  const found = await walk("find", words).catch(() => undefined);
   // A name that is no UTF-8 could not be looked at again.
-  const isWhole = exitCode === 0 && !stdout.includes("\uFFFD");
-  return isWhole ? stdout.split("\0").flatMap((path) => (path === "" ? [] : [normalize(path)])) : undefined;
+  if (found === undefined || found.stdout.includes("\uFFFD")) return undefined;
+  return found.stdout.split("\0").flatMap((path) => (path === "" ? [] : [normalize(path)]));
 }
 
 function depthBelow(folder: string, path: string): number {

@@ -44,7 +44,7 @@ export function judgeVariable(variable: ChangedVariable, place: VariablePlace): 
     const [before, after] = [textOf(value.before, place), textOf(value.after, place)];
     if (isZero(value.after) && isAddress({ ...value, after: value.before }))
       refuse("POINTER_CLEARED", { what: value.expression });
-    if ("missing" in before) refuse("GONE_VALUE", { what: before.missing });
+    else if ("missing" in before) refuse("GONE_VALUE", { what: before.missing });
     else if ("missing" in after)
       refuse("VALUE_FORM", { what: value.expression, problem: `${after.missing} has no name at the end of the file` });
     else {

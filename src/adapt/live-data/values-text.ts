@@ -39,9 +39,7 @@ export function withLiveValues(text: string, data: LiveData): string {
 }
 
 function callbacksText({ isBuiltIn, sections, values }: LiveData): string {
-  const lists = (["early", "late"] as const)
-    .map((when) => ({ when, values: values.filter((value) => value.when === when) }))
-    .filter((list) => list.values.length > 0);
+  const isMapped = values.some((value) => value.isReadOnly);
   const parts = [
     "",
     "/*",
@@ -50,164 +48,109 @@ function callbacksText({ isBuiltIn, sections, values }: LiveData): string {
     " */",
     ...sections.map((section) => `KPATCH_IGNORE_SECTION("${section}");`),
     "",
-    helperText(
-      isBuiltIn,
-      values.some((value) => value.isReadOnly),
-    ),
+    "static bool kmend_to_new;",
+    "",
+    exchangeText,
+    ...(isMapped ? [mapText(isBuiltIn)] : []),
   ];
-  for (const list of lists) {
-    parts.push(`static struct kmend_value kmend_${list.when}_values[] = {`);
-    for (const { expression, before, after, size, isReadOnly } of list.values)
-      parts.push(
-        `\t{ "${expression}", (void *)&${expression}, ${size}, ${isReadOnly},`,
-        `\t  (unsigned long)(${before}), (unsigned long)(${after}) },`,
-      );
-    parts.push("};", "");
-    parts.push(list.when === "early" ? earlyText : lateText);
+  for (const when of ["early", "late"] as const) {
+    const own = values.filter((value) => value.when === when);
+    if (own.length > 0) parts.push(writeText(when, own), when === "early" ? earlyText : lateText);
   }
-  return `${parts.join("\n")}`;
+  return parts.join("\n");
 }
 
-function helperText(isBuiltIn: boolean, isMapped: boolean): string {
-  const page = isBuiltIn ? "virt_to_page(lm_alias(value->place))" : "vmalloc_to_page(value->place)";
-  const map = isMapped
-    ? `
-/* Read-only memory is written through a mapping of its own. */
-static int kmend_value_map(struct kmend_value *value)
-{
-	struct page *page;
-	void *start;
+const exchangeText = `#define KMEND_EXCHANGE(type, place, at, old, new)				\\
+do {									\\
+	type was = (type)(kmend_to_new ? (old) : (new));		\\
+	type becomes = (type)(kmend_to_new ? (new) : (old));		\\
+									\\
+	if (READ_ONCE(*(type *)(place)) == was)				\\
+		WRITE_ONCE(*(type *)(at), becomes);			\\
+	else if (READ_ONCE(*(type *)(place)) != becomes)		\\
+		kmend_kept++;						\\
+} while (0)
 
-	if (!value->read_only)
-		return 0;
-	page = ${page};
-	start = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
-	if (!start)
-		return -ENOMEM;
-	value->mapped = start + offset_in_page(value->place);
-	return 0;
+/* Values that are neither the old nor the new one, and stay. */
+static unsigned int kmend_kept;
+`;
+
+/** Read-only memory is written through a mapping of its own. */
+function mapText(isBuiltIn: boolean): string {
+  const page = isBuiltIn ? "virt_to_page(lm_alias(place))" : "vmalloc_to_page(place)";
+  return `/* Read-only memory is written through a mapping of its own. */
+static void *kmend_map(void *place)
+{
+	struct page *page = ${page};
+	void *start = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+
+	return start ? start + offset_in_page(place) : NULL;
 }
 
-static void kmend_value_unmap(struct kmend_value *value)
+static void kmend_unmap(void *alias)
 {
-	if (value->mapped)
-		vunmap(value->mapped - offset_in_page(value->place));
-	value->mapped = NULL;
-}
-`
-    : "";
-  return `struct kmend_value {
-	const char *name;
-	void *place;
-	unsigned int size;
-	bool read_only;
-	unsigned long old_value;
-	unsigned long new_value;
-	void *mapped;
-};
-
-struct kmend_values {
-	struct kmend_value *values;
-	unsigned int count;
-	bool to_new;
-};
-
-static unsigned long kmend_value_get(const struct kmend_value *value)
-{
-	switch (value->size) {
-	case 1:
-		return READ_ONCE(*(u8 *)value->place);
-	case 2:
-		return READ_ONCE(*(u16 *)value->place);
-	case 4:
-		return READ_ONCE(*(u32 *)value->place);
-	default:
-		return READ_ONCE(*(u64 *)value->place);
-	}
-}
-
-static void kmend_value_set(const struct kmend_value *value, unsigned long number)
-{
-	void *place = value->mapped ? value->mapped : value->place;
-
-	switch (value->size) {
-	case 1:
-		WRITE_ONCE(*(u8 *)place, number);
-		break;
-	case 2:
-		WRITE_ONCE(*(u16 *)place, number);
-		break;
-	case 4:
-		WRITE_ONCE(*(u32 *)place, number);
-		break;
-	default:
-		WRITE_ONCE(*(u64 *)place, number);
-	}
-}
-
-/* No other processor looks meanwhile. */
-static int kmend_values_exchange(void *data)
-{
-	const struct kmend_values *all = data;
-	const struct kmend_value *value;
-
-	for (value = all->values; value < all->values + all->count; value++) {
-		if (kmend_value_get(value) == (all->to_new ? value->old_value : value->new_value))
-			kmend_value_set(value, all->to_new ? value->new_value : value->old_value);
-	}
-	return 0;
-}
-${map}
-static int kmend_values_write(struct kmend_value *values, unsigned int count, bool to_new)
-{
-	struct kmend_values all = { values, count, to_new };
-	struct kmend_value *value;
-	int err = 0;
-${
-  isMapped
-    ? `
-	for (value = values; value < values + count && !err; value++)
-		err = kmend_value_map(value);
-	if (!err)
-		err = stop_machine(kmend_values_exchange, &all, NULL);
-	for (value = values; value < values + count; value++)
-		kmend_value_unmap(value);
-`
-    : `
-	err = stop_machine(kmend_values_exchange, &all, NULL);
-`
-}	for (value = values; value < values + count; value++) {
-		if (kmend_value_get(value) != (to_new ? value->new_value : value->old_value))
-			pr_warn("livepatch: %s keeps another value\\n", value->name);
-	}
-	return err;
+	if (alias)
+		vunmap((void *)((unsigned long)alias & PAGE_MASK));
 }
 `;
 }
 
-const earlyText = `static int kmend_early_values_write(patch_object *obj)
-{
-	return kmend_values_write(kmend_early_values, ARRAY_SIZE(kmend_early_values), true);
+function writeText(when: LiveValue["when"], values: readonly LiveValue[]): string {
+  const mapped = values.filter(({ isReadOnly }) => isReadOnly);
+  const alias = (value: LiveValue): string => `kmend_${when}_alias[${mapped.indexOf(value)}]`;
+  const lines = mapped.length > 0 ? [`static void *kmend_${when}_alias[${mapped.length}];`, ""] : [];
+  lines.push("/* No other processor looks meanwhile. */", `static int kmend_${when}_exchange(void *unused)`, "{");
+  for (const value of values) {
+    const at = value.isReadOnly ? alias(value) : `&${value.expression}`;
+    const [before, after] = [value.before, value.after].map((text) => `(unsigned long)(${text})`);
+    lines.push(`\tKMEND_EXCHANGE(u${8 * value.size}, &${value.expression}, ${at},`, `\t\t       ${before}, ${after});`);
+  }
+  lines.push("\treturn 0;", "}", "", `static int kmend_${when}_write(bool to_new)`, "{", "\tint err = 0;", "");
+  lines.push("\tkmend_to_new = to_new;", "\tkmend_kept = 0;");
+  for (const value of mapped) {
+    lines.push(`\t${alias(value)} = kmend_map((void *)&${value.expression});`);
+    lines.push(`\tif (!${alias(value)})`, "\t\terr = -ENOMEM;");
+  }
+  lines.push("\tif (!err)", `\t\terr = stop_machine(kmend_${when}_exchange, NULL, NULL);`);
+  for (const value of mapped) lines.push(`\tkmend_unmap(${alias(value)});`, `\t${alias(value)} = NULL;`);
+  lines.push(
+    "\tif (kmend_kept)",
+    '\t\tpr_warn("livepatch: %u values that were changed meanwhile stay\\n", kmend_kept);',
+    "\tif (err)",
+    '\t\tpr_err("livepatch: live data keeps its values (%d)\\n", err);',
+    ...["\treturn err;", "}", ""],
+  );
+  return lines.join("\n");
 }
-KPATCH_PRE_PATCH_CALLBACK(kmend_early_values_write);
 
-static void kmend_early_values_restore(patch_object *obj)
+/** Names of variables of the callbacks, which hold nothing that lasts. */
+export const liveValueNames: ReadonlySet<string> = new Set([
+  ...["kmend_to_new", "kmend_kept", "kmend_early_alias", "kmend_late_alias"],
+]);
+
+const earlyText = `static int kmend_early_patch(patch_object *obj)
 {
-	kmend_values_write(kmend_early_values, ARRAY_SIZE(kmend_early_values), false);
+	return kmend_early_write(true);
 }
-KPATCH_POST_UNPATCH_CALLBACK(kmend_early_values_restore);
+KPATCH_PRE_PATCH_CALLBACK(kmend_early_patch);
+
+static void kmend_early_unpatch(patch_object *obj)
+{
+	kmend_early_write(false);
+}
+KPATCH_POST_UNPATCH_CALLBACK(kmend_early_unpatch);
 `;
 
 const lateText = `/* Only once all tasks run the new code. */
-static void kmend_late_values_write(patch_object *obj)
+static void kmend_late_patch(patch_object *obj)
 {
-	kmend_values_write(kmend_late_values, ARRAY_SIZE(kmend_late_values), true);
+	kmend_late_write(true);
 }
-KPATCH_POST_PATCH_CALLBACK(kmend_late_values_write);
+KPATCH_POST_PATCH_CALLBACK(kmend_late_patch);
 
-static void kmend_late_values_restore(patch_object *obj)
+static void kmend_late_unpatch(patch_object *obj)
 {
-	kmend_values_write(kmend_late_values, ARRAY_SIZE(kmend_late_values), false);
+	kmend_late_write(false);
 }
-KPATCH_PRE_UNPATCH_CALLBACK(kmend_late_values_restore);
+KPATCH_PRE_UNPATCH_CALLBACK(kmend_late_unpatch);
 `;

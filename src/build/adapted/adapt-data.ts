@@ -62,7 +62,12 @@ export function adaptData(
       if (variable.constants.length > 0 && variable.values.length + variable.untold.length === 0) continue;
       sections.add(after.section.name);
       const isReadOnly = !isWritable(before) || isReadOnlyAfterBoot(before.section.name);
-      const place = { file: pair.source, isReadOnly, isNamed: namesOf(plan), usedAtStart: useAtStart(plan, before) };
+      const place = {
+        file: pair.source,
+        isReadOnly,
+        isNamed: (each: string) => reader.isNamed(each),
+        usedAtStart: useAtStart(plan, before),
+      };
       const judged = judgeVariable(variable, place);
       for (const obstacle of judged.obstacles) refuseAt(name, obstacle);
       if (judged.obstacles.length > 0) continue;
@@ -132,14 +137,6 @@ function useAtStart({ original, pair }: UnitPlan, variable: Atom): string | unde
       references.some(({ target }) => target.kind === "atom" && target.atom === variable),
   );
   return user === undefined ? undefined : `${user.name}, which ran once at the start, used it`;
-}
-
-/** Names that the patched unit has or refers to, which its source can name at its end. */
-function namesOf({ patched }: UnitPlan): (name: string) => boolean {
-  const names = new Set(patched.atoms.flatMap(({ symbols }) => symbols.map(({ name }) => name)));
-  for (const { references } of patched.atoms)
-    for (const { target } of references) if (target.kind === "external") names.add(target.name);
-  return (name) => names.has(name);
 }
 
 /** Other variables of a section that change, and of which nobody would be told once the section is left out. */

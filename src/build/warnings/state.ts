@@ -1,3 +1,4 @@
+import { liveValueNames } from "../../adapt/live-data/values-text.ts";
 import type { Atom } from "../../diff/atoms.ts";
 import { isCorrelatable, isWritable } from "../../diff/correlate.ts";
 import type { ResolvedUnit } from "../resolve/plan.ts";
@@ -7,6 +8,7 @@ import type { Warning } from "./warning.ts";
 export function newState({ plan }: ResolvedUnit): Warning[] {
   return plan.selection.atoms
     .filter((atom) => isWritable(atom) && atom.symbol !== undefined && isCorrelatable(atom))
+    .filter(({ base }) => !liveValueNames.has(base))
     .map((atom) => ({
       code: "NEW_STATE",
       function: atom.base,

@@ -63,6 +63,8 @@ interface Leaf {
   readonly isFunction: boolean;
 }
 
+const named: ReadonlySet<number> = new Set([DebugTag.subprogram, DebugTag.variable]);
+
 /** Types nest less deep; damaged ones may go on for ever. */
 const deepest = 32;
 
@@ -71,6 +73,7 @@ export class ValueReader {
   readonly #types: DebugTypes;
   readonly #comparison: Comparison;
   readonly #correlation: Correlation;
+  #names: ReadonlySet<string> | undefined;
 
   constructor(patched: UnitObject, comparison: Comparison, correlation: Correlation) {
     this.#types = new DebugTypes(readDebugEntries(patched.elf));
@@ -119,6 +122,16 @@ export class ValueReader {
       ...{ name, type: isStruct ? `${wordOf(held)} ${held.name}` : undefined },
       ...{ isArray: this.#types.isArray(type), line: declared.line ?? 0, values, untold, constants },
     };
+  }
+
+  /** True for a function or variable of the file, which code at its end can name; the compiler may have left out its own code or content. */
+  isNamed(name: string): boolean {
+    this.#names ??= new Set(
+      [...this.#types.entries.values()].flatMap((entry) =>
+        named.has(entry.tag) && this.#types.scopeOf(entry) === "" ? [entry.name] : [],
+      ),
+    );
+    return name !== "" && this.#names.has(name);
   }
 
   #declared(entry: DebugEntry): DebugEntry {
@@ -200,7 +213,9 @@ export class ValueReader {
           return this.#leaf(member.type, at, inner, isAddress, base + (member.memberOffset ?? 0), depth + 1);
         });
         const leaves = found.filter((leaf): leaf is Leaf => !("problem" in leaf));
-        const best = leaves.find(({ size, isFunction }) => !isAddress || size === 8 || isFunction) ?? leaves[0];
+        // Of several in a union, a number is the smallest that the difference is in.
+        const smallest = leaves.toSorted((x, y) => x.size - y.size)[0];
+        const best = isAddress ? leaves.find(({ size }) => size === 8) : smallest;
         return best ?? found[0] ?? untold("the bytes between its members differ");
       }
       default:
