@@ -1,10 +1,12 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ExitCode, KmendError, messageOf } from "../src/support/errors.ts";
+import { SilentProgress } from "../src/support/progress.ts";
 import { buildFixes } from "./fixes/build-fixes.ts";
 import { isWholeFile, shuffled } from "./fixes/corpus.ts";
+import { openOnto } from "./fixes/onto.ts";
 import { histograms } from "./fixes/plot.ts";
 import type { FixRecord, TryRecord } from "./fixes/records.ts";
 import { report } from "./fixes/report.ts";
@@ -18,6 +20,8 @@ Turns what differs between two versions of one kernel series into patches agains
 Records, a report and a plot go to the cache, below bench/.
 
   --from VERSION, --to VERSION   package versions; default: the oldest and the newest of one series that the archive offers
+  --onto KERNEL  build for this kernel instead, of a later series: patches that take the fixes back, where its source has them
+  --archive FILE take that kernel from the archives in this deb822 file (sources.list(5))
   --limit N      how many patches; default 100
   --only KIND    files: patches of whole files; groups: patches of function groups; default: both
   --seed S       which ones, and in which order; default 1
@@ -42,14 +46,17 @@ export async function fixes(words: readonly string[]): Promise<void> {
     console.log(fixesHelp);
     return;
   }
-  const session = await openSession({ from: values.from, to: values.to, within: values.within });
+  const own = await openSession({ from: values.from, to: values.to, within: values.within });
+  const archive = values.archive === undefined ? undefined : { sources: resolve(values.archive) };
+  const session =
+    values.onto === undefined ? own : await openOnto(own, { kernel: values.onto, archive }, new SilentProgress());
   const folder = join(session.folder, `seed-${values.seed.replaceAll(/\W/g, "-")}`);
   if (!values.resume) await rm(folder, { recursive: true, force: true });
   const output = join(folder, "modules");
   await mkdir(output, { recursive: true });
   const { older, newer } = session.pair;
   console.log(
-    `${older.packageVersion} → ${newer.packageVersion}: ${session.corpus.fixes.length} patches; results in ${folder}`,
+    `${older.packageVersion} → ${newer.packageVersion}${values.onto === undefined ? "" : `, taken back on ${session.kernel.release}`}: ${session.corpus.fixes.length} patches; results in ${folder}`,
   );
 
   const jobs = Math.max(1, Number(values.jobs));
@@ -92,6 +99,8 @@ function readOptions(words: readonly string[]) {
       options: {
         from: { type: "string" },
         to: { type: "string" },
+        onto: { type: "string" },
+        archive: { type: "string" },
         limit: { type: "string", default: "100" },
         only: { type: "string", default: "" },
         seed: { type: "string", default: "1" },

@@ -123,7 +123,7 @@ async function writePatches(older: string, newer: string, path: string, folder: 
 }
 
 /** Tells of C files whether the kernel builds them, or may build another one that includes them. */
-async function builtSources(
+export async function builtSources(
   changed: readonly string[],
   tree: PreparedTree,
   kernelFolder: string,
