@@ -1,9 +1,8 @@
 import { type AlignedInstruction, instructionsOf } from "../build/explain/explain.ts";
 import type { Atom } from "../diff/atoms.ts";
-import { callbackKinds } from "../diff/author-marks.ts";
 import { specialSections } from "../diff/special-sections.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
-import { callbacksOf, functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
+import { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";
 import { notAPatchModule, readPatchModuleFile } from "../patch-module/patch-module-file.ts";
 import { codeViewOfLines } from "./code-view.ts";
@@ -28,6 +27,8 @@ export interface ModuleComparison {
   readonly cves: readonly Before[];
   /** Functions that the livepatch core calls around a transition. */
   readonly callbacks: readonly Before[];
+  /** What the modules say of themselves in `.modinfo`, as `key=value`, their names left out. */
+  readonly modinfo: readonly Before[];
   /** Symbols of the kernel that are reached: by livepatch relocations, and those that the module loader resolves. */
   readonly symbols: readonly Before[];
   /** Loaded sections whose content differs, with what their relocations name; bytes in each module. */
@@ -140,6 +141,9 @@ export async function compareModules(
     ),
     cves: beside(old, fresh, ({ module }) => module.manifest?.cves ?? []),
     callbacks,
+    modinfo: beside(old, fresh, ({ map }) =>
+      map.modinfo.filter(({ key }) => key !== "name").map(({ key, value }) => `${key}=${value}`),
+    ),
     symbols: beside(old, fresh, ({ map }) => [
       ...map.relocations.flatMap(({ object, symbols }) => symbols.map((name) => `${object}: ${name}`)),
       ...map.imports.map((name) => `exported: ${name}`),
@@ -248,11 +252,9 @@ async function open(path: string): Promise<Opened> {
       const entries = reader.entriesOf(item.atom);
       add(`2 ${item.what} ${item.name}`, { ...item, inForce: undefined, entries });
     }
-  const callbacks = callbacksOf(module.elf).map(({ object, kind, section, offset }) => {
-    const atom = unit.atoms.find((one) => one.section.index === section && offset >= one.start && offset < one.end);
-    return `${object}: ${callbackKinds[kind] ?? kind} ${atom?.base ?? "of no name"}`;
-  });
-  return { module, map: moduleMapOf(content), unit, reader, items, contents: sectionContents(module.elf), callbacks };
+  const map = moduleMapOf(content);
+  const callbacks = map.callbacks.map(({ object, kind, function: name }) => `${object}: ${kind} ${name}`);
+  return { module, map, unit, reader, items, contents: sectionContents(module.elf), callbacks };
 }
 
 async function linesOf({ unit }: Opened, { atom }: Item, path: string): Promise<AlignedInstruction[]> {
@@ -316,7 +318,7 @@ function remarksOf(
 ): string[] {
   const dropped = functions
     .filter(({ kind, role }) => kind === "dropped" && role === "replaces")
-    .map(({ name }) => name);
+    .map(({ name, object }) => (object === "vmlinux" ? name : `${name} (${object})`));
   const same = sameKernel(old, fresh);
   return [
     ...(same === false ? ["they are for different builds of the kernel: the one cannot replace the other"] : []),

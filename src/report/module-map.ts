@@ -1,6 +1,8 @@
+import { callbackKinds } from "../diff/author-marks.ts";
 import { specialSections } from "../diff/special-sections.ts";
-import { SectionFlag, SectionType } from "../elf/constants.ts";
+import { SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
+import { callbacksOf } from "../patch-module/functions-in-force.ts";
 import type { Manifest } from "../patch-module/manifest.ts";
 import { readManifest, staysInMemory } from "../patch-module/manifest-note.ts";
 import { readModinfo } from "../patch-module/modinfo.ts";
@@ -17,6 +19,8 @@ export interface ModuleMap {
   readonly imports: readonly string[];
   readonly tables: readonly { readonly name: string; readonly noun: string; readonly bytes: number }[];
   readonly modinfo: readonly { readonly key: string; readonly value: string }[];
+  /** Functions that the livepatch core calls around a transition; empty for a module of another tool, of which they are not known. */
+  readonly callbacks: readonly ModuleCallback[];
   readonly signed: boolean;
   readonly replacesAll: boolean | null;
   /** What is left of it in memory once it was unloaded, as one sentence. */
@@ -30,6 +34,14 @@ export interface ModuleSection {
   readonly bytes: number;
   readonly kind: "code" | "data" | "read-only data" | "livepatch relocations" | "relocations" | "information";
   readonly isLoaded: boolean;
+}
+
+/** A function that the livepatch core calls when an object is patched or unpatched. */
+export interface ModuleCallback {
+  readonly object: string;
+  /** `pre_patch`, `post_patch`, `pre_unpatch` or `post_unpatch`. */
+  readonly kind: string;
+  readonly function: string;
 }
 
 export interface ModuleRelocations {
@@ -73,11 +85,21 @@ export function moduleMapOf(content: Uint8Array): ModuleMap {
       return bytes === 0 ? [] : [{ name: table, noun, bytes }];
     }),
     modinfo: [...readModinfo(elf)].flatMap(([key, values]) => values.map((value) => ({ key, value }))),
+    callbacks: callbacksIn(elf),
     signed: isSigned(content),
     replacesAll: manifest?.replace ?? null,
     afterUnload: afterUnload(manifest),
     keptAddresses: manifest?.keptAddresses ?? [],
   };
+}
+
+function callbacksIn(elf: ElfReader): ModuleCallback[] {
+  return callbacksOf(elf).map(({ object, kind, section, offset }) => {
+    const code = elf.symbols.find(
+      (symbol) => symbol.type === SymbolType.func && symbol.section === section && symbol.value === offset,
+    );
+    return { object, kind: callbackKinds[kind] ?? `${kind}`, function: code?.name ?? "of no name" };
+  });
 }
 
 function sectionOf({ name, size, type, flags }: ElfReader["sections"][number]): ModuleSection {

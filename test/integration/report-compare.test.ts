@@ -1,4 +1,7 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
+import { runCommandLine } from "../../src/cli/run-command-line.ts";
 import type { ModuleComparison } from "../../src/report/compare-modules.ts";
 import { kmend } from "../cli/captured.ts";
 import { all, build, replace, Scratch, stockKernel } from "./stock-kernel.ts";
@@ -21,13 +24,27 @@ test("a debug message that stands at another place of the successor is no differ
     made.push(result.module?.path ?? "");
   }
   const { stdout } = await kmend("report", "--compare", ...made, "--json");
-  const { functions, sections, remarks } = JSON.parse(stdout) as ModuleComparison;
+  const { functions, sections, remarks, modinfo } = JSON.parse(stdout) as ModuleComparison;
+  expect(modinfo).toContainEqual({ what: "license=GPL", before: true, after: true });
+  expect(modinfo.filter(({ before, after }) => before !== after).map(({ what }) => what)).toEqual([
+    expect.stringMatching(/^kmend\.patch=/),
+    expect.stringMatching(/^kmend\.patch=/),
+  ]);
   expect(functions.map(({ name, kind }) => [name, kind])).toEqual([
     ["devinfo_show", "added"],
     ["version_proc_show", "same"],
   ]);
   expect(sections.map(({ name }) => name)).toContain("__dyndbg");
   expect(remarks).toEqual([]);
+  // An interrupt that comes while it compares leaves no page.
+  const interrupt = new AbortController();
+  const page = join(scratch.folder(), "page.html");
+  const words = ["report", "--compare", ...made, "-o", page];
+  const silent = { write: () => interrupt.abort() };
+  const running = runCommandLine(words, { stdout: silent, stderr: silent, signal: interrupt.signal });
+  setImmediate(() => interrupt.abort());
+  expect(await running).toBe(130);
+  expect(existsSync(page)).toBe(false);
 });
 
 describe("modules that differ in what is not an instruction", () => {

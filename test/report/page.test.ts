@@ -129,6 +129,12 @@ describe("the page", () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  test("callbacks are told with the moment at which the livepatch core calls them", () => {
+    expect(html).toContain("before the transition to the patch");
+    expect(html).toContain("<code>a_pre</code>");
+    expect(renderComparison(sampleComparison)).toContain("license=GPL");
+  });
+
   test("bytes that were compared and bytes that are masked are all bytes", () => {
     const [first] = sampleReport.functions as readonly [ReportedFunction, ...ReportedFunction[]];
     expect(comparedBytes(first)).toEqual({ compared: 12, masked: 8 });

@@ -146,6 +146,7 @@ export const sampleReport: ReviewReport = {
     relocations: [{ object: "vmlinux", section: ".text.a_show", count: 1, symbols: ["a_count,0"] }],
     tables: [{ name: "__bug_table", noun: "a BUG()", bytes: 12 }],
     modinfo: [{ key: "license", value: "GPL" }],
+    callbacks: [{ object: "vmlinux", kind: "pre_patch", function: "a_pre" }],
     keptAddresses: ["a timer may run a_new"],
   },
   trial: {
@@ -209,6 +210,7 @@ export const sampleComparison: ModuleComparison = {
   patches: [{ what: "fix.patch", before: true, after: false }],
   cves: [{ what: "CVE-2026-1", before: false, after: true }],
   callbacks: [{ what: "vmlinux: pre_patch a_pre", before: true, after: false }],
+  modinfo: [{ what: "license=GPL", before: true, after: true }],
   symbols: [{ what: "a_count", before: true, after: true }],
   sections: [{ name: ".rodata", old: 10, new: 12 }],
   remarks: ["the old module is not cumulative"],

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import type { ReviewReport } from "../../report/report-types.ts";
 import { ExitCode } from "../../support/errors.ts";
 import type { TryResult } from "../../vm/try-types.ts";
@@ -60,6 +61,7 @@ export const reportCommand: CommandDefinition = {
     const { renderReport } = await import("../../report/page/document.tsx");
     const { withTrial } = await import("../../report/collect-build.ts");
     const whole = trial === undefined ? report : withTrial(report, trial);
+    await requireNoInterrupt(context);
     if (context.json) context.printJson(whole);
     if (!context.json || options.text("output") !== undefined) await writePage(context, output, renderReport(whole));
     if (!context.json) context.print(output);
@@ -140,12 +142,19 @@ async function compare(context: CommandContext, operands: readonly string[], opt
   const comparison = await withModuleFiles(operands, ([old, fresh]) =>
     compareModules(old as string, fresh as string, [baseNameOf(before), baseNameOf(after)]),
   );
+  await requireNoInterrupt(context);
   if (context.json) context.printJson(comparison);
   if (context.json && options.text("output") === undefined) return ExitCode.done;
   const { renderComparison } = await import("../../report/page/comparison.tsx");
   await writePage(context, output, renderComparison(comparison));
   if (!context.json) context.print(output);
   return ExitCode.done;
+}
+
+/** A signal that came while code was compared is heard of at the next turn only. @throws the reason of the interrupt */
+async function requireNoInterrupt({ signal }: CommandContext): Promise<void> {
+  await setImmediate();
+  signal.throwIfAborted();
 }
 
 /** What `kmend try --json` printed. @throws KmendError `USAGE` (exit 2) for anything else. */

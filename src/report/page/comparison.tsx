@@ -36,6 +36,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
     patches,
     cves,
     callbacks,
+    modinfo,
     symbols,
     sections,
     remarks,
@@ -148,6 +149,7 @@ function Page({ comparison }: { readonly comparison: ModuleComparison }) {
             <Uses title="Source patches" uses={patches} />
             <Uses title="Vulnerabilities" uses={cves} />
             <Uses title="Callbacks of the livepatch core" uses={callbacks} />
+            <Uses title="What the modules say of themselves (modinfo)" uses={modinfo} />
             <Uses title="Symbols of the kernel that are reached" uses={symbols} />
             <h3>Loaded sections whose content differs</h3>
             {sections.length === 0 ? (

@@ -2,6 +2,13 @@ import { counted } from "../../support/counted.ts";
 import type { ReviewReport } from "../report-types.ts";
 import { Badge, bytesText, groupsOf, Nothing, Section, Table } from "./parts.tsx";
 
+const whenOf: Readonly<Record<string, string>> = {
+  pre_patch: "before the transition to the patch",
+  post_patch: "after the transition to the patch",
+  pre_unpatch: "before the transition back",
+  post_unpatch: "after the transition back",
+};
+
 /** What the module consists of, and what is left of it. */
 export function ModulePart({ report }: { readonly report: ReviewReport }) {
   const { module } = report;
@@ -11,8 +18,19 @@ export function ModulePart({ report }: { readonly report: ReviewReport }) {
         <Nothing>No module was made.</Nothing>
       </Section>
     );
-  const { sections, memory, relocations, imports, tables, modinfo, signed, replacesAll, afterUnload, keptAddresses } =
-    module;
+  const {
+    sections,
+    memory,
+    relocations,
+    imports,
+    tables,
+    modinfo,
+    callbacks,
+    signed,
+    replacesAll,
+    afterUnload,
+    keptAddresses,
+  } = module;
   const loaded = sections.filter(({ isLoaded }) => isLoaded);
   return (
     <Section id="module" canOpen>
@@ -46,6 +64,16 @@ export function ModulePart({ report }: { readonly report: ReviewReport }) {
             <li>{why}</li>
           ))}
         </ul>
+      )}
+      {callbacks.length > 0 && (
+        <>
+          <h3>Callbacks of the livepatch core</h3>
+          <Table
+            caption="Callbacks"
+            heads={["when", "object", "function"]}
+            rows={callbacks.map((one) => [whenOf[one.kind] ?? one.kind, one.object, <code>{one.function}</code>])}
+          />
+        </>
       )}
       <h3>Livepatch relocations</h3>
       {relocations.length === 0 ? (
