@@ -37,6 +37,15 @@ test("fixes builds one of the kernel's own fixes", async () => {
   expect(output).toMatch(/^\| failed \| 0 \|/m);
 });
 
+test("fixes takes one back on a kernel that has it", async () => {
+  const { from, to } = await pairOfVersions();
+  const { exitCode, output } = bench("fixes", "--short", "--from", from, "--to", to, "--onto", to);
+  expect(exitCode, output).toBe(0);
+  expect(output).toContain(`taken back on ${to}: `);
+  expect(output).toMatch(/^1\/1 (built|refused|unchanged) /m);
+  expect(output).toMatch(/^\| failed \| 0 \|/m);
+});
+
 test("cves builds the fix of a vulnerability that is the only one of its file", async () => {
   const { from } = await pairOfVersions();
   const { kernel, tree } = await stockKernel();
