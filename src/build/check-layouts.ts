@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../change/change-set.ts";
 import { usedBeyondDeclarations } from "../change/held-types.ts";
@@ -12,6 +12,7 @@ import { Btf } from "../kernel/types/btf.ts";
 import { cacheRoot } from "../support/cache.ts";
 import { counted } from "../support/counted.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { Refusal } from "../support/refusals.ts";
 import { mapConcurrently } from "../support/run.ts";
 import type { BuildContext } from "./build-context.ts";
@@ -33,7 +34,7 @@ export async function checkUnitLayouts(
     const { introduced, removed } = typesOfChange(change.files);
     const reached = usedBeyondDeclarations(change.files);
     const folder = join(context.folder, "layout");
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     // Two programs run at once for each unit.
     const lanes = Math.max(1, Math.floor(context.jobs / 2));
     const findings = await mapConcurrently(pairs, lanes, async ({ source, object, originalPath, patchedPath }) => {

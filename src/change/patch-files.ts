@@ -1,8 +1,9 @@
-import { copyFile, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, lstat, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { readInputFile } from "../support/input-file.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { run } from "../support/run.ts";
 import { type ChangedFile, type ChangeSet, changedFile, readOriginal, type SourceOverlay } from "./change-set.ts";
 import { type NamedFile, type ScannedPatch, scanPatch } from "./patch-scan.ts";
@@ -192,7 +193,7 @@ async function copyFromTree(
   touched.add(path);
   // An earlier patch may have made something of a folder on the way.
   await requirePlain(work, path, "an earlier patch");
-  await mkdir(dirname(join(work, path)), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(join(work, path))).catch(rethrowDiskErrors);
   const known = earlier.get(path);
   if (known !== undefined) {
     if (known !== null) await writeFile(join(work, path), known).catch(rethrowDiskErrors);
@@ -287,6 +288,8 @@ function applyError(patch: PatchFile, output: string): KmendError {
     if (failed !== null) failures.push(`${file}: hunk ${failed[1]} (line ${failed[2]})`);
     if (/Reversed \(or previously applied\) patch detected/.test(line)) reversed = true;
     if (/can't find file to patch|No file to patch/.test(line)) missing = true;
+    const place = /Can't create temporary file (\S+)/.exec(line)?.[1];
+    if (place !== undefined) rethrowDiskErrors(Object.assign(new Error(line), { code: "EACCES", path: place }));
     if (/No space left on device/.test(line)) rethrowDiskErrors(Object.assign(new Error(line), { code: "ENOSPC" }));
   }
   if (reversed) {

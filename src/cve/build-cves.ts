@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { build } from "../build/build.ts";
@@ -8,6 +8,7 @@ import type { TargetKernel } from "../kernel/target-kernel.ts";
 import type { PreparedTree } from "../kernel/tree/prepare.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { Progress } from "../support/progress.ts";
 import type { ChosenFix } from "./chosen-fixes.ts";
 import { compareIds } from "./cve-data.ts";
@@ -185,7 +186,7 @@ async function aloneOutcome(
   folder: string,
 ): Promise<Omit<CveOutcome, "id" | "commit">> {
   const output = join(folder, `alone-${fix.commit.slice(0, 12)}`);
-  await mkdir(output, { recursive: true });
+  await makeFolder(output);
   const { misfits } = await applyInOrder([fix], request.tree.path, join(output, "applied"));
   const [misfit] = misfits;
   if (misfit !== undefined)

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isOutsideKernel } from "../change/outside-kernel.ts";
 import { toolchainFolder } from "../kernel/compiler.ts";
@@ -9,6 +9,7 @@ import { type PreparedTree, reserveTree } from "../kernel/tree/prepare.ts";
 import { membershipOf } from "../kernel/tree/units.ts";
 import { cacheRoot, exists, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { type Progress, SilentProgress } from "../support/progress.ts";
 import { mapConcurrently } from "../support/run.ts";
 
@@ -122,7 +123,7 @@ export async function withTree<Result>(
   const found = { program: compiler.program, version: compiler.here };
   const tree = await reserveTree(kernel, folder, { compiler: found, jobs, progress, signal });
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     return await work({ tree, folder, toolchain: toolchainFolder(kernel.folder, compiler) });
   } finally {
     await rm(folder, { recursive: true, force: true });

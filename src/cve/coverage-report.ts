@@ -1,6 +1,6 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { rethrowDiskErrors, writeFileAtomically } from "../support/cache.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { CveCoverage } from "./coverage.ts";
 
 type Row = CveCoverage["cves"][number];
@@ -10,7 +10,7 @@ type Row = CveCoverage["cves"][number];
  * @returns the paths of the files.
  */
 export async function writeCoverage(folder: string, coverage: CveCoverage): Promise<readonly string[]> {
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   const files = {
     "coverage.md": markdownOf(coverage),
     "coverage.html": pageOf(coverage),

@@ -1,9 +1,10 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { applyPatches, readPatchFile } from "../change/patch-files.ts";
 import { rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { ChosenFix } from "./chosen-fixes.ts";
 import { compareIds } from "./cve-data.ts";
 import type { FixPatch } from "./fix-patch.ts";
@@ -21,7 +22,7 @@ export async function prepareFix(fix: ChosenFix, source: FixSource, folder: stri
   const [first = "commit", ...others] = [...fix.cves].sort(compareIds);
   const more = others.length > 0 ? `-and-${others.length}` : "";
   const path = join(folder, `${first}${more}-${fix.commit.slice(0, 12)}.patch`);
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   await writeFile(path, patch.content).catch(rethrowDiskErrors);
   return { ...fix, patch, path };
 }
@@ -48,7 +49,7 @@ export async function applyInOrder(
   for (const [number, fix] of fixes.entries()) {
     try {
       const folder = join(work, String(number));
-      await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+      await makeFolder(folder).catch(rethrowDiskErrors);
       const change = await applyPatches([await readPatchFile(fix.path)], tree, folder, ["-p1"], overlay);
       overlay = new Map([...overlay, ...change.files.map(({ path, patched }) => [path, patched] as const)]);
       fits.push(fix);

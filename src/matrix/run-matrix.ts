@@ -1,7 +1,7 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { PackageFormat } from "../package/write-package.ts";
 import { writeFileAtomically } from "../support/cache.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { Cell, CellSettings, PackageCells } from "./cell.ts";
 import {
   buildStep,
@@ -120,7 +120,7 @@ export class MatrixRun {
   ): Promise<void> {
     const { store, output, publisher } = this.#request;
     const path = join(output, "packages", file);
-    await mkdir(join(output, "packages"), { recursive: true });
+    await makeFolder(join(output, "packages"));
     await writeFileAtomically(path, await getObject(store, sha256));
     const kernels = parts.map(({ module }) => module.release);
     this.state.package(id, { state: "packaged", file, sha256, kernels, problem: null });

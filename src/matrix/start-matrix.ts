@@ -1,10 +1,10 @@
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type ArchiveChoice, chooseDistribution } from "../kernel/sources/distribution/choose.ts";
 import { readManifest } from "../package/package-manifest.ts";
 import type { PackageFormat } from "../package/write-package.ts";
 import { cacheRoot, rethrowDiskErrors, withLock, writeFileAtomically } from "../support/cache.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { requireOutputFolder } from "../support/output-folder.ts";
 import type { Progress } from "../support/progress.ts";
 import { cellsOf } from "./cell.ts";
@@ -60,7 +60,7 @@ export interface MatrixOptions {
 export async function runMatrix(options: MatrixOptions): Promise<MatrixResult> {
   const { progress, signal } = options;
   const output = resolve(options.output);
-  await mkdir(output, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(output).catch(rethrowDiskErrors);
   await requireOutputFolder(output);
   return withLock(join(output, ".kmend.lock"), () => runLocked(options, output), {
     onWait: (owner) => progress.note(`waiting for process ${owner}, which works for this output folder`),
@@ -81,7 +81,7 @@ async function runLocked(options: MatrixOptions, output: string): Promise<Matrix
   const store = await openStore(options.store ?? join(output, "store"));
   const folder = options.repository?.folder;
   if (folder !== undefined) {
-    await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(folder).catch(rethrowDiskErrors);
     await requireOutputFolder(folder);
   }
   const fixes = new ManifestFixes(join(output, "fixes"), offer.kernels, options.fixes ?? noFixes);

@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
-import { link, lstat, mkdir, open, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { link, lstat, open, readdir, readFile, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { requireTrustedCache } from "./cache-trust.ts";
 import { environmentVariable } from "./environment.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "./errors.ts";
+import { makeFolder } from "./make-folder.ts";
 import { isRunning, ownIdentity, whetherAlive } from "./process-identity.ts";
 
 /**
@@ -32,7 +33,7 @@ export function cachePath(): string {
  */
 export async function makeOnce(path: string, make: (temporary: string) => Promise<void>): Promise<string> {
   if (await exists(path)) return path;
-  await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(path)).catch(rethrowDiskErrors);
   const temporary = temporaryBeside(path);
   try {
     await make(temporary);
@@ -50,7 +51,7 @@ export async function makeOnce(path: string, make: (temporary: string) => Promis
 export async function writeFileAtomically(path: string, content: string | Uint8Array, mode = 0o644): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     await writeFile(temporary, content, { mode });
     await rename(temporary, path);
   } catch (error) {
@@ -147,7 +148,7 @@ export async function withLock<Result>(
   work: () => Promise<Result>,
   { onWait, signal, mode = 0o644 }: LockWait,
 ): Promise<Result> {
-  await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(path)).catch(rethrowDiskErrors);
   const me = await ownIdentity();
   let told = false;
   for (;;) {

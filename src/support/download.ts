@@ -1,7 +1,8 @@
-import { mkdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { exists, rethrowDiskErrors, temporaryBeside, writeFileAtomically } from "./cache.ts";
 import { ExitCode, KmendError, messageOf } from "./errors.ts";
+import { makeFolder } from "./make-folder.ts";
 import { run } from "./run.ts";
 
 /** What a download is asked to do. */
@@ -24,7 +25,7 @@ export type DownloadOutcome = "new" | "unchanged";
  */
 export async function download(url: string, path: string, options: DownloadOptions = {}): Promise<DownloadOutcome> {
   requireSafe(url);
-  await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(path)).catch(rethrowDiskErrors);
   const [known, part] = [`${path}.etag`, `${path}.part`];
   const etag = await readText(known);
   const isThere = (await sizeOf(path)) > 0;

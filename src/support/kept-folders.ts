@@ -1,6 +1,7 @@
-import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "./cache.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** How many states of one source the cache keeps: the present one, and the one before for whoever goes back to it. */
 const keptStates = 2;
@@ -13,7 +14,7 @@ const keptStates = 2;
 export async function keepRecent(folder: string): Promise<boolean> {
   const parent = dirname(folder);
   const isNew = !(await exists(folder));
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   await utimes(folder, new Date(), new Date()).catch(() => {});
   if (!isNew) return false;
   await sweepTemporaries(parent);

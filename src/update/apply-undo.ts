@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { readLoadRecord } from "../host/installed/records.ts";
 import { type Host, namesIn, thisHost } from "../host/kernel/host.ts";
@@ -11,6 +11,7 @@ import { enabledOrEnabling } from "../host/load/transition.ts";
 import { type UnloadedModule, unload } from "../host/load/unload.ts";
 import { writeFileAtomically } from "../support/cache.ts";
 import { messageOf } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { readUpdate, type UpdateBundle, withModuleFiles } from "./update-bundle.ts";
 import { kernelNameOf, parseUpdateManifest, type UpdateManifest, updateIdPattern } from "./update-manifest.ts";
 
@@ -194,7 +195,7 @@ function aborted(id: string, cause: AbortCode, details: readonly string[]): Upda
 async function remember(host: Host, { manifest, patch, description }: UpdateBundle): Promise<string[]> {
   const folder = join(host.root, updatesFolder, manifest.id);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await writeFileAtomically(join(folder, "patch"), patch);
     await writeFileAtomically(join(folder, "description"), description);
     await writeFileAtomically(join(folder, "manifest.json"), JSON.stringify(manifest));

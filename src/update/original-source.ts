@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { type GitTree, originalRef } from "../change/git.ts";
@@ -10,6 +9,7 @@ import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { prepareTree } from "../kernel/tree/prepare.ts";
 import { exists, makeOnce, rethrowDiskErrors } from "../support/cache.ts";
 import { KmendError } from "../support/errors.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import type { Progress } from "../support/progress.ts";
 import {
   differencesOf,
@@ -206,7 +206,7 @@ async function fresh(request: OriginalRequest, memory: OriginalMemory): Promise<
 /** The files of a commit that is not the one in the working tree, in a folder of the cache; the user's files stay as they are. */
 async function checkedOut(git: GitTree, commit: string, memory: OriginalMemory): Promise<string> {
   return makeOnce(join(memory.folder, "..", "commits", commit), async (temporary) => {
-    await mkdir(temporary, { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(temporary).catch(rethrowDiskErrors);
     await git.writeTo(commit, temporary, `${temporary}.tar`);
   });
 }

@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { copyFile, mkdir, readFile, realpath, rm, utimes } from "node:fs/promises";
+import { copyFile, readFile, realpath, rm, utimes } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { SourceOverlay } from "../change/change-set.ts";
 import { KernelImage } from "../kernel/image/kernel-image.ts";
@@ -14,6 +14,7 @@ import {
   withLock,
   writeFileAtomically,
 } from "../support/cache.ts";
+import { makeFolder } from "../support/make-folder.ts";
 
 /** An update that was built for a tree. */
 export interface SeriesUpdate {
@@ -102,7 +103,7 @@ export class OriginalMemory {
 
   /** Keeps what a later update needs of the kernel; a build in the user's tree may replace the files there. */
   async keepKernel(kernel: TargetKernel): Promise<void> {
-    await mkdir(this.folder, { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(this.folder).catch(rethrowDiskErrors);
     for (const [from, to] of kernelFiles(kernel)) await copyFile(from, join(this.folder, to)).catch(rethrowDiskErrors);
   }
 

@@ -5,6 +5,7 @@ import { packFolder } from "../package/formats/tarball.ts";
 import { exists, rethrowDiskErrors, sha256 } from "../support/cache.ts";
 import { KmendError, messageOf, systemErrorCode } from "../support/errors.ts";
 import { entriesBelow } from "../support/find-files.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { badUpdate, fileLimit, isHarmless, readTarball, updateSizeLimit } from "./tar-reader.ts";
 import { manifestSizeLimit, parseUpdateManifest, sealManifest, type UpdateManifest } from "./update-manifest.ts";
 import { problemWithModule } from "./update-module.ts";
@@ -55,7 +56,7 @@ export async function writeUpdate(
     parseUpdateManifest(text);
     for (const [name, content] of [...sorted, [manifestFile, Buffer.from(text)] as const]) {
       const path = join(folder, base, name);
-      await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+      await makeFolder(dirname(path)).catch(rethrowDiskErrors);
       await writeFile(path, content).catch(rethrowDiskErrors);
     }
     const path = join(output, updateFileName(manifest.id));

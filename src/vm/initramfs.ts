@@ -1,7 +1,8 @@
-import { chmod, copyFile, cp, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, cp, readdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ExitCode, KmendError } from "../support/errors.ts";
 import { findProgram, isStaticProgram } from "../support/find-program.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { run } from "../support/run.ts";
 
 /** What goes into the guest's first file system besides busybox. */
@@ -26,9 +27,9 @@ export interface InitramfsContent {
  */
 export async function makeInitramfs(folder: string, content: InitramfsContent): Promise<string> {
   const root = join(folder, "root");
-  await mkdir(join(root, "bin"), { recursive: true });
-  await mkdir(join(root, "kmend", "modules"), { recursive: true });
-  await mkdir(join(root, "kmend", "probes"), { recursive: true });
+  await makeFolder(join(root, "bin"));
+  await makeFolder(join(root, "kmend", "modules"));
+  await makeFolder(join(root, "kmend", "probes"));
   const busybox = join(root, "bin", "busybox");
   await copyFile(await findStaticBusybox(), busybox);
   await chmod(busybox, 0o755);
@@ -42,7 +43,7 @@ export async function makeInitramfs(folder: string, content: InitramfsContent): 
     await writeFile(join(root, "kmend", "probes", String(index)), command);
   }
   for (const [path, source] of content.files ?? []) {
-    await mkdir(dirname(join(root, path)), { recursive: true });
+    await makeFolder(dirname(join(root, path)));
     await copyFile(source, join(root, path));
   }
   const archive = join(folder, "initramfs.cpio");

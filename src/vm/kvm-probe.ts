@@ -1,8 +1,9 @@
 import { constants } from "node:fs";
-import { access, mkdir, readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { release } from "node:os";
 import { join } from "node:path";
 import { cacheRoot, sha256, writeFileAtomically } from "../support/cache.ts";
+import { makeFolder } from "../support/make-folder.ts";
 import { bootOnlyScript } from "./guest-script.ts";
 import { makeInitramfs } from "./initramfs.ts";
 import { runGuest } from "./qemu.ts";
@@ -38,7 +39,7 @@ export async function chooseAccelerator(
 }
 
 async function kvmBoots(imagePath: string, folder: string, signal?: AbortSignal | undefined): Promise<boolean> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const token = "trial";
   const decoder = new FrameDecoder(token);
   const initramfs = await makeInitramfs(folder, { init: bootOnlyScript(token) });

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { adaptTypes, type ChangedType } from "../../adapt/adapt-types.ts";
 import type { Adaptation } from "../../adapt/adaptation.ts";
@@ -8,6 +7,7 @@ import { type ChangedFile, type ChangeSet, changedFile } from "../../change/chan
 import { printedTraceEvents } from "../../change/trace-events.ts";
 import { counted } from "../../support/counted.ts";
 import { KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { type Examination, examineChange, type Session } from "../examination.ts";
 import { authorHeaders } from "../pairs/unit-pairs.ts";
@@ -58,7 +58,7 @@ async function withoutTraceEvents(session: Session): Promise<AdaptedChange | rea
   const isClaimed = (session.options.cves ?? []).length > 0;
   if (found.length === 0 || files.length === 0 || isClaimed) return undefined;
   const folder = join(context.folder, "untraced");
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const next = { ...session, change: { ...change, files }, context: { ...context, folder, foreseen: undefined } };
   const named = found.flatMap(({ path, events }) => events.map((event) => ({ path, event })));
   try {
@@ -93,7 +93,7 @@ async function withLiveData(
   const adapted = adaptData(change, plans, about);
   if (!("adaptation" in adapted)) return adapted;
   const folder = join(context.folder, "live-data");
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const next = { ...session, change: adapted.change, context: { ...context, folder, foreseen: undefined } };
   const examination = await examineChange(next);
   const left = examination.refusals.filter((refusal) => structOf(refusal, change) === undefined);
@@ -119,7 +119,7 @@ async function adaptLayouts(session: Session, refused: Examination): Promise<Ada
   const refusals = [...others, ...adaptation.refusals];
   if (refusals.length > 0) return refusals;
   const folder = join(context.folder, "adapted");
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const adapted = await changeOf(adaptation, change, types);
   const next = { ...session, change: adapted, context: { ...context, folder, foreseen: undefined } };
   const examination = await examineChange(next);
@@ -176,7 +176,7 @@ class UnitsOfTypes {
     const { change, context } = this.#session;
     const { tree, earlier, jobs, signal } = context;
     const folder = join(context.folder, `type-${index}`);
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const commands = await commandsOfUnits(definition, change, { ...context, folder });
     const base = new Map([...(await authorHeaders(tree.path)), ...earlier]);
     const oracle = new UnitOracle({ tree: tree.path, folder: join(folder, "units"), commands, base, jobs, signal });

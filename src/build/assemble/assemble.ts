@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChangeSet } from "../../change/change-set.ts";
 import type { ExternalModule } from "../../kernel/modules/external-module.ts";
@@ -9,6 +8,7 @@ import type { Manifest } from "../../patch-module/manifest.ts";
 import { sealModule } from "../../patch-module/seal.ts";
 import { sha256, writeFileAtomically } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { version } from "../../support/version.ts";
 import type { BuildContext } from "../build-context.ts";
 import type { BuildOptions, BuildResult } from "../build-types.ts";
@@ -83,7 +83,7 @@ export async function assemble(
       }),
     );
     const linkFolder = join(context.folder, "link");
-    await mkdir(linkFolder, { recursive: true });
+    await makeFolder(linkFolder);
     const objects = resolved.map(({ plan }) => plan.pair.object);
     const modules = await patchedModules(objects, kernel, external);
     const tables = tablesOf(request, resolved, symvers, modules);

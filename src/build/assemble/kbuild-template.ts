@@ -1,9 +1,10 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { plainEnvironment } from "../../kernel/tree/kbuild.ts";
 import type { PreparedTree } from "../../kernel/tree/prepare.ts";
 import { makeOnce, sha256 } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import { glueSource } from "./glue.ts";
 import type { ModuleInfoTemplate } from "./module-sections.ts";
@@ -50,7 +51,7 @@ export async function moduleTemplate(tree: PreparedTree, cache: string, signal?:
     `template-${sha256(glueSource, kbuildFile, tree.path, tree.makeArguments.join(" ")).slice(0, 12)}`,
   );
   await makeOnce(folder, async (temporary) => {
-    await mkdir(temporary, { recursive: true });
+    await makeFolder(temporary);
     await writeFile(join(temporary, "kmend-glue.c"), glueSource);
     await writeFile(join(temporary, "Kbuild"), kbuildFile);
     await writeFile(homePath(temporary), temporary);

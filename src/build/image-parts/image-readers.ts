@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, normalize } from "node:path";
 import { plainEnvironment } from "../../kernel/tree/kbuild.ts";
 import { type RecordedStep, recordedSteps } from "../../kernel/tree/recorded-reads.ts";
@@ -7,6 +7,7 @@ import { dependencyCommand, objectPath, unitCommands } from "../../kernel/tree/u
 import { membershipOf } from "../../kernel/tree/units.ts";
 import { exists, makeOnce, writeFileAtomically } from "../../support/cache.ts";
 import { entriesBelowIfAny } from "../../support/find-files.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
@@ -71,7 +72,7 @@ export async function refuseForImageReaders(change: IncludedChange, context: Bui
 async function makeStubs(readers: readonly ImageReader[], { tree, folder }: BuildContext): Promise<void> {
   for (const name of new Set(readers.flatMap(({ reads }) => reads))) {
     if (await exists(join(tree.path, name))) continue;
-    await mkdir(dirname(join(folder, stubs, name)), { recursive: true });
+    await makeFolder(dirname(join(folder, stubs, name)));
     await writeFile(join(folder, stubs, name), "");
   }
 }

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -6,6 +6,7 @@ import { ShippedModules } from "../../kernel/modules/shipped-module.ts";
 import { cacheRoot, rethrowDiskErrors, sha256 } from "../../support/cache.ts";
 import { ExitCode, KmendError, messageOf, systemErrorCode } from "../../support/errors.ts";
 import { readInputFile } from "../../support/input-file.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { requireOutputFolder } from "../../support/output-folder.ts";
 import { version } from "../../support/version.ts";
 import type { BuildResult } from "../build-types.ts";
@@ -39,7 +40,7 @@ export async function requireReproFolder(folder: string): Promise<void> {
       exitCode: ExitCode.usage,
     });
   }
-  if (found === undefined) await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  if (found === undefined) await makeFolder(folder).catch(rethrowDiskErrors);
   await requireOutputFolder(folder);
 }
 
@@ -148,7 +149,7 @@ class FolderWriter {
 
   async write(path: string, content: Uint8Array | string): Promise<void> {
     const place = join(this.#folder, path);
-    await mkdir(dirname(place), { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(dirname(place)).catch(rethrowDiskErrors);
     await writeFile(place, content).catch(rethrowDiskErrors);
     this.files[path] = sha256(content);
   }

@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { release, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { LoadResult } from "../../host/load/load.ts";
 import type { StopOutcome } from "../../stop/stop.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import type { CommandContext, CommandDefinition, OptionValues } from "../command.ts";
 import { cveDataOption } from "../options/cve-options.ts";
 import { parseDuration } from "../options/duration.ts";
@@ -219,7 +220,7 @@ async function writeForLoad({ file, name }: MadeStop, dryRun: boolean): Promise<
   const { writeFileAtomically, rethrowDiskErrors } = await import("../../support/cache.ts");
   if (!dryRun) await prepareRunFolder("/");
   const folder = dryRun ? await mkdtemp(join(tmpdir(), "kmend-stop-")) : stopsFolder;
-  await mkdir(folder, { recursive: true, mode: 0o755 });
+  await makeFolder(folder, 0o755);
   const path = join(folder, `${kernelModuleName(name)}.ko`);
   await writeFileAtomically(path, file).catch(rethrowDiskErrors);
   return path;

@@ -1,8 +1,9 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import { bootRecordsOf } from "../boot/boot-record.ts";
 import { removeDurably, writeDurably } from "../kernel/durable.ts";
@@ -83,7 +84,7 @@ export async function writeInitramfsPlan(root: string, release: string, steps: S
   }
   // The initramfs makes no folders in the system's root.
   const records = bootRecordsOf(root, release);
-  await steps.take(`mkdir -p ${records}`, async () => void (await mkdir(records, { recursive: true, mode: 0o755 })));
+  await steps.take(`mkdir -p ${records}`, async () => void (await makeFolder(records, 0o755)));
   await steps.take(`write ${path}, fsync`, () => writeDurably(path, text));
 }
 

@@ -1,8 +1,9 @@
-import { chmod, chown, mkdir, open, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { chmod, chown, open, readFile, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { SilentProgress } from "../../support/progress.ts";
 import { run } from "../../support/run.ts";
 import { type BootPlan, planBoot, reasonsAgainstInitramfs } from "../boot/boot-plan.ts";
@@ -197,7 +198,7 @@ async function writeModule(
   const folder = dirname(path);
   const temporary = temporaryBeside(path);
   try {
-    await steps.take(`mkdir -p ${folder}`, async () => void (await mkdir(folder, { recursive: true, mode: 0o755 })));
+    await steps.take(`mkdir -p ${folder}`, async () => void (await makeFolder(folder, 0o755)));
     await steps.take(`write ${temporary}, owner root:root, mode 644, fsync`, async () => {
       const handle = await open(temporary, "wx", 0o600);
       try {

@@ -1,7 +1,8 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { temporaryBeside } from "../../support/cache.ts";
 import { systemErrorCode } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 
 /** Makes a rename or removal in a folder last over a loss of power. */
 export async function syncFolder(folder: string): Promise<void> {
@@ -18,7 +19,7 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   const folder = dirname(path);
   const temporary = temporaryBeside(path);
   // A folder that was just made is an entry of its parent, which has to last as well.
-  const first = await mkdir(folder, { recursive: true, mode: 0o755 });
+  const first = await makeFolder(folder, 0o755);
   try {
     const handle = await open(temporary, "wx", 0o644);
     try {

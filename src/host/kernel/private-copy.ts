@@ -1,7 +1,8 @@
-import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
+import { chmod, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, rethrowDiskErrors } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import type { PatchFile } from "../load/patch-file.ts";
 import { insertFolder } from "./run-folder.ts";
@@ -22,7 +23,7 @@ export async function withPrivateCopy<Result>(
   const copy = join(folder, `${file.name}.ko`);
   try {
     await rm(folder, { recursive: true, force: true });
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder, 0o700);
     await chmod(folder, 0o700);
     await writeFile(copy, file.content, { flag: "wx", mode: 0o600 });
   } catch (error) {

@@ -1,7 +1,8 @@
-import { chmod, lstat, mkdir } from "node:fs/promises";
+import { chmod, lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { rethrowDiskErrors } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 
 /** What kmend remembers until the next boot: a folder of /run, which is empty then. */
 export const runFolder = "/run/kmend";
@@ -21,7 +22,7 @@ export const stopsFolder: string = join(runFolder, "stops");
  */
 export async function prepareRunFolder(root: string): Promise<void> {
   const path = join(root, runFolder);
-  await mkdir(path, { recursive: true, mode: 0o755 }).catch(rethrowDiskErrors);
+  await makeFolder(path, 0o755).catch(rethrowDiskErrors);
   const entry = await lstat(path);
   if (!entry.isDirectory() || entry.uid !== process.geteuid?.()) {
     throw new KmendError({

@@ -4,6 +4,7 @@ import { exists, makeOnce, rethrowDiskErrors, sha256, sweepTemporaries, withLock
 import { requireTrustedFolder } from "../../support/cache-trust.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { requireProgram } from "../../support/find-program.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import type { Progress } from "../../support/progress.ts";
 import { run } from "../../support/run.ts";
 import type { CompilerArchive } from "../sources/distribution/compiler-archive.ts";
@@ -77,7 +78,7 @@ export async function makeRoot(plan: RootPlan, archive: CompilerArchive, context
   await requireNamespaces(signal);
   await requireProgram("mmdebstrap", "it makes a root with the kernel's compiler", "mmdebstrap");
   const folder = rootsFolder(cache);
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   const specs = packages.map(({ name, version }) => `${name}=${version}`);
   const digest = sha256([...specs].sort().join("\n"), launcher(compiler.program)).slice(0, 12);
   const path = join(folder, `${compiler.name}_${compiler.version}-${digest}`);
@@ -104,7 +105,7 @@ async function fill(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const [root, programs, tar] = [join(folder, "root"), join(folder, "bin"), join(folder, "root.tar")];
-  await mkdir(programs, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(programs).catch(rethrowDiskErrors);
   await mkdir(root).catch(rethrowDiskErrors);
   const words = [
     ...["--quiet", "--variant=extract", "--format=tar", `--include=${specs.join(",")}`],
@@ -125,7 +126,7 @@ async function fill(
   if (unpacked.exitCode !== 0) throw rootFailed(compiler, archive, unpacked.all);
   for (const path of [tar, ...unused.map((name) => join(root, name))]) await rm(path, { recursive: true, force: true });
   // Places for what the launcher keeps of this machine.
-  for (const kept of ["src", "local"]) await mkdir(join(root, "usr", kept), { recursive: true });
+  for (const kept of ["src", "local"]) await makeFolder(join(root, "usr", kept));
   const program = join(programs, compiler.program);
   await writeFile(program, launcher(compiler.program)).catch(rethrowDiskErrors);
   await chmod(program, 0o755);

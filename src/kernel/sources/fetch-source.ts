@@ -1,6 +1,7 @@
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { rethrowDiskErrors } from "../../support/cache.ts";
 import { KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { runGuarded } from "../tree/guard.ts";
 
 /** Where a tree comes from: an archive with one top folder, or a tree of the user's of which the named files are copied. */
@@ -76,7 +77,7 @@ async function copySource(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const list = `${folder}.files`;
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   await writeFile(list, source.files.join("\0")).catch(rethrowDiskErrors);
   const script =
     'set -o pipefail; tar -C "$1" --no-recursion --null --verbatim-files-from -T "$2" --format=posix -cf - | tar -C "$3" --no-same-owner --no-same-permissions -xf -';
@@ -112,7 +113,7 @@ async function copySource(
  * @throws KmendError `SOURCE_DAMAGED` when it cannot be unpacked or is not a kernel source, `NO_SPACE`.
  */
 async function unpackSource(archive: string, folder: string, guard: string, signal?: AbortSignal): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   // Debian compresses its source in blocks, which xz can unpack on all cores; other formats ignore the setting.
   const result = await runGuarded(
     guard,

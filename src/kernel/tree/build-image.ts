@@ -1,8 +1,9 @@
-import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, readdir, readFile, rename, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import type { Progress } from "../../support/progress.ts";
 import { removeFolders } from "../../support/run.ts";
 import { acquireSource, type TreeSource } from "../sources/fetch-source.ts";
@@ -42,7 +43,7 @@ const statusMilliseconds = 5000;
 export async function buildImage(inputs: ImageInputs): Promise<BuiltKernel> {
   const { folder, progress } = inputs;
   const result = join(folder, "result");
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   await withLock(
     join(folder, "image.lock"),
     async () => {
@@ -114,7 +115,7 @@ async function makeImage(inputs: ImageInputs, result: string): Promise<void> {
     requireLivepatch(text, inputs.configPath);
     await make(jobs, "bzImage", "modules");
     const temporary = temporaryBeside(result);
-    await mkdir(temporary, { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(temporary).catch(rethrowDiskErrors);
     const hasModules = (await readFile(join(tree, "modules.order"), "utf8").catch(() => "")).trim() !== "";
     if (hasModules) await make(jobs, `INSTALL_MOD_PATH=${temporary}`, "modules_install");
     const files = [

@@ -1,6 +1,7 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, makeOnce, sha256, writeFileAtomically } from "../../support/cache.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { mapConcurrently, type RunResult, run } from "../../support/run.ts";
 import type { CompilerCache } from "./ccache.ts";
 import { plainEnvironment, runKbuild } from "./kbuild.ts";
@@ -129,7 +130,7 @@ export class UnitCache {
   }
 
   async keepObject(unit: UnitCommand, object: Uint8Array): Promise<void> {
-    await mkdir(this.#folder, { recursive: true });
+    await makeFolder(this.#folder);
     const path = this.objectPath(unit);
     await makeOnce(path, async (temporary) => writeFileAtomically(temporary, object));
   }

@@ -1,10 +1,11 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { exists, otherUsers, rethrowDiskErrors, withLock, writeFileAtomically } from "../../support/cache.ts";
 import { requireTrustedFolder } from "../../support/cache-trust.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { type Progress, SilentProgress } from "../../support/progress.ts";
 import { run } from "../../support/run.ts";
 import { acquireSource, type TreeSource } from "../sources/fetch-source.ts";
@@ -78,7 +79,7 @@ export async function prepareTree(inputs: TreeInputs, options: PrepareOptions = 
   const compiler = typeof asked === "string" ? await identifyCompiler(asked, options.signal) : asked;
   const known = await readFinished(inputs, compiler);
   if (known !== undefined) return known;
-  await mkdir(inputs.folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(inputs.folder).catch(rethrowDiskErrors);
   return withLock(
     join(inputs.folder, "tree.lock"),
     async () => (await readFinished(inputs, compiler)) ?? makeTree(inputs, compiler, progress, options),
@@ -102,7 +103,7 @@ export async function reserveTree(
 ): Promise<PreparedTree> {
   for (;;) {
     const tree = await prepareTree(inputs, options);
-    await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(folder).catch(rethrowDiskErrors);
     // Whoever came in between has taken the record away before looking for such folders.
     if ((await readFinished(inputs, options.compiler)) !== undefined) return tree;
     await rm(folder, { recursive: true, force: true });

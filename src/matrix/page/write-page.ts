@@ -1,6 +1,7 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { rethrowDiskErrors, writeFileAtomically } from "../../support/cache.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { requireOutputFolder } from "../../support/output-folder.ts";
 import type { MatrixState } from "../matrix-state.ts";
 import { getObject } from "../store/records.ts";
@@ -15,7 +16,7 @@ const writeMilliseconds = 5000;
  * @returns writes the last state, and ends.
  */
 export async function keepPages(folder: string, state: MatrixState, store: Store): Promise<() => Promise<void>> {
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   await requireOutputFolder(folder);
   const written = new Map<string, string>();
   const put = async (name: string, content: string | Uint8Array, mark: string): Promise<void> => {

@@ -1,10 +1,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { link, mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { link, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { z } from "zod";
 import { exists, rethrowDiskErrors } from "../../support/cache.ts";
 import { ExitCode, KmendError, systemErrorCode } from "../../support/errors.ts";
 import { entriesBelow } from "../../support/find-files.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { requireOutputFolder } from "../../support/output-folder.ts";
 import { type Store, storeMark } from "./store.ts";
 
@@ -22,14 +23,14 @@ const markSchema = z.object({ schema: z.literal(1), id: z.string().min(1) });
  */
 export async function openFolderStore(folder: string): Promise<Store> {
   const root = resolve(folder);
-  await mkdir(root, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(root).catch(rethrowDiskErrors);
   await requireOutputFolder(root);
   const mark = join(root, storeMark);
   if (!(await exists(mark))) {
     const others = (await readdir(root)).filter((name) => name !== unfinished && !name.startsWith("."));
     if (others.length > 0) throw notAStore(root, others);
   }
-  await mkdir(join(root, unfinished), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(join(root, unfinished)).catch(rethrowDiskErrors);
   await sweep(join(root, unfinished));
   await createFile(root, storeMark, Buffer.from(`${JSON.stringify({ schema: 1, id: randomUUID() })}\n`));
   const parsed = markSchema.safeParse(parseJson(await readFile(mark, "utf8")));
@@ -85,7 +86,7 @@ async function createFile(root: string, name: string, content: Uint8Array): Prom
   if (there !== undefined) return there.equals(content) ? "same" : "other";
   const aside = join(root, unfinished, randomBytes(12).toString("hex"));
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     const file = await open(aside, "wx", 0o444);
     try {
       await file.writeFile(content);

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { chmod, lutimes, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, lutimes, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { rethrowDiskErrors } from "../../support/cache.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 
 /** A file of a package. */
@@ -55,7 +56,7 @@ export async function packDeb(content: DebContent, folder: string, signal?: Abor
 }
 
 async function put(path: string, file: PackedFile): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o755 }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(path), 0o755).catch(rethrowDiskErrors);
   if (file.kind === "link") {
     await symlink(file.target, path);
     return;

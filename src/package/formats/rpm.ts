@@ -1,7 +1,8 @@
-import { chmod, mkdir, readdir, utimes, writeFile } from "node:fs/promises";
+import { chmod, readdir, utimes, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors } from "../../support/cache.ts";
 import { findProgram } from "../../support/find-program.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import { metadataText } from "../metadata.ts";
 import type { PackagePlan } from "../package-plan.ts";
@@ -26,7 +27,7 @@ export async function buildRpm(plan: PackagePlan, options: RpmOptions): Promise<
   const { folder, kind, signal } = options;
   const sources = join(folder, "SOURCES");
   const spec = join(folder, `${plan.name}.spec`);
-  await mkdir(sources, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(sources).catch(rethrowDiskErrors);
   await put(spec, specFile(plan), plan.epoch);
   for (const [name, content] of specSources(plan)) await put(join(sources, name), content, plan.epoch);
   // A source RPM has the spec with all macros expanded in it, and nothing of it is run: relative names keep this machine's folders out.

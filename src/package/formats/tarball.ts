@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import { metadataText } from "../metadata.ts";
 import type { PackagePlan } from "../package-plan.ts";
@@ -27,7 +28,7 @@ export async function buildTarball(plan: PackagePlan, folder: string, signal?: A
   files.set("SHA256SUMS", sums.join(""));
   for (const [name, content] of files) {
     const path = join(folder, base, name);
-    await mkdir(dirname(path), { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(dirname(path)).catch(rethrowDiskErrors);
     await writeFile(path, content).catch(rethrowDiskErrors);
   }
   const path = join(folder, tarballFileName(plan));

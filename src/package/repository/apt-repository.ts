@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { compareDebianVersions } from "../../kernel/sources/distribution/debian-version.ts";
 import { rethrowDiskErrors, sha256, writeFileAtomically } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import { run } from "../../support/run.ts";
 import { checked } from "../package-name.ts";
 import { sourceDateEpoch } from "../source-date.ts";
@@ -55,7 +56,7 @@ async function publish(packages: readonly RepositoryPackage[], request: Reposito
   const previous = await readFile(join(root, "Release"), "utf8").catch(() => "");
   for (const [name, content] of index) {
     const folder = join(root, name, "..");
-    await mkdir(join(folder, "by-hash", "SHA256"), { recursive: true }).catch(rethrowDiskErrors);
+    await makeFolder(join(folder, "by-hash", "SHA256")).catch(rethrowDiskErrors);
     await writeFileAtomically(join(folder, "by-hash", "SHA256", sha256(content)), content);
   }
   const release = releaseFile(suite, architectures, index);

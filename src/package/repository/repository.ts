@@ -1,8 +1,9 @@
-import { copyFile, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exists, rethrowDiskErrors, sha256, sweepTemporaries, temporaryBeside, withLock } from "../../support/cache.ts";
 import { ExitCode, KmendError } from "../../support/errors.ts";
 import { entriesBelow } from "../../support/find-files.ts";
+import { makeFolder } from "../../support/make-folder.ts";
 import type { RepositoryFormat, RepositoryKind, RepositoryPackage, RepositoryRequest } from "./repository-format.ts";
 
 /** What became of a repository, as `--json` shows it. */
@@ -24,7 +25,7 @@ export interface RepositoryResult {
  */
 export async function updateRepository(request: RepositoryRequest): Promise<RepositoryResult> {
   const { folder, progress } = request;
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   const kind = await kindOf(request);
   const format = kind === "dnf" ? (await import("./dnf-repository.ts")).dnf : (await import("./apt-repository.ts")).apt;
   return withLock(
@@ -92,7 +93,7 @@ async function kindOf({ folder, packages, kind }: RepositoryRequest): Promise<Re
 
 async function addAll({ folder, packages }: RepositoryRequest, format: RepositoryFormat): Promise<void> {
   const pool = join(folder, format.pool);
-  await mkdir(pool, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(pool).catch(rethrowDiskErrors);
   for (const path of packages) {
     // Reads it before anything is written, so that what is no package does not get in.
     await format.describe(path, basename(path));

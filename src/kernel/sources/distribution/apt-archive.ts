@@ -1,8 +1,9 @@
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { exists, rethrowDiskErrors, sha256, withLock, writeFileAtomically } from "../../../support/cache.ts";
 import { environmentVariable } from "../../../support/environment.ts";
 import { ExitCode, KmendError, messageOf } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { run } from "../../../support/run.ts";
 import type { DistributionContext } from "./distribution.ts";
 
@@ -78,7 +79,7 @@ export async function archiveOfFile(path: string, cache: string): Promise<AptArc
   const folder = join(cache, "archives", key);
   const sources = join(folder, "etc");
   const places = ["lists/partial", "archives/partial", "etc/sources.list.d", "etc/preferences.d"];
-  for (const place of places) await mkdir(join(folder, place), { recursive: true }).catch(rethrowDiskErrors);
+  for (const place of places) await makeFolder(join(folder, place)).catch(rethrowDiskErrors);
   const contents = {
     status: "",
     extended_states: "",

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
   exists,
@@ -8,6 +8,7 @@ import {
   temporaryBeside,
   withLock,
 } from "../../../support/cache.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { type RunResult, run } from "../../../support/run.ts";
 import { type AptContext, packagesFolder } from "./apt-archive.ts";
 import { explainDownloadFailure, explainUnpackFailure } from "./apt-failures.ts";
@@ -154,7 +155,7 @@ async function downloadAndUnpack(
   status: (text: string) => void,
 ): Promise<void> {
   const download = temporaryBeside(join(root, "download"));
-  await mkdir(download, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(download).catch(rethrowDiskErrors);
   try {
     status(`downloading ${missing.map(({ spec }) => spec.name).join(", ")}`);
     await downloadInto(

@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { run } from "../../../support/run.ts";
 import { aptOptions, type PackageVersion } from "./apt.ts";
 import { type AptContext, packagesFolder } from "./apt-archive.ts";
@@ -46,7 +47,7 @@ async function fetchInto(
 ): Promise<void> {
   const sources = join(work, "sources");
   const lists = join(work, "lists");
-  for (const path of [sources, join(lists, "partial")]) await mkdir(path, { recursive: true }).catch(rethrowDiskErrors);
+  for (const path of [sources, join(lists, "partial")]) await makeFolder(path).catch(rethrowDiskErrors);
   for (const [name, text] of await sourceEntries(machine.sources)) await writeFile(join(sources, name), text);
   const own = ["-o", "Dir::Etc::SourceList=/dev/null", "-o", `Dir::Etc::SourceParts=${sources}`];
   const state = ["-o", `Dir::State::Lists=${lists}`, "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];

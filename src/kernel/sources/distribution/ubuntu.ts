@@ -1,8 +1,9 @@
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
 import { exists, rethrowDiskErrors, temporaryBeside, withLock } from "../../../support/cache.ts";
 import { requireProgram } from "../../../support/find-program.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { run } from "../../../support/run.ts";
 import { packTree } from "../pack-tree.ts";
 import { downloadSource, type PackageVersion } from "./apt.ts";
@@ -83,7 +84,7 @@ async function unpackedSource(source: PackageVersion, context: AptContext): Prom
     if (await exists(archive)) return archive;
     const folder = temporaryBeside(join(packages, "source"));
     try {
-      await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+      await makeFolder(folder).catch(rethrowDiskErrors);
       const download = (): Promise<boolean> => downloadSource(source, folder, context);
       if (!(await context.progress.phase("source", "Fetch the source package of the kernel", download)))
         return undefined;

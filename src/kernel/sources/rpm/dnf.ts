@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join } from "node:path";
 import { exists, makeOnce, sha256 } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { type RunResult, run } from "../../../support/run.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
 import { type RpmFile, sourceRpmName } from "./rpm-file.ts";
@@ -50,7 +51,7 @@ export async function downloadKernelRpms(request: DnfRequest, context: Distribut
       if (chosen.length === 0) throw notOffered(request, wanted, offered);
       status(`downloading ${chosen.map(({ name }) => name).join(", ")}`);
       await makeOnce(folder, async (temporary) => {
-        await mkdir(temporary, { recursive: true });
+        await makeFolder(temporary);
         const unchecked: Record<string, string[]> = {};
         // From the repository whose keys are looked at, as another one may have packages of the same names.
         for (const repository of new Set(chosen.map((one) => one.repository))) {

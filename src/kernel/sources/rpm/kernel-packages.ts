@@ -1,8 +1,9 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, makeOnce, rethrowDiskErrors, sha256, sweepTemporaries, withLock } from "../../../support/cache.ts";
 import { compressionOf, decompress } from "../../../support/decompress.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
 import { nameVersionRelease, type RpmFile, sourceRpmName, unpackRpm } from "./rpm-file.ts";
 
@@ -202,7 +203,7 @@ async function fill(
   for (const rpm of packages) await unpackRpm(rpm, content, patterns, context);
   const merged = join(content, "usr/lib/modules", release);
   const link = join(folder, "lib/modules", release);
-  await mkdir(dirname(link), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(dirname(link)).catch(rethrowDiskErrors);
   const unpacked = (await exists(merged)) ? merged : join(content, "lib/modules", release);
   if (await exists(unpacked)) await rename(unpacked, link);
   const at = (path: string): string =>

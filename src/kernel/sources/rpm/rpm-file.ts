@@ -1,7 +1,8 @@
-import { mkdir, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { rethrowDiskErrors, sha256 } from "../../../support/cache.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { run } from "../../../support/run.ts";
 
 /** Where and under whose orders RPMs are read. */
@@ -66,7 +67,7 @@ const format = `${fields.map((field) => `%{${field}}`).join("\\t")}\\n[%{FILEFLA
  */
 export async function readRpm(path: string, context: RpmContext): Promise<RpmFile> {
   await requireReadable(path);
-  await mkdir(join(context.cache, "rpms"), { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(join(context.cache, "rpms")).catch(rethrowDiskErrors);
   const words = ["-qp", ...databaseOptions(context.cache), "--nosignature", "--qf", format, path];
   const { exitCode, stdout, stderr } = await run("rpm", words, { signal: context.signal, allowFailure: true });
   context.signal?.throwIfAborted();
@@ -148,7 +149,7 @@ export async function unpackRpm(
   const checked = await run("rpmkeys", check, { signal, allowFailure: true });
   signal?.throwIfAborted();
   if (checked.exitCode !== 0) throw damaged(rpm, checked.all);
-  await mkdir(folder, { recursive: true }).catch(rethrowDiskErrors);
+  await makeFolder(folder).catch(rethrowDiskErrors);
   // Owners of the package would need root, and names that lead out of the folder are none that a package may have.
   const script =
     'set -o pipefail; rpm2cpio "$1" | { cd "$2"; shift 2; cpio -idmu --quiet --no-absolute-filenames --no-preserve-owner "$@"; }';

@@ -3,6 +3,7 @@ import { basename, join, relative } from "node:path";
 import { exists, rethrowDiskErrors, sweepTemporaries, temporaryBeside, withLock } from "../../../support/cache.ts";
 import { environmentVariable } from "../../../support/environment.ts";
 import { ExitCode, KmendError } from "../../../support/errors.ts";
+import { makeFolder } from "../../../support/make-folder.ts";
 import { type RunResult, run } from "../../../support/run.ts";
 import type { DistributionContext } from "../distribution/distribution.ts";
 import { packTree } from "../pack-tree.ts";
@@ -89,8 +90,7 @@ async function runPrep(
   if (spec === undefined || others.length > 0) {
     throw notPrepared(rpm, `it holds ${rpm.specs.length} spec files`, "check where this source RPM comes from");
   }
-  for (const name of ["BUILD", "tmp", "home"])
-    await mkdir(join(top, name), { recursive: true }).catch(rethrowDiskErrors);
+  for (const name of ["BUILD", "tmp", "home"]) await makeFolder(join(top, name)).catch(rethrowDiskErrors);
   await rm(log, { force: true });
   const path = join(top, "SOURCES", spec);
   const macros: Record<string, string> = {
