@@ -1,3 +1,7 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { tryModule } from "../../src/vm/try.ts";
 import { all, build, type Edit, replace, Scratch, type StockKernel, stockKernel } from "./stock-kernel.ts";
@@ -12,6 +16,28 @@ afterAll(() => scratch.remove());
 
 function patch(edits: Record<string, Edit>): string {
   return scratch.patch(stock.tree.path, edits);
+}
+
+/** A program that asks for a key and prints the error's number, 0 for none: small enough for a command line. */
+function addKey(): string {
+  const source = `
+    static long call(long n, long a, long b, long c, long d, long e) {
+      register long r10 __asm__("r10") = d;
+      register long r8 __asm__("r8") = e;
+      long r;
+      __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+      return r;
+    }
+    void _start(void) {
+      long r = call(248, (long)"dns_resolver", (long)"a:kmend", (long)"1.2.3.4", 8, -2);
+      char text[2] = { r < 0 ? '0' - r : '0', '\\n' };
+      call(1, 1, (long)text, 2, 0, 0);
+      call(60, 0, 0, 0, 0, 0);
+    }`;
+  const program = join(scratch.folder(), "add");
+  const words = ["-x", "c", "-", "-o", program, "-static", "-nostdlib", "-Os", "-s", "-fno-stack-protector"];
+  execFileSync("gcc", words, { input: source });
+  return gzipSync(readFileSync(program)).toString("base64");
 }
 
 /** Lists consoles after a line of its own. */
@@ -88,6 +114,43 @@ describe("initial data of the kernel that a patch changes", () => {
     expect(tried.failure).toBe(null);
     const [probe] = tried.probes;
     expect([probe?.before, probe?.loaded].map((said) => said?.trim())).toEqual(["ttyS0", "kmend"]);
+  });
+
+  test("a function where a table had none stops what it should, in a module that is loaded before", async () => {
+    const vetted = all(
+      replace(
+        "struct key_type key_type_dns_resolver = {\n",
+        (line) => `static int kmend_vet(const char *description)
+{
+	return -EPERM;
+}
+
+${line}	.vet_description = kmend_vet,
+`,
+      ),
+    );
+    const { exitCode, result } = await build(
+      [patch({ "net/dns_resolver/dns_key.c": vetted })],
+      scratch.folder(),
+      "--adapt",
+    );
+    expect(result.refusals).toEqual([]);
+    expect(exitCode).toBe(0);
+    expect(result.adapted?.parts).toEqual([
+      {
+        what: "key_type_dns_resolver.vet_description",
+        how: "written by a callback: 0x0UL becomes &kmend_vet",
+      },
+    ]);
+    const tried = await tryModule({
+      kernel: stock.kernel,
+      modulePath: result.module?.path ?? "",
+      modules: ["dns_resolver"],
+      probes: [`cd /; echo ${addKey()} | base64 -d | gunzip >add; chmod +x add; ./add`],
+    });
+    expect(tried.failure).toBe(null);
+    const [probe] = tried.probes;
+    expect([probe?.before, probe?.loaded, probe?.after].map((said) => said?.trim())).toEqual(["0", "1", "0"]);
   });
 
   test("is refused where code may go through a pointer that is cleared", async () => {

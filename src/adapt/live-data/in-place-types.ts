@@ -35,6 +35,7 @@ export const inPlaceTypes: readonly InPlaceType[] = [
   { title: "struct nft_set_ops", ...anyFunction, reason: "sets point at it (net/netfilter/nf_tables_api.c)" },
   { title: "struct xt_match", ...anyFunction, reason: "listed, and rules point at it (net/netfilter/x_tables.c)" },
   { title: "struct xt_target", ...anyFunction, reason: "listed, and rules point at it (net/netfilter/x_tables.c)" },
+  { title: "struct key_type", ...anyFunction, reason: "listed, and keys point at it (security/keys/key.c)" },
   { title: "struct rtnl_link_ops", ...functionsOnly, reason: "devices point at it (net/core/rtnetlink.c)" },
   { title: "struct header_ops", ...functionsOnly, reason: "devices point at it (include/linux/netdevice.h)" },
   { title: "struct seq_operations", ...functionsOnly, reason: "open files point at it (fs/seq_file.c)" },
