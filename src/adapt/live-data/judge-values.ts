@@ -110,6 +110,8 @@ function addressText(target: Target, isNamed: (name: string) => boolean): Return
     const name = target.kind === "atom" ? (symbol?.name ?? "") : target.name;
     const addend =
       target.addend - (target.kind === "atom" && symbol !== undefined ? symbol.value - target.atom.start : 0);
+    const isInside = addend !== 0 && target.kind === "atom" && target.atom.kind === "function";
+    if (isInside) return { missing: `a place in ${name}()` };
     if (/^[A-Za-z_]\w*$/.test(name) && isNamed(name))
       return { text: addend === 0 ? `&${name}` : `(char *)&${name} + ${addend}` };
     return { missing: name === "" ? "a constant" : name };
