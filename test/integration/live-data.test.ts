@@ -153,6 +153,17 @@ ${line}	.vet_description = kmend_vet,
     expect([probe?.before, probe?.loaded, probe?.after].map((said) => said?.trim())).toEqual(["0", "1", "0"]);
   });
 
+  test("is refused where the old value has no name in the source any more", async () => {
+    const renamed = all(
+      replace(/show_console_dev\(struct/, "kmend_show(struct"),
+      replace("\t.show\t= show_console_dev\n", "\t.show\t= kmend_show\n"),
+    );
+    const { exitCode, result } = await build([patch({ "fs/proc/consoles.c": renamed })], scratch.folder(), "--adapt");
+    expect(exitCode).toBe(4);
+    expect(result.refusals.map(({ code, what }) => `${code} ${what}`)).toContain("NOT_ADAPTABLE consoles_op");
+    expect(result.refusals[0]?.why).toMatch(/the running kernel has show_console_dev there.*\(GONE_VALUE\)/);
+  });
+
   test("is refused where code may go through a pointer that is cleared", async () => {
     const { exitCode, result } = await build(
       [patch({ "fs/proc/consoles.c": replace("\t.show\t= show_console_dev\n", "\t.show\t= NULL\n") })],

@@ -11,8 +11,6 @@ export interface VariablePlace {
   readonly isReadOnly: boolean;
   /** Why code that ran when the kernel or module was set up may have gone by the value; undefined where none did. */
   readonly usedAtStart?: string | undefined;
-  /** True for a name that the patched source file knows at its end. */
-  readonly isNamed: (name: string) => boolean;
 }
 
 /** What can be done about a variable's new initial value. */
@@ -41,13 +39,13 @@ export function judgeVariable(variable: ChangedVariable, place: VariablePlace): 
   for (const [value, other] of tornPairs(variable)) refuse("TORN", { what: value.expression, other: other.expression });
   const when = variable.values.some(({ isFunction }) => isFunction) ? "late" : "early";
   const values = variable.values.flatMap((value): LiveValue[] => {
-    const [before, after] = [textOf(value.before, place), textOf(value.after, place)];
+    const [before, after] = [textOf(value.before), textOf(value.after)];
     if (isZero(value.after) && isAddress({ ...value, after: value.before }))
       refuse("POINTER_CLEARED", { what: value.expression });
-    else if ("missing" in before) refuse("GONE_VALUE", { what: before.missing });
-    else if ("missing" in after)
-      refuse("VALUE_FORM", { what: value.expression, problem: `${after.missing} has no name at the end of the file` });
-    else {
+    else if ("missing" in before || "missing" in after) {
+      const missing = "missing" in before ? before.missing : "missing" in after ? after.missing : "";
+      refuse("VALUE_FORM", { what: value.expression, problem: `${missing} has no name at the end of the file` });
+    } else {
       const { expression, size } = value;
       return [{ expression, size, when, isReadOnly: place.isReadOnly, before: before.text, after: after.text }];
     }
@@ -91,16 +89,13 @@ function tornPairs({ type, values }: ChangedVariable): [ChangedValue, ChangedVal
   });
 }
 
-/** A constant expression for a value; what has no name where it is not one. */
-function textOf(
-  value: HeldValue,
-  { isNamed }: VariablePlace,
-): { readonly text: string } | { readonly missing: string } {
+/** A constant expression for a value; what has no name where it is not one. Whether the source knows the name at its end, the compiler tells. */
+function textOf(value: HeldValue): { readonly text: string } | { readonly missing: string } {
   if (value.kind === "number") return { text: `0x${value.value.toString(16)}UL` };
-  return addressText(value.target, isNamed);
+  return addressText(value.target);
 }
 
-function addressText(target: Target, isNamed: (name: string) => boolean): ReturnType<typeof textOf> {
+function addressText(target: Target): ReturnType<typeof textOf> {
   if (target.kind === "external" || target.kind === "atom") {
     if (target.kind === "atom" && target.atom.kind === "string") {
       const text = Buffer.from(target.atom.bytes.subarray(target.addend)).toString("latin1").replace(/\0.*$/s, "");
@@ -112,8 +107,7 @@ function addressText(target: Target, isNamed: (name: string) => boolean): Return
       target.addend - (target.kind === "atom" && symbol !== undefined ? symbol.value - target.atom.start : 0);
     const isInside = addend !== 0 && target.kind === "atom" && target.atom.kind === "function";
     if (isInside) return { missing: `a place in ${name}()` };
-    if (/^[A-Za-z_]\w*$/.test(name) && isNamed(name))
-      return { text: addend === 0 ? `&${name}` : `(char *)&${name} + ${addend}` };
+    if (/^[A-Za-z_]\w*$/.test(name)) return { text: addend === 0 ? `&${name}` : `(char *)&${name} + ${addend}` };
     return { missing: name === "" ? "a constant" : name };
   }
   return { missing: "an address" };

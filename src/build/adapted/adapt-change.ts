@@ -95,9 +95,21 @@ async function withLiveData(
   const folder = join(context.folder, "live-data");
   await makeFolder(folder);
   const next = { ...session, change: adapted.change, context: { ...context, folder, foreseen: undefined } };
-  const examination = await examineChange(next);
-  const left = examination.refusals.filter((refusal) => structOf(refusal, change) === undefined);
-  return left.length > 0 ? left : { session: next, examination, adaptation: adapted.adaptation };
+  try {
+    const examination = await examineChange(next);
+    const left = examination.refusals.filter((refusal) => structOf(refusal, change) === undefined);
+    return left.length > 0 ? left : { session: next, examination, adaptation: adapted.adaptation };
+  } catch (error) {
+    if (!(error instanceof KmendError) || error.code !== "COMPILE_FAILED") throw error;
+    const message = error.why ?? error.message;
+    const gone = /['‘](\w+)['’] undeclared/.exec(message)?.[1];
+    const place = { file: error.where ?? "", line: 0, function: "" };
+    return about.map(({ what }) =>
+      gone === undefined
+        ? refuseObstacle(what, { rule: "UNCLEAR", ...place, values: { message } })
+        : refuseObstacle(what, { rule: "GONE_VALUE", ...place, values: { what: gone } }),
+    );
+  }
 }
 
 /** Rewrites changed data structures. */

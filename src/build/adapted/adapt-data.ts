@@ -2,7 +2,6 @@ import type { Adaptation, Assumption, RewrittenPart } from "../../adapt/adaptati
 import { judgeVariable } from "../../adapt/live-data/judge-values.ts";
 import { type LiveData, withLiveValues } from "../../adapt/live-data/values-text.ts";
 import { type Obstacle, refuseObstacle } from "../../adapt/soundness.ts";
-import { SourceText } from "../../adapt/source-text.ts";
 import { type ChangedFile, type ChangeSet, changedFile } from "../../change/change-set.ts";
 import type { Atom } from "../../diff/atoms.ts";
 import { isWritable } from "../../diff/correlate.ts";
@@ -48,10 +47,6 @@ export function adaptData(
       refusals.push(refuseObstacle(what, { rule, file: pair.source, line, function: "", values }));
     };
     const reader = new ValueReader(plan.patched, plan.changes.comparison, plan.correlation);
-    // A static function that nothing uses any more is in the source, and not in the object.
-    const text = new SourceText(pair.source, textOf(change, pair.source)).code;
-    const isNamed = (name: string): boolean =>
-      reader.isNamed(name) || new RegExp(`^[\\w \\t*]*\\b${name}\\(`, "m").test(text);
     const data: LiveData["values"][number][] = [];
     const sections = new Set<string>();
     // A set grows while it is gone through: what only leads to a constant that changes is no change itself.
@@ -74,7 +69,6 @@ export function adaptData(
       const place = {
         file: pair.source,
         isReadOnly,
-        isNamed,
         usedAtStart: useAtStart(plan, before),
       };
       const judged = judgeVariable(variable, place);
@@ -135,11 +129,6 @@ function atomsOf({ correlation }: UnitPlan, name: string): [Atom | undefined, At
     ([, after]) => after.kind !== "function" && declaredName(after) === name,
   );
   return found.length === 1 ? (found[0] as [Atom, Atom]) : [undefined, undefined];
-}
-
-function textOf({ files }: ChangeSet, path: string): string {
-  const patched = files.find((file) => file.path === path)?.patched ?? null;
-  return patched === null ? "" : Buffer.from(patched).toString("latin1");
 }
 
 /** Why a variable may have been used when the kernel or the module was set up: code that is gone by now names it, or any other unit could. */

@@ -63,8 +63,6 @@ interface Leaf {
   readonly isFunction: boolean;
 }
 
-const named: ReadonlySet<number> = new Set([DebugTag.subprogram, DebugTag.variable]);
-
 /** Types nest less deep; damaged ones may go on for ever. */
 const deepest = 32;
 
@@ -73,7 +71,6 @@ export class ValueReader {
   readonly #types: DebugTypes;
   readonly #comparison: Comparison;
   readonly #correlation: Correlation;
-  #names: ReadonlySet<string> | undefined;
 
   constructor(patched: UnitObject, comparison: Comparison, correlation: Correlation) {
     this.#types = new DebugTypes(readDebugEntries(patched.elf));
@@ -122,16 +119,6 @@ export class ValueReader {
       ...{ name, type: isStruct ? `${wordOf(held)} ${held.name}` : undefined },
       ...{ isArray: this.#types.isArray(type), line: declared.line ?? 0, values, untold, constants },
     };
-  }
-
-  /** True for a function or variable of the file, which code at its end can name; the compiler may have left out its own code or content. */
-  isNamed(name: string): boolean {
-    this.#names ??= new Set(
-      [...this.#types.entries.values()].flatMap((entry) =>
-        named.has(entry.tag) && this.#types.scopeOf(entry) === "" ? [entry.name] : [],
-      ),
-    );
-    return name !== "" && this.#names.has(name);
   }
 
   #declared(entry: DebugEntry): DebugEntry {
