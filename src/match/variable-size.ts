@@ -1,8 +1,9 @@
+import { isPadding, isReports } from "./nameless-reports.ts";
 import type { TargetObject } from "./target-object.ts";
 
 /**
  * Why a variable of the target cannot have that many bytes. Symbol tables of kernel images have no sizes: what lies between a symbol and the next one is the
- * variable and padding, and a linker pads by less than the alignment of what follows, which is a power of two that divides its address.
+ * variable and padding, or what the sanitizer reports with.
  * @param mayBeLonger it may have more than that: a struct that ends in an array without a length.
  * @returns undefined where nothing contradicts it.
  */
@@ -25,6 +26,7 @@ export function sizeProblem(
   // Between read-only things are such without a name.
   if (!/^\.(data|bss)/.test(target.sectionAt?.(address) ?? "")) return undefined;
   const padding = room - size;
-  if ((address + room) % 2 ** Math.ceil(Math.log2(padding + 1)) === 0) return undefined;
+  if (isPadding(padding, address + room)) return undefined;
+  if (isReports(address + size, padding, target)) return undefined;
   return `it has ${size} bytes here, and in ${target.name} there are ${room} to the next one, which is more than padding`;
 }

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { matchUnit } from "../../src/match/match-unit.ts";
 import { ModuleObject } from "../../src/match/module-object.ts";
+import type { TargetObject } from "../../src/match/target-object.ts";
 import { sizeProblem } from "../../src/match/variable-size.ts";
 import { atom } from "../diff/diff-units.ts";
 import { compileC, link } from "../fixtures/compile.ts";
@@ -48,6 +49,47 @@ describe("in a linked image", () => {
     expect(grown.proof.isMatched(atom(grown.unit, "user"))).toBe(true);
     expect(grown.proof.reachProblem(atom(grown.unit, "room"))?.text).toContain("it has 40 bytes here");
   });
+});
+
+describe("behind a variable, what the sanitizer of bounds reports with has no name", () => {
+  const checked = `
+#line 1 "lib/fixture.c"
+    int table[4]; char wide[6];
+    void __ubsan_handle_out_of_bounds(void *data, unsigned long index) { (void)data; (void)index; }
+    int user(int x) { return table[x] + wide[x + 1]; }`;
+  const next = "long another = 3; long last = 4;";
+  const flags = [...shipped, "-fsanitize=bounds"];
+  const first = compileC("long first = 1;", shipped);
+  const target = linkKernel([first, compileC(checked, flags), compileC(next, shipped)]);
+
+  test("it is no part of the variable", () => {
+    const address = target.addressOf("first");
+    expect(target.roomAt(address)).toBeGreaterThan(100);
+    expect(sizeProblem(8, address, target)).toBeUndefined();
+  });
+
+  test("anything else there is", () => {
+    const address = target.addressOf("first");
+    const room = target.roomAt(address) ?? 0;
+    expect(sizeProblem(8, address, changed(target, address + 8))).toContain("which is more than padding");
+    expect(sizeProblem(8, address, changed(target, address + room - 8))).toContain("which is more than padding");
+    const larger = compileC("long first[9] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };", shipped);
+    const other = linkKernel([larger, compileC(checked, flags), compileC(next, shipped)]);
+    expect(sizeProblem(72, other.addressOf("first"), other)).toBeUndefined();
+    expect(sizeProblem(8, other.addressOf("first"), other)).toContain("which is more than padding");
+  });
+
+  /** With another byte at a place. */
+  function changed(from: typeof target, at: number): TargetObject {
+    return {
+      ...{ name: from.name, roomAt: (address: number) => from.roomAt(address), sectionAt: () => ".data" },
+      bytesAt: (address: number, length: number) => {
+        const bytes = Uint8Array.from(from.bytesAt(address, length) ?? []);
+        if (at >= address && at < address + length) bytes[at - address] = 0xa5;
+        return bytes;
+      },
+    } as unknown as TargetObject;
+  }
 });
 
 test("the symbol table of a module tells sizes", () => {
