@@ -10,9 +10,9 @@ import { limitOptions } from "./build.ts";
 
 export const adaptCommand: CommandDefinition = {
   name: "adapt",
-  summary: "rewrite a patch that changes data structures so that it can be live patched",
+  summary: "rewrite a patch that changes data structures or initial data so that it can be live patched",
   description:
-    "Rewrites source patches that a build refuses for changes of data structures into one patch with the same effect: new members become shadow variables, which are created and freed with their objects; removed members and changed trace events stay as the kernel has them. Reports the assumptions that the adapted patch depends on, each with its place. Writes nothing if a part cannot be rewritten soundly.",
+    "Rewrites source patches that a build refuses for changes of data structures or initial data into one patch with the same effect: new members become shadow variables, which are created and freed with their objects; removed members and changed trace events stay as the kernel has them; new initial values are written by callbacks where all code reads them in place. Reports the assumptions that the adapted patch depends on, each with its place. Writes nothing if a part cannot be rewritten soundly.",
   arguments: [
     {
       name: "PATCH...",
