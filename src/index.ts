@@ -27,11 +27,11 @@ export { type RepositoryResult, updateRepository } from "./package/repository/re
 export type { RepositoryRequest } from "./package/repository/repository-format.ts";
 export { type PackageFormat, type WriteOptions, type WrittenPackage, writePackage } from "./package/write-package.ts";
 export type { Manifest } from "./patch-module/manifest.ts";
+export type { Refusal, RefusalCode } from "./refusals/refusals.ts";
 export { type StopOptions, type StopOutcome, stop } from "./stop/stop.ts";
 export type { ErrorDetails } from "./support/errors.ts";
 export { ExitCode, KmendError } from "./support/errors.ts";
 export { type Progress, SilentProgress } from "./support/progress.ts";
-export type { Refusal, RefusalCode } from "./support/refusals.ts";
 export { type Need, type Requirement, requirements } from "./support/requirement-table.ts";
 export { checkRequirements, ensureRequirements, type RequirementStatus } from "./support/requirements.ts";
 export { tryModule } from "./vm/try.ts";

@@ -1,5 +1,5 @@
 import { appendFile, readFile } from "node:fs/promises";
-import type { Refusal } from "../../src/support/refusals.ts";
+import type { Refusal } from "../../src/refusals/refusals.ts";
 
 /** What became of one fix. */
 export type FixOutcome =

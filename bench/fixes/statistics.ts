@@ -1,4 +1,4 @@
-import type { RefusalCode } from "../../src/support/refusals.ts";
+import type { RefusalCode } from "../../src/refusals/refusals.ts";
 import type { FixOutcome, FixRecord } from "./records.ts";
 
 /** Refusals that say: this change is not one of code alone. */

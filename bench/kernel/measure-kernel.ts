@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import type { EntrySizes } from "../../src/diff/tables.ts";
+import type { EntrySizes } from "../../src/diff/special-sections/tables.ts";
 import { readUnitObject } from "../../src/diff/unit-object.ts";
 import { KernelImage } from "../../src/kernel/image/kernel-image.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";

@@ -1,5 +1,5 @@
 import type { SourceFunction } from "../../src/change/source-functions.ts";
-import type { Refusal } from "../../src/support/refusals.ts";
+import type { Refusal } from "../../src/refusals/refusals.ts";
 import { namedIn, sourceNameOf } from "./function-names.ts";
 import { type Variant, variants } from "./variants.ts";
 

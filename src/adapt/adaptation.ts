@@ -1,4 +1,4 @@
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { Oracle, TextOverlay } from "./oracle.ts";
 
 /** Something that the rewriting rests on, with the place that shows it. */

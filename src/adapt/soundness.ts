@@ -1,4 +1,4 @@
-import { type Refusal, type RefusalPlace, refuse } from "../support/refusals.ts";
+import { type Refusal, type RefusalPlace, refuse } from "../refusals/refusals.ts";
 
 /** What has to hold so that a type's new member can be live, and what a person would do where it does not. Each row is checked, or the change is refused. */
 export const soundnessRules = {

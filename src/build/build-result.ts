@@ -1,4 +1,4 @@
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { AdaptedParts, BuildResult, BuiltFunction } from "./build-types.ts";
 import type { Session } from "./examination.ts";
 import type { CompiledUnits } from "./pairs/unit-pairs.ts";

@@ -2,8 +2,8 @@ import type { Assumption, RewrittenPart } from "../adapt/adaptation.ts";
 import type { ChangeSet, SourceOverlay } from "../change/change-set.ts";
 import type { KernelChoice } from "../kernel/kernel-choice.ts";
 import type { TargetKernel } from "../kernel/target-kernel.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { Progress } from "../support/progress.ts";
-import type { Refusal } from "../support/refusals.ts";
 import type { ExternalRequest } from "./external-module.ts";
 import type { Warning } from "./warnings/find-warnings.ts";
 

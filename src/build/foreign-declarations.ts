@@ -9,7 +9,7 @@ import { BtfKind } from "../kernel/types/btf-format.ts";
 import type { TargetObject } from "../match/target-object.ts";
 import { accessProblem } from "../match/variable-accesses.ts";
 import { sizeProblem } from "../match/variable-size.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import type { KernelTypes } from "./check-layouts.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import { ownerOf, type Reach } from "./resolve/resolve.ts";

@@ -3,7 +3,7 @@ import { type ExchangedConstant, exchangedConstants } from "../change/exchanged-
 import type { LayoutFindings } from "../diff/layout.ts";
 import type { TargetKernel } from "../kernel/target-kernel.ts";
 import { sourceTree } from "../kernel/tree-kernel.ts";
-import { refuse } from "../support/refusals.ts";
+import { refuse } from "../refusals/refusals.ts";
 import type { BuildContext } from "./build-context.ts";
 import type { BuildOptions } from "./build-types.ts";
 import { checkUnitLayouts, type KernelTypes } from "./check-layouts.ts";

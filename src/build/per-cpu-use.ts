@@ -1,6 +1,6 @@
 import type { Atom } from "../diff/atoms.ts";
 import type { TargetObject } from "../match/target-object.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import { ownerOf, type Reach } from "./resolve/resolve.ts";
 

@@ -1,6 +1,6 @@
-import { sealRule } from "../diff/special-sections.ts";
+import { sealRule } from "../diff/special-sections/special-sections.ts";
 import type { TargetObject } from "../match/target-object.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import type { ResolvedUnit } from "./resolve/plan.ts";
 import type { Reach } from "./resolve/resolve.ts";
 import { addressOf } from "./resolve/target-places.ts";

@@ -1,4 +1,4 @@
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import { type Atom, isIndirect, type Reference } from "./atoms.ts";
 import { type AuthorMarks, readMarks } from "./author-marks.ts";
 import { Comparison } from "./compare.ts";
@@ -12,8 +12,8 @@ import { moduleInformationNotes } from "./module-information.ts";
 import { movedNames } from "./moved-names.ts";
 import { coldParent } from "./names.ts";
 import { ranAtBootNotes } from "./ran-at-boot.ts";
-import { classOf, isGone, sectionRule } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
+import { classOf, isGone, sectionRule } from "./special-sections/section-classes.ts";
 import { syscallOf, tracedSyscall } from "./syscall-metadata.ts";
 import type { UnitObject } from "./unit-object.ts";
 import { sectionsOfOtherContent } from "./unnamed-content.ts";

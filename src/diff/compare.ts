@@ -6,8 +6,8 @@ import { filledBits, firstDifference } from "./filled-bits.ts";
 import type { LineMoves } from "./lines/line-moves.ts";
 import type { Bits } from "./lines/line-places.ts";
 import { baseName } from "./names.ts";
-import { isSanitizerData } from "./section-classes.ts";
-import { entriesByAtom, meaningfulEntries } from "./tables.ts";
+import { isSanitizerData } from "./special-sections/section-classes.ts";
+import { entriesByAtom, meaningfulEntries } from "./special-sections/tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** The first thing that tells two atoms apart. */

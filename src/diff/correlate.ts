@@ -1,9 +1,9 @@
 import { type Atom, isPoolEntry, type Reference, seenThrough, type TableEntry } from "./atoms.ts";
 import { coldParent, startsAnew, structOfSpecial } from "./names.ts";
 import { ColdParts, filesOf, type SourceFiles } from "./source-files.ts";
+import { meaningfulEntries, referencesOf } from "./special-sections/tables.ts";
 import { staticLocalsOf } from "./static-locals.ts";
 import { StaticPairing } from "./static-pairing.ts";
-import { meaningfulEntries, referencesOf } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Which atom of the original unit is the same thing as which atom of the patched one. */

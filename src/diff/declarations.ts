@@ -1,7 +1,7 @@
 import { SymbolType } from "../elf/constants.ts";
 import type { Atom } from "./atoms.ts";
 import { type Correlation, isWritable } from "./correlate.ts";
-import { isPercpu, isReadOnlyAfterBoot } from "./section-classes.ts";
+import { isPercpu, isReadOnlyAfterBoot } from "./special-sections/section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** True when the two declarations mean different kinds of memory: `const` or `__ro_after_init` was dropped, per-CPU was added or dropped. */

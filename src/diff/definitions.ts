@@ -1,7 +1,7 @@
 import { Binding } from "../elf/constants.ts";
 import type { Atom } from "./atoms.ts";
 import type { Correlation } from "./correlate.ts";
-import { classOf } from "./section-classes.ts";
+import { classOf } from "./special-sections/section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** A symbol that other units may refer to. */

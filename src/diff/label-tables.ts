@@ -1,6 +1,6 @@
 import type { Atom, Reference } from "./atoms.ts";
-import { classOf } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
+import { classOf } from "./special-sections/section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /**

@@ -1,14 +1,14 @@
 import { SectionFlag } from "../elf/constants.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import { type Atom, isAnonymousConstant, isIndirect, isPoolEntry, type Reference, type TableEntry } from "./atoms.ts";
 import type { UnitChanges } from "./changes.ts";
 import { type Correlation, isCorrelatable, isWritable } from "./correlate.ts";
 import type { Rewrite } from "./rewrites.ts";
 import { readVariableInstead, runtimeConstant } from "./runtime-constants.ts";
-import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./section-classes.ts";
 import { ColdParts } from "./source-files.ts";
-import { isLeftOut } from "./special-sections.ts";
-import { entriesByAtom } from "./tables.ts";
+import { classOf, isGone, isPercpu, isSanitizerData, isUnknownList } from "./special-sections/section-classes.ts";
+import { isLeftOut } from "./special-sections/special-sections.ts";
+import { entriesByAtom } from "./special-sections/tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Where a reference of carried code leads in the patch module. */

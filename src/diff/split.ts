@@ -7,7 +7,7 @@ import type { Architecture } from "./arch/arch.ts";
 import type { Atom, AtomKind } from "./atoms.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { baseName } from "./names.ts";
-import { classOf } from "./section-classes.ts";
+import { classOf } from "./special-sections/section-classes.ts";
 
 /** A range of a section with the symbols that lie in it. */
 interface Range {

@@ -1,7 +1,7 @@
 import { type Atom, isPoolEntry, type Reference, seenThrough } from "./atoms.ts";
 import { sourceOf } from "./source-files.ts";
+import { meaningfulEntries, referencesOf } from "./special-sections/tables.ts";
 import { type StaticLocal, staticLocalsOf } from "./static-locals.ts";
-import { meaningfulEntries, referencesOf } from "./tables.ts";
 import type { UnitObject } from "./unit-object.ts";
 import { pairByUse } from "./variable-use.ts";
 

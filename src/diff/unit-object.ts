@@ -7,9 +7,9 @@ import { architectureOf } from "./arch/index.ts";
 import type { Atom, Reference, Target } from "./atoms.ts";
 import { Descriptors } from "./descriptors.ts";
 import { refuseBitcode, requireMachineCode } from "./machine-code.ts";
-import { classOf } from "./section-classes.ts";
+import { classOf } from "./special-sections/section-classes.ts";
+import { type EntryAt, type EntrySizes, entriesByPlace, readTables, type Table } from "./special-sections/tables.ts";
 import { effectiveOffset, splitIntoAtoms } from "./split.ts";
-import { type EntryAt, type EntrySizes, entriesByPlace, readTables, type Table } from "./tables.ts";
 
 /** One compiled translation unit, cut into atoms that know what they refer to. */
 export interface UnitObject {

@@ -1,6 +1,6 @@
 import { SectionFlag } from "../elf/constants.ts";
 import type { Atom } from "./atoms.ts";
-import { classOf } from "./section-classes.ts";
+import { classOf } from "./special-sections/section-classes.ts";
 import type { UnitObject } from "./unit-object.ts";
 
 /** Sections of which only what code refers to counts: pieces without a name are strings and constants there, or addresses (`.toc`, `.got`). */

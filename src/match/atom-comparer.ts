@@ -1,7 +1,7 @@
 import { type Atom, isAnonymousConstant, type Reference } from "../diff/atoms.ts";
 import { describeTarget } from "../diff/compare.ts";
 import { baseName } from "../diff/names.ts";
-import { ftraceRule } from "../diff/special-sections.ts";
+import { ftraceRule } from "../diff/special-sections/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { formatAddress } from "../elf/bytes.ts";
 import { Binding } from "../elf/constants.ts";

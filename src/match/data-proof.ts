@@ -1,5 +1,11 @@
 import type { Atom } from "../diff/atoms.ts";
-import { classOf, isFilledAfterLink, isPercpu, isReadOnlyAfterBoot, isSanitizerData } from "../diff/section-classes.ts";
+import {
+  classOf,
+  isFilledAfterLink,
+  isPercpu,
+  isReadOnlyAfterBoot,
+  isSanitizerData,
+} from "../diff/special-sections/section-classes.ts";
 
 /**
  * Whether the initial content of data says what code does with it. What a step behind the compiler fills, and what only tells a person a place in the

@@ -1,4 +1,4 @@
-import { specialSections } from "../diff/special-sections.ts";
+import { specialSections } from "../diff/special-sections/special-sections.ts";
 import { formatAddress } from "../elf/bytes.ts";
 
 /** What an object's own code and data do with a function. */

@@ -1,4 +1,4 @@
-import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
+import { runtimeTableRule, type TableRule } from "../diff/special-sections/special-sections.ts";
 import { entrySize, TableIndex } from "./table-index.ts";
 import { readSigned, type TargetEntry } from "./target-object.ts";
 

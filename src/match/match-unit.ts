@@ -1,6 +1,6 @@
 import type { Atom } from "../diff/atoms.ts";
 import { isOutlinedPart } from "../diff/names.ts";
-import { classOf } from "../diff/section-classes.ts";
+import { classOf } from "../diff/special-sections/section-classes.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { Binding } from "../elf/constants.ts";
 import { AtomComparer, type Known } from "./atom-comparer.ts";

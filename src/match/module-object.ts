@@ -1,6 +1,6 @@
 import type { Architecture } from "../diff/arch/arch.ts";
 import { architectureOf } from "../diff/arch/index.ts";
-import { runtimeTableRule, type TableRule } from "../diff/special-sections.ts";
+import { runtimeTableRule, type TableRule } from "../diff/special-sections/special-sections.ts";
 import { Binding, SectionFlag, SectionType, SpecialSection, SymbolType } from "../elf/constants.ts";
 import type { ElfSymbol, Relocation, Section, SectionIndex } from "../elf/model.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";

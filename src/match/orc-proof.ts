@@ -1,5 +1,5 @@
 import type { Atom } from "../diff/atoms.ts";
-import { orcRule } from "../diff/special-sections.ts";
+import { orcRule } from "../diff/special-sections/special-sections.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import type { Mismatch } from "./findings.ts";
 import type { TargetEntry, TargetObject } from "./target-object.ts";

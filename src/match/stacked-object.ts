@@ -1,4 +1,4 @@
-import type { TableRule } from "../diff/special-sections.ts";
+import type { TableRule } from "../diff/special-sections/special-sections.ts";
 import type { ElfReader } from "../elf/reader.ts";
 import type { InForce } from "../patch-module/functions-in-force.ts";
 import { ModuleObject } from "./module-object.ts";

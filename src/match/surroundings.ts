@@ -1,4 +1,4 @@
-import { tableRules } from "../diff/special-sections.ts";
+import { tableRules } from "../diff/special-sections/special-sections.ts";
 import type { PlaceValue, TargetEntry, TargetObject } from "./target-object.ts";
 
 /**

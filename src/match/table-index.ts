@@ -1,4 +1,4 @@
-import type { TableRule } from "../diff/special-sections.ts";
+import type { TableRule } from "../diff/special-sections/special-sections.ts";
 
 /** Entries of a table by the places in the code that they are about. */
 export class TableIndex {

@@ -1,7 +1,13 @@
 import type { Atom, Reference, TableEntry } from "../diff/atoms.ts";
 import { describeTarget } from "../diff/compare.ts";
-import { hasKey, orcRule, runtimeTableRule, type TableRule, tableRules } from "../diff/special-sections.ts";
-import { entriesByAtom } from "../diff/tables.ts";
+import {
+  hasKey,
+  orcRule,
+  runtimeTableRule,
+  type TableRule,
+  tableRules,
+} from "../diff/special-sections/special-sections.ts";
+import { entriesByAtom } from "../diff/special-sections/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { describeAddress } from "./candidates.ts";
 import type { Findings, Mismatch } from "./findings.ts";

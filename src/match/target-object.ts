@@ -1,4 +1,4 @@
-import type { TableRule } from "../diff/special-sections.ts";
+import type { TableRule } from "../diff/special-sections/special-sections.ts";
 import type { FunctionUses } from "./function-uses.ts";
 import type { Accesses } from "./variable-accesses.ts";
 

@@ -1,5 +1,5 @@
 import { architectureOf } from "../diff/arch/index.ts";
-import type { TableRule } from "../diff/special-sections.ts";
+import type { TableRule } from "../diff/special-sections/special-sections.ts";
 import { SectionFlag, SectionType } from "../elf/constants.ts";
 import { InitMemory } from "../kernel/image/init-memory.ts";
 import { compareAddresses } from "../kernel/image/kallsyms.ts";

@@ -6,7 +6,7 @@ import { type Architecture, architectures } from "../package/package-name.ts";
 import type { ModuleOrder, PackageOrder } from "../package/package-order.ts";
 import type { PackageChoices, Severity } from "../package/package-plan.ts";
 import { sourceDate } from "../package/source-date.ts";
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { FoundPatch, ManifestFixes } from "./manifest-fixes.ts";
 import type { StoredPatch } from "./step.ts";
 import { putObject } from "./store/records.ts";

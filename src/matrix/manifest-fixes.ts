@@ -6,8 +6,8 @@ import type { FixSource } from "../cve/fix-sources.ts";
 import { parseKernelVersion } from "../cve/kernel-version.ts";
 import { prepareFix } from "../cve/prepared-fixes.ts";
 import type { OrderedFix } from "../package/package-order.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import { ExitCode, KmendError } from "../support/errors.ts";
-import type { Refusal } from "../support/refusals.ts";
 
 /** Where vulnerabilities of a manifest are looked up, and their patches come from. */
 export interface FixLookup {

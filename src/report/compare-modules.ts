@@ -1,6 +1,6 @@
 import { type AlignedInstruction, instructionsOf } from "../build/explain/explain.ts";
 import type { Atom } from "../diff/atoms.ts";
-import { specialSections } from "../diff/special-sections.ts";
+import { specialSections } from "../diff/special-sections/special-sections.ts";
 import { readUnitObject, type UnitObject } from "../diff/unit-object.ts";
 import { functionsInForce, type InForce } from "../patch-module/functions-in-force.ts";
 import { type PatchModule, readPatchModule } from "../patch-module/patch-module.ts";

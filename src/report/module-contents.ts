@@ -1,6 +1,6 @@
 import type { Atom, Reference, TableEntry } from "../diff/atoms.ts";
-import { tableRules } from "../diff/special-sections.ts";
-import { meaningfulEntries } from "../diff/tables.ts";
+import { tableRules } from "../diff/special-sections/special-sections.ts";
+import { meaningfulEntries } from "../diff/special-sections/tables.ts";
 import type { UnitObject } from "../diff/unit-object.ts";
 import { Binding, SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import type { Section } from "../elf/model.ts";

@@ -1,5 +1,5 @@
 import { callbackKinds } from "../diff/author-marks.ts";
-import { specialSections } from "../diff/special-sections.ts";
+import { specialSections } from "../diff/special-sections/special-sections.ts";
 import { SectionFlag, SectionType, SymbolType } from "../elf/constants.ts";
 import { ElfReader, isDefined } from "../elf/reader.ts";
 import { callbacksOf } from "../patch-module/functions-in-force.ts";

@@ -2,7 +2,7 @@ import type { BuildFacts } from "../build/build-facts.ts";
 import type { ResolvedUnit } from "../build/resolve/plan.ts";
 import { ownerOf } from "../build/resolve/resolve.ts";
 import { coldParent } from "../diff/names.ts";
-import { classOf } from "../diff/section-classes.ts";
+import { classOf } from "../diff/special-sections/section-classes.ts";
 import { isOfCompiler } from "./compiler-calls.ts";
 import { imageCallers } from "./image-callers.ts";
 import type { Fate, ReachEdge, ReachGraph, ReachNode, SourceChange } from "./report-types.ts";

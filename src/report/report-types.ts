@@ -1,6 +1,6 @@
 import type { Warning } from "../build/warnings/find-warnings.ts";
 import type { FunctionRecord } from "../match/comparison-record.ts";
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { TryResult } from "../vm/try-types.ts";
 import type { ModuleMap } from "./module-map.ts";
 

@@ -3,7 +3,7 @@ import type { UnitPlan } from "../build/resolve/plan.ts";
 import type { ChangedFile } from "../change/change-set.ts";
 import type { FunctionChange } from "../diff/changes.ts";
 import { inlinedFunctions } from "../diff/inlined-functions.ts";
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import { ChangedLines } from "./changed-lines.ts";
 import { CodeLines } from "./code-lines.ts";
 import type { Fate, FateFunction, Hunk, SourceChange } from "./report-types.ts";

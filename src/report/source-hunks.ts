@@ -1,6 +1,6 @@
 import { structuredPatch } from "diff";
 import type { ChangedFile } from "../change/change-set.ts";
-import type { Refusal } from "../support/refusals.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import type { HunkLine } from "./report-types.ts";
 
 /** Unchanged lines around each change. */

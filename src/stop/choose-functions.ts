@@ -1,6 +1,6 @@
 import type { ShippedModules } from "../kernel/modules/shipped-module.ts";
 import type { Btf } from "../kernel/types/btf.ts";
-import { type Refusal, refuse } from "../support/refusals.ts";
+import { type Refusal, refuse } from "../refusals/refusals.ts";
 import { type Chosen, defaultAnswer, givenAnswer } from "./answers.ts";
 import type { DirectCall } from "./direct-callers.ts";
 import { hasErrorPointers } from "./error-pointers.ts";

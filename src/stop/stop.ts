@@ -1,10 +1,10 @@
 import { basename } from "node:path";
 import { findTargetKernel } from "../kernel/find.ts";
 import { isOpenChoice, type KernelChoice, kernelChoice } from "../kernel/kernel-choice.ts";
+import type { Refusal } from "../refusals/refusals.ts";
 import { sha256 } from "../support/cache.ts";
 import type { Progress } from "../support/progress.ts";
 import { SilentProgress } from "../support/progress.ts";
-import type { Refusal } from "../support/refusals.ts";
 import { imageKernel } from "./image-kernel.ts";
 import type { StopKernel } from "./kernel-parts.ts";
 import { makeStop, type StopRequest } from "./make-stop.ts";

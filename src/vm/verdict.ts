@@ -1,4 +1,4 @@
-import { callbackRefusal } from "../support/callback-refusal.ts";
+import { callbackRefusal } from "../refusals/callback-refusal.ts";
 import { findAlarm, logSince, relevantLines, transitionTime, withoutTime } from "./guest-log.ts";
 import { probeTimedOut } from "./guest-script.ts";
 import type { PatchedFunction } from "./patch-module.ts";

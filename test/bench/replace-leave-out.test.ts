@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Marked, plainer, without } from "../../bench/replace/leave-out.ts";
 import { variants } from "../../bench/replace/variants.ts";
-import type { Refusal } from "../../src/support/refusals.ts";
+import type { Refusal } from "../../src/refusals/refusals.ts";
 
 const source = (name: string, first: number, calls: string) => ({
   ...{ name, first, last: first + 3 },

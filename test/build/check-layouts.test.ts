@@ -7,7 +7,7 @@ import { explainUnproven, requireKernelTypes } from "../../src/build/check-layou
 import type { UnitPair } from "../../src/build/pairs/unit-pairs.ts";
 import { encodeUnitTypes } from "../../src/diff/layout/unit-btf.ts";
 import { Btf } from "../../src/kernel/types/btf.ts";
-import { refuse } from "../../src/support/refusals.ts";
+import { refuse } from "../../src/refusals/refusals.ts";
 
 let folder: string;
 beforeAll(() => {

@@ -3,8 +3,8 @@ import type { BuildResult } from "../../src/build/build-types.ts";
 import type { CommandContext, Problem } from "../../src/cli/command.ts";
 import { reportBuild } from "../../src/cli/report/build-report.ts";
 import { reportTry } from "../../src/cli/report/try-report.ts";
+import { refuse } from "../../src/refusals/refusals.ts";
 import { SilentProgress } from "../../src/support/progress.ts";
-import { refuse } from "../../src/support/refusals.ts";
 import type { TryResult } from "../../src/vm/try-types.ts";
 
 /** A command's io that keep what it prints. */

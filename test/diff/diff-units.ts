@@ -2,7 +2,7 @@ import type { Atom, Reference, TableEntry } from "../../src/diff/atoms.ts";
 import { findChanges, type UnitChanges } from "../../src/diff/changes.ts";
 import { type Correlation, correlate } from "../../src/diff/correlate.ts";
 import { type CallChoice, type Route, type Selection, selectCarried } from "../../src/diff/select.ts";
-import type { EntrySizes } from "../../src/diff/tables.ts";
+import type { EntrySizes } from "../../src/diff/special-sections/tables.ts";
 import { readUnitObject, type UnitObject } from "../../src/diff/unit-object.ts";
 import { compileC } from "../fixtures/compile.ts";
 

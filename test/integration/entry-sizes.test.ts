@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { tableStructs } from "../../src/diff/special-sections.ts";
+import { tableStructs } from "../../src/diff/special-sections/special-sections.ts";
 import { entrySizesOf } from "../../src/kernel/modules/entry-sizes.ts";
 import { stockKernel } from "./stock-kernel.ts";
 

@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from "vitest";
 import type { BuildResult } from "../../src/build/build-types.ts";
-import { specialSections } from "../../src/diff/special-sections.ts";
+import { specialSections } from "../../src/diff/special-sections/special-sections.ts";
 import { kmend } from "../cli/captured.ts";
 import { runHost } from "./host-guest.ts";
 import { edits, shippedModule } from "./ksplice-tree.ts";

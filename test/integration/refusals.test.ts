@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { RefusalCode } from "../../src/support/refusals.ts";
+import type { RefusalCode } from "../../src/refusals/refusals.ts";
 import { all, append, build, type Edit, replace, Scratch, stockKernel } from "./stock-kernel.ts";
 
 const scratch = new Scratch();

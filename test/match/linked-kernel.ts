@@ -1,4 +1,4 @@
-import type { TableRule } from "../../src/diff/special-sections.ts";
+import type { TableRule } from "../../src/diff/special-sections/special-sections.ts";
 import { SectionFlag, SectionType, SymbolType } from "../../src/elf/constants.ts";
 import type { ElfSymbol, Section } from "../../src/elf/model.ts";
 import { ElfReader, isDefined } from "../../src/elf/reader.ts";

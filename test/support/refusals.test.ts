@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { hintIn, optionOfBuild, refuse } from "../../src/support/refusals.ts";
+import { hintIn, optionOfBuild, refuse } from "../../src/refusals/refusals.ts";
 
 const values = { problem: "its size changes", advice: "leave it", name: "seq_file" };
 

@@ -5,15 +5,17 @@ import { read, root, typeScriptFiles } from "./source-files.ts";
 
 /** Rooms that each room of src/ may import from; arrows point down only. `.` is src/index.ts, the library's front. */
 const mayImport: Readonly<Record<string, readonly string[]>> = (() => {
-  const objects = ["patch-module", "elf", "support"];
+  const objects = ["patch-module", "elf", "refusals", "support"];
   const change = ["change", ...objects];
   const target = ["kernel", ...change];
   const build = ["adapt", "match", "diff", ...target];
   const top = ["stop", "cve", "report", "matrix", "update", "package", "host", "vm", "build", ...build];
   return {
     support: [],
+    // Why a change cannot be live, in words: whoever finds a reason says it with a row of this room.
+    refusals: ["support"],
     elf: ["support"],
-    "patch-module": ["elf", "support"],
+    "patch-module": ["elf", "refusals", "support"],
     change: objects,
     kernel: objects,
     diff: target,

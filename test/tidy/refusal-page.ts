@@ -1,5 +1,5 @@
 import { hostRefusalTexts } from "../../src/host/kernel/host-refusals.ts";
-import { type fillTexts, type RefusalCode, refusalTexts } from "../../src/support/refusals.ts";
+import { type fillTexts, type RefusalCode, refusalTexts } from "../../src/refusals/refusals.ts";
 
 const head = `# What kmend refuses, and what to do
 
@@ -8,7 +8,7 @@ such a change instead of guessing (exit code 4). It tells all reasons of a patch
 
 \`kmend build --json\` has them in \`refusals\`, each with its \`code\` from the list below.
 
-Words in capitals stand for what a message fills in. This page is made from the table in \`src/support/refusals.ts\`;
+Words in capitals stand for what a message fills in. This page is made from the table in \`src/refusals/refusals.ts\`;
 \`npx vitest run --project unit test/tidy -u\` writes it anew.
 `;
 

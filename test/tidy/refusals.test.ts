@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { hostRefusalTexts } from "../../src/host/kernel/host-refusals.ts";
-import { refusalTexts } from "../../src/support/refusals.ts";
+import { refusalTexts } from "../../src/refusals/refusals.ts";
 import { refusalPage } from "./refusal-page.ts";
 import { read, root, typeScriptFiles } from "./source-files.ts";
 
@@ -11,7 +11,7 @@ test("the page about refusals is that of the table", async () => {
 
 test("every row of the table is used", () => {
   const sources = typeScriptFiles("src")
-    .filter((path) => path !== "src/support/refusals.ts" && path !== "src/host/kernel/host-refusals.ts")
+    .filter((path) => path !== "src/refusals/refusals.ts" && path !== "src/host/kernel/host-refusals.ts")
     .map(read)
     .join("\n");
   const codes = [...Object.keys(refusalTexts), ...Object.keys(hostRefusalTexts)];

@@ -15,7 +15,7 @@ import {
 } from "../../src/update/apply-undo.ts";
 import { FakeHost } from "../host/fake-host.ts";
 import { patchFile } from "../host/patch-files.ts";
-import { sampleUpdate, type WantedUpdate } from "../update/sample-update.ts";
+import { sampleUpdate, type WantedUpdate } from "./sample-update.ts";
 
 let host: FakeHost;
 let folder: string;

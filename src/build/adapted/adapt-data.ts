@@ -7,8 +7,8 @@ import type { Atom } from "../../diff/atoms.ts";
 import { isWritable } from "../../diff/correlate.ts";
 import { declaredName } from "../../diff/declarations.ts";
 import { ValueReader } from "../../diff/layout/changed-values.ts";
-import { isGone, isPercpu, isReadOnlyAfterBoot } from "../../diff/section-classes.ts";
-import type { Refusal } from "../../support/refusals.ts";
+import { isGone, isPercpu, isReadOnlyAfterBoot } from "../../diff/special-sections/section-classes.ts";
+import type { Refusal } from "../../refusals/refusals.ts";
 import type { UnitPlan } from "../resolve/plan.ts";
 
 /** A change whose new initial values are written by callbacks. */

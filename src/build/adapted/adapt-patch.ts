@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
+import type { Refusal } from "../../refusals/refusals.ts";
 import { sha256 } from "../../support/cache.ts";
 import { requireOutputFile, writeOutputFile } from "../../support/output-folder.ts";
-import type { Refusal } from "../../support/refusals.ts";
 import type { AdaptedParts, BuildOptions } from "../build-types.ts";
 import { type Examination, examineChange, type Session } from "../examination.ts";
 import { withSession } from "../session.ts";

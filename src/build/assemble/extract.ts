@@ -3,7 +3,7 @@ import { type AuthorMarks, callbackKinds } from "../../diff/author-marks.ts";
 import { isExport } from "../../diff/exports.ts";
 import { isRewritten, rewritten } from "../../diff/rewrites.ts";
 import type { Selection } from "../../diff/select.ts";
-import { isLeftOut } from "../../diff/special-sections.ts";
+import { isLeftOut } from "../../diff/special-sections/special-sections.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import {
   type DraftSection,

@@ -1,4 +1,4 @@
-import { isReadByLoader } from "../../diff/special-sections.ts";
+import { isReadByLoader } from "../../diff/special-sections/special-sections.ts";
 import { RelocationX86, SectionFlag, SectionType, SpecialSection } from "../../elf/constants.ts";
 import type { Relocation, Section } from "../../elf/model.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";

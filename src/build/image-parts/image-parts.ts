@@ -2,9 +2,9 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import { folderOutputs } from "../../kernel/tree/folder-outputs.ts";
 import { recordedSteps } from "../../kernel/tree/recorded-reads.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import { exists } from "../../support/cache.ts";
 import { walk } from "../../support/find-files.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 

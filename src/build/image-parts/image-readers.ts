@@ -5,10 +5,10 @@ import { type RecordedStep, recordedSteps } from "../../kernel/tree/recorded-rea
 import { createShadow, foldersOf } from "../../kernel/tree/shadow.ts";
 import { dependencyCommand, objectPath, unitCommands } from "../../kernel/tree/unit-command.ts";
 import { membershipOf } from "../../kernel/tree/units.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import { exists, makeOnce, writeFileAtomically } from "../../support/cache.ts";
 import { entriesBelowIfAny } from "../../support/find-files.ts";
 import { makeFolder } from "../../support/make-folder.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
 import { mapConcurrently, run } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 import type { IncludedChange } from "../pairs/differing-units.ts";

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import type { EntrySizes } from "../../diff/tables.ts";
+import type { EntrySizes } from "../../diff/special-sections/tables.ts";
 import { readUnitObject, type UnitObject } from "../../diff/unit-object.ts";
 import { type ExportedSymbols, joinSymbols, readSymvers, type Symvers } from "../../kernel/modules/symvers.ts";
 import type { TargetKernel } from "../../kernel/target-kernel.ts";

@@ -4,7 +4,7 @@ import type { ChangedFile } from "../../change/change-set.ts";
 import { changedTraceEvents, type TraceEventChange } from "../../change/trace-events.ts";
 import { foldersLeftOut, includeGraph } from "../../kernel/tree/include-graph.ts";
 import { membershipOf } from "../../kernel/tree/units.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import { mapConcurrently } from "../../support/run.ts";
 import { type BuildContext, kbuildOf } from "../build-context.ts";
 

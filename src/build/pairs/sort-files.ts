@@ -1,7 +1,7 @@
 import { basename, dirname, join, relative } from "node:path";
 import type { ChangedFile } from "../../change/change-set.ts";
 import { isOutsideKernel } from "../../change/outside-kernel.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 
 /** The files of a change by what they are to the kernel build. */
 export interface SortedFiles {

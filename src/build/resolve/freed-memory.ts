@@ -1,6 +1,6 @@
 import type { Atom, Reference } from "../../diff/atoms.ts";
 import type { TargetObject } from "../../match/target-object.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { Reach } from "./resolve.ts";
 import { addressOf } from "./target-places.ts";
 

@@ -2,11 +2,11 @@ import { findChanges } from "../../diff/changes.ts";
 import { type Definition, type DefinitionChanges, type Move, withMoves } from "../../diff/definitions.ts";
 import { exportedName } from "../../diff/exports.ts";
 import { selectCarried } from "../../diff/select.ts";
-import type { Table } from "../../diff/tables.ts";
+import type { Table } from "../../diff/special-sections/tables.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { JoinedProof } from "../../match/joined-proof.ts";
 import { linkerName } from "../../match/linker-names.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { UnitPlan } from "./plan.ts";
 
 /** A definition that a unit no longer has with the patch, and no other touched unit has instead. */

@@ -1,10 +1,10 @@
 import { basename } from "node:path";
 import type { Atom, Reference, TableEntry } from "../../diff/atoms.ts";
 import type { Route, Selection } from "../../diff/select.ts";
-import { isReadByLoader } from "../../diff/special-sections.ts";
+import { isReadByLoader } from "../../diff/special-sections/special-sections.ts";
 import type { UnitObject } from "../../diff/unit-object.ts";
 import { sourceLines } from "../../elf/line-table.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import { branchOnKey, type KeyBranch, withKeyBranches } from "./key-branches.ts";
 import type { Reach } from "./resolve.ts";
 

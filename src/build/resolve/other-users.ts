@@ -3,7 +3,7 @@ import { Binding, SpecialSection } from "../../elf/constants.ts";
 import type { ElfSymbol } from "../../elf/model.ts";
 import { ElfReader, isDefined } from "../../elf/reader.ts";
 import type { ExportedSymbols } from "../../kernel/modules/symvers.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { BuildContext } from "../build-context.ts";
 import type { UnitPair } from "../pairs/unit-pairs.ts";
 import { compileUnpatched, sourcesWith } from "../pairs/unpatched-units.ts";

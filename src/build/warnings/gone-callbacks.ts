@@ -1,4 +1,4 @@
-import { isGone } from "../../diff/section-classes.ts";
+import { isGone } from "../../diff/special-sections/section-classes.ts";
 import { collectUsers } from "../../diff/users.ts";
 import type { ResolvedUnit } from "../resolve/plan.ts";
 import { listOf, type Warning } from "./warning.ts";

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 import type { BuildOptions, BuildResult } from "../../build/build-types.ts";
+import { hintIn, optionOfBuild } from "../../refusals/refusals.ts";
 import { environmentVariable } from "../../support/environment.ts";
 import { ExitCode } from "../../support/errors.ts";
-import { hintIn, optionOfBuild } from "../../support/refusals.ts";
 import type { Need } from "../../support/requirement-table.ts";
 import { version } from "../../support/version.ts";
 import type { ArgumentDefinition, OptionDefinition } from "../command.ts";

@@ -1,4 +1,4 @@
-import { hintIn } from "../../support/refusals.ts";
+import { hintIn } from "../../refusals/refusals.ts";
 import { OptionValues } from "../command.ts";
 import { createLines, runCreate } from "../commands/create.ts";
 import { createOptions } from "../options/create-options.ts";

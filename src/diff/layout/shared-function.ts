@@ -1,5 +1,5 @@
 import { isFunction } from "../atoms.ts";
-import { classOf } from "../section-classes.ts";
+import { classOf } from "../special-sections/section-classes.ts";
 import { readUnitObject, type UnitObject } from "../unit-object.ts";
 
 /**

@@ -4,7 +4,7 @@ import { type SourceLine, sourceLines } from "../../elf/line-table.ts";
 import type { Atom, Reference, TableEntry } from "../atoms.ts";
 import type { Correlation } from "../correlate.ts";
 import { filledBits, firstDifference } from "../filled-bits.ts";
-import { entriesByAtom } from "../tables.ts";
+import { entriesByAtom } from "../special-sections/tables.ts";
 import type { UnitObject } from "../unit-object.ts";
 import { LineCalls } from "./line-calls.ts";
 import { LineMap, type LinePair } from "./line-map.ts";

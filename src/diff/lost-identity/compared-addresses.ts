@@ -1,4 +1,4 @@
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { DataFlow, FlowInstruction } from "../arch/data-flow.ts";
 import type { Atom } from "../atoms.ts";
 import type { UnitObject } from "../unit-object.ts";

@@ -1,7 +1,7 @@
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { Atom, Reference } from "../atoms.ts";
 import { isWritable } from "../correlate.ts";
-import { isGone } from "../section-classes.ts";
+import { isGone } from "../special-sections/section-classes.ts";
 import { collectUsers } from "../users.ts";
 import type { ComparedUnit } from "./compared-unit.ts";
 

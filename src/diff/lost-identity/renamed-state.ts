@@ -1,5 +1,5 @@
 import { ElfFormatError } from "../../elf/format-error.ts";
-import { type Refusal, refuse } from "../../support/refusals.ts";
+import { type Refusal, refuse } from "../../refusals/refusals.ts";
 import type { Atom } from "../atoms.ts";
 import { isCorrelatable, isWritable } from "../correlate.ts";
 import { unitDeclarations } from "../layout/variable-types.ts";

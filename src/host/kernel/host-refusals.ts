@@ -1,5 +1,5 @@
+import { fillTexts } from "../../refusals/refusals.ts";
 import { ExitCode } from "../../support/errors.ts";
-import { fillTexts } from "../../support/refusals.ts";
 
 interface HostRefusalText {
   readonly why: string;

@@ -1,4 +1,4 @@
-import { callbackRefusal } from "../../support/callback-refusal.ts";
+import { callbackRefusal } from "../../refusals/callback-refusal.ts";
 import { type ErrorDetails, KmendError, messageOf } from "../../support/errors.ts";
 import { removeLoadRecord, writeLoadRecord } from "../installed/records.ts";
 import type { Host } from "../kernel/host.ts";

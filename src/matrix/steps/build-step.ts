@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { BuildResult } from "../../build/build-types.ts";
 import { silentFixes } from "../../cve/silent-fixes.ts";
-import type { Refusal } from "../../support/refusals.ts";
+import type { Refusal } from "../../refusals/refusals.ts";
 import type { BuildRecord, BuildStep } from "../step.ts";
 import { getObject, putObject } from "../store/records.ts";
 import { childCommand, StepError } from "./child-command.ts";

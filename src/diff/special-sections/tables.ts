@@ -1,9 +1,9 @@
-import { ElfFormatError } from "../elf/format-error.ts";
-import type { Relocation, Section, SectionIndex } from "../elf/model.ts";
-import type { ElfReader } from "../elf/reader.ts";
-import { KmendError } from "../support/errors.ts";
-import type { Architecture } from "./arch/arch.ts";
-import type { Atom, Reference, TableEntry, Target } from "./atoms.ts";
+import { ElfFormatError } from "../../elf/format-error.ts";
+import type { Relocation, Section, SectionIndex } from "../../elf/model.ts";
+import type { ElfReader } from "../../elf/reader.ts";
+import { KmendError } from "../../support/errors.ts";
+import type { Architecture } from "../arch/arch.ts";
+import type { Atom, Reference, TableEntry, Target } from "../atoms.ts";
 import { classOf } from "./section-classes.ts";
 import { fixedEntrySize, meaningfulTables } from "./special-sections.ts";
 

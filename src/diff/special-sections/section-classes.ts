@@ -1,6 +1,6 @@
-import { SectionFlag, SectionType } from "../elf/constants.ts";
-import type { Section } from "../elf/model.ts";
-import type { RefusalCode } from "../support/refusals.ts";
+import { SectionFlag, SectionType } from "../../elf/constants.ts";
+import type { Section } from "../../elf/model.ts";
+import type { RefusalCode } from "../../refusals/refusals.ts";
 import { isCompanion, isTable } from "./special-sections.ts";
 
 /**
