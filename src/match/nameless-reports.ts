@@ -1,4 +1,4 @@
-import { readSigned, type TargetObject } from "./target-object.ts";
+import { bytesFrom, readSigned, type TargetObject } from "./target-object.ts";
 
 /** Bytes. Names of files and types are shorter. */
 const longestText = 256;
@@ -13,8 +13,10 @@ export function isReports(address: number, length: number, target: Pick<TargetOb
   const bytes = target.bytesAt(address, length);
   if (bytes === undefined) return false;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  // Addresses of kernels are negative numbers.
+  const first = Math.abs(address % 2);
   let found = 0;
-  for (let at = address % 2; at < length; ) {
+  for (let at = first; at < length; ) {
     const size = typeAt(view, at) ?? ((address + at) % 8 === 0 ? placeAt(view, at, target) : undefined);
     if (size !== undefined) {
       if (found === 0 && !isPadding(at, address + at)) return false;
@@ -22,7 +24,7 @@ export function isReports(address: number, length: number, target: Pick<TargetOb
     } else if (!isZero(bytes, at, Math.min(at + 2, length))) return false;
     at += size ?? 2;
   }
-  return found > 0 && isZero(bytes, 0, address % 2);
+  return found > 0 && isZero(bytes, 0, first);
 }
 
 /** A linker pads by less than the alignment of what follows, which is a power of two that divides its address. */
@@ -35,16 +37,14 @@ function typeAt(view: DataView, at: number): number | undefined {
   if (at + 8 > view.byteLength || ![0, 1, 0xffff].includes(view.getUint16(at, true))) return undefined;
   if (view.getUint8(at + 4) !== 0x27) return undefined;
   const text = textIn(new Uint8Array(view.buffer, view.byteOffset + at + 4, view.byteLength - at - 4));
-  return text !== undefined && /^'[^']+'(?: \[\d+\])*$|^'.+'$/.test(text)
-    ? Math.ceil((text.length + 5) / 2) * 2
-    : undefined;
+  return text !== undefined && /^'.+'$/.test(text) ? Math.ceil((text.length + 5) / 2) * 2 : undefined;
 }
 
 /** `const char *file, u32 line, u32 column`, then pointers to types, and small numbers. @returns bytes of the place itself. */
 function placeAt(view: DataView, at: number, target: Pick<TargetObject, "bytesAt">): number | undefined {
   if (at + 16 > view.byteLength) return isPointerToType(view, at, target) ? 8 : undefined;
   const [line, column] = [view.getUint32(at + 8, true), view.getUint32(at + 12, true)];
-  const file = bytesBehind(pointerAt(view, at), target);
+  const file = bytesFrom(target, pointerAt(view, at), longestText);
   const isFile = file !== undefined && /^[\w.,+/-]+\.[chS]$/.test(textIn(file) ?? "");
   if (isFile && line > 0 && line < mostDigits && column > 0 && column < mostDigits) return 16;
   return isPointerToType(view, at, target) ? 8 : undefined;
@@ -52,23 +52,12 @@ function placeAt(view: DataView, at: number, target: Pick<TargetObject, "bytesAt
 
 function isPointerToType(view: DataView, at: number, target: Pick<TargetObject, "bytesAt">): boolean {
   if (at + 8 > view.byteLength) return false;
-  const bytes = bytesBehind(pointerAt(view, at), target);
+  const bytes = bytesFrom(target, pointerAt(view, at), longestText);
   return bytes !== undefined && typeAt(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0) !== undefined;
 }
 
 function pointerAt(view: DataView, at: number): number {
   return readSigned(new Uint8Array(view.buffer, view.byteOffset + at, 8));
-}
-
-/** Bytes from an address on: as many as a text may have, or as the object has there. */
-function bytesBehind(address: number, target: Pick<TargetObject, "bytesAt">): Uint8Array | undefined {
-  let [enough, tooMany] = [0, longestText + 1];
-  while (tooMany - enough > 1) {
-    const length = Math.floor((enough + tooMany) / 2);
-    if (target.bytesAt(address, length) === undefined) tooMany = length;
-    else enough = length;
-  }
-  return enough === 0 ? undefined : target.bytesAt(address, enough);
 }
 
 /** Text up to a zero byte; undefined without one. */

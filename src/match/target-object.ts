@@ -100,6 +100,21 @@ export interface TargetObject {
   shippedAt?(address: number): { readonly object: TargetObject; readonly address: number } | undefined;
 }
 
+/** Bytes from an address on: as many as are wanted, or as the object has there; undefined where it has none. */
+export function bytesFrom(
+  target: Pick<TargetObject, "bytesAt">,
+  address: number,
+  most: number,
+): Uint8Array | undefined {
+  let [enough, tooMany] = [0, most + 1];
+  while (tooMany - enough > 1) {
+    const length = Math.floor((enough + tooMany) / 2);
+    if (target.bytesAt(address, length) === undefined) tooMany = length;
+    else enough = length;
+  }
+  return enough === 0 ? undefined : target.bytesAt(address, enough);
+}
+
 /** Reads a little-endian signed value of 1, 2, 4 or 8 bytes. */
 export function readSigned(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

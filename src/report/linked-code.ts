@@ -6,7 +6,7 @@ import type { UnitObject } from "../diff/unit-object.ts";
 import { SectionFlag } from "../elf/constants.ts";
 import type { Section } from "../elf/model.ts";
 import type { KernelImage } from "../kernel/image/kernel-image.ts";
-import type { TargetObject } from "../match/target-object.ts";
+import { bytesFrom, type TargetObject } from "../match/target-object.ts";
 
 /** Bytes of a text that is looked for at an address, and of the furthest place of a variable that goes by its name. */
 const longestText = 256;
@@ -143,11 +143,8 @@ function nameAt(image: KernelImage, address: number, within: number): string | u
 }
 
 function textAt(file: Pick<TargetObject, "bytesAt">, address: number): string | undefined {
-  for (let length = longestText; length >= 8; length /= 2) {
-    const bytes = file.bytesAt(address, length);
-    if (bytes !== undefined) return asText(bytes);
-  }
-  return undefined;
+  const bytes = bytesFrom(file, address, longestText);
+  return bytes === undefined ? undefined : asText(bytes);
 }
 
 function textIn({ data, flags }: Section, offset: number): string | undefined {

@@ -99,7 +99,7 @@ describe("values of a variable that a patch changes", () => {
     ).toBeUndefined();
   });
 
-  test("zero that was no content before is a value as any", async () => {
+  test("zero that had no content before is a value too", async () => {
     const { variable } = await changedIn(`${kinds} int table = V(0, 5);`, "table");
     expect(variable?.values.map(({ expression, after }) => [expression, after])).toEqual([
       ["table", { kind: "number", value: 5n }],
@@ -110,7 +110,7 @@ describe("values of a variable that a patch changes", () => {
 describe("values that callbacks may write", () => {
   const policies = `${kinds}
     struct nla_policy { unsigned char type, validation_type; unsigned short len; union { const void *range; struct { short min, max; }; }; };
-    struct Qdisc_ops { int (*peek)(int); int (*destroy)(int); int (*init)(int); int priv_size; const char *id; };
+    struct Qdisc_ops { int (*enqueue)(int); int (*peek)(int); int (*destroy)(int); int (*init)(int); int priv_size; const char *id; };
     struct file_operations { int (*read)(int); int (*mmap)(int); };
     struct private_ops { int (*go)(int); int n; void *data; };
     int there, elsewhere;`;
@@ -175,6 +175,16 @@ describe("values that callbacks may write", () => {
       "a function that goes",
       "struct Qdisc_ops table = { .destroy = second, .peek = V(first, 0) };",
       "POINTER_CLEARED table.peek",
+    ],
+    [
+      "a function that each queue has copied",
+      "struct Qdisc_ops table = { .enqueue = V(first, second) };",
+      "READERS table.enqueue of struct Qdisc_ops is copied or passed over",
+    ],
+    [
+      "a text that has no name",
+      'struct nla_policy table = { .type = 1, .range = V("one", &there) };',
+      "VALUE_FORM table.range",
     ],
     ["a bit field", "struct outer table = { .bit = V(1, 2) };", "VALUE_FORM table.bit"],
   ])("not %s", async (_, text, expected) => {

@@ -68,6 +68,17 @@ describe("behind a variable, what the sanitizer of bounds reports with has no na
     expect(sizeProblem(8, address, target)).toBeUndefined();
   });
 
+  test("a variable of an odd size before it is none either", () => {
+    const odd = linkKernel([
+      compileC("char first[5] = { 1, 2, 3, 4, 5 };", shipped),
+      compileC(checked, flags),
+      compileC(next, shipped),
+    ]);
+    const address = odd.addressOf("first");
+    expect(sizeProblem(5, address, odd)).toBeUndefined();
+    expect(sizeProblem(3, address, odd)).toContain("which is more than padding");
+  });
+
   test("anything else there is", () => {
     const address = target.addressOf("first");
     const room = target.roomAt(address) ?? 0;

@@ -5,6 +5,8 @@ export interface InPlaceType {
   readonly may: "values" | "functions";
   /** Members in which NULL may become a function: nothing was set up, when the table was registered or an object was made, by what was missing. */
   readonly added: "any" | "none";
+  /** Members of which objects keep copies, or that code passes over by the address of the table: a new value would not reach them. */
+  readonly except?: readonly string[];
   readonly reason: string;
 }
 
@@ -25,14 +27,33 @@ export const inPlaceTypes: readonly InPlaceType[] = [
   { title: "struct genl_ops", ...anyValue, reason: "looked up for each message (net/netlink/genetlink.c)" },
   { title: "struct genl_small_ops", ...anyValue, reason: "looked up for each message (net/netlink/genetlink.c)" },
   { title: "struct genl_split_ops", ...anyValue, reason: "looked up for each message (net/netlink/genetlink.c)" },
-  { title: "struct Qdisc_ops", ...anyFunction, reason: "queues point at it (net/sched/sch_api.c)" },
+  // qdisc_alloc() copies these (net/sched/sch_generic.c).
+  {
+    ...{ title: "struct Qdisc_ops", ...anyFunction, except: ["enqueue", "dequeue"] },
+    reason: "queues point at it (net/sched/sch_api.c)",
+  },
   { title: "struct Qdisc_class_ops", ...anyFunction, reason: "queues point at it (net/sched/sch_api.c)" },
-  { title: "struct tcf_proto_ops", ...anyFunction, reason: "classifiers point at it (net/sched/cls_api.c)" },
+  // tcf_proto_create() copies this one (net/sched/cls_api.c).
+  {
+    ...{ title: "struct tcf_proto_ops", ...anyFunction, except: ["classify"] },
+    reason: "classifiers point at it (net/sched/cls_api.c)",
+  },
   { title: "struct tc_action_ops", ...anyFunction, reason: "actions point at it (net/sched/act_api.c)" },
-  { title: "struct nft_expr_ops", ...anyFunction, reason: "expressions point at it (net/netfilter/nf_tables_api.c)" },
+  // nft_do_chain() knows some tables by their address, and calls their functions itself (net/netfilter/nf_tables_core.c).
+  {
+    ...{ title: "struct nft_expr_ops", ...anyFunction, except: ["eval"] },
+    reason: "expressions point at it (net/netfilter/nf_tables_api.c)",
+  },
   { title: "struct nft_object_ops", ...anyFunction, reason: "objects point at it (net/netfilter/nf_tables_api.c)" },
-  { title: "struct nft_set_type", ...anyFunction, reason: "sets point into it (net/netfilter/nf_tables_api.c)" },
-  { title: "struct nft_set_ops", ...anyFunction, reason: "sets point at it (net/netfilter/nf_tables_api.c)" },
+  // So does nft_set_do_lookup() (net/netfilter/nft_lookup.c).
+  {
+    ...{ title: "struct nft_set_type", ...anyFunction, except: ["lookup"] },
+    reason: "sets point into it (net/netfilter/nf_tables_api.c)",
+  },
+  {
+    ...{ title: "struct nft_set_ops", ...anyFunction, except: ["lookup"] },
+    reason: "sets point at it (net/netfilter/nf_tables_api.c)",
+  },
   { title: "struct xt_match", ...anyFunction, reason: "listed, and rules point at it (net/netfilter/x_tables.c)" },
   { title: "struct xt_target", ...anyFunction, reason: "listed, and rules point at it (net/netfilter/x_tables.c)" },
   { title: "struct key_type", ...anyFunction, reason: "listed, and keys point at it (security/keys/key.c)" },

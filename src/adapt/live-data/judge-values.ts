@@ -40,6 +40,9 @@ export function judgeVariable(variable: ChangedVariable, place: VariablePlace): 
   const when = variable.values.some(({ isFunction }) => isFunction) ? "late" : "early";
   const values = variable.values.flatMap((value): LiveValue[] => {
     const [before, after] = [textOf(value.before), textOf(value.after)];
+    // Another text of the same letters has another address: the live one would never be recognised.
+    if (isText(value.before))
+      refuse("VALUE_FORM", { what: value.expression, problem: "it points at a text without a name" });
     if (isZero(value.after) && isAddress({ ...value, after: value.before }))
       refuse("POINTER_CLEARED", { what: value.expression });
     else if ("missing" in before || "missing" in after) {
@@ -63,14 +66,19 @@ function isAddress({ after, before }: Pick<ChangedValue, "after" | "before">): b
   return after.kind === "address" || before.kind === "address";
 }
 
+function isText(value: HeldValue): boolean {
+  return value.kind === "address" && value.target.kind === "atom" && value.target.atom.kind === "string";
+}
+
 function isZero(value: HeldValue): boolean {
   return value.kind === "number" && value.value === 0n;
 }
 
 type Found = [SoundnessRule, Readonly<Record<string, string>>];
 
-function tableObstacles(value: ChangedValue, { title, may, added }: InPlaceType): Found[] {
+function tableObstacles(value: ChangedValue, { title, may, added, except = [] }: InPlaceType): Found[] {
   const { expression, member, isFunction } = value;
+  if (except.includes(member)) return [["READERS", { what: `${expression} of ${title} is copied or passed over` }]];
   if (may === "functions" && !isFunction) return [["READERS", { what: `${expression} is no function of ${title}` }]];
   if (!isFunction || !isZero(value.before)) return [];
   if (added === "none") return [["READERS", { what: `${expression} of ${title} was not set` }]];
